@@ -1,0 +1,274 @@
+package hub
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lxzan/gws"
+	"go.uber.org/zap"
+
+	"wsframe/framework/auth"
+)
+
+type state uint8
+
+const (
+	opening state = iota // the 101 is not written yet
+	open
+	closing // a close frame is queued or sent: nothing more is accepted, nothing more is dispatched
+	closed  // the descriptor is closed
+)
+
+// Conn is one live WebSocket connection.
+type Conn struct {
+	// Set before Serve and never changed.
+	FD     int64
+	Auth   auth.Identity
+	Remote string    // the client's address, from a trusted proxy's header where there is one
+	Since  time.Time // when it was accepted
+	// Data is the layer above's own per-connection state. Set before Serve.
+	Data any
+
+	hub   *Hub
+	sock  socket
+	proto string // Sec-WebSocket-Protocol to answer, "" = none
+
+	// The reader's: only the goroutine in Serve touches these.
+	in inbound
+
+	// Guarded by mu.
+	mu          sync.Mutex
+	state       state
+	out         outbox
+	closeCode   int
+	closeReason string
+	ended       bool
+	done        chan struct{} // made on demand, closed when the connection ends
+
+	// Guarded by memberMu.
+	memberMu sync.Mutex
+	rooms    []*Room
+	gone     bool // no more joins
+
+	// Read by housekeeping without a lock.
+	lastIn      atomic.Int64 // UNIX seconds of the last byte that arrived
+	lastPing    atomic.Int64 // UNIX seconds of the last ping we sent
+	messageFrom atomic.Int64 // UNIX seconds of the first byte of the message that is arriving, 0 = none
+	msgsIn      atomic.Int64
+	msgsOut     atomic.Int64
+	bytesIn     atomic.Int64
+	bytesOut    atomic.Int64
+}
+
+// Accept registers nothing yet: it wraps an accepted socket whose handshake request was read. early holds bytes that
+// arrived behind the handshake. The Conn must be given to Serve.
+func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, remote, protocol string) (*Conn, error) {
+	c := &Conn{FD: fd, Auth: id, Remote: remote, Since: time.Now(), hub: h, proto: protocol}
+	if err := c.sock.init(nc); err != nil {
+		return nil, fmt.Errorf("take over the accepted socket: %w", err)
+	}
+	c.in.init(c)
+	if len(early) > 0 {
+		c.in.receive(early)
+	}
+	now := h.coarse.Load()
+	c.lastIn.Store(now)
+	c.lastPing.Store(now)
+	return c, nil
+}
+
+// Serve writes the 101, calls opened, and starts the connection's reader; it returns as soon as that runs. The close path
+// runs exactly once, whatever happens: leave all rooms, Handler.Closed, flush what is queued, close the socket. On an
+// error the connection never was: the socket is closed and neither opened nor Handler is called.
+func (c *Conn) Serve(r *http.Request, opened func()) error {
+	h := c.hub
+	h.inside.Add(1)
+	ws, err := h.upgrader.UpgradeFromConn((*shim)(c), bufio.NewReaderSize((*shim)(c), 64), r)
+	if err != nil {
+		c.sock.close()
+		h.inside.Add(-1)
+		return err
+	}
+	c.mu.Lock()
+	c.state = open
+	c.mu.Unlock()
+	h.add(c)
+	opened()
+	// A goroutine of its own: the handshake has grown this one's stack, and an idle connection keeps its reader's.
+	go c.run(ws)
+	return nil
+}
+
+func (c *Conn) run(ws *gws.Conn) {
+	defer c.hub.inside.Add(-1)
+	c.readLoop(ws)
+	c.finish()
+	c.linger()
+}
+
+// readLoop recovers whatever gws or a callback below it may throw: the process and the other connections live on.
+func (c *Conn) readLoop(ws *gws.Conn) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.hub.cfg.Log.Error("panic in the read loop", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			c.Close(CloseInternal, "internal error")
+		}
+	}()
+	ws.ReadLoop()
+}
+
+// finish is the close path's bookkeeping half.
+func (c *Conn) finish() {
+	c.mu.Lock()
+	if c.state == open {
+		c.state = closing // the peer vanished without a close frame
+		c.closeCode = CloseAbnormal
+	}
+	code, reason := c.closeCode, c.closeReason
+	c.ended = true
+	if c.done == nil {
+		c.done = closedChan
+	} else {
+		close(c.done)
+	}
+	c.mu.Unlock()
+	c.hub.totals.add(c)
+	c.hub.remove(c)
+	rooms := c.leaveAll()
+	defer func() {
+		if v := recover(); v != nil {
+			c.hub.cfg.Log.Error("panic on close", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	c.hub.cfg.Handler.Closed(c, code, reason, rooms)
+}
+
+var closedChan = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
+
+// Done is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+	}
+	return c.done
+}
+
+// Gone tells whether the connection has ended: the same moment at which Done is closed.
+func (c *Conn) Gone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// Ended tells whether the connection is closing or closed.
+func (c *Conn) Ended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state >= closing
+}
+
+// Close sends a close frame behind what is queued and ends the connection. It returns at once; the first call counts.
+func (c *Conn) Close(code int, reason string) {
+	c.mu.Lock()
+	c.closeLocked(code, reason)
+	c.mu.Unlock()
+}
+
+func (c *Conn) closeLocked(code int, reason string) {
+	if c.state >= closing {
+		return
+	}
+	switch code {
+	case CloseSlow:
+		c.hub.totals.slow.Add(1)
+	case CloseIdle:
+		c.hub.totals.idle.Add(1)
+	}
+	c.closeCode, c.closeReason = code, reason
+	if c.state == open {
+		c.state = closing
+		c.out.corked = false
+		c.push(closeFrame(code, reason), 0, false)
+		c.sock.wake() // the reader leaves its wait and runs the close path
+		return
+	}
+	c.state = closing
+}
+
+// abort ends the connection at once, without writing what is queued.
+func (c *Conn) abort() {
+	c.mu.Lock()
+	if c.state == open {
+		c.state = closing
+		c.closeCode = CloseAbnormal
+	}
+	c.out.drop()
+	c.sock.cut()
+	c.mu.Unlock()
+}
+
+const lingerTime = time.Second
+
+// linger lets the peer read what we wrote, the close frame above all: closing a socket with unread bytes in its receive
+// buffer resets the connection and takes our last frames with it. So: write out, half-close, discard until the peer
+// closes, for at most a second.
+func (c *Conn) linger() {
+	c.mu.Lock()
+	writing := c.out.writing
+	var flushed chan struct{}
+	if writing {
+		flushed = make(chan struct{})
+		c.out.flushed = flushed
+	}
+	c.mu.Unlock()
+	if writing {
+		<-flushed // bounded: the writer gives up after WriteTimeout without progress
+	}
+	c.sock.drain(lingerTime)
+	c.mu.Lock()
+	c.state = closed
+	c.sock.close()
+	c.mu.Unlock()
+	c.in.release()
+}
+
+// check is housekeeping's look at one connection; now is in UNIX seconds.
+func (c *Conn) check(now int64) {
+	cfg := &c.hub.cfg
+	if from := c.messageFrom.Load(); from != 0 && now-from > int64(cfg.MessageTime/time.Second) {
+		c.Close(ClosePolicy, "message took too long")
+		return
+	}
+	quiet := now - c.lastIn.Load()
+	if quiet >= int64(cfg.IdleTimeout/time.Second) {
+		c.Close(CloseIdle, "idle")
+		return
+	}
+	if every := int64(cfg.PingInterval / time.Second); now-c.lastPing.Load() >= max(every, 1) {
+		c.lastPing.Store(now)
+		c.control(controlFrame(opPing, nil))
+	}
+}
+
+// Idle is the time since the last byte arrived, to the second.
+func (c *Conn) Idle() time.Duration {
+	return time.Duration(c.hub.coarse.Load()-c.lastIn.Load()) * time.Second
+}
+
+// Counts are the messages that came in and went out on this connection.
+func (c *Conn) Counts() (in, out int64) { return c.msgsIn.Load(), c.msgsOut.Load() }
+
+// Pending is what waits in the outbox.
+func (c *Conn) Pending() (bytes, messages int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.bytes, c.out.frames
+}

@@ -1,0 +1,23 @@
+// Package hub holds every live WebSocket connection of this process.
+//
+// It stands between the socket and gws: gws reads, validates and assembles messages, but all bytes pass a
+// net.Conn of ours (the shim, inbound.go) that guards frame headers before gws sees them, and everything that is written
+// goes through one bounded outbox per connection (outbox.go). So a slow or hostile peer costs a bounded
+// amount and nobody else waits for it, and a connection can be frozen at a frame boundary and moved to another process.
+//
+//	h := hub.New(hub.Config{Handler: app})
+//	conn := h.Accept(tcp, hub.Identity…)   // after the handshake was read and the token verified
+//	conn.Serve(request)                    // writes the 101, runs the read loop, returns when the connection has ended
+//	h.Publish("room", hub.TextFrame(payload), nil)
+//
+// # Concurrency
+//
+// All methods of Hub and Conn are safe for concurrent use, except Serve, which belongs to the connection's own
+// goroutine. Handler.Message runs in that goroutine, one frame at a time, in the order of arrival.
+//
+// # Lock order
+//
+//	Conn.memberMu → roomShard.mu → Room.mu     (join, leave)
+//	Room.mu, Conn.mu and shard.mu are leaves: no other lock is taken and nothing blocks under them;
+//	the write(2) under Conn.mu is non-blocking.
+package hub

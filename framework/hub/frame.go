@@ -1,0 +1,108 @@
+package hub
+
+import "encoding/binary"
+
+// Headroom is the space that TextFrame's in-place form needs before the payload: the longest server header.
+const Headroom = 10
+
+const (
+	opText   = 0x1
+	opBinary = 0x2
+	opClose  = 0x8
+	opPing   = 0x9
+	opPong   = 0xA
+)
+
+// Frame is one or more complete encoded server frames (RFC 6455 §5.2, unmasked). It is immutable once sent: the same
+// bytes may wait in many outboxes.
+type Frame struct {
+	b []byte
+	n int // frames in b
+}
+
+// Len is the size on the wire in bytes.
+func (f Frame) Len() int { return len(f.b) }
+
+// TextFrame encodes payload as one text frame.
+func TextFrame(payload []byte) Frame {
+	b := make([]byte, Headroom, Headroom+len(payload))
+	return InPlace(append(b, payload...))
+}
+
+// InPlace makes one text frame of buf[Headroom:], writing the header into the headroom: no copy. The frame owns buf.
+func InPlace(buf []byte) Frame { return Frame{inPlace(buf), 1} }
+
+func inPlace(buf []byte) []byte {
+	n := len(buf) - Headroom
+	switch {
+	case n <= 125:
+		b := buf[Headroom-2:]
+		b[0], b[1] = 0x80|opText, byte(n)
+		return b
+	case n <= 0xffff:
+		b := buf[Headroom-4:]
+		b[0], b[1] = 0x80|opText, 126
+		binary.BigEndian.PutUint16(b[2:], uint16(n))
+		return b
+	default:
+		buf[0], buf[1] = 0x80|opText, 127
+		binary.BigEndian.PutUint64(buf[2:], uint64(n))
+		return buf
+	}
+}
+
+// controlFrame encodes a control frame; the payload is cut to 125 bytes (RFC 6455 §5.5).
+func controlFrame(op byte, payload []byte) []byte {
+	if len(payload) > 125 {
+		payload = payload[:125]
+	}
+	return append([]byte{0x80 | op, byte(len(payload))}, payload...)
+}
+
+func closeFrame(code int, reason string) []byte {
+	if code == CloseNoStatus || code < 1000 {
+		return controlFrame(opClose, nil)
+	}
+	if len(reason) > 123 {
+		reason = reason[:123]
+	}
+	return controlFrame(opClose, append(binary.BigEndian.AppendUint16(nil, uint16(code)), reason...))
+}
+
+// header is a parsed client frame header.
+type header struct {
+	fin    bool
+	rsv    byte
+	op     byte
+	masked bool
+	size   int    // of the header itself
+	length uint64 // of the payload
+}
+
+// parseHeader reads a frame header (RFC 6455 §5.2). ok is false while b is too short.
+func parseHeader(b []byte) (h header, ok bool) {
+	if len(b) < 2 {
+		return h, false
+	}
+	h.fin, h.rsv, h.op = b[0]&0x80 != 0, b[0]&0x70, b[0]&0x0f
+	h.masked = b[1]&0x80 != 0
+	h.size = 2
+	switch l := b[1] & 0x7f; l {
+	case 126:
+		if len(b) < 4 {
+			return h, false
+		}
+		h.length, h.size = uint64(binary.BigEndian.Uint16(b[2:])), 4
+	case 127:
+		if len(b) < 10 {
+			return h, false
+		}
+		h.length, h.size = binary.BigEndian.Uint64(b[2:]), 10
+	default:
+		h.length = uint64(l)
+	}
+	if h.masked {
+		h.size += 4
+	}
+	return h, true
+}

@@ -1,0 +1,275 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lxzan/gws"
+	"go.uber.org/zap"
+)
+
+// Close codes that this server sends besides those of RFC 6455 §7.4.1.
+const (
+	CloseNormal        = 1000
+	CloseGoingAway     = 1001 // the server stops
+	CloseProtocolError = 1002
+	CloseNoStatus      = 1005 // never on the wire: the peer's close frame carried no code
+	CloseAbnormal      = 1006 // never on the wire: the connection ended without a close frame
+	CloseBadData       = 1007 // text that is not UTF-8, or not a JSON object
+	ClosePolicy        = 1008 // a rule was broken: rate, depth, fragments, message time
+	CloseTooLarge      = 1009
+	CloseInternal      = 1011
+	CloseRestart       = 1012 // a reload that could not move the connection: come back at once
+	CloseIdle          = 4000 // nothing arrived for the idle time
+	CloseSlow          = 4008 // the outbox was full, or its oldest bytes could not be written in time
+)
+
+var (
+	// ErrClosed is returned by sends on a connection that is closing or closed.
+	ErrClosed = errors.New("connection is closed")
+	// ErrSlow is returned by the send that filled the outbox; the connection is being closed with 4008.
+	ErrSlow = errors.New("connection is too slow: outbox is full")
+)
+
+// Handler receives what the connections of a Hub say.
+type Handler interface {
+	// Message is one complete text or binary message, in the connection's own goroutine. data is valid until it
+	// returns. A panic is recovered and logged.
+	Message(c *Conn, data []byte)
+	// Closed is called exactly once for each connection that was served, in the connection's own goroutine, after
+	// it has left all rooms' local index. rooms are those it was in.
+	Closed(c *Conn, code int, reason string, rooms []string)
+}
+
+// Config of a Hub. Zero means the documented default.
+type Config struct {
+	Handler Handler
+	Log     *zap.Logger
+
+	MessageBytes   int           // largest message, 64 KiB
+	Fragments      int           // most fragments of a message, 1,024
+	MessageTime    time.Duration // from a message's first byte to its last, 10 s
+	MessageRate    int           // messages and control frames a second on a connection; 0 = no limit
+	MessageBurst   int           // how many may come at once; at least MessageRate
+	OutboxBytes    int           // most unsent bytes of a connection, 1 MiB
+	OutboxMessages int           // most unsent frames of a connection, 1,024
+	WriteTimeout   time.Duration // longest time without any progress in writing, 5 s
+	PingInterval   time.Duration // 25 s
+	IdleTimeout    time.Duration // 60 s without any byte from the peer
+	RoomFlush      time.Duration // tick of a busy room; negative: every publish is written at once. 5 ms
+	RoomsPerConn   int           // most rooms of a connection, 256
+
+	Compression          bool // permessage-deflate without context takeover (RFC 7692)
+	CompressionThreshold int  // smallest message that is compressed, 512 bytes
+}
+
+func (c *Config) fill() {
+	def := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	defTime := func(p *time.Duration, v time.Duration) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	def(&c.MessageBytes, 64<<10)
+	def(&c.Fragments, 1024)
+	def(&c.OutboxBytes, 1<<20)
+	def(&c.OutboxMessages, 1024)
+	def(&c.RoomsPerConn, 256)
+	def(&c.CompressionThreshold, 512)
+	defTime(&c.MessageTime, 10*time.Second)
+	defTime(&c.WriteTimeout, 5*time.Second)
+	defTime(&c.PingInterval, 25*time.Second)
+	defTime(&c.IdleTimeout, 60*time.Second)
+	defTime(&c.RoomFlush, 5*time.Millisecond)
+	c.MessageBurst = max(c.MessageBurst, c.MessageRate)
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+}
+
+const shardCount = 64
+
+type shard struct {
+	mu    sync.RWMutex
+	conns map[int64]*Conn
+}
+
+// Hub is every connection of this process, sharded by fd, and the local index of the rooms they are in.
+type Hub struct {
+	cfg      Config
+	upgrader *gws.Upgrader
+	shards   [shardCount]shard
+	rooms    [shardCount]roomShard
+	corks    corks
+
+	coarse atomic.Int64 // UNIX seconds, advanced by housekeeping: good enough for idle and message time
+	count  atomic.Int64
+	inside atomic.Int64 // connections between Accept and the end of Serve
+
+	stop     chan struct{}
+	stopOnce sync.Once
+	done     chan struct{}
+
+	totals totals
+}
+
+// New starts a Hub; its housekeeping goroutine ends with Close.
+func New(cfg Config) *Hub {
+	cfg.fill()
+	h := &Hub{cfg: cfg, stop: make(chan struct{}), done: make(chan struct{})}
+	for i := range h.shards {
+		h.shards[i].conns = map[int64]*Conn{}
+		h.rooms[i].rooms = map[string]*Room{}
+	}
+	h.corks.interval = 2 * time.Millisecond
+	h.coarse.Store(time.Now().Unix())
+	h.upgrader = gws.NewUpgrader(events{}, &gws.ServerOption{
+		ReadMaxPayloadSize: cfg.MessageBytes,
+		CheckUtf8Enabled:   true,
+		ParallelGolimit:    1, // unused, but gws allocates a channel of this size per connection
+		Recovery:           func(gws.Logger) {},
+		Logger:             quiet{},
+		NewSession:         func() gws.SessionStorage { return noSession{} },
+		PermessageDeflate: gws.PermessageDeflate{
+			Enabled:   cfg.Compression,
+			Threshold: cfg.CompressionThreshold,
+		},
+	})
+	go h.housekeep()
+	return h
+}
+
+// Close ends housekeeping. It closes no connection: see Drain.
+func (h *Hub) Close() {
+	h.stopOnce.Do(func() { close(h.stop) })
+	<-h.done
+}
+
+// Len is the number of live connections.
+func (h *Hub) Len() int { return int(h.count.Load()) }
+
+func (h *Hub) shard(fd int64) *shard { return &h.shards[uint64(fd)%shardCount] }
+
+// Get returns the live connection of that fd, or nil.
+func (h *Hub) Get(fd int64) *Conn {
+	s := h.shard(fd)
+	s.mu.RLock()
+	c := s.conns[fd]
+	s.mu.RUnlock()
+	return c
+}
+
+func (h *Hub) add(c *Conn) {
+	s := h.shard(c.FD)
+	s.mu.Lock()
+	s.conns[c.FD] = c
+	s.mu.Unlock()
+	h.count.Add(1)
+}
+
+func (h *Hub) remove(c *Conn) {
+	s := h.shard(c.FD)
+	s.mu.Lock()
+	_, was := s.conns[c.FD]
+	delete(s.conns, c.FD)
+	s.mu.Unlock()
+	if was {
+		h.count.Add(-1)
+	}
+}
+
+// Each calls f for every live connection until f returns false. Connections that come or go meanwhile may be seen or
+// not. f runs without any lock held.
+func (h *Hub) Each(f func(*Conn) bool) {
+	var batch []*Conn
+	for i := range h.shards {
+		s := &h.shards[i]
+		batch = batch[:0]
+		s.mu.RLock()
+		for _, c := range s.conns {
+			batch = append(batch, c)
+		}
+		s.mu.RUnlock()
+		for _, c := range batch {
+			if !f(c) {
+				return
+			}
+		}
+	}
+}
+
+// Broadcast sends one encoded frame to every live connection and returns how many took it.
+func (h *Hub) Broadcast(f Frame) int {
+	n := 0
+	h.Each(func(c *Conn) bool {
+		if c.Send(f) == nil {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
+// Drain closes every connection with the code and reason, spread evenly over the given time, and waits until all
+// have ended: their Closed handlers have run and what was queued is written or its deadline has passed.
+// When ctx ends, the rest is cut at once.
+func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Duration) error {
+	var all []*Conn
+	h.Each(func(c *Conn) bool { all = append(all, c); return true })
+	const step = 10 * time.Millisecond
+	steps := int(spread/step) + 1
+	per := (len(all) + steps - 1) / steps
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	for i, c := range all {
+		if per > 0 && i > 0 && i%per == 0 {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+		}
+		c.Close(code, reason)
+	}
+	cut := false
+	for h.inside.Load() > 0 {
+		select {
+		case <-tick.C:
+			// A connection that was accepted while the others were closed is found here.
+			h.Each(func(c *Conn) bool { c.Close(code, reason); return true })
+		case <-ctx.Done():
+			if cut {
+				return ctx.Err()
+			}
+			cut = true
+			h.Each(func(c *Conn) bool { c.abort(); return true })
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+		}
+	}
+	return nil
+}
+
+// housekeep looks at every connection once a second: idle ones are closed, quiet ones pinged, messages that take too
+// long to arrive cut. One walk instead of timers per connection: no timer is reset per message.
+func (h *Hub) housekeep() {
+	defer close(h.done)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-h.stop:
+			return
+		case now := <-tick.C:
+			h.coarse.Store(now.Unix())
+			h.Each(func(c *Conn) bool { c.check(now.Unix()); return true })
+		}
+	}
+}

@@ -1,0 +1,449 @@
+package hub
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"wsframe/framework/auth"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// server is a Hub behind a listener that accepts everybody.
+type server struct {
+	*Hub
+	t  testing.TB
+	ln net.Listener
+
+	mu     sync.Mutex
+	on     func(c *Conn, data []byte)
+	closes map[int64][]int
+	ended  chan int64
+}
+
+func (s *server) Message(c *Conn, data []byte) {
+	s.mu.Lock()
+	on := s.on
+	s.mu.Unlock()
+	on(c, data)
+}
+
+func (s *server) Closed(c *Conn, code int, _ string, _ []string) {
+	s.mu.Lock()
+	s.closes[c.FD] = append(s.closes[c.FD], code)
+	s.mu.Unlock()
+	s.ended <- c.FD
+}
+
+// wantClose waits for the end of fd and checks that it was told once, with that code.
+func (s *server) wantClose(fd int64, code int) {
+	s.t.Helper()
+	s.waitFor(fmt.Sprintf("close of %d", fd), func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.closes[fd]) > 0
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if got := s.closes[fd]; len(got) != 1 || got[0] != code {
+		s.t.Fatalf("fd %d was told closed with %v, want once with %d", fd, got, code)
+	}
+}
+
+// waitFor retries until ok or 10 s have passed.
+func (s *server) waitFor(what string, ok func() bool) {
+	s.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("waited in vain: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func echo(c *Conn, data []byte) { _ = c.SendText(append(make([]byte, Headroom), data...)) }
+
+func serve(t testing.TB, cfg Config) *server {
+	s := &server{t: t, on: echo, closes: map[int64][]int{}, ended: make(chan int64, 100_000)}
+	cfg.Handler = s
+	s.Hub = New(cfg)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ln = ln
+	accepting := make(chan struct{})
+	go func() {
+		defer close(accepting)
+		for fd := int64(1); ; fd++ {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			r, err := http.ReadRequest(bufio.NewReader(nc))
+			if err != nil {
+				_ = nc.Close()
+				continue
+			}
+			c, err := s.Accept(nc.(*net.TCPConn), nil, fd, auth.Identity{}, "127.0.0.1", "")
+			if err != nil {
+				panic(err)
+			}
+			_ = c.Serve(r, func() {})
+		}
+	}()
+	t.Cleanup(func() {
+		_ = ln.Close()
+		<-accepting
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.Drain(ctx, CloseGoingAway, "test over", 0); err != nil {
+			t.Errorf("drain: %v", err)
+		}
+		s.Hub.Close()
+	})
+	return s
+}
+
+// client is a raw WebSocket client: it can send what no library would.
+type client struct {
+	t  testing.TB
+	nc net.Conn
+	br *bufio.Reader
+}
+
+func (s *server) dial() *client {
+	s.t.Helper()
+	nc, err := net.Dial("tcp", s.ln.Addr().String())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = nc.Close() })
+	c := &client{s.t, nc, bufio.NewReader(nc)}
+	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	c.raw([]byte("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil || resp.StatusCode != 101 || resp.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+		s.t.Fatalf("handshake: %v %v", resp, err)
+	}
+	return c
+}
+
+func (c *client) raw(b []byte) {
+	if _, err := c.nc.Write(b); err != nil {
+		c.t.Logf("write: %v", err)
+	}
+}
+
+// frameBytes encodes a masked client frame.
+func frameBytes(first byte, payload []byte) []byte {
+	b := []byte{first}
+	switch n := len(payload); {
+	case n <= 125:
+		b = append(b, 0x80|byte(n))
+	case n <= 0xffff:
+		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 0x80|127), uint64(n))
+	}
+	mask := [4]byte{1, 2, 3, 4}
+	b = append(b, mask[:]...)
+	for i, v := range payload {
+		b = append(b, v^mask[i%4])
+	}
+	return b
+}
+
+func (c *client) text(s string) { c.raw(frameBytes(0x81, []byte(s))) }
+
+// read returns the next frame's first byte and payload.
+func (c *client) read() (byte, []byte, error) {
+	var h [2]byte
+	if _, err := io.ReadFull(c.br, h[:]); err != nil {
+		return 0, nil, err
+	}
+	n := uint64(h[1] & 0x7f)
+	switch n {
+	case 126:
+		var l [2]byte
+		_, _ = io.ReadFull(c.br, l[:])
+		n = uint64(binary.BigEndian.Uint16(l[:]))
+	case 127:
+		var l [8]byte
+		_, _ = io.ReadFull(c.br, l[:])
+		n = binary.BigEndian.Uint64(l[:])
+	}
+	p := make([]byte, n)
+	_, err := io.ReadFull(c.br, p)
+	return h[0], p, err
+}
+
+func (c *client) want(first byte, payload string) {
+	c.t.Helper()
+	got, p, err := c.read()
+	if err != nil || got != first || string(p) != payload {
+		c.t.Fatalf("got %#x %.80q %v, want %#x %.80q", got, p, err, first, payload)
+	}
+}
+
+func (c *client) wantClose(code int) {
+	c.t.Helper()
+	for {
+		first, p, err := c.read()
+		if err != nil {
+			c.t.Fatalf("no close frame: %v", err)
+		}
+		if first == 0x88 {
+			got := CloseNoStatus
+			if len(p) >= 2 {
+				got = int(binary.BigEndian.Uint16(p))
+			}
+			if got != code {
+				c.t.Fatalf("closed with %d %q, want %d", got, p[2:], code)
+			}
+			break
+		}
+	}
+	if _, err := c.br.ReadByte(); err != io.EOF {
+		c.t.Fatalf("after the close frame: %v, want EOF", err)
+	}
+}
+
+func TestEchoInPieces(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial()
+	big := strings.Repeat("0123456789abcdef", 4096) // 64 KiB: the limit
+	for _, text := range []string{"", "x", strings.Repeat("y", 125), strings.Repeat("z", 126), strings.Repeat("w", 20_000), big} {
+		c.text(text)
+		c.want(0x81, text)
+	}
+	// Byte by byte, two frames in one write, and one whose header is cut.
+	for _, b := range frameBytes(0x81, []byte("slow")) {
+		c.raw([]byte{b})
+	}
+	c.want(0x81, "slow")
+	two := append(frameBytes(0x81, []byte("one")), frameBytes(0x81, []byte("two"))...)
+	c.raw(append(two, frameBytes(0x81, []byte("three"))[:3]...))
+	c.want(0x81, "one")
+	c.want(0x81, "two")
+	c.raw(frameBytes(0x81, []byte("three"))[3:])
+	c.want(0x81, "three")
+	// Fragments with a ping between.
+	c.raw(frameBytes(0x01, []byte("a")))
+	c.raw(frameBytes(0x89, []byte("ping")))
+	c.raw(frameBytes(0x00, []byte("b")))
+	c.want(0x8A, "ping")
+	c.raw(frameBytes(0x80, []byte("c")))
+	c.want(0x81, "abc")
+	c.raw(frameBytes(0x88, []byte{0x0f, 0xa5, 'b', 'y', 'e'})) // 4005
+	c.wantClose(4005)
+	s.wantClose(1, 4005)
+}
+
+func TestBadFrames(t *testing.T) {
+	s := serve(t, Config{MessageBytes: 1 << 10, Fragments: 4})
+	unmasked := []byte{0x81, 1, 'x'}
+	claim := func(n uint64) []byte {
+		return binary.BigEndian.AppendUint64([]byte{0x82, 0xff}, n)
+	}
+	cases := []struct {
+		name string
+		send []byte
+		code int
+	}{
+		{"length 2^63", append(claim(1<<63), 1, 2, 3, 4), CloseTooLarge},
+		{"length 2^64-1", append(claim(1<<64-1), 1, 2, 3, 4), CloseTooLarge},
+		{"one over the limit", append(claim(1<<10+1), 1, 2, 3, 4), CloseTooLarge},
+		{"rsv1", frameBytes(0xC1, []byte("x")), CloseProtocolError},
+		{"rsv2", frameBytes(0xA1, []byte("x")), CloseProtocolError},
+		{"rsv3", frameBytes(0x91, []byte("x")), CloseProtocolError},
+		{"unmasked", unmasked, CloseProtocolError},
+		{"opcode 3", frameBytes(0x83, nil), CloseProtocolError},
+		{"opcode 15", frameBytes(0x8f, nil), CloseProtocolError},
+		{"fragmented ping", frameBytes(0x09, nil), CloseProtocolError},
+		{"long ping", frameBytes(0x89, make([]byte, 126)), CloseProtocolError},
+		{"continuation of nothing", frameBytes(0x80, nil), CloseProtocolError},
+		{"text in a message", append(frameBytes(0x01, nil), frameBytes(0x81, nil)...), CloseProtocolError},
+		{"fragments too large", append(frameBytes(0x01, make([]byte, 1000)), frameBytes(0x80, make([]byte, 25))...), CloseTooLarge},
+		{"too many fragments", append(frameBytes(0x01, nil), bytes.Repeat(frameBytes(0x00, nil), 4)...), ClosePolicy},
+		{"bad UTF-8", frameBytes(0x81, []byte{0xff}), CloseBadData},
+		{"close with one byte", frameBytes(0x88, []byte{3}), CloseProtocolError},
+		{"close code 1005", frameBytes(0x88, []byte{0x03, 0xed}), CloseProtocolError},
+	}
+	for i, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			c := s.dial()
+			c.t = t
+			// What came before the bad frame is still answered.
+			c.raw(append(frameBytes(0x81, []byte("before")), tc.send...))
+			c.want(0x81, "before")
+			c.wantClose(tc.code)
+			s.waitFor("close", func() bool {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return len(s.closes[int64(i+1)]) == 1
+			})
+		})
+	}
+	c := s.dial()
+	c.text("next")
+	c.want(0x81, "next")
+}
+
+func TestMessageRate(t *testing.T) {
+	s := serve(t, Config{MessageRate: 10, MessageBurst: 20})
+	c := s.dial()
+	c.raw(bytes.Repeat(frameBytes(0x81, []byte("x")), 40))
+	for range 20 {
+		c.want(0x81, "x")
+	}
+	c.wantClose(ClosePolicy)
+}
+
+func TestCloseComesBehindWhatIsQueued(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial()
+	const n, size = 900, 1000
+	s.mu.Lock()
+	s.on = func(c *Conn, _ []byte) {
+		for range n {
+			_ = c.SendText(append(make([]byte, Headroom), strings.Repeat("q", size)...))
+		}
+		c.Close(4001, "enough")
+	}
+	s.mu.Unlock()
+	c.text("go")
+	for range n {
+		c.want(0x81, strings.Repeat("q", size))
+	}
+	c.wantClose(4001)
+	s.wantClose(1, 4001)
+}
+
+func TestSlowReader(t *testing.T) {
+	s := serve(t, Config{WriteTimeout: time.Second})
+	slow, fast := s.dial(), s.dial()
+	s.waitFor("both", func() bool { return s.Len() == 2 })
+	for _, fd := range []int64{1, 2} {
+		if _, err := s.Join(s.Get(fd), "room"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, fast.br) }()
+	f := TextFrame(make([]byte, 32<<10))
+	s.waitFor("slow one closed", func() bool {
+		s.Publish("room", f)
+		c := s.Get(1)
+		if c == nil {
+			return true
+		}
+		if b, n := c.Pending(); b > 1<<20+200 || n > 1024 {
+			t.Fatalf("outbox holds %d bytes, %d frames", b, n)
+		}
+		return false
+	})
+	s.wantClose(1, CloseSlow)
+	if s.Get(2) == nil {
+		t.Fatal("the fast one was closed too")
+	}
+	_ = slow
+}
+
+func TestPanicsCostNothing(t *testing.T) {
+	s := serve(t, Config{})
+	s.on = func(c *Conn, data []byte) {
+		if string(data) == "panic" {
+			panic("on purpose")
+		}
+		echo(c, data)
+	}
+	c := s.dial()
+	for range 1000 {
+		c.text("panic")
+	}
+	c.text("alive")
+	c.want(0x81, "alive")
+}
+
+func TestRoomOrder(t *testing.T) {
+	s := serve(t, Config{OutboxBytes: 64 << 20, OutboxMessages: 1 << 20})
+	const members, publishers, each = 40, 4, 500
+	var clients []*client
+	for range members {
+		clients = append(clients, s.dial())
+	}
+	s.waitFor("all", func() bool { return s.Len() == members })
+	s.Each(func(c *Conn) bool {
+		_, err := s.Join(c, "r")
+		return err == nil
+	})
+	var wg sync.WaitGroup
+	for p := range publishers {
+		wg.Go(func() {
+			for i := range each {
+				s.Publish("r", TextFrame(fmt.Appendf(nil, "%d:%d", p, i)))
+			}
+		})
+	}
+	var first []string
+	for i, c := range clients {
+		var got []string
+		for range publishers * each {
+			_, p, err := c.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, string(p))
+		}
+		if i == 0 {
+			first = got
+			next := make([]int, publishers)
+			for _, m := range got {
+				var p, n int
+				_, _ = fmt.Sscanf(m, "%d:%d", &p, &n)
+				if n != next[p] {
+					t.Fatalf("publisher %d: got %d, want %d", p, n, next[p])
+				}
+				next[p]++
+			}
+		} else if strings.Join(got, ",") != strings.Join(first, ",") {
+			t.Fatalf("member %d saw another order", i)
+		}
+	}
+	wg.Wait()
+	if n := s.Members("r"); n != members {
+		t.Fatalf("%d members", n)
+	}
+	for _, c := range clients {
+		_ = c.nc.Close()
+	}
+	s.waitFor("room empty", func() bool { return s.Members("r") == 0 && s.RoomCount() == 0 && s.Len() == 0 })
+}
+
+func TestIdleAndPing(t *testing.T) {
+	s := serve(t, Config{PingInterval: time.Second, IdleTimeout: 3 * time.Second})
+	c := s.dial()
+	c.want(0x89, "")
+	c.wantClose(CloseIdle)
+	s.wantClose(1, CloseIdle)
+}
+
+func TestMessageTime(t *testing.T) {
+	s := serve(t, Config{MessageTime: time.Second})
+	c := s.dial()
+	c.raw(frameBytes(0x81, []byte("never whole"))[:8])
+	c.wantClose(ClosePolicy)
+}

@@ -1,0 +1,227 @@
+package hub
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+// readSize is one read from a socket at most. The buffers are pooled and taken only when bytes have arrived, so an idle
+// connection holds none.
+const readSize = 16 << 10
+
+var readPool = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
+
+// inbound follows the frames that arrive and gives gws complete ones only. So a claimed length costs no memory, gws
+// never waits inside a frame, no header reaches gws that could harm it, and what must travel at a move is known: the
+// bytes not given yet, and the fragments of a message that has begun.
+//
+// It belongs to the connection's reader goroutine.
+type inbound struct {
+	c *Conn
+
+	// buf[off:ready] are complete frames for gws, buf[ready:] is the begin of one.
+	buf        []byte
+	off, ready int
+	pooled     *[]byte // buf lies in this pooled buffer
+
+	// The message that is being assembled by gws.
+	begun     bool
+	size      int
+	fragments int
+	parts     []byte // its raw frames, kept for a move
+	timing    bool   // messageFrom is set
+
+	tokens float64 // messages that may still come, refilled at each read
+	filled time.Time
+
+	fault  fault // found behind ready; takes effect when all before it was dispatched
+	failed bool  // the socket gave an error or EOF
+}
+
+// fault is why the reader refuses to go on: a close code and its reason.
+type fault struct {
+	code   int
+	reason string
+}
+
+func (in *inbound) init(c *Conn) {
+	in.c = c
+	in.tokens, in.filled = float64(c.hub.cfg.MessageBurst), c.Since
+}
+
+// refill is called once a read: the clock is not asked for each message.
+func (in *inbound) refill() {
+	cfg := &in.c.hub.cfg
+	if cfg.MessageRate == 0 {
+		return
+	}
+	now := time.Now()
+	in.tokens = min(float64(cfg.MessageBurst), in.tokens+now.Sub(in.filled).Seconds()*float64(cfg.MessageRate))
+	in.filled = now
+}
+
+func (in *inbound) read(p []byte) (int, error) {
+	c := in.c
+	for in.off == in.ready {
+		// Everything that had arrived was dispatched: the replies leave together, then wait for more.
+		if c.uncork() {
+			return 0, io.EOF
+		}
+		if in.fault.code != 0 {
+			c.Close(in.fault.code, in.fault.reason)
+			return 0, io.EOF
+		}
+		data, pooled, err := c.sock.read()
+		if err != nil {
+			if c.Ended() {
+				return 0, io.EOF
+			}
+			in.failed = true
+			return 0, err
+		}
+		c.lastIn.Store(c.hub.coarse.Load())
+		c.bytesIn.Add(int64(len(data)))
+		in.refill()
+		if len(in.buf) == 0 {
+			in.buf, in.pooled, in.off, in.ready = data, pooled, 0, 0
+			in.scan()
+		} else {
+			in.receive(data)
+			readPool.Put(pooled)
+		}
+		if in.off == in.ready {
+			in.keep()
+		}
+		in.watch()
+	}
+	n := copy(p, in.buf[in.off:in.ready])
+	in.off += n
+	if in.off == in.ready {
+		in.keep()
+		if len(in.buf) > 0 || in.begun {
+			in.watch()
+		}
+	}
+	return n, nil
+}
+
+// more tells whether further complete frames of the same read wait.
+func (in *inbound) more() bool { return in.off < in.ready }
+
+func (in *inbound) receive(data []byte) {
+	in.buf = append(in.buf, data...)
+	in.scan()
+}
+
+// scan moves ready over the complete frames in buf and checks each header as soon as it is there.
+func (in *inbound) scan() {
+	for in.fault.code == 0 {
+		h, ok := parseHeader(in.buf[in.ready:])
+		if !ok {
+			return
+		}
+		if in.fault = in.checkHeader(h); in.fault.code != 0 {
+			return
+		}
+		total := h.size + int(h.length)
+		if len(in.buf)-in.ready < total {
+			return
+		}
+		if in.fault = in.charge(h); in.fault.code != 0 {
+			return
+		}
+		in.advance(h, in.buf[in.ready:in.ready+total])
+		in.ready += total
+	}
+}
+
+// checkHeader holds RFC 6455 §5.2-5.5 and our limits against a header, before its payload arrives.
+func (in *inbound) checkHeader(h header) fault {
+	cfg := &in.c.hub.cfg
+	control := h.op >= opClose
+	switch {
+	case h.rsv != 0 && !(cfg.Compression && h.rsv == 0x40 && !control && h.op != 0):
+		return fault{CloseProtocolError, "reserved bits set"}
+	case !h.masked:
+		return fault{CloseProtocolError, "frame is not masked"}
+	case h.op > opBinary && h.op < opClose, h.op > opPong:
+		return fault{CloseProtocolError, "reserved opcode"}
+	case control && !h.fin:
+		return fault{CloseProtocolError, "fragmented control frame"}
+	case control && h.length > 125:
+		return fault{CloseProtocolError, "control frame too long"}
+	case control:
+		return fault{}
+	case h.length > uint64(cfg.MessageBytes) || in.size+int(h.length) > cfg.MessageBytes:
+		return fault{CloseTooLarge, "message too large"}
+	case (h.op == 0) != in.begun:
+		return fault{CloseProtocolError, "unexpected continuation"}
+	case in.fragments >= cfg.Fragments:
+		return fault{ClosePolicy, "too many fragments"}
+	}
+	return fault{}
+}
+
+// charge takes one from the connection's rate for a message or a control frame; a close frame is free.
+func (in *inbound) charge(h header) fault {
+	if in.c.hub.cfg.MessageRate == 0 || !h.fin || h.op == opClose {
+		return fault{}
+	}
+	if in.tokens < 1 {
+		return fault{ClosePolicy, "too many messages"}
+	}
+	in.tokens--
+	return fault{}
+}
+
+// advance notes a complete frame.
+func (in *inbound) advance(h header, raw []byte) {
+	if h.op >= opClose {
+		return
+	}
+	if h.fin {
+		in.begun, in.size, in.fragments, in.parts = false, 0, 0, nil
+		return
+	}
+	in.begun = true
+	in.size += int(h.length)
+	in.fragments++
+	in.parts = append(in.parts, raw...)
+}
+
+// keep lets go of the frames that were given and keeps the begin of the next in memory of its own.
+func (in *inbound) keep() {
+	rest := in.buf[in.ready:]
+	switch {
+	case len(rest) == 0:
+		in.release()
+	case in.pooled != nil:
+		own := append(make([]byte, 0, 2*len(rest)), rest...)
+		in.release()
+		in.buf = own
+	default:
+		in.buf = in.buf[:copy(in.buf, rest)]
+	}
+	in.off, in.ready = 0, 0
+}
+
+// release gives the pooled buffer back.
+func (in *inbound) release() {
+	if in.pooled != nil {
+		readPool.Put(in.pooled)
+	}
+	in.buf, in.pooled = nil, nil
+}
+
+// watch tells housekeeping since when a message is incomplete.
+func (in *inbound) watch() {
+	if incomplete := in.begun || len(in.buf) > in.ready; incomplete != in.timing {
+		in.timing = incomplete
+		if incomplete {
+			in.c.messageFrom.Store(in.c.hub.coarse.Load())
+		} else {
+			in.c.messageFrom.Store(0)
+		}
+	}
+}

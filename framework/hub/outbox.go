@@ -1,0 +1,277 @@
+package hub
+
+import (
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// outbox is what waits to be written to one connection. It is guarded by Conn.mu.
+//
+// A write is tried at once in the caller's goroutine, without blocking; only what the kernel does not take is queued,
+// and a writer goroutine lives only while something is queued.
+type outbox struct {
+	queue   []chunk
+	bytes   int
+	frames  int
+	writing bool          // the writer goroutine lives
+	corked  bool          // replies of one read batch are collected and leave together
+	flushed chan struct{} // closed by the writer when it has ended
+}
+
+// chunk is a run of complete frames, the first of the queue possibly partly written.
+type chunk struct {
+	b     []byte
+	n     int  // frames
+	owned bool // nobody else reads b: more may be appended
+}
+
+// chunkSize is the space taken for small frames that wait together.
+const chunkSize = 2 << 10
+
+// Send queues an encoded frame, which may be shared by many connections, and returns at once. ErrSlow means that the
+// outbox is full and the connection is being closed; ErrClosed that it was closed before.
+func (c *Conn) Send(f Frame) error { return c.send(f.b, f.n, true) }
+
+// SendText sends buf[Headroom:] as one text frame; buf may be reused when it returns.
+func (c *Conn) SendText(buf []byte) error { return c.send(inPlace(buf), 1, false) }
+
+func (c *Conn) send(b []byte, frames int, shared bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != open {
+		return ErrClosed
+	}
+	o := &c.out
+	if cfg := &c.hub.cfg; o.bytes+len(b) > cfg.OutboxBytes || o.frames+frames > cfg.OutboxMessages {
+		if !o.corked || o.writing {
+			c.closeLocked(CloseSlow, "slow")
+			return ErrSlow
+		}
+		c.flush() // corked replies are not the peer's fault
+	}
+	c.push(b, frames, shared)
+	if c.state != open {
+		return ErrClosed
+	}
+	return nil
+}
+
+// control sends a control frame past the limits of the outbox: there is at most one for each frame of the peer's, and those
+// are rate-limited, but a peer that pings without reading must not make it grow either.
+func (c *Conn) control(b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != open || c.out.bytes+len(b) > c.hub.cfg.OutboxBytes {
+		return
+	}
+	c.push(b, 0, false)
+}
+
+// push writes or queues b. c.mu is held.
+func (c *Conn) push(b []byte, frames int, shared bool) {
+	o := &c.out
+	c.msgsOut.Add(int64(frames))
+	c.bytesOut.Add(int64(len(b)))
+	if !o.writing && !o.corked && len(o.queue) == 0 {
+		n, err := c.sock.tryWrite(b)
+		if err != nil {
+			c.broken()
+			return
+		}
+		if n == len(b) {
+			return
+		}
+		b = b[n:]
+	}
+	o.bytes += len(b)
+	o.frames += frames
+	if shared {
+		o.queue = append(o.queue, chunk{b, frames, false})
+	} else if last := len(o.queue) - 1; last >= 0 && o.queue[last].owned && cap(o.queue[last].b)-len(o.queue[last].b) >= len(b) {
+		o.queue[last].b = append(o.queue[last].b, b...)
+		o.queue[last].n += frames
+	} else {
+		o.queue = append(o.queue, chunk{append(make([]byte, 0, max(chunkSize, len(b))), b...), frames, true})
+	}
+	if !o.corked && !o.writing {
+		c.startWriter()
+	}
+}
+
+func (c *Conn) startWriter() {
+	c.out.writing = true
+	go c.writeLoop()
+}
+
+// broken notes that the socket cannot be written any more; the reader runs the close path. c.mu is held.
+func (c *Conn) broken() {
+	if c.state == open {
+		c.state = closing
+		c.closeCode = CloseAbnormal
+	}
+	c.out.drop()
+	c.sock.cut()
+}
+
+func (o *outbox) drop() { o.queue, o.bytes, o.frames = nil, 0, 0 }
+
+// take removes up to 64 KiB or 64 chunks from the queue's front.
+func (o *outbox) take(bufs net.Buffers) (net.Buffers, int, int) {
+	size, frames, i := 0, 0, 0
+	for i < len(o.queue) && i < 64 && size < 64<<10 {
+		bufs = append(bufs, o.queue[i].b)
+		size += len(o.queue[i].b)
+		frames += o.queue[i].n
+		i++
+	}
+	if i == len(o.queue) {
+		o.queue = nil
+	} else {
+		o.queue = o.queue[i:]
+	}
+	return bufs, size, frames
+}
+
+// writeLoop writes what is queued and ends when nothing is. Its wait is bounded: a peer that takes nothing for
+// WriteTimeout is cut.
+func (c *Conn) writeLoop() {
+	defer func() {
+		if v := recover(); v != nil { // not expected; without it one fault would end the process
+			c.hub.cfg.Log.Error("panic in the writer", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			c.abort()
+		}
+	}()
+	o := &c.out
+	var store net.Buffers
+	for {
+		c.mu.Lock()
+		bufs, size, frames := o.take(store[:0])
+		if len(bufs) == 0 {
+			o.writing = false
+			if o.flushed != nil {
+				close(o.flushed)
+				o.flushed = nil
+			}
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		store = bufs
+		err := c.sock.writev(bufs, c.hub.cfg.WriteTimeout)
+		clear(store)
+		c.mu.Lock()
+		o.bytes, o.frames = max(0, o.bytes-size), max(0, o.frames-frames)
+		if err != nil {
+			if c.state == open && isTimeout(err) {
+				c.hub.totals.slow.Add(1)
+				c.state, c.closeCode, c.closeReason = closing, CloseSlow, "slow"
+			}
+			c.broken()
+		}
+		c.mu.Unlock()
+	}
+}
+
+// cork collects replies until the frames that arrived together are all dispatched. Whoever is slow in between does not
+// hold back the others' replies: the hub uncorks after 2 ms.
+func (c *Conn) cork() {
+	c.mu.Lock()
+	fresh := !c.out.corked && c.state == open
+	if fresh {
+		c.out.corked = true
+	}
+	c.mu.Unlock()
+	if fresh {
+		c.hub.corks.add(c)
+	}
+}
+
+// uncork writes what cork collected; it tells whether the connection is closing.
+func (c *Conn) uncork() (ended bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out.corked {
+		c.flush()
+	}
+	return c.state >= closing
+}
+
+// flush ends a cork. c.mu is held.
+func (c *Conn) flush() {
+	o := &c.out
+	o.corked = false
+	if o.writing || len(o.queue) == 0 {
+		return
+	}
+	if first := &o.queue[0]; len(o.queue) == 1 {
+		n, err := c.sock.tryWrite(first.b)
+		if err != nil {
+			c.broken()
+			return
+		}
+		if n == len(first.b) {
+			o.drop()
+			return
+		}
+		o.bytes -= n
+		first.b = first.b[n:]
+	}
+	c.startWriter()
+}
+
+// corks are the connections whose replies wait for the end of a batch. Its goroutine lives only while there are any.
+type corks struct {
+	interval time.Duration
+
+	mu      sync.Mutex
+	list    []*Conn
+	running bool
+}
+
+func (k *corks) add(c *Conn) {
+	k.mu.Lock()
+	k.list = append(k.list, c)
+	start := !k.running
+	k.running = true
+	k.mu.Unlock()
+	if start {
+		go k.run()
+	}
+}
+
+func (k *corks) run() {
+	var list []*Conn
+	for {
+		time.Sleep(k.interval)
+		k.mu.Lock()
+		list, k.list = k.list, list[:0]
+		if len(list) == 0 {
+			k.running = false
+			k.mu.Unlock()
+			return
+		}
+		k.mu.Unlock()
+		for i, c := range list {
+			c.uncork()
+			list[i] = nil
+		}
+	}
+}
+
+// dispatch hands one message to the Handler and recovers what it throws.
+func (c *Conn) dispatch(data []byte) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.hub.cfg.Log.Error("panic in a message handler", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	c.msgsIn.Add(1)
+	if c.in.more() {
+		c.cork()
+	}
+	c.hub.cfg.Handler.Message(c, data)
+}

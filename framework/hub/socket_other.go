@@ -1,0 +1,32 @@
+//go:build !unix
+
+package hub
+
+import "net"
+
+// socket is the portable form, for development: each read holds a buffer, and every write goes through the writer
+// goroutine.
+type socket struct {
+	nc    *net.TCPConn
+	shut  bool
+	woken bool
+}
+
+func (s *socket) init(nc *net.TCPConn) error { s.nc = nc; return nil }
+
+func (s *socket) read() ([]byte, *[]byte, error) {
+	buf := readPool.Get().(*[]byte)
+	n, err := s.nc.Read(*buf)
+	if n == 0 && err != nil {
+		readPool.Put(buf)
+		return nil, nil, err
+	}
+	return (*buf)[:n], buf, nil
+}
+
+func (s *socket) tryWrite([]byte) (int, error) {
+	if s.shut {
+		return 0, net.ErrClosed
+	}
+	return 0, nil
+}

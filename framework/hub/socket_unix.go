@@ -1,0 +1,91 @@
+//go:build unix
+
+package hub
+
+import (
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// socket is an accepted TCP connection, read by the runtime's poller and written without blocking.
+//
+// fd is written to directly: it is ours alone, and it is closed only under Conn.mu, the same lock under which
+// tryWrite runs, so the number cannot be another file's.
+type socket struct {
+	nc    *net.TCPConn
+	raw   syscall.RawConn
+	fd    int
+	shut  bool
+	woken bool
+
+	// The outcome of the read in progress; the reader's.
+	readable func(fd uintptr) bool
+	got      *[]byte
+	n        int
+	err      error
+}
+
+func (s *socket) init(nc *net.TCPConn) (err error) {
+	s.nc = nc
+	if s.raw, err = nc.SyscallConn(); err != nil {
+		return err
+	}
+	s.readable = s.tryRead
+	return s.raw.Control(func(fd uintptr) { s.fd = int(fd) })
+}
+
+// tryRead is the poller's callback: a buffer is taken only for as long as a read lasts.
+func (s *socket) tryRead(fd uintptr) bool {
+	buf := readPool.Get().(*[]byte)
+	for {
+		s.n, s.err = syscall.Read(int(fd), *buf)
+		if s.err != syscall.EINTR {
+			break
+		}
+	}
+	if s.err == syscall.EAGAIN {
+		readPool.Put(buf)
+		return false
+	}
+	s.got = buf
+	return true
+}
+
+// read waits for bytes and returns them in a pooled buffer that the caller gives back.
+func (s *socket) read() ([]byte, *[]byte, error) {
+	s.got = nil
+	if err := s.raw.Read(s.readable); err != nil {
+		return nil, nil, err
+	}
+	buf := s.got
+	s.got = nil
+	if s.err != nil || s.n <= 0 {
+		readPool.Put(buf)
+		if s.err == nil {
+			return nil, nil, io.EOF
+		}
+		return nil, nil, os.NewSyscallError("read", s.err)
+	}
+	return (*buf)[:s.n], buf, nil
+}
+
+// tryWrite writes what the kernel takes at once.
+func (s *socket) tryWrite(b []byte) (int, error) {
+	if s.shut {
+		return 0, net.ErrClosed
+	}
+	for {
+		n, err := syscall.Write(s.fd, b)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return 0, nil
+		case err != nil:
+			return 0, err
+		}
+		return n, nil
+	}
+}
