@@ -1,0 +1,41 @@
+package frame
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+)
+
+// html is PHP's htmlspecialchars with ENT_QUOTES, its default since 8.1.
+var html = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#039;")
+
+// EscapeHTML returns the JSON document with every string value, at every depth, escaped for HTML; keys are left as they
+// are (contract §3). doc must be what Decode accepted; the result never shares its memory.
+func EscapeHTML(doc []byte) []byte {
+	out := make([]byte, 0, len(doc)+len(doc)/8)
+	s := scanner{b: doc, depth: 1 << 30}
+	for s.i < len(doc) {
+		if doc[s.i] != '"' {
+			out = append(out, doc[s.i])
+			s.i++
+			continue
+		}
+		from := s.i
+		escaped, err := s.str()
+		if err != nil {
+			return append(out, doc[from:]...) // cannot be: Decode has accepted it
+		}
+		raw := doc[from:s.i]
+		s.space()
+		if key := s.i < len(doc) && doc[s.i] == ':'; key || !escaped && !bytes.ContainsAny(raw[1:len(raw)-1], `&<>'`) {
+			out = append(out, raw...)
+			continue
+		}
+		var text string
+		if json.Unmarshal(raw, &text) != nil {
+			return append(out, doc[from:]...)
+		}
+		out = appendString(out, html.Replace(text))
+	}
+	return out
+}
