@@ -1,0 +1,56 @@
+package auth
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// LoadOrCreateKey reads the key in the file, or makes a random one there with mode 0600. It tells whether it made it. Two
+// processes that start together get the same key.
+func LoadOrCreateKey(path string) (key string, created bool, err error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := createKey(path); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", false, fmt.Errorf("make a token key: %w", err)
+		}
+		created = true
+		b, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("read the token key: %w", err)
+	}
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(path, 0o600); err != nil {
+			return "", false, fmt.Errorf("the token key can be read by others: %w", err)
+		}
+	}
+	key = strings.TrimSpace(string(b))
+	if len(key) < 32 {
+		return "", false, fmt.Errorf("the token key in %s is too short: delete the file to get a new one", path)
+	}
+	return key, created, nil
+}
+
+// createKey writes a whole file and gives it its name at once: nobody reads half a key.
+func createKey(path string) error {
+	raw := make([]byte, 32)
+	if _, err := rand.Read(raw); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".key-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(base64.RawURLEncoding.EncodeToString(raw) + "\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Link(f.Name(), path) // fails where the name is taken
+}
