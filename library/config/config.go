@@ -1,0 +1,142 @@
+// Package config reads config/*.yaml and the environment into one typed value, once: nothing is watched, and nothing asks
+// viper later.
+//
+//	cfg, err := config.Load("config", os.Environ())
+//
+// A Config is a plain value; reading it concurrently is safe.
+package config
+
+import "time"
+
+// Config is all of it.
+type Config struct {
+	App   App
+	Cache Cache
+	DB    DB
+}
+
+// App is config/app.yaml.
+type App struct {
+	Outside Listen
+	Manager struct {
+		Host  string
+		Port  int
+		Token string `secret:"true"`
+	}
+	Push Listen
+	Auth struct {
+		Check       bool
+		Key         string `secret:"true"`
+		PreviousKey string `mapstructure:"previous_key" secret:"true"`
+		Accept3DES  bool   `mapstructure:"accept_3des"`
+		Key3DES     string `mapstructure:"key_3des" secret:"true"`
+		Lifetime    time.Duration
+		Skew        time.Duration
+	}
+	Protocol struct {
+		Compat     string
+		ReceiveAck bool `mapstructure:"receive_ack"`
+		EscapeHTML bool `mapstructure:"escape_html"`
+	}
+	Heartbeat struct {
+		Ping time.Duration
+		Idle time.Duration
+	}
+	Limits      Limits
+	Compression struct {
+		Enabled   bool
+		Threshold int
+	}
+	Origins        []string
+	AllowNoOrigin  bool     `mapstructure:"allow_no_origin"`
+	TrustedProxies []string `mapstructure:"trusted_proxies"`
+	Demo           bool
+	Runtime        struct{ Dir string }
+	Log            struct {
+		Level     string
+		MaxSizeMB int `mapstructure:"max_size_mb"`
+		MaxDays   int `mapstructure:"max_days"`
+		MaxFiles  int `mapstructure:"max_files"`
+	}
+}
+
+// Listen is where a port is opened.
+type Listen struct {
+	Host string
+	Port int
+}
+
+// Limits are what one client may cost; config/app.yaml says what happens beyond each.
+type Limits struct {
+	HandshakeTimeout       time.Duration `mapstructure:"handshake_timeout"`
+	HandshakeBytes         int           `mapstructure:"handshake_bytes"`
+	MessageBytes           int           `mapstructure:"message_bytes"`
+	Fragments              int
+	MessageTime            time.Duration `mapstructure:"message_time"`
+	JSONDepth              int           `mapstructure:"json_depth"`
+	MessageRate            int           `mapstructure:"message_rate"`
+	MessageBurst           int           `mapstructure:"message_burst"`
+	OutboxBytes            int           `mapstructure:"outbox_bytes"`
+	OutboxMessages         int           `mapstructure:"outbox_messages"`
+	WriteTimeout           time.Duration `mapstructure:"write_timeout"`
+	RefusedRate            int           `mapstructure:"refused_rate"`
+	MaxConnections         int           `mapstructure:"max_connections"`
+	ConnectionsPerIP       int           `mapstructure:"connections_per_ip"`
+	RoomsPerConnection     int           `mapstructure:"rooms_per_connection"`
+	CloseKeysPerConnection int           `mapstructure:"close_keys_per_connection"`
+	RoomFlush              time.Duration `mapstructure:"room_flush"`
+	StopGrace              time.Duration `mapstructure:"stop_grace"`
+	ReloadDrain            time.Duration `mapstructure:"reload_drain"`
+}
+
+// Cache is config/cache.yaml.
+type Cache struct {
+	Master struct {
+		Driver         string
+		Addrs          []string
+		Username       string
+		Password       string `secret:"true"`
+		DB             int
+		Prefix         string
+		SentinelMaster string `mapstructure:"sentinel_master"`
+		Timeout        time.Duration
+	}
+}
+
+// DB is config/db.yaml.
+type DB struct {
+	Master struct {
+		Driver  string
+		DSN     string `secret:"true"`
+		MaxOpen int    `mapstructure:"max_open"`
+		Timeout time.Duration
+	}
+}
+
+func defaults() *Config {
+	c := &Config{}
+	a := &c.App
+	a.Outside = Listen{"127.0.0.1", 20000}
+	a.Manager.Host, a.Manager.Port = "127.0.0.1", 20001
+	a.Push = Listen{"127.0.0.1", 2121}
+	a.Auth.Check, a.Auth.Lifetime, a.Auth.Skew = true, 24*time.Hour, 30*time.Second
+	a.Heartbeat.Ping, a.Heartbeat.Idle = 25*time.Second, 60*time.Second
+	a.Limits = Limits{
+		HandshakeTimeout: 5 * time.Second, HandshakeBytes: 8192,
+		MessageBytes: 65536, Fragments: 1024, MessageTime: 10 * time.Second, JSONDepth: 32,
+		MessageRate: 100, MessageBurst: 200,
+		OutboxBytes: 1 << 20, OutboxMessages: 1024, WriteTimeout: 5 * time.Second,
+		RefusedRate: 20, MaxConnections: 100_000,
+		RoomsPerConnection: 256, CloseKeysPerConnection: 256, RoomFlush: 5 * time.Millisecond,
+		StopGrace: 30 * time.Second, ReloadDrain: 30 * time.Second,
+	}
+	a.Compression.Threshold = 512
+	a.AllowNoOrigin, a.Demo = true, true
+	a.Runtime.Dir = "runtime"
+	a.Log.Level, a.Log.MaxSizeMB, a.Log.MaxDays, a.Log.MaxFiles = "info", 100, 14, 60
+	m := &c.Cache.Master
+	m.Driver, m.Addrs, m.Timeout = "embedded", []string{"127.0.0.1:6379"}, 500*time.Millisecond
+	d := &c.DB.Master
+	d.Driver, d.MaxOpen, d.Timeout = "sqlite", 32, 5*time.Second
+	return c
+}
