@@ -1,0 +1,71 @@
+// Package log writes the server's events as JSON lines by zap, into files that are continued by day and size.
+//
+//	l, err := log.New(log.Options{Dir: "runtime/logs", Level: "info", MaxSizeMB: 100, MaxDays: 14, MaxFiles: 60})
+//	l.Info("worker is ready", zap.Int("pid", pid))
+//	defer l.Close()
+//
+// A Logger is safe for concurrent use, and several processes may write to the same files: during a reload two workers do.
+package log
+
+import (
+	"fmt"
+	"os"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// Options of New.
+type Options struct {
+	Dir       string // made when missing
+	Level     string // debug, info, warn, error
+	MaxSizeMB int    // a day's file is continued in another beyond it
+	MaxDays   int    // older files are removed
+	MaxFiles  int    // so many are kept at most
+	Name      string // who writes: master, worker
+}
+
+// Logger is a zap.Logger whose level can be changed and whose file can be opened anew.
+type Logger struct {
+	*zap.Logger
+
+	level zap.AtomicLevel
+	file  *file
+}
+
+// New opens today's file. Warnings and errors also go to stderr, in a form for people.
+func New(o Options) (*Logger, error) {
+	level, err := zap.ParseAtomicLevel(o.Level)
+	if err != nil {
+		return nil, fmt.Errorf("log level: %w", err)
+	}
+	f, err := openFile(o)
+	if err != nil {
+		return nil, err
+	}
+	enc := zap.NewProductionEncoderConfig()
+	enc.EncodeTime = zapcore.ISO8601TimeEncoder
+	enc.TimeKey = "time"
+	human := enc
+	human.EncodeLevel = zapcore.CapitalLevelEncoder
+	human.StacktraceKey = ""
+	core := zapcore.NewTee(
+		zapcore.NewCore(zapcore.NewJSONEncoder(enc), f, level),
+		zapcore.NewCore(zapcore.NewConsoleEncoder(human), zapcore.Lock(os.Stderr), zap.NewAtomicLevelAt(zap.WarnLevel)),
+	)
+	return &Logger{zap.New(core).With(zap.String("by", o.Name), zap.Int("pid", os.Getpid())), level, f}, nil
+}
+
+// SetLevel changes the level of the file at once.
+func (l *Logger) SetLevel(level string) error {
+	if err := l.level.UnmarshalText([]byte(level)); err != nil {
+		return fmt.Errorf("log level: %w", err)
+	}
+	return nil
+}
+
+// Reopen closes the file and opens it by its name again, for log rotation by others.
+func (l *Logger) Reopen() error { return l.file.reopen() }
+
+// Close flushes and closes the file.
+func (l *Logger) Close() error { return l.file.close() }
