@@ -31,7 +31,7 @@ func TestDecode(t *testing.T) {
 		{"duplicate, deeper, is data", `{"x":{"y":1,"y":2}}`, "", "", `{"x":{"y":1,"y":2}}`, nil},
 		{"method number", `{"method":1}`, "", "", "", ErrMethod},
 		{"method null", `{"method":null}`, "", "", "", ErrMethod},
-		{"id object", `{"id":{}}`, "", "", "", ErrID},
+		{"id object", `{"id":{}}`, "", "", `{"id":{}}`, nil},
 		{"list", `[1]`, "", "", "", ErrNotObject},
 		{"number", `2`, "", "", "", ErrNotObject},
 		{"string", `"x"`, "", "", "", ErrNotObject},

@@ -14,7 +14,6 @@ var (
 	ErrTooDeep      = errors.New("JSON is nested too deep")
 	ErrDuplicateKey = errors.New("duplicate key")
 	ErrMethod       = errors.New("method must be a string")
-	ErrID           = errors.New("id must be a string or a number")
 	ErrTooManyKeys  = errors.New("too many keys")
 )
 
@@ -24,7 +23,7 @@ const MaxKeys = 256
 // Request is a decoded frame. Its slices point into the decoded bytes where they can.
 type Request struct {
 	Method []byte // nil where the key is absent
-	ID     []byte // the raw JSON string or number, nil where the key is absent
+	ID     []byte // the raw JSON string or number, nil where there is none
 	Body   []byte // the whole object, without the reserved keys
 }
 
@@ -123,10 +122,10 @@ func (s *scanner) request() (r Request, err error) {
 				r.Method = unescape(raw)
 			}
 		case string(key) == "id":
-			if raw[0] != '"' && raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') {
-				return r, ErrID
+			// Of another type it is the action's own data and not echoed.
+			if raw[0] == '"' || raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9' {
+				r.ID = raw
 			}
-			r.ID = raw
 		case reserved(key):
 			cuts = append(cuts, span{from, s.i})
 		}

@@ -1,0 +1,24 @@
+// Package app is the application: the list of its controllers. A module is a folder beside this file; mount its
+// controllers here.
+package app
+
+import (
+	"wsframe/app/index"
+	"wsframe/app/live"
+	"wsframe/framework"
+)
+
+// Controllers makes everything that clients can call. It runs once per worker, before connections are accepted; an
+// error keeps the old worker serving.
+func Controllers(d framework.Deps) ([]framework.Controller, error) {
+	messages, err := live.OpenMessages(d.DB)
+	if err != nil {
+		return nil, err
+	}
+	pending := live.NewPending(d.Redis, d.Prefix)
+	return []framework.Controller{
+		framework.Mount("index.index", &index.Index{}),
+		framework.Mount("live.user", live.NewUser(messages, pending)),
+		framework.Mount("live.wall", live.NewWall(messages, pending)),
+	}, nil
+}

@@ -1,0 +1,185 @@
+package live_test
+
+import (
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"wsframe/app"
+	"wsframe/framework"
+	"wsframe/framework/frameworktest"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("database/sql.(*DB).connectionOpener"))
+}
+
+func user(code string) framework.Identity {
+	return framework.Identity{ID: "u1", Type: framework.TypeWechatUser, Code: code, Nickname: "小明"}
+}
+
+func wall(code string) framework.Identity {
+	return framework.Identity{ID: "w1", Type: framework.TypeWall, Code: code, Nickname: "大屏"}
+}
+
+type data = map[string]any
+
+// contract §6, action by action.
+func TestLiveRoom(t *testing.T) {
+	h := frameworktest.New(t, app.Controllers)
+	u, w, other := h.Dial(user("A")), h.Dial(wall("A")), h.Dial(user("B"))
+	u.Call("live.user.join", nil).Want(200, "userJoinSuccess").WantInfo("加入房间成功")
+	w.Call("Live.Wall.Join", nil).Want(200, "wallJoinSuccess").WantInfo("加入房间成功")
+	other.Call("live.user.join", nil).Want(200, "userJoinSuccess")
+
+	// A user's message waits for the wall.
+	var queued struct{ ID int64 }
+	u.Call("live.user.say", data{"say": "<b>hi</b>"}).Want(200, "userSaySuccess").WantInfo("发布聊天内容成功，等待审核").Into(&queued)
+	var need struct {
+		ID            int64
+		Nickname, Say string
+	}
+	w.WantPush("userSayNeedCheck").WantInfo("收到用户广播内容").Into(&need)
+	if need.ID != queued.ID || need.Nickname != "小明" || need.Say != "<b>hi</b>" {
+		t.Fatalf("%+v", need)
+	}
+	u.WantNothing() // nobody sees it before
+	var list []data
+	w.Call("live.wall.history", data{"type": "user"}).Want(200, "userSayHistory").WantInfo("获取消息历史成功").Into(&list)
+	if len(list) != 1 {
+		t.Fatalf("%v", list)
+	}
+	// Approved once, however often it is asked for; ids come as strings from PHP.
+	w.Call("live.wall.check", data{"id": itoa(need.ID), "status": "1"}).Want(200, "wallCheckSuccess").WantInfo("审核消息成功").WantParam(itoa(need.ID))
+	w.WantPush("userSayBroadcast").WantInfo("用户消息审核通过")
+	u.WantPush("userSayBroadcast").Into(&need)
+	w.Call("live.wall.check", data{"id": need.ID, "status": 1}).Want(200, "wallCheckSuccess")
+	w.WantNothing()
+	// Dropped.
+	for _, check := range []data{{"status": 0}, {}} {
+		u.Call("live.user.say", data{"say": "no"}).Want(200, "userSaySuccess").Into(&queued)
+		w.WantPush("userSayNeedCheck")
+		check["id"] = queued.ID
+		w.Call("live.wall.check", check).Want(200, "wallCheckSuccess")
+	}
+	u.Call("live.user.say", data{"say": "cleaned"}).Want(200, "userSaySuccess")
+	w.WantPush("userSayNeedCheck")
+	w.Call("live.wall.clean", nil).Want(200, "wallCleanSuccess")
+	if f := w.Call("live.wall.history", data{"type": "user"}).Want(200, "userSayHistory"); f.Param != nil {
+		t.Fatalf("%s", f.Param)
+	}
+
+	// A wall's own message.
+	var row struct {
+		ID, Status              int64
+		Code, Nickname, Say     string
+		UserID                  string `json:"user_id"`
+		CreateTime, UpdateTime_ int64
+	}
+	w.Call("live.wall.say", data{"say": "welcome"}).Want(200, "wallSaySuccess").WantInfo("广播成功").Into(&row)
+	if row.ID == 0 || row.Status != 1 || row.Code != "A" || row.Nickname != "大屏" || row.Say != "welcome" || row.UserID != "w1" {
+		t.Fatalf("%+v", row)
+	}
+	u.WantPush("wallSayBroadcast").WantInfo("收到大屏幕广播内容")
+	for _, c := range []*frameworktest.Client{u, w} {
+		method := "live.user.history"
+		if c == w {
+			method = "live.wall.history"
+		}
+		c.Call(method, data{"type": "wall", "count": 99}).Want(200, "wallSayHistory").WantInfo("获取历史成功").Into(&list)
+		if len(list) != 1 || list[0]["say"] != "welcome" {
+			t.Fatalf("%v", list)
+		}
+	}
+	// Recalled, by its own room only.
+	otherWall := h.Dial(wall("B"))
+	otherWall.Call("live.wall.recall", data{"id": row.ID}).Want(403, "wallRecallFail").WantInfo("撤回广播失败")
+	w.Call("live.wall.recall", data{"id": row.ID}).Want(200, "wallRecallSuccess").WantInfo("撤回广播成功").WantParam(itoa(row.ID))
+	u.WantPush("wallSayRecall").WantInfo("撤回一条大屏幕消息").WantParam(itoa(row.ID))
+	w.Call("live.wall.recall", data{"id": row.ID}).Want(403, "wallRecallFail")
+	if f := u.Call("live.user.history", nil).Want(200, "wallSayHistory"); f.Param != nil {
+		t.Fatalf("recalled, but shown: %s", f.Param)
+	}
+
+	u.Call("live.user.out", nil).Want(200, "userOutSuccess").WantInfo("退出房间成功")
+	w.Call("live.wall.out", nil).Want(200, "wallOutSuccess").WantInfo("退出房间成功")
+	w.Call("live.wall.say", data{"say": "nobody hears"}).Want(200, "wallSaySuccess")
+	u.WantNothing()
+	other.WantNothing()
+	w.WantNothing()
+}
+
+func itoa(n int64) string {
+	b := []byte{}
+	for ; n > 0; n /= 10 {
+		b = append([]byte{byte('0' + n%10)}, b...)
+	}
+	return string(b)
+}
+
+// Every live.user action is for WeChat users, every live.wall action for walls, and after an error nothing else happens.
+func TestRoles(t *testing.T) {
+	h := frameworktest.New(t, app.Controllers)
+	u, w := h.Dial(user("A")), h.Dial(wall("A"))
+	nobody := h.Dial(framework.Identity{ID: "g", Type: "guest", Code: "A"})
+	for _, r := range h.App.Routes() {
+		switch {
+		case strings.HasPrefix(r.Method, "live.user."):
+			w.Call(r.Method, data{"say": "x"}).Want(403, "mustBeWechatUser").WantInfo("仅允许微信用户连入")
+			nobody.Call(r.Method, data{"say": "x"}).Want(403, "mustBeWechatUser")
+		case strings.HasPrefix(r.Method, "live.wall."):
+			u.Call(r.Method, data{"say": "x", "id": 1}).Want(403, "mustBeWall").WantInfo("仅允许大屏幕用户连入")
+		}
+	}
+	if n := h.App.Hub().RoomCount(); n != 0 {
+		t.Fatalf("%d rooms were joined", n)
+	}
+	h.Dial(user("")).Call("live.user.join", nil).Want(999, "codeIsEmpty").WantInfo("code不能为空")
+	h.Dial(wall("")).Call("live.wall.join", nil).Want(999, "codeIsEmpty")
+	w.Call("live.wall.history", data{"type": "other"}).Want(401, "typeError").WantInfo("类型错误")
+	for _, bad := range []data{{}, {"say": ""}, {"say": strings.Repeat("长", 501)}, {"say": []int{1}}} {
+		u.Call("live.user.say", bad).Want(400, "paramError")
+	}
+	u.Call("live.user.history", data{"page": "-1"}).Want(400, "paramError")
+	w.Call("live.wall.check", data{"id": "x"}).Want(400, "paramError")
+}
+
+func TestDatabaseGone(t *testing.T) {
+	h := frameworktest.New(t, app.Controllers)
+	w := h.Dial(wall("A"))
+	if err := h.DB.Migrator().DropTable("live_wall_message"); err != nil {
+		t.Fatal(err)
+	}
+	f := w.Call("live.wall.say", data{"say": "x"}).Want(501, "insertDbError").WantInfo("保存数据至数据库失败")
+	if strings.Contains(string(f.Param), "table") {
+		t.Fatalf("the cause was told: %s", f.Param)
+	}
+	w.Call("live.wall.history", data{"type": "wall"}).Want(500, "controllerError").WantInfo("程序错误")
+}
+
+// Whoever goes is taken out of the room's set in Redis and of the bookkeeping.
+func TestClose(t *testing.T) {
+	h := frameworktest.New(t, app.Controllers)
+	u, w := h.Dial(user("A")), h.Dial(wall("A"))
+	u.Call("live.user.join", nil).Want(200, "userJoinSuccess")
+	w.Call("live.wall.join", nil).Want(200, "wallJoinSuccess")
+	h.Flush()
+	for key, n := range map[string]int64{"LIVE_USER_ROOM_A": 1, "LIVE_WALL_ROOM_A": 1} {
+		if got := h.Redis.SCard(t.Context(), key).Val(); got != n {
+			t.Fatalf("%s has %d members", key, got)
+		}
+	}
+	if n := h.Redis.HLen(t.Context(), "WEBSOCKET_FDINFO").Val(); n != 2 {
+		t.Fatalf("FDINFO has %d", n)
+	}
+	if fd := h.Redis.HGet(t.Context(), "WEBSOCKET_UIDTOFD", "u1").Val(); fd == "" {
+		t.Fatal("UIDTOFD misses the user")
+	}
+	u.Close()
+	w.Vanish()
+	h.Eventually("all keys gone", func() bool {
+		keys := h.Redis.Keys(t.Context(), "*").Val()
+		return len(keys) == 1 && keys[0] == "WSFRAME_FD_NEXT"
+	})
+}

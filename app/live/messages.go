@@ -1,0 +1,70 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+
+	"wsframe/framework"
+)
+
+// Message is one row of live_wall_message. Times are UNIX seconds.
+type Message struct {
+	ID         int64  `json:"id" gorm:"primaryKey;autoIncrement;index:live_wall_message_code,priority:3"`
+	Code       string `json:"code" gorm:"size:64;not null;index:live_wall_message_code,priority:1"`
+	Nickname   string `json:"nickname" gorm:"size:128;not null"`
+	Say        string `json:"say" gorm:"size:4096;not null"`
+	UserID     string `json:"user_id" gorm:"size:64;not null"`
+	Status     int    `json:"status" gorm:"not null;index:live_wall_message_code,priority:2"` // shown or recalled
+	CreateTime int64  `json:"create_time" gorm:"not null"`
+	UpdateTime int64  `json:"update_time" gorm:"not null"`
+}
+
+const (
+	recalled = 0
+	shown    = 1
+)
+
+// TableName is the original's.
+func (Message) TableName() string { return "live_wall_message" }
+
+// Messages is the table of what walls have said.
+type Messages struct{ db *gorm.DB }
+
+// OpenMessages makes the table when it is missing.
+func OpenMessages(db *gorm.DB) (*Messages, error) {
+	if err := db.AutoMigrate(&Message{}); err != nil {
+		return nil, fmt.Errorf("make the table live_wall_message: %w", err)
+	}
+	return &Messages{db}, nil
+}
+
+// Create adds a shown message.
+func (m *Messages) Create(ctx context.Context, by framework.Identity, say string) (*Message, error) {
+	now := time.Now().Unix()
+	row := &Message{Code: by.Code, Nickname: by.Nickname, Say: say, UserID: by.ID, Status: shown, CreateTime: now, UpdateTime: now}
+	return row, m.db.WithContext(ctx).Create(row).Error
+}
+
+// errNotFound means that the room has no such shown message.
+var errNotFound = errors.New("no such message in this room")
+
+// Recall hides a message of that room.
+func (m *Messages) Recall(ctx context.Context, code string, id int64) error {
+	r := m.db.WithContext(ctx).Model(&Message{}).Where("id = ? AND code = ? AND status = ?", id, code, shown).
+		Updates(map[string]any{"status": recalled, "update_time": time.Now().Unix()})
+	if r.Error == nil && r.RowsAffected == 0 {
+		return errNotFound
+	}
+	return r.Error
+}
+
+// Shown is a part of a room's messages that were not recalled, newest first.
+func (m *Messages) Shown(ctx context.Context, code string, offset, limit int) ([]Message, error) {
+	var rows []Message
+	err := m.db.WithContext(ctx).Where("code = ? AND status = ?", code, shown).Order("id DESC").Offset(offset).Limit(limit).Find(&rows).Error
+	return rows, err
+}

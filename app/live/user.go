@@ -1,0 +1,79 @@
+package live
+
+import (
+	"errors"
+
+	"wsframe/framework"
+)
+
+// User is what WeChat users can do.
+type User struct {
+	messages *Messages
+	pending  *Pending
+}
+
+// NewUser makes the controller live.user.
+func NewUser(m *Messages, p *Pending) *User { return &User{m, p} }
+
+var (
+	_ framework.GuardHook = (*User)(nil)
+	_ framework.CloseHook = (*User)(nil)
+)
+
+// Guard lets WeChat users of a room in.
+func (u *User) Guard(c *framework.Ctx) error {
+	return guard(c, framework.TypeWechatUser, mustBeWechatUser)
+}
+
+// Join enters the room of the user's code.
+func (u *User) Join(c *framework.Ctx) (*framework.Reply, error) {
+	if err := c.Join(userRoom(c.Code())); err != nil {
+		return nil, err
+	}
+	if err := c.AddCloseListener("live.user"); err != nil {
+		return nil, err
+	}
+	return framework.OK("userJoinSuccess", "加入房间成功"), nil
+}
+
+// Out leaves it.
+func (u *User) Out(c *framework.Ctx) (*framework.Reply, error) {
+	c.Leave(userRoom(c.Code()))
+	c.RemoveCloseListener("live.user")
+	return framework.OK("userOutSuccess", "退出房间成功"), nil
+}
+
+// OnClose is told of users that go without leaving. Their rooms are left by the framework; a room's application may add
+// here what else there is to do.
+func (u *User) OnClose(c *framework.Closed) {
+	c.Log().Debug("user left the room")
+}
+
+// Say queues a message for review and tells the walls.
+func (u *User) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
+	say, err := u.pending.Add(c, c.Code(), c.Auth.Nickname, string(in.Say))
+	if errors.Is(err, errQueueFull) {
+		return nil, queueFull
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Publish(wallRoom(c.Code()), framework.OK("userSayNeedCheck", "收到用户广播内容", say)); err != nil {
+		return nil, err
+	}
+	return framework.OK("userSaySuccess", "发布聊天内容成功，等待审核", map[string]int64{"id": say.ID}), nil
+}
+
+// History is what the walls of the room have shown, newest first.
+func (u *User) History(c *framework.Ctx, in *PageIn) (*framework.Reply, error) {
+	return wallHistory(c, u.messages, in)
+}
+
+func wallHistory(c *framework.Ctx, m *Messages, in *PageIn) (*framework.Reply, error) {
+	offset, limit := in.window()
+	rows, err := m.Shown(c, c.Code(), offset, limit)
+	if err != nil {
+		return nil, err
+	}
+	return framework.OK("wallSayHistory", "获取历史成功", rows), nil
+}

@@ -1,0 +1,114 @@
+package live
+
+import (
+	"errors"
+
+	"wsframe/framework"
+)
+
+// Wall is what big screens can do.
+type Wall struct {
+	messages *Messages
+	pending  *Pending
+}
+
+// NewWall makes the controller live.wall.
+func NewWall(m *Messages, p *Pending) *Wall { return &Wall{m, p} }
+
+var _ framework.GuardHook = (*Wall)(nil)
+
+// Guard lets walls of a room in.
+func (w *Wall) Guard(c *framework.Ctx) error { return guard(c, framework.TypeWall, mustBeWall) }
+
+// Join enters the room of the wall's code.
+func (w *Wall) Join(c *framework.Ctx) (*framework.Reply, error) {
+	if err := c.Join(wallRoom(c.Code())); err != nil {
+		return nil, err
+	}
+	return framework.OK("wallJoinSuccess", "加入房间成功"), nil
+}
+
+// Out leaves it.
+func (w *Wall) Out(c *framework.Ctx) (*framework.Reply, error) {
+	c.Leave(wallRoom(c.Code()))
+	return framework.OK("wallOutSuccess", "退出房间成功"), nil
+}
+
+// Say shows a message of the wall's own to the users.
+func (w *Wall) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
+	row, err := w.messages.Create(c, c.Auth, string(in.Say))
+	if err != nil {
+		return nil, insertDbError.Because(err)
+	}
+	if err := c.Publish(userRoom(c.Code()), framework.OK("wallSayBroadcast", "收到大屏幕广播内容", row)); err != nil {
+		return nil, err
+	}
+	return framework.OK("wallSaySuccess", "广播成功", row), nil
+}
+
+// IDIn names a message.
+type IDIn struct {
+	ID framework.Int `json:"id" validate:"required"`
+}
+
+// Recall takes back a message of the room.
+func (w *Wall) Recall(c *framework.Ctx, in *IDIn) (*framework.Reply, error) {
+	id := int64(in.ID)
+	switch err := w.messages.Recall(c, c.Code(), id); {
+	case errors.Is(err, errNotFound):
+		return nil, wallRecallFail
+	case err != nil:
+		return nil, err
+	}
+	if err := c.Publish(userRoom(c.Code()), framework.OK("wallSayRecall", "撤回一条大屏幕消息", id)); err != nil {
+		return nil, err
+	}
+	return framework.OK("wallRecallSuccess", "撤回广播成功", id), nil
+}
+
+// CheckIn decides about a user's message: status 0 or absent drops it.
+type CheckIn struct {
+	ID     framework.Int `json:"id" validate:"required"`
+	Status framework.Int `json:"status"`
+}
+
+// Check approves or drops a message that awaits review.
+func (w *Wall) Check(c *framework.Ctx, in *CheckIn) (*framework.Reply, error) {
+	say, err := w.pending.Take(c, c.Code(), int64(in.ID))
+	if err != nil {
+		return nil, err
+	}
+	if say != nil && in.Status != 0 {
+		approved := framework.OK("userSayBroadcast", "用户消息审核通过", say)
+		for _, room := range []string{userRoom(c.Code()), wallRoom(c.Code())} {
+			if err := c.Publish(room, approved); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return framework.OK("wallCheckSuccess", "审核消息成功", int64(in.ID)), nil
+}
+
+// Clean drops all messages that await review.
+func (w *Wall) Clean(c *framework.Ctx) (*framework.Reply, error) {
+	if err := w.pending.Clean(c, c.Code()); err != nil {
+		return nil, err
+	}
+	return framework.OK("wallCleanSuccess", "清空审核队列成功"), nil
+}
+
+// History is what the walls have shown, or what awaits review.
+func (w *Wall) History(c *framework.Ctx, in *PageIn) (*framework.Reply, error) {
+	switch in.Type {
+	case "wall":
+		return wallHistory(c, w.messages, in)
+	case "user":
+		offset, limit := in.window()
+		list, err := w.pending.List(c, c.Code(), offset, limit)
+		if err != nil {
+			return nil, err
+		}
+		return framework.OK("userSayHistory", "获取消息历史成功", list), nil
+	}
+	return nil, typeError
+}

@@ -1,0 +1,214 @@
+package framework
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+	"gorm.io/gorm"
+
+	"wsframe/framework/auth"
+	"wsframe/framework/cluster"
+	"wsframe/framework/frame"
+	"wsframe/framework/hub"
+	"wsframe/library/config"
+)
+
+// TypeWechatUser and TypeWall are the user types of the original; a token may carry others.
+const (
+	TypeWechatUser = "wechatUser"
+	TypeWall       = "wall"
+)
+
+// Deps is what controllers are made of. All of it is safe for concurrent use.
+type Deps struct {
+	DB     *gorm.DB
+	Redis  redis.UniversalClient
+	Prefix string // of every Redis key, the application's too
+	Log    *zap.Logger
+}
+
+// Options of an App.
+type Options struct {
+	Config      config.App
+	Deps        Deps
+	Controllers []Controller
+	Tokens      *auth.Tokens                   // nil only where the auth check is off
+	NodeID      string                         // names this server in Redis; stable over reloads and restarts of its worker
+	Reload      bool                           // another worker of this node still serves
+	Static      fs.FS                          // served under /static/ on the outside port; nil = nothing
+	RawHandler  func(c *hub.Conn, data []byte) // replaces routing; for protocol conformance tests only
+}
+
+// App is one worker's application: it accepts, routes, answers and cleans up.
+//
+//	app, err := framework.New(ctx, framework.Options{…})
+//	go app.Serve(listener)
+//	…
+//	err = app.Shutdown(ctx)
+type App struct {
+	Sender
+
+	cfg      config.App
+	deps     Deps
+	log      *zap.Logger
+	tokens   *auth.Tokens
+	router   *router
+	hub      *hub.Hub
+	node     *cluster.Node
+	decoding frame.Options
+	origins  origins
+	proxies  proxies
+	refusals refusals
+	pages    *pages
+	syncs    *roomSyncs
+
+	mu        sync.Mutex
+	listeners []net.Listener
+	stopping  atomic.Bool
+	accepting sync.WaitGroup
+	admitted  atomic.Int64 // connections and handshakes that count against max_connections
+}
+
+// New mounts the controllers, reaches Redis and takes this node's place in it. Every misuse is reported at once, by name.
+func New(ctx context.Context, o Options) (*App, error) {
+	router, err := newRouter(o.Controllers)
+	if err != nil {
+		return nil, err
+	}
+	if o.Tokens == nil && o.Config.Auth.Check {
+		return nil, errors.New("the auth check is on, but there are no token keys")
+	}
+	a := &App{cfg: o.Config, deps: o.Deps, log: o.Deps.Log, tokens: o.Tokens, router: router}
+	a.Sender.app = a
+	if a.log == nil {
+		a.log = zap.NewNop()
+	}
+	lim := &a.cfg.Limits
+	a.decoding = frame.Options{MaxDepth: lim.JSONDepth}
+	a.origins = newOrigins(a.cfg.Origins, a.cfg.AllowNoOrigin)
+	if a.proxies, err = newProxies(a.cfg.TrustedProxies); err != nil {
+		return nil, err
+	}
+	a.refusals.init(lim.RefusedRate, lim.ConnectionsPerIP)
+	var handler hub.Handler = a
+	if o.RawHandler != nil {
+		handler = raw{a, o.RawHandler}
+	}
+	flush := lim.RoomFlush
+	if flush == 0 {
+		flush = -1
+	}
+	a.hub = hub.New(hub.Config{
+		Handler: handler, Log: a.log,
+		MessageBytes: lim.MessageBytes, Fragments: lim.Fragments, MessageTime: lim.MessageTime,
+		MessageRate: lim.MessageRate, MessageBurst: lim.MessageBurst,
+		OutboxBytes: lim.OutboxBytes, OutboxMessages: lim.OutboxMessages, WriteTimeout: lim.WriteTimeout,
+		PingInterval: a.cfg.Heartbeat.Ping, IdleTimeout: a.cfg.Heartbeat.Idle,
+		RoomFlush: flush, RoomsPerConn: lim.RoomsPerConnection,
+		Compression: a.cfg.Compression.Enabled, CompressionThreshold: a.cfg.Compression.Threshold,
+	})
+	a.node, err = cluster.Start(ctx, cluster.Config{
+		Client: o.Deps.Redis, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Reload: o.Reload, Log: a.log,
+		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil },
+	})
+	if err != nil {
+		a.hub.Close()
+		return nil, fmt.Errorf("take this node's place in Redis: %w", err)
+	}
+	a.pages = newPages(a, o.Static)
+	a.syncs = newRoomSyncs(a)
+	a.node.Run()
+	return a, nil
+}
+
+// raw passes messages to a test's handler and everything else to the App.
+type raw struct {
+	*App
+	handle func(*hub.Conn, []byte)
+}
+
+func (r raw) Message(c *hub.Conn, data []byte) { r.handle(c, data) }
+
+// Hub gives the connections; for the worker's commands and for tests.
+func (a *App) Hub() *hub.Hub { return a.hub }
+
+// Node gives the Redis bookkeeping; for the worker's commands and for tests.
+func (a *App) Node() *cluster.Node { return a.node }
+
+// Routes is the route table, sorted by method.
+func (a *App) Routes() []Route { return a.router.routes() }
+
+// Say sends the operator's text to every client (contract §5) and returns how many took it.
+func (a *App) Say(text string) int {
+	n, err := a.SendToAll(OK("serverBroadcast", "收到服务广播内容", text))
+	if err != nil {
+		a.log.Error("say", zap.Error(err))
+	}
+	return n
+}
+
+// live walks the connections for the bookkeeping's re-assertion.
+func (a *App) live(yield func(cluster.Entry) bool) {
+	a.hub.Each(func(c *hub.Conn) bool { return yield(a.entry(c, c.Rooms())) })
+}
+
+// Reloading runs every controller's OnReload, before the connections are moved.
+func (a *App) Reloading(ctx context.Context) error {
+	return a.runHooks("OnReload", func(h *hooks) func(context.Context) error { return h.reload }, ctx)
+}
+
+func (a *App) runHooks(what string, pick func(*hooks) func(context.Context) error, ctx context.Context) error {
+	var errs []error
+	for _, c := range a.router.controllers {
+		f := pick(&c.hooks)
+		if f == nil {
+			continue
+		}
+		a.protect(what+" of "+c.name, func() {
+			if err := f(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("%s of %s: %w", what, c.name, err))
+			}
+		})
+	}
+	return errors.Join(errs...)
+}
+
+// StopAccepting closes the listeners of this process and waits for handshakes that are under way.
+func (a *App) StopAccepting() {
+	a.stopping.Store(true)
+	a.mu.Lock()
+	for _, ln := range a.listeners {
+		_ = ln.Close() // it may have failed before: the goal is reached
+	}
+	a.mu.Unlock()
+	a.accepting.Wait()
+}
+
+// Shutdown stops accepting, closes every connection with the code behind what is queued for it, spread over the given
+// time, runs OnShutdown, and takes this node's keys out of Redis. When ctx ends, the rest is cut.
+func (a *App) Shutdown(ctx context.Context, code int, reason string, spread time.Duration) error {
+	a.StopAccepting()
+	errs := []error{a.hub.Drain(ctx, code, reason, spread)}
+	if code == hub.CloseGoingAway {
+		errs = append(errs, a.runHooks("OnShutdown", func(h *hooks) func(context.Context) error { return h.shutdown }, ctx))
+	}
+	return errors.Join(append(errs, a.Close(ctx))...)
+}
+
+// Close ends the background work of an App whose connections are gone.
+func (a *App) Close(ctx context.Context) error {
+	a.StopAccepting()
+	a.pages.close()
+	a.syncs.close()
+	err := a.node.Stop(ctx)
+	a.hub.Close()
+	return err
+}

@@ -1,0 +1,193 @@
+package frameworktest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"wsframe/framework"
+)
+
+// Client is one WebSocket connection of a test.
+type Client struct {
+	t      testing.TB
+	ws     *websocket.Conn
+	nextID int
+	pushes []*Frame // arrived while a reply was awaited
+}
+
+// Frame is one reply or push.
+type Frame struct {
+	t      testing.TB
+	Status int             `json:"status"`
+	Event  string          `json:"event"`
+	Info   string          `json:"info"`
+	Param  json.RawMessage `json:"param"`
+	ID     json.RawMessage `json:"id"`
+}
+
+// Dial connects with a fresh token for that identity.
+func (h *Harness) Dial(id framework.Identity) *Client {
+	h.t.Helper()
+	if id.CTime == 0 {
+		id.CTime = time.Now().Unix()
+	}
+	token, err := h.Tokens.Issue(id)
+	check(h.t, err)
+	return h.DialToken(token)
+}
+
+// DialToken connects with a token as it is.
+func (h *Harness) DialToken(token string) *Client {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	ws, _, err := websocket.Dial(ctx, h.URL+"?auth="+token, nil)
+	check(h.t, err)
+	ws.SetReadLimit(1 << 20)
+	h.t.Cleanup(func() { _ = ws.CloseNow() })
+	return &Client{t: h.t, ws: ws}
+}
+
+// Send writes one text frame as it is.
+func (c *Client) Send(text string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	check(c.t, c.ws.Write(ctx, websocket.MessageText, []byte(text)))
+}
+
+// Receive returns the next frame's text.
+func (c *Client) Receive() string {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	_, b, err := c.ws.Read(ctx)
+	check(c.t, err)
+	return string(b)
+}
+
+// WantClose waits for the server's close frame, passing over frames before it.
+func (c *Client) WantClose(code int) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	for {
+		_, _, err := c.ws.Read(ctx)
+		if err == nil {
+			continue
+		}
+		var ce websocket.CloseError
+		if !errors.As(err, &ce) || int(ce.Code) != code {
+			c.t.Fatalf("ended with %v, want close code %d", err, code)
+		}
+		return
+	}
+}
+
+// Close says goodbye with 1000.
+func (c *Client) Close() {
+	c.t.Helper()
+	check(c.t, c.ws.Close(websocket.StatusNormalClosure, ""))
+}
+
+// Vanish cuts the connection without a close frame.
+func (c *Client) Vanish() { _ = c.ws.CloseNow() }
+
+// Call sends a request with an id, the data's own where it has one, and returns its reply. Pushes that arrive before it are kept for WantPush.
+func (c *Client) Call(method string, data map[string]any) *Frame {
+	c.t.Helper()
+	c.nextID++
+	request := map[string]any{"method": method, "id": c.nextID}
+	for k, v := range data {
+		request[k] = v
+	}
+	b, err := json.Marshal(request)
+	check(c.t, err)
+	c.Send(string(b))
+	want, err := json.Marshal(request["id"]) // the data's own id, where the action takes one
+	check(c.t, err)
+	for {
+		f := c.frame(c.Receive())
+		if string(f.ID) == string(want) {
+			return f
+		}
+		c.pushes = append(c.pushes, f)
+	}
+}
+
+func (c *Client) frame(text string) *Frame {
+	c.t.Helper()
+	f := &Frame{t: c.t}
+	if err := json.Unmarshal([]byte(text), f); err != nil {
+		c.t.Fatalf("not a frame: %.200q", text)
+	}
+	return f
+}
+
+// WantPush returns the next push, which must be of that event.
+func (c *Client) WantPush(event string) *Frame {
+	c.t.Helper()
+	var f *Frame
+	if len(c.pushes) > 0 {
+		f, c.pushes = c.pushes[0], c.pushes[1:]
+	} else {
+		f = c.frame(c.Receive())
+	}
+	if f.Event != event || f.ID != nil {
+		c.t.Fatalf("got %d %s (id %s), want the push %s", f.Status, f.Event, f.ID, event)
+	}
+	return f
+}
+
+// WantNothing checks that nothing has arrived: a heartbeat is answered before anything else comes.
+func (c *Client) WantNothing() {
+	c.t.Helper()
+	if len(c.pushes) > 0 {
+		c.t.Fatalf("unexpected push %s", c.pushes[0].Event)
+	}
+	c.Send("2")
+	if got := c.Receive(); got != "3" {
+		c.t.Fatalf("unexpected frame %.200s", got)
+	}
+}
+
+// Want checks status and event.
+func (f *Frame) Want(status int, event string) *Frame {
+	f.t.Helper()
+	if f.Status != status || f.Event != event {
+		f.t.Fatalf("got %d %s %s, want %d %s", f.Status, f.Event, f.Param, status, event)
+	}
+	return f
+}
+
+// Into decodes the param.
+func (f *Frame) Into(v any) *Frame {
+	f.t.Helper()
+	if err := json.Unmarshal(f.Param, v); err != nil {
+		f.t.Fatalf("param of %s: %v: %s", f.Event, err, f.Param)
+	}
+	return f
+}
+
+// WantInfo checks the info text.
+func (f *Frame) WantInfo(info string) *Frame {
+	f.t.Helper()
+	if f.Info != info {
+		f.t.Fatalf("info of %s is %q, want %q", f.Event, f.Info, info)
+	}
+	return f
+}
+
+// WantParam checks the param's JSON as it is.
+func (f *Frame) WantParam(json string) *Frame {
+	f.t.Helper()
+	if string(f.Param) != json {
+		f.t.Fatalf("param of %s is %s, want %s", f.Event, f.Param, json)
+	}
+	return f
+}

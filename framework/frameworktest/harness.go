@@ -1,0 +1,126 @@
+// Package frameworktest runs an application's controllers on a real server for tests: real sockets, real frames, an embedded
+// Redis and an SQLite file of their own, everything gone when the test ends.
+//
+//	h := frameworktest.New(t, app.Controllers)
+//	wall := h.Dial(framework.Identity{ID: "w", Type: framework.TypeWall, Code: "1"})
+//	user := h.Dial(framework.Identity{ID: "7", Type: framework.TypeWechatUser, Code: "1"})
+//	user.Call("live.user.join", nil).Want(200, "userJoinSuccess")
+//	wall.Call("live.wall.say", map[string]any{"say": "hi"}).Want(200, "wallSaySuccess")
+//	user.WantPush("wallSayBroadcast")
+//	user.WantNothing()
+//
+// A Client belongs to the test's goroutine; several tests may run in parallel with a Harness each.
+package frameworktest
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap/zaptest"
+	"gorm.io/gorm"
+
+	"wsframe/framework"
+	"wsframe/framework/auth"
+	"wsframe/framework/hub"
+	"wsframe/library/cache"
+	"wsframe/library/config"
+	"wsframe/library/db"
+)
+
+// Timeout bounds every wait of a Client.
+const Timeout = 10 * time.Second
+
+const key = "frameworktest-key-0123456789abcdef"
+
+// Harness is one running server.
+type Harness struct {
+	App    *framework.App
+	Tokens *auth.Tokens
+	Redis  redis.UniversalClient
+	DB     *gorm.DB
+	URL    string // ws://127.0.0.1:port/
+
+	t testing.TB
+}
+
+// Option changes the server before it starts.
+type Option func(*framework.Options)
+
+// Config gives access to the configuration, which has its defaults.
+func Config(f func(*config.App)) Option {
+	return func(o *framework.Options) { f(&o.Config) }
+}
+
+// New starts a server with the controllers that mount returns.
+func New(t testing.TB, mount func(framework.Deps) ([]framework.Controller, error), options ...Option) *Harness {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	cfg, err := config.Load("", []string{"WSFRAME_APP_RUNTIME_DIR=" + t.TempDir()})
+	check(t, err)
+	h := &Harness{t: t}
+	store, err := cache.StartEmbedded()
+	check(t, err)
+	t.Cleanup(store.Close)
+	h.Redis, err = cache.Open(ctx, cache.Options{Addrs: []string{store.Addr()}, Password: store.Password(), Timeout: time.Second})
+	check(t, err)
+	t.Cleanup(func() { _ = h.Redis.Close() })
+	h.DB, err = db.Open(ctx, db.Options{Driver: "sqlite", DSN: filepath.Join(t.TempDir(), "test.db")})
+	check(t, err)
+	t.Cleanup(func() { _ = db.Close(h.DB) })
+	h.Tokens, err = auth.New(auth.Config{Keys: []string{key}, Lifetime: time.Hour})
+	check(t, err)
+
+	deps := framework.Deps{DB: h.DB, Redis: h.Redis, Log: zaptest.NewLogger(t)}
+	o := framework.Options{Config: cfg.App, Deps: deps, Tokens: h.Tokens, NodeID: "test"}
+	for _, f := range options {
+		f(&o)
+	}
+	o.Controllers, err = mount(o.Deps)
+	check(t, err)
+	h.App, err = framework.New(ctx, o)
+	check(t, err)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	h.URL = "ws://" + ln.Addr().String() + "/"
+	served := make(chan error, 1)
+	go func() { served <- h.App.Serve(ln) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+		defer cancel()
+		if err := h.App.Shutdown(ctx, hub.CloseGoingAway, "test over", 0); err != nil {
+			t.Errorf("shut the test server down: %v", err)
+		}
+		check(t, <-served)
+	})
+	return h
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Flush waits until Redis knows all that has happened.
+func (h *Harness) Flush() {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	check(h.t, h.App.Node().Flush(ctx))
+}
+
+// Eventually retries until ok or Timeout has passed.
+func (h *Harness) Eventually(what string, ok func() bool) {
+	h.t.Helper()
+	for end := time.Now().Add(Timeout); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			h.t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}

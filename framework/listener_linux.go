@@ -1,0 +1,27 @@
+package framework
+
+import (
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// unsentTimeout is after how long without an acknowledgement the kernel gives a peer up (TCP_USER_TIMEOUT, RFC 5482).
+const unsentTimeout = 30 * time.Second
+
+// prepareListener sets what accepted sockets inherit: one call instead of one per connection.
+func prepareListener(ln net.Listener) {
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return
+	}
+	// An MPTCP listener refuses the option; ours are opened without MPTCP. Without it dead peers are found by the ping.
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unsentTimeout.Milliseconds()))
+	})
+}

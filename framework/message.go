@@ -1,0 +1,121 @@
+package framework
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"wsframe/framework/frame"
+	"wsframe/framework/hub"
+)
+
+// bufPool holds the buffers in which replies are encoded behind the space for their frame header.
+var bufPool = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// maxPooled keeps a huge reply's buffer from staying.
+const maxPooled = 64 << 10
+
+// encode makes a frame that many connections may share.
+func encode(r *Reply) (hub.Frame, error) {
+	b, err := frame.AppendReply(make([]byte, hub.Headroom, 256), r, nil)
+	if err != nil {
+		return hub.Frame{}, fmt.Errorf("encode %s: %w", r.Event, err)
+	}
+	return hub.InPlace(b), nil
+}
+
+// push sends an unasked frame to one connection.
+func (a *App) push(c *hub.Conn, r *Reply) error { return a.send(c, r, nil) }
+
+// send encodes and sends one frame; id is the request's, nil for pushes.
+func (a *App) send(c *hub.Conn, r *Reply, id []byte) error {
+	p := bufPool.Get().(*[]byte)
+	b, err := frame.AppendReply((*p)[:hub.Headroom], r, id)
+	if err == nil {
+		err = c.SendText(b)
+	} else {
+		err = fmt.Errorf("encode %s: %w", r.Event, err)
+	}
+	if cap(b) <= maxPooled {
+		*p = b
+		bufPool.Put(p)
+	}
+	return err
+}
+
+var pong = append(make([]byte, hub.Headroom), '3')
+
+// Message implements hub.Handler: one frame in, at most one reply out (contract §3).
+func (a *App) Message(c *hub.Conn, data []byte) {
+	if len(data) == 1 && data[0] == '2' {
+		_ = c.SendText(append([]byte(nil), pong...)) // gone or slow: its close path is running
+		return
+	}
+	req, err := frame.Decode(data, a.decoding)
+	if err != nil {
+		a.refuse(c, err)
+		return
+	}
+	if a.cfg.Protocol.ReceiveAck {
+		_ = a.push(c, received)
+	}
+	body := req.Body
+	if a.cfg.Protocol.EscapeHTML {
+		body = frame.EscapeHTML(body)
+	} else {
+		// data is the reader's buffer; an action may keep its Ctx.
+		body = append([]byte(nil), body...)
+	}
+	ctx := &Ctx{Sender: &a.Sender, FD: c.FD, Auth: c.Auth, conn: c, body: body}
+	reply, err := a.act(ctx, req.Method)
+	if err != nil {
+		reply = a.failure(ctx, err)
+	}
+	if reply == nil {
+		return
+	}
+	if err := a.send(c, reply, req.ID); err != nil && !errors.Is(err, hub.ErrClosed) && !errors.Is(err, hub.ErrSlow) {
+		ctx.Log().Error("reply cannot be encoded", zap.Error(err))
+		_ = a.send(c, errInternal.reply(), req.ID)
+	}
+}
+
+// act runs the routed action. A panic becomes an error: the client gets a 500 and the connection lives.
+func (a *App) act(ctx *Ctx, method []byte) (reply *Reply, err error) {
+	t, fail := a.router.find(method)
+	if fail != nil {
+		return fail.reply(), nil
+	}
+	ctx.Method = string(method)
+	defer func() {
+		if v := recover(); v != nil {
+			reply, err = nil, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return t.action(ctx)
+}
+
+// failure is what the client is told of an error. Only a Fail's own words go out; causes go to the log.
+func (a *App) failure(ctx *Ctx, err error) *Reply {
+	var fail *Fail
+	if !errors.As(err, &fail) {
+		ctx.Log().Error("action failed", zap.Error(err))
+		return errInternal.reply()
+	}
+	if fail.cause != nil && fail.Status >= 500 {
+		ctx.Log().Error("action failed", zap.Error(err))
+	}
+	return fail.reply()
+}
+
+// refuse closes a connection whose frame breaks the contract.
+func (a *App) refuse(c *hub.Conn, err error) {
+	code := hub.ClosePolicy
+	if errors.Is(err, frame.ErrSyntax) || errors.Is(err, frame.ErrNotObject) {
+		code = hub.CloseBadData
+	}
+	c.Close(code, err.Error())
+}

@@ -1,0 +1,101 @@
+package framework
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// pages answers plain HTTP requests on the outside port: a small page, the embedded static files, a health check. The
+// accept loop reads each request's head first, to see whether it is an upgrade, and hands the others over here.
+type pages struct {
+	server *http.Server
+	feed   *feed
+	done   chan struct{}
+}
+
+const frontPage = `<!doctype html><meta charset="utf-8"><title>wsframe</title>
+<p>wsframe: this port speaks WebSocket. <a href="/static/">Demo</a></p>
+`
+
+func newPages(a *App, static fs.FS) *pages {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write([]byte(frontPage)) // the client's loss
+	})
+	if static != nil {
+		files := http.FileServerFS(static)
+		mux.Handle("GET /static/", http.StripPrefix("/static/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			w.Header().Set("Cache-Control", "no-cache")
+			files.ServeHTTP(w, r)
+		})))
+	}
+	p := &pages{feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{})}, done: make(chan struct{})}
+	p.server = &http.Server{
+		Handler: mux, ErrorLog: zap.NewStdLog(a.log),
+		ReadTimeout: a.cfg.Limits.HandshakeTimeout, WriteTimeout: 10 * time.Second, IdleTimeout: 15 * time.Second,
+		MaxHeaderBytes: a.cfg.Limits.HandshakeBytes,
+	}
+	go func() {
+		defer close(p.done)
+		if err := p.server.Serve(p.feed); !errors.Is(err, http.ErrServerClosed) {
+			a.log.Error("static pages", zap.Error(err))
+		}
+	}()
+	return p
+}
+
+// serve hands over a connection whose first bytes were read.
+func (p *pages) serve(nc net.Conn, read []byte) {
+	select {
+	case p.feed.conns <- &replayed{Conn: nc, first: read}:
+	case <-p.feed.closed:
+		_ = nc.Close()
+	}
+}
+
+func (p *pages) close() {
+	_ = p.server.Close() // cuts what is still open
+	<-p.done
+}
+
+// feed is a net.Listener whose connections come from the accept loop.
+type feed struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (f *feed) Accept() (net.Conn, error) {
+	select {
+	case c := <-f.conns:
+		return c, nil
+	case <-f.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (f *feed) Close() error   { f.once.Do(func() { close(f.closed) }); return nil }
+func (f *feed) Addr() net.Addr { return &net.TCPAddr{} }
+
+// replayed gives the bytes that were read before once more.
+type replayed struct {
+	net.Conn
+	first []byte
+}
+
+func (r *replayed) Read(p []byte) (int, error) {
+	if len(r.first) > 0 {
+		n := copy(p, r.first)
+		r.first = r.first[n:]
+		return n, nil
+	}
+	return r.Conn.Read(p)
+}

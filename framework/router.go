@@ -1,0 +1,102 @@
+package framework
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Route is one line of the route table.
+type Route struct {
+	Method     string // module.controller.action, lower case
+	Controller string // Go type
+}
+
+// router finds the action of a frame. It is built once and read without locks.
+type router struct {
+	controllers map[string]*Controller
+	actions     map[string]target // module.controller.action
+}
+
+type target struct {
+	controller *Controller
+	action     Action
+}
+
+func newRouter(list []Controller) (*router, error) {
+	r := &router{controllers: map[string]*Controller{}, actions: map[string]target{}}
+	var errs []error
+	for i := range list {
+		c := &list[i]
+		if c.err != nil {
+			errs = append(errs, c.err)
+			continue
+		}
+		if c.name == "" {
+			errs = append(errs, errors.New("a controller was not made by Mount"))
+			continue
+		}
+		if r.controllers[c.name] != nil {
+			errs = append(errs, fmt.Errorf("mount %q: another controller has that name", c.name))
+			continue
+		}
+		r.controllers[c.name] = c
+		for name, action := range c.actions {
+			r.actions[c.name+"."+name] = target{c, action}
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return r, nil
+}
+
+// find resolves a method (contract §3): trim dots, split; what is missing is index; case is ignored. method is nil where
+// the frame has none.
+func (r *router) find(method []byte) (target, *Fail) {
+	// Nearly every frame spells its method as it is in the table: no allocation.
+	if t, ok := r.actions[string(method)]; ok {
+		return t, nil
+	}
+	parts := strings.Split(strings.ToLower(strings.Trim(string(method), ".")), ".")
+	if len(parts) > 3 {
+		return target{}, errController
+	}
+	full := [3]string{"index", "index", "index"}
+	copy(full[3-len(parts):], parts)
+	for i, part := range full {
+		if part == "" {
+			full[i] = "index"
+		}
+	}
+	c := r.controllers[full[0]+"."+full[1]]
+	if c == nil {
+		return target{}, errController
+	}
+	if action := c.actions[full[2]]; action != nil {
+		return target{c, action}, nil
+	}
+	if c.hooks.message != nil {
+		return target{c, c.hooks.message}, nil
+	}
+	return target{}, errMethod
+}
+
+func (r *router) routes() []Route {
+	list := make([]Route, 0, len(r.actions))
+	for method, t := range r.actions {
+		list = append(list, Route{method, t.controller.kind})
+	}
+	slices.SortFunc(list, func(a, b Route) int { return strings.Compare(a.Method, b.Method) })
+	return list
+}
+
+// Routes is the route table of controllers, sorted by method, without making an App.
+func Routes(controllers []Controller) ([]Route, error) {
+	r, err := newRouter(controllers)
+	if err != nil {
+		return nil, err
+	}
+	return r.routes(), nil
+}
