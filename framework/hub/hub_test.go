@@ -74,7 +74,7 @@ func (s *server) waitFor(what string, ok func() bool) {
 	}
 }
 
-func echo(c *Conn, data []byte) { _ = c.SendText(append(make([]byte, Headroom), data...)) }
+func echo(c *Conn, data []byte) { _ = c.Echo(data) }
 
 func serve(t testing.TB, cfg Config) *server {
 	s := &server{t: t, on: echo, closes: map[int64][]int{}, ended: make(chan int64, 100_000)}

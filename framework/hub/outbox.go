@@ -39,6 +39,16 @@ func (c *Conn) Send(f Frame) error { return c.send(f.b, f.n, true) }
 // SendText sends buf[Headroom:] as one text frame; buf may be reused when it returns.
 func (c *Conn) SendText(buf []byte) error { return c.send(inPlace(buf), 1, false) }
 
+// Echo sends data back in the form in which the message that is being handled came, text or binary. It belongs into
+// Handler.Message; protocol conformance tests are what it is for.
+func (c *Conn) Echo(data []byte) error {
+	b := inPlace(append(make([]byte, Headroom, Headroom+len(data)), data...))
+	if c.in.binary {
+		b[0] = 0x80 | opBinary
+	}
+	return c.send(b, 1, true)
+}
+
 func (c *Conn) send(b []byte, frames int, shared bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -71,6 +71,7 @@ func (events) OnOpen(*gws.Conn) {}
 func (events) OnMessage(ws *gws.Conn, m *gws.Message) {
 	c := (*Conn)(ws.NetConn().(*shim))
 	defer m.Close()
+	c.in.binary = m.Opcode == gws.OpcodeBinary
 	c.dispatch(m.Bytes())
 }
 

@@ -1,0 +1,72 @@
+// Package manager is the admin port (contract §5): a WebSocket server that the master runs, and the client that the console uses.
+//
+//	s := manager.NewServer(manager.Config{Backend: master, Token: token, Log: log})
+//	go s.Serve(listener)
+//	…
+//	c, err := manager.Dial(ctx, "127.0.0.1:20001", token)
+//	status, err := c.Status(ctx)
+//
+// Servers and clients are safe for concurrent use.
+package manager
+
+import (
+	"context"
+	"time"
+)
+
+// Backend does what the admin port is asked for. The master implements it.
+type Backend interface {
+	Status(ctx context.Context) (Status, error)
+	Reload(ctx context.Context, check bool) (ReloadReport, error) // check: only examine the new worker
+	Stop(ctx context.Context, graceful bool) error                // returns at once; graceful: with the whole grace time
+	Say(ctx context.Context, text string) (clients int, err error)
+	Connections(ctx context.Context, offset, limit int) ([]ConnInfo, error)
+}
+
+// Status is what the server is doing.
+type Status struct {
+	Version        string `json:"version"`
+	Connections    int    `json:"connections"`
+	Rooms          int    `json:"rooms"`
+	MasterPID      int    `json:"master_pid"`
+	WorkerPID      int    `json:"worker_pid"`
+	WorkerRestarts int    `json:"worker_restarts"`
+	MemoryBytes    int64  `json:"memory_bytes"` // resident, master and worker
+	UptimeSeconds  int64  `json:"uptime_seconds"`
+	MessagesIn     int64  `json:"messages_in"`
+	MessagesOut    int64  `json:"messages_out"`
+	BytesIn        int64  `json:"bytes_in"`
+	BytesOut       int64  `json:"bytes_out"`
+	ClosedSlow     int64  `json:"closed_slow"`
+	ClosedIdle     int64  `json:"closed_idle"`
+	Goroutines     int    `json:"goroutines"`
+	Store          string `json:"store"`         // embedded or redis
+	StorePending   int    `json:"store_pending"` // bookkeeping that the store does not know yet
+}
+
+// ConnInfo is one live connection.
+type ConnInfo struct {
+	FD          int64  `json:"fd"`
+	ID          string `json:"id"`
+	Type        string `json:"type"`
+	Code        string `json:"code"`
+	Remote      string `json:"remote"`
+	Since       int64  `json:"since"` // UNIX seconds
+	IdleSeconds int64  `json:"idle_seconds"`
+	MessagesIn  int64  `json:"messages_in"`
+	MessagesOut int64  `json:"messages_out"`
+	OutboxBytes int    `json:"outbox_bytes"`
+	Rooms       int    `json:"rooms"`
+}
+
+// ReloadReport is what a reload did.
+type ReloadReport struct {
+	Moved   int           `json:"moved"`
+	Drained int           `json:"drained"` // closed with 1012: come back at once
+	Pause   time.Duration `json:"pause"`
+	OldPID  int           `json:"old_pid"`
+	NewPID  int           `json:"new_pid"`
+	Added   []string      `json:"added,omitempty"`   // routes
+	Removed []string      `json:"removed,omitempty"` // routes
+	Notes   []string      `json:"notes,omitempty"`
+}

@@ -1,0 +1,114 @@
+//go:build unix
+
+package process
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// socketFile gives a listener's descriptor to children. It is a file in blocking mode: handing it to a child must not change
+// the mode of the socket that another worker accepts on, which os.File.Fd does to a file that was made non-blocking.
+func socketFile(ln *net.TCPListener) (*os.File, error) {
+	raw, err := ln.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	var dupErr error
+	if err := raw.Control(func(v uintptr) {
+		fd, dupErr = syscall.Dup(int(v))
+		if dupErr == nil {
+			syscall.CloseOnExec(fd)
+		}
+	}); err != nil {
+		return nil, err
+	}
+	if dupErr != nil {
+		return nil, dupErr
+	}
+	// The flag belongs to the socket, not to the descriptor; workers set it again, before they accept.
+	if err := syscall.SetNonblock(fd, false); err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "listener"), nil
+}
+
+// controlPair makes the two ends of a control channel: ours, and the child's as a file.
+func controlPair() (net.Conn, *os.File, error) {
+	syscall.ForkLock.RLock()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fds[0])
+		syscall.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control")
+	conn, err := net.FileConn(ours) // a duplicate, non-blocking
+	_ = ours.Close()
+	if err != nil {
+		_ = theirs.Close()
+		return nil, nil, err
+	}
+	return conn, theirs, nil
+}
+
+func inheritConn(fd int) (net.Conn, error) {
+	f := os.NewFile(uintptr(fd), "control")
+	if f == nil {
+		return nil, fmt.Errorf("descriptor %d is not open", fd)
+	}
+	defer f.Close() // FileConn duplicates, with close-on-exec
+	return net.FileConn(f)
+}
+
+func inheritListener(fd int) (net.Listener, error) {
+	f := os.NewFile(uintptr(fd), "listener")
+	if f == nil {
+		return nil, fmt.Errorf("descriptor %d is not open", fd)
+	}
+	defer f.Close()
+	return net.FileListener(f)
+}
+
+// spawn starts a worker process.
+func (m *Master) spawn(env []string) (*child, error) {
+	conn, theirs, err := controlPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	c := &child{tail: &tail{w: m.cfg.Stderr}, exited: make(chan struct{}), ready: make(chan bootResult, 1)}
+	cmd := exec.Command(m.cfg.Command[0], m.cfg.Command[1:]...)
+	cmd.Env = env
+	cmd.Stdout, cmd.Stderr = m.cfg.Stdout, c.tail
+	cmd.ExtraFiles = append([]*os.File{theirs}, m.files...)
+	// Not in the terminal's group: Ctrl-C is the master's to act on.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("start the worker: %w", err)
+	}
+	c.pid = cmd.Process.Pid
+	c.kill = func() { _ = cmd.Process.Kill() }
+	c.peer = newPeer(conn, c.handle)
+	go func() {
+		err := cmd.Wait()
+		c.status = "exit status 0"
+		if err != nil {
+			c.status = err.Error()
+		}
+		c.peer.close()
+		close(c.exited)
+	}()
+	return c, nil
+}
+
+// Detach has cmd run in a session of its own, without a terminal.
+func Detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }

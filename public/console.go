@@ -1,0 +1,138 @@
+// Command console starts and operates a wsframe server: console -s start|stop|restart|reload|status|…
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"wsframe/framework/process"
+)
+
+// version is set by the linker: -ldflags "-X main.version=1.2.3".
+var version = "dev"
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// console is one call of the command.
+type console struct {
+	out, err io.Writer
+	env      []string
+
+	// flags
+	command   string
+	daemon    bool
+	graceful  bool
+	check     bool
+	json      bool
+	legacy    bool
+	host      string
+	port      int
+	configDir string
+	text      string
+	userType  string
+	id        string
+	code      string
+	nickname  string
+}
+
+const usage = `console -s COMMAND [options]
+
+  start [-d]           start the server; -d: in the background
+  stop [-g]            stop it; -g: with the whole grace time for the clients
+  restart              stop -g, then start -d
+  reload [-check]      replace the worker by the binary and config now on disk; -check: only examine
+  status [-json]       what it is doing
+  connections          who is connected
+  say -i TEXT          send a text to every client
+  token -type T -id ID -code C -nickname N [-3des]
+                       issue a token; it is the last line
+  routes               what clients can call
+  checkconfig          check the configuration and show it
+  dev                  start, and rebuild and reload when files change
+
+options:
+`
+
+func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+	c := &console{out: stdout, err: stderr, env: env}
+	if w, is, err := process.FromEnv(); is {
+		if err == nil {
+			err = c.parse(args)
+		}
+		if err == nil {
+			signal.Ignore(os.Interrupt, syscall.SIGHUP) // they are the master's
+			err = runWorker(ctx, w, c.configDir, env)
+		}
+		return c.report(err)
+	}
+	if err := c.parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		fmt.Fprintln(stderr, "console:", err)
+		return 2
+	}
+	commands := map[string]func(context.Context) error{
+		"start": c.start, "stop": c.stop, "restart": c.restart, "reload": c.reload, "status": c.status, "connections": c.connections,
+		"say": c.say, "token": c.token, "routes": c.routes, "checkconfig": c.checkConfig, "dev": c.dev,
+	}
+	f := commands[c.command]
+	if f == nil {
+		fmt.Fprintf(stderr, "console: unknown command %q; console -help shows all\n", c.command)
+		return 2
+	}
+	return c.report(f(ctx))
+}
+
+func (c *console) report(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(c.err, "console:", err)
+	return 1
+}
+
+func (c *console) parse(args []string) error {
+	f := flag.NewFlagSet("console", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&c.command, "s", "", "what to do")
+	f.BoolVar(&c.daemon, "d", false, "in the background")
+	f.BoolVar(&c.graceful, "g", false, "with the whole grace time")
+	f.BoolVar(&c.check, "check", false, "only examine the new worker")
+	f.BoolVar(&c.json, "json", false, "for programs")
+	f.BoolVar(&c.legacy, "3des", false, "the original's token form")
+	f.StringVar(&c.host, "h", "", "the manager's `host`; default: from the config")
+	f.IntVar(&c.port, "p", 0, "the manager's `port`; default: from the config")
+	f.StringVar(&c.configDir, "c", "config", "config `directory`")
+	f.StringVar(&c.text, "i", "", "the `text` to say")
+	f.StringVar(&c.userType, "type", "wechatUser", "user `type`: wechatUser, wall, …")
+	f.StringVar(&c.id, "id", "", "user `id`")
+	f.StringVar(&c.code, "code", "", "room `code`")
+	f.StringVar(&c.nickname, "nickname", "", "`name` to show")
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(c.out, usage)
+		f.SetOutput(c.out)
+		f.PrintDefaults()
+		return err
+	case err != nil:
+		return err
+	case f.NArg() > 0 && c.command == "":
+		return fmt.Errorf("commands are given with -s: console -s %s", f.Arg(0))
+	case f.NArg() > 0:
+		return fmt.Errorf("unexpected %q", strings.Join(f.Args(), " "))
+	case c.command == "":
+		return errors.New("what to do? console -s start, console -help shows all")
+	}
+	return nil
+}

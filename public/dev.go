@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"wsframe/framework/manager"
+)
+
+// quietTime is how long nothing may change before a build starts: editors save in several steps.
+const quietTime = 300 * time.Millisecond
+
+// dev builds and starts the server, and rebuilds and reloads it whenever a Go file or the configuration changes. What does not
+// compile or boot is shown, and the code before goes on.
+func (c *console) dev(ctx context.Context) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat("go.mod"); err != nil {
+		return errors.New("dev works in the folder of go.mod")
+	}
+	bin, err := filepath.Abs(filepath.Join(cfg.App.Runtime.Dir, "dev", "console"))
+	if err != nil {
+		return err
+	}
+	if err := c.build(ctx, bin); err != nil {
+		return err
+	}
+	watch, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch for changes: %w", err)
+	}
+	defer watch.Close()
+	if err := c.watchTree(watch, "."); err != nil {
+		return err
+	}
+	server := exec.Command(bin, "-s", "start", "-c", c.configDir)
+	server.Env, server.Stdout, server.Stderr = c.env, c.out, c.err
+	if err := server.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Wait() }()
+	stop := make(chan os.Signal, 2)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(stop)
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-stop:
+			_ = server.Process.Signal(syscall.SIGTERM) // Ctrl-C in a terminal has reached it already
+		case <-ctx.Done():
+			_ = server.Process.Signal(syscall.SIGTERM)
+			return <-ended
+		case e := <-watch.Events:
+			if info, err := os.Stat(e.Name); err == nil && info.IsDir() && e.Has(fsnotify.Create) {
+				if err := c.watchTree(watch, e.Name); err != nil {
+					fmt.Fprintln(c.err, "console:", err)
+				}
+			}
+			if c.matters(e.Name) {
+				timer.Reset(quietTime)
+			}
+		case err := <-watch.Errors:
+			fmt.Fprintln(c.err, "console: watch:", err)
+		case <-timer.C:
+			if err := c.rebuild(ctx, bin); err != nil {
+				fmt.Fprintln(c.err, "console:", err, "— the code before goes on")
+			}
+		}
+	}
+}
+
+// rebuild compiles and has the running server take over the result.
+func (c *console) rebuild(ctx context.Context, bin string) error {
+	if err := c.build(ctx, bin); err != nil {
+		return err
+	}
+	return c.ask(ctx, time.Minute, func(ctx context.Context, m *manager.Client) error {
+		r, err := m.Reload(ctx, false)
+		if err == nil {
+			fmt.Fprintf(c.out, "reloaded: %d connections moved, %d drained, worker %d → %d\n", r.Moved, r.Drained, r.OldPID, r.NewPID)
+		}
+		return err
+	})
+}
+
+// build compiles beside the target and then takes its name: the running binary cannot be written over.
+func (c *console) build(ctx context.Context, bin string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin+".new", "./public")
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, c.err, c.err
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("build: %w", err)
+	}
+	return os.Rename(bin+".new", bin)
+}
+
+// watchTree watches the folder and those below it, but for hidden ones and runtime.
+func (c *console) watchTree(w *fsnotify.Watcher, root string) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return nil // gone again
+		}
+		if name := d.Name(); path != "." && (strings.HasPrefix(name, ".") || name == "runtime" || name == "node_modules") {
+			return filepath.SkipDir
+		}
+		if err := w.Add(path); err != nil {
+			return fmt.Errorf("watch %s: %w", path, err)
+		}
+		return nil
+	})
+}
+
+func (c *console) matters(path string) bool {
+	switch filepath.Ext(path) {
+	case ".go", ".mod", ".yaml", ".html", ".js", ".css":
+		return !strings.HasSuffix(path, "_test.go")
+	}
+	return false
+}

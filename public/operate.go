@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"wsframe/app"
+	"wsframe/framework"
+	"wsframe/framework/auth"
+	"wsframe/framework/manager"
+	"wsframe/framework/process"
+	"wsframe/library/db"
+)
+
+// askTime bounds every question to the server but a reload and a stop.
+const askTime = 15 * time.Second
+
+// dial reaches the manager of the server that the flags or the config name.
+func (c *console) dial(ctx context.Context) (*manager.Client, error) {
+	cfg, err := c.load()
+	if err != nil {
+		return nil, err
+	}
+	m := &cfg.App.Manager
+	host, port := m.Host, m.Port
+	if c.host != "" {
+		host = c.host
+	}
+	if c.port != 0 {
+		port = c.port
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return manager.Dial(ctx, net.JoinHostPort(host, strconv.Itoa(port)), m.Token)
+}
+
+// ask dials, asks one question, and says goodbye.
+func (c *console) ask(ctx context.Context, limit time.Duration, question func(context.Context, *manager.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	client, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return question(ctx, client)
+}
+
+// stop ends the server and waits until it is gone.
+func (c *console) stop(ctx context.Context) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	limit := cfg.App.Limits.StopGrace + 15*time.Second
+	return c.ask(ctx, limit, func(ctx context.Context, m *manager.Client) error {
+		if err := m.Stop(ctx, c.graceful); err != nil {
+			return err
+		}
+		// The master closes its admin port last.
+		select {
+		case <-m.Ended():
+		case <-ctx.Done():
+			return fmt.Errorf("the server has not ended in %v", limit)
+		}
+		fmt.Fprintln(c.out, "stopped")
+		return nil
+	})
+}
+
+func (c *console) restart(ctx context.Context) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	c.graceful, c.daemon = true, true
+	if err := c.stop(ctx); err != nil {
+		return err
+	}
+	// Its admin port is closed; the process itself ends within moments, and its pid file with it.
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if _, err := process.ReadPID(cfg.App.Runtime.Dir); errors.Is(err, os.ErrNotExist) {
+			break
+		}
+	}
+	return c.start(ctx)
+}
+
+// reload waits for the end and tells what happened.
+func (c *console) reload(ctx context.Context) error {
+	return c.ask(ctx, 6*time.Minute, func(ctx context.Context, m *manager.Client) error {
+		r, err := m.Reload(ctx, c.check)
+		if err != nil {
+			return err
+		}
+		for _, note := range r.Notes {
+			fmt.Fprintln(c.out, "note:", note)
+		}
+		for _, route := range r.Added {
+			fmt.Fprintln(c.out, "new route:", route)
+		}
+		for _, route := range r.Removed {
+			fmt.Fprintln(c.out, "route gone:", route)
+		}
+		if c.check {
+			fmt.Fprintln(c.out, "the new worker would serve; nothing was changed")
+			return nil
+		}
+		fmt.Fprintf(c.out, "%d connections moved, %d drained, pause %d ms, worker %d → %d\n", r.Moved, r.Drained, r.Pause.Milliseconds(), r.OldPID, r.NewPID)
+		return nil
+	})
+}
+
+func (c *console) status(ctx context.Context) error {
+	return c.ask(ctx, askTime, func(ctx context.Context, m *manager.Client) error {
+		s, err := m.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if c.json {
+			e := json.NewEncoder(c.out)
+			e.SetIndent("", "  ")
+			return e.Encode(s)
+		}
+		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+		row := func(name string, v any) { fmt.Fprintf(w, "%s\t%v\n", name, v) }
+		row("connections", s.Connections)
+		row("rooms", s.Rooms)
+		row("master pid", s.MasterPID)
+		row("worker pid", s.WorkerPID)
+		row("worker restarts", s.WorkerRestarts)
+		row("memory", fmt.Sprintf("%d MB", s.MemoryBytes>>20))
+		row("uptime", time.Duration(s.UptimeSeconds)*time.Second)
+		row("messages in", s.MessagesIn)
+		row("messages out", s.MessagesOut)
+		row("bytes in", s.BytesIn)
+		row("bytes out", s.BytesOut)
+		row("closed as slow", s.ClosedSlow)
+		row("closed as idle", s.ClosedIdle)
+		row("goroutines", s.Goroutines)
+		row("store", fmt.Sprintf("%s (%d pending)", s.Store, s.StorePending))
+		row("version", s.Version)
+		return w.Flush()
+	})
+}
+
+func (c *console) connections(ctx context.Context) error {
+	return c.ask(ctx, time.Minute, func(ctx context.Context, m *manager.Client) error {
+		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "FD\tID\tTYPE\tCODE\tREMOTE\tSINCE\tIDLE\tIN\tOUT\tOUTBOX\tROOMS")
+		const page = 1000
+		for offset := 0; ; offset += page {
+			list, err := m.Connections(ctx, offset, page)
+			if err != nil {
+				return err
+			}
+			for _, i := range list {
+				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%ds\t%d\t%d\t%d\t%d\n", i.FD, i.ID, i.Type, i.Code, i.Remote,
+					time.Unix(i.Since, 0).Format(time.DateTime), i.IdleSeconds, i.MessagesIn, i.MessagesOut, i.OutboxBytes, i.Rooms)
+			}
+			if len(list) < page {
+				return w.Flush()
+			}
+		}
+	})
+}
+
+func (c *console) say(ctx context.Context) error {
+	if c.text == "" {
+		return errors.New("what to say? console -s say -i TEXT")
+	}
+	return c.ask(ctx, askTime, func(ctx context.Context, m *manager.Client) error {
+		n, err := m.Say(ctx, c.text)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.out, "said to %d clients\n", n)
+		return nil
+	})
+}
+
+// token issues one with the server's key, which it need not be asked for: it lies in the config or under runtime.
+func (c *console) token(context.Context) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	if c.id == "" {
+		return errors.New("whose token? console -s token -type T -id ID -code C -nickname N")
+	}
+	if err := os.MkdirAll(cfg.App.Runtime.Dir, 0o755); err != nil {
+		return fmt.Errorf("the runtime directory cannot be made: %w", err)
+	}
+	tokens, notes, err := openTokens(cfg)
+	if err != nil {
+		return err
+	}
+	for _, n := range notes {
+		fmt.Fprintln(c.err, "note:", n)
+	}
+	issue := tokens.Issue
+	if c.legacy {
+		issue = tokens.Issue3DES
+	}
+	token, err := issue(auth.Identity{ID: c.id, Type: c.userType, Code: c.code, Nickname: c.nickname})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c.out, token)
+	return nil
+}
+
+// routes builds the table from the code, without a server: controllers are made on an empty database and a store that is
+// not asked.
+func (c *console) routes(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "wsframe-routes-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	orm, err := db.Open(ctx, db.Options{Driver: "sqlite", DSN: filepath.Join(dir, "routes.db")})
+	if err != nil {
+		return err
+	}
+	defer db.Close(orm)
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:0"})
+	defer client.Close()
+	controllers, err := app.Controllers(framework.Deps{DB: orm, Redis: client, Log: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	list, err := framework.Routes(controllers)
+	if err != nil {
+		return err
+	}
+	printRoutes(c.out, routesOf(list))
+	return nil
+}
+
+func printRoutes(out io.Writer, routes []process.Route) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, r := range routes {
+		fmt.Fprintf(w, "%s\t%s\n", r.Method, strings.TrimPrefix(r.Controller, "*"))
+	}
+	_ = w.Flush() // to a terminal
+}
+
+func (c *console) checkConfig(context.Context) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(c.out, cfg)
+	for _, w := range cfg.Warnings() {
+		fmt.Fprintln(c.out, "warning:", w)
+	}
+	fmt.Fprintln(c.out, "the configuration is valid")
+	return nil
+}

@@ -1,0 +1,8 @@
+//go:build !rawecho
+
+package main
+
+import "wsframe/framework/hub"
+
+// rawHandler is nil in every build but the one for protocol conformance tests (build tag rawecho).
+var rawHandler func(*hub.Conn, []byte)

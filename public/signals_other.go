@@ -1,0 +1,14 @@
+//go:build !unix
+
+package main
+
+import (
+	"os"
+	"time"
+)
+
+var extraSignals []os.Signal
+
+func isReload(os.Signal) bool { return false }
+
+func monotonic() time.Duration { return 0 }

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wsframe/framework"
+	"wsframe/framework/auth"
+	"wsframe/framework/process"
+	"wsframe/library/cache"
+	"wsframe/library/config"
+)
+
+func (c *console) load() (*config.Config, error) {
+	if _, err := os.Stat(c.configDir); err != nil && c.configDir != "config" {
+		return nil, fmt.Errorf("config directory: %w", err)
+	}
+	return config.Load(c.configDir, c.env)
+}
+
+// start runs the master in the foreground, or starts one in the background.
+func (c *console) start(ctx context.Context) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	if c.daemon {
+		return c.startDaemon(cfg)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	l, err := openLog(cfg, "master")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	store := process.Store{}
+	if cfg.Cache.Master.Driver == "embedded" {
+		embedded, err := cache.StartEmbedded()
+		if err != nil {
+			return err
+		}
+		defer embedded.Close()
+		store = process.Store{Addr: embedded.Addr(), Password: embedded.Password()}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	master := process.New(process.MasterConfig{
+		Sockets:    []process.Socket{{Name: "outside", Key: "outside.port", Host: cfg.App.Outside.Host, Port: cfg.App.Outside.Port}},
+		Manager:    process.Socket{Name: "manager", Key: "manager.port", Host: cfg.App.Manager.Host, Port: cfg.App.Manager.Port},
+		Token:      cfg.App.Manager.Token,
+		RuntimeDir: cfg.App.Runtime.Dir,
+		Command:    []string{self, "-s", "start", "-c", c.configDir},
+		Env:        c.env, Store: store, StoreKind: cfg.Cache.Master.Driver, Version: version,
+		StopGrace: cfg.App.Limits.StopGrace, DrainTime: cfg.App.Limits.ReloadDrain,
+		Log: l.Logger, Stdout: c.out, Stderr: c.err,
+		Reopen: func() {
+			if err := l.Reopen(); err != nil {
+				l.Error("reopen the log", zap.Error(err))
+			}
+		},
+		Started: func(s process.Started) {
+			l.Info("server is ready", zap.Any("addrs", s.Addrs), zap.String("store", cfg.Cache.Master.Driver))
+			c.printStart(cfg, s)
+			notify("READY=1")
+		},
+	})
+	go c.signals(ctx, master, l.Logger)
+	err = master.Run(ctx)
+	notify("STOPPING=1")
+	if err == nil {
+		l.Info("server has stopped")
+		return nil
+	}
+	l.Error("server has stopped", zap.Error(err))
+	return err
+}
+
+// signals: SIGTERM and Ctrl-C stop gracefully and, a second time, at once; SIGHUP reloads; SIGUSR1 reopens the logs.
+func (c *console) signals(ctx context.Context, m *process.Master, l *zap.Logger) {
+	ch := make(chan os.Signal, 4)
+	signal.Notify(ch, append([]os.Signal{os.Interrupt, syscall.SIGTERM}, extraSignals...)...)
+	defer signal.Stop(ch)
+	for {
+		var s os.Signal
+		select {
+		case s = <-ch:
+		case <-ctx.Done():
+			return
+		}
+		l.Info("signal", zap.Stringer("signal", s))
+		switch {
+		case s == os.Interrupt || s == syscall.SIGTERM:
+			_ = m.Stop(ctx, true) // it has no error
+		case isReload(s):
+			go func() {
+				notify("RELOADING=1")
+				if _, err := m.Reload(ctx, false); err != nil {
+					fmt.Fprintln(c.err, "console: reload:", err)
+				}
+				notify("READY=1")
+			}()
+		default:
+			m.ReopenLogs()
+		}
+	}
+}
+
+// notify tells systemd, where it started us (Type=notify).
+func notify(state string) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	conn, err := net.Dial("unixgram", path)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	if state == "RELOADING=1" {
+		state += fmt.Sprintf("\nMONOTONIC_USEC=%d", monotonic().Microseconds())
+	}
+	_, _ = conn.Write([]byte(state)) // systemd's loss
+}
+
+func (c *console) printStart(cfg *config.Config, s process.Started) {
+	fmt.Fprintf(c.out, "wsframe %s\n\n", version)
+	printRoutes(c.out, s.Routes)
+	fmt.Fprintf(c.out, "\noutside  ws://%s/\nmanager  ws://%s/\nstore    %s\ndatabase %s\n", s.Addrs["outside"], s.Addrs["manager"], cfg.Cache.Master.Driver, cfg.DB.Master.Driver)
+	for _, n := range s.Notes {
+		fmt.Fprintln(c.out, "note:", n)
+	}
+	if cfg.App.Demo {
+		c.printDemo(cfg, s.Addrs["outside"])
+	}
+}
+
+// printDemo prints links with fresh tokens in the fragment, which browsers do not send and servers do not log.
+func (c *console) printDemo(cfg *config.Config, addr string) {
+	tokens, _, err := openTokens(cfg)
+	if err != nil {
+		fmt.Fprintln(c.err, "console: demo links:", err)
+		return
+	}
+	if host, port, err := net.SplitHostPort(addr); err == nil && net.ParseIP(host).IsUnspecified() {
+		addr = net.JoinHostPort("127.0.0.1", port)
+	}
+	fmt.Fprintln(c.out, "\ndemo:")
+	for _, page := range []struct {
+		name string
+		id   auth.Identity
+	}{
+		{"wall", auth.Identity{ID: "wall-1", Type: framework.TypeWall, Code: "demo", Nickname: "大屏幕"}},
+		{"user", auth.Identity{ID: "user-1", Type: framework.TypeWechatUser, Code: "demo", Nickname: "小明"}},
+	} {
+		token, err := tokens.Issue(page.id)
+		if err != nil {
+			fmt.Fprintln(c.err, "console: demo links:", err)
+			return
+		}
+		fmt.Fprintf(c.out, "  http://%s/static/%s.html#auth=%s\n", addr, page.name, url.QueryEscape(token))
+	}
+}
+
+// startDaemon starts the master in a session of its own and waits until it serves or has failed.
+func (c *console) startDaemon(cfg *config.Config) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	logs := filepath.Join(cfg.App.Runtime.Dir, "logs")
+	if err := os.MkdirAll(logs, 0o755); err != nil {
+		return fmt.Errorf("the runtime directory cannot be made: %w", err)
+	}
+	path := filepath.Join(logs, "console.out")
+	out, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return fmt.Errorf("the runtime directory cannot be written: %w", err)
+	}
+	defer out.Close()
+	from, err := out.Seek(0, 2)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, "-s", "start", "-c", c.configDir)
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, out, out
+	process.Detach(cmd)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start in the background: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	limit := time.After(time.Minute)
+	for {
+		select {
+		case err := <-ended:
+			said, _ := os.ReadFile(path)
+			return errors.Join(fmt.Errorf("the server did not start: %s", tailOf(said, from)), err)
+		case <-limit:
+			return fmt.Errorf("the server has not come up in a minute; see %s", path)
+		case <-time.After(50 * time.Millisecond):
+		}
+		if pid, err := process.ReadPID(cfg.App.Runtime.Dir); err != nil || pid != cmd.Process.Pid {
+			continue
+		}
+		said, _ := os.ReadFile(path) // what it has said so far is only for people
+		fmt.Fprintf(c.out, "%s\nstarted, pid %d\n", tailOf(said, from), cmd.Process.Pid)
+		return nil
+	}
+}
+
+func tailOf(b []byte, from int64) string {
+	if int(from) < len(b) {
+		b = b[from:]
+	}
+	if len(b) > 2000 {
+		b = b[len(b)-2000:]
+	}
+	return string(b)
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wsframe/app"
+	"wsframe/framework"
+	"wsframe/framework/auth"
+	"wsframe/framework/hub"
+	"wsframe/framework/manager"
+	"wsframe/framework/process"
+	"wsframe/library/cache"
+	"wsframe/library/config"
+	"wsframe/library/db"
+	"wsframe/library/log"
+	"wsframe/public/static"
+)
+
+// bootTime bounds reaching Redis and the database.
+const bootTime = 10 * time.Second
+
+// worker is the application of one worker process; it implements process.Handler.
+type worker struct {
+	app *framework.App
+	log *log.Logger
+}
+
+// runWorker boots the application and serves until the master ends it.
+func runWorker(ctx context.Context, w *process.Worker, configDir string, env []string) error {
+	err := bootAndServe(ctx, w, configDir, env)
+	if err != nil {
+		w.Fail(err) // the master says it
+	}
+	return err
+}
+
+func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env []string) (err error) {
+	cfg, err := config.Load(configDir, env)
+	if err != nil {
+		return err
+	}
+	l, err := openLog(cfg, "worker")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	boot, cancel := context.WithTimeout(ctx, bootTime)
+	defer cancel()
+
+	addrs, password := cfg.Cache.Master.Addrs, cfg.Cache.Master.Password
+	if w.Store.Addr != "" {
+		addrs, password = []string{w.Store.Addr}, w.Store.Password
+	}
+	client, err := cache.Open(boot, cache.Options{
+		Addrs: addrs, Username: cfg.Cache.Master.Username, Password: password, DB: cfg.Cache.Master.DB,
+		SentinelMaster: cfg.Cache.Master.SentinelMaster, Timeout: cfg.Cache.Master.Timeout, Log: l.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	orm, err := db.Open(boot, db.Options{Driver: cfg.DB.Master.Driver, DSN: cfg.DB.Master.DSN, MaxOpen: cfg.DB.Master.MaxOpen, Log: l.Logger})
+	if err != nil {
+		return err
+	}
+	defer db.Close(orm)
+	tokens, notes, err := openTokens(cfg)
+	if err != nil {
+		return err
+	}
+	deps := framework.Deps{DB: orm, Redis: client, Prefix: cfg.Cache.Master.Prefix, Log: l.Logger}
+	controllers, err := app.Controllers(deps)
+	if err != nil {
+		return fmt.Errorf("mount the controllers: %w", err)
+	}
+	options := framework.Options{
+		Config: cfg.App, Deps: deps, Controllers: controllers, Tokens: tokens,
+		NodeID: nodeID(cfg), Reload: w.Reload, RawHandler: rawHandler,
+	}
+	if cfg.App.Demo {
+		options.Static = static.FS
+	}
+	if w.Check {
+		return checkOnly(ctx, w, options, notes)
+	}
+	a, err := framework.New(boot, options)
+	if err != nil {
+		return err
+	}
+	ready := process.Ready{Notes: append(notes, cfg.Warnings()...), Routes: routesOf(a.Routes())}
+	serving := make(chan error, 1)
+	go func() { serving <- a.Serve(w.Listener("outside")) }()
+	l.Info("worker is ready", zap.Int("routes", len(ready.Routes)))
+	err = w.Serve(ctx, ready, &worker{a, l}, cfg.App.Limits.StopGrace)
+	return errors.Join(err, a.Close(ctx), <-serving)
+}
+
+// checkOnly tells whether this worker could serve, without taking part.
+func checkOnly(ctx context.Context, w *process.Worker, o framework.Options, notes []string) error {
+	routes, err := framework.Routes(o.Controllers)
+	if err != nil {
+		return err
+	}
+	return w.Report(ctx, process.Ready{Routes: routesOf(routes), Notes: notes})
+}
+
+func routesOf(list []framework.Route) []process.Route {
+	routes := make([]process.Route, len(list))
+	for i, r := range list {
+		routes[i] = process.Route(r)
+	}
+	return routes
+}
+
+func openLog(cfg *config.Config, name string) (*log.Logger, error) {
+	c := &cfg.App.Log
+	return log.New(log.Options{
+		Dir: filepath.Join(cfg.App.Runtime.Dir, "logs"), Level: c.Level, MaxSizeMB: c.MaxSizeMB, MaxDays: c.MaxDays, MaxFiles: c.MaxFiles, Name: name,
+	})
+}
+
+// openTokens takes the keys from the configuration, or makes one under runtime.
+func openTokens(cfg *config.Config) (*auth.Tokens, []string, error) {
+	a := &cfg.App.Auth
+	key, notes := a.Key, []string(nil)
+	if key == "" {
+		path := filepath.Join(cfg.App.Runtime.Dir, "auth.key")
+		var created bool
+		var err error
+		if key, created, err = auth.LoadOrCreateKey(path); err != nil {
+			return nil, nil, err
+		}
+		if created {
+			notes = append(notes, "auth.key is not configured: a random key was made in "+path)
+		} else {
+			notes = append(notes, "auth.key is not configured: the key in "+path+" is used")
+		}
+	}
+	tokens, err := auth.New(auth.Config{
+		Keys: []string{key, a.PreviousKey}, Accept3DES: a.Accept3DES, TripleDESKey: a.Key3DES, Lifetime: a.Lifetime, Skew: a.Skew,
+	})
+	return tokens, notes, err
+}
+
+// nodeID names this server in the store: the same for all its workers, other than that of other servers.
+func nodeID(cfg *config.Config) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	dir, err := filepath.Abs(cfg.App.Runtime.Dir)
+	if err != nil {
+		dir = cfg.App.Runtime.Dir
+	}
+	return host + ":" + dir
+}
+
+func (w *worker) Stats() process.Stats {
+	s := w.app.Hub().Stats()
+	pending, _ := w.app.Node().Pending()
+	return process.Stats{
+		Connections: s.Connections, Rooms: s.Rooms, MessagesIn: s.MessagesIn, MessagesOut: s.MessagesOut,
+		BytesIn: s.BytesIn, BytesOut: s.BytesOut, Slow: s.Slow, Idle: s.Idle,
+		Goroutines: runtime.NumGoroutine(), StorePending: pending,
+	}
+}
+
+func (w *worker) Say(text string) int { return w.app.Say(text) }
+
+func (w *worker) Connections(offset, limit int) []manager.ConnInfo {
+	var fds []int64
+	w.app.Hub().Each(func(c *hub.Conn) bool { fds = append(fds, c.FD); return true })
+	slices.Sort(fds)
+	fds = fds[min(offset, len(fds)):min(offset+limit, len(fds))]
+	list := make([]manager.ConnInfo, 0, len(fds))
+	for _, fd := range fds {
+		c := w.app.Hub().Get(fd)
+		if c == nil {
+			continue
+		}
+		in, out := c.Counts()
+		waiting, _ := c.Pending()
+		list = append(list, manager.ConnInfo{
+			FD: fd, ID: c.Auth.ID, Type: c.Auth.Type, Code: c.Auth.Code, Remote: c.Remote, Since: c.Since.Unix(),
+			IdleSeconds: int64(c.Idle().Seconds()), MessagesIn: in, MessagesOut: out, OutboxBytes: waiting, Rooms: len(c.Rooms()),
+		})
+	}
+	return list
+}
+
+func (w *worker) Reloading(ctx context.Context) error { return w.app.Reloading(ctx) }
+
+func (w *worker) Stop(ctx context.Context, code int, reason string, spread time.Duration) (int, error) {
+	n := w.app.Hub().Len()
+	err := w.app.Shutdown(ctx, code, reason, spread)
+	w.log.Info("worker has stopped", zap.Int("code", code), zap.Int("connections", n), zap.Error(err))
+	return n, err
+}
+
+func (w *worker) Settled() { w.app.Node().Settle() }
+
+func (w *worker) ReopenLogs() {
+	if err := w.log.Reopen(); err != nil {
+		w.log.Error("reopen the log", zap.Error(err))
+	}
+}
