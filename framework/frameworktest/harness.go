@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 	"gorm.io/gorm"
 
@@ -80,6 +81,7 @@ func New(t testing.TB, mount func(framework.Deps) ([]framework.Controller, error
 	for _, f := range options {
 		f(&o)
 	}
+	h.Tokens = o.Tokens
 	o.Controllers, err = mount(o.Deps)
 	check(t, err)
 	h.App, err = framework.New(ctx, o)
@@ -123,4 +125,20 @@ func (h *Harness) Eventually(what string, ok func() bool) {
 			h.t.Fatalf("waited in vain: %s", what)
 		}
 	}
+}
+
+// TripleDES accepts and issues tokens of the original's form.
+func TripleDES(desKey string) Option {
+	return func(o *framework.Options) {
+		tokens, err := auth.New(auth.Config{Keys: []string{key}, Accept3DES: true, TripleDESKey: desKey})
+		if err != nil {
+			panic(err) // a test's own key
+		}
+		o.Tokens = tokens
+	}
+}
+
+// Quiet drops the server's log, for tests that provoke thousands of lines.
+func Quiet() Option {
+	return func(o *framework.Options) { o.Deps.Log = zap.NewNop() }
 }

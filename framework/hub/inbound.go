@@ -35,7 +35,7 @@ type inbound struct {
 	tokens float64 // messages that may still come, refilled at each read
 	filled time.Time
 
-	binary bool // the message being handled came as binary
+	binary bool  // the message being handled came as binary
 	fault  fault // found behind ready; takes effect when all before it was dispatched
 	failed bool  // the socket gave an error or EOF
 }

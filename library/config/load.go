@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
 )
 
@@ -18,21 +18,34 @@ import (
 // an empty dir, means the defaults. Unknown keys are refused by name, in the files and in the environment.
 func Load(dir string, env []string) (*Config, error) {
 	c := defaults()
-	set := environment(env)
-	parts := []struct {
-		name string
-		into any
-	}{{"app", &c.App}, {"cache", &c.Cache}, {"db", &c.DB}}
-	for _, p := range parts {
-		if err := read(dir, p.name, p.into, set); err != nil {
+	l := &loader{dir: dir, env: environment(env), from: map[string]string{}}
+	for _, p := range c.parts() {
+		if err := l.read(p.name, p.v); err != nil {
 			return nil, err
 		}
 	}
-	for name := range set {
-		return nil, fmt.Errorf("environment: %s is no known setting", name)
+	if len(l.env) > 0 {
+		return nil, fmt.Errorf("environment: %s: no such setting", strings.Join(slices.Sorted(maps.Keys(l.env)), ", "))
 	}
 	c.complete()
-	return c, c.validate()
+	if err := c.validate(l.where); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+type part struct {
+	name string // of its file
+	v    any
+}
+
+func (c *Config) parts() []part { return []part{{"app", &c.App}, {"cache", &c.Cache}, {"db", &c.DB}} }
+
+// loader knows where each setting came from, so that a complaint can say what to edit.
+type loader struct {
+	dir  string
+	env  map[string]string // what no setting has taken yet
+	from map[string]string // "app outside.port" → the variable that set it
 }
 
 // environment picks the settings out of it; the others' variables are not ours.
@@ -49,65 +62,67 @@ func environment(env []string) map[string]string {
 	return set
 }
 
-func read(dir, name string, into any, set map[string]string) error {
+// EnvName is the variable that sets a key of a file: WSFRAME_APP_OUTSIDE_PORT for outside.port of app.
+func EnvName(file, key string) string {
+	return "WSFRAME_" + strings.ToUpper(file+"_"+strings.ReplaceAll(key, ".", "_"))
+}
+
+// where names a setting as its owner finds it: config/app.yaml: outside.port, and the variable where one has set it.
+func (l *loader) where(file, key string) string {
+	s := filepath.Join(l.dir, file+".yaml") + ": " + key
+	if name := l.from[file+" "+key]; name != "" {
+		s += " (" + name + ")"
+	}
+	return s
+}
+
+func (l *loader) read(name string, into any) error {
 	v := viper.New()
-	file := filepath.Join(dir, name+".yaml")
-	if dir != "" {
+	if l.dir != "" {
+		file := filepath.Join(l.dir, name+".yaml")
 		v.SetConfigFile(file)
-		if err := v.ReadInConfig(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w", file, err)
+		switch err := v.ReadInConfig(); {
+		case errors.Is(err, fs.ErrNotExist):
+			if other := filepath.Join(l.dir, name+".yml"); exists(other) {
+				return fmt.Errorf("%s is not read: its name must be %s", other, file)
+			}
+		case err != nil:
+			return fmt.Errorf("%s: %s", file, strings.Join(strings.Fields(err.Error()), " "))
 		}
 	}
-	for _, key := range Keys(into) {
-		env := "WSFRAME_" + strings.ToUpper(name+"_"+strings.ReplaceAll(key, ".", "_"))
-		if value, ok := set[env]; ok {
-			v.Set(key, value)
-			delete(set, env)
+	known := Keys(into)
+	for _, key := range slices.Sorted(slices.Values(v.AllKeys())) {
+		switch {
+		case slices.Contains(known, key):
+		case slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, key+".") }):
+			if v.Get(key) != nil { // a section with nothing in it is all defaults
+				return fmt.Errorf("%s: is a section with keys of its own", l.where(name, key))
+			}
+		default:
+			return fmt.Errorf("%s: unknown key %s", filepath.Join(l.dir, name+".yaml"), key)
 		}
 	}
-	var meta mapstructure.Metadata
-	err := v.Unmarshal(into, func(d *mapstructure.DecoderConfig) {
-		d.Metadata = &meta
-		d.WeaklyTypedInput = true // the environment holds texts only
-		d.ZeroFields = true       // a list in the file replaces the default list
-		d.DecodeHook = mapstructure.ComposeDecodeHookFunc(durations, mapstructure.StringToSliceHookFunc(","))
+	var err error
+	walk(reflect.ValueOf(into).Elem(), "", func(key string, field reflect.Value, _ bool) {
+		value := v.Get(key)
+		if text, ok := l.env[EnvName(name, key)]; ok {
+			value = variable(text)
+			l.from[name+" "+key] = EnvName(name, key)
+			delete(l.env, EnvName(name, key))
+		}
+		if value == nil || err != nil { // "key:" with nothing behind it is the default
+			return
+		}
+		if e := assign(field, value); e != nil {
+			err = fmt.Errorf("%s: %w", l.where(name, key), e)
+		}
 	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, plain(err))
-	}
-	if len(meta.Unused) > 0 {
-		slices.Sort(meta.Unused)
-		return fmt.Errorf("%s: unknown key %s", file, strings.ToLower(strings.Join(meta.Unused, ", ")))
-	}
-	return nil
+	return err
 }
 
-// durations takes 25s and refuses a bare number: nobody knows whether 25 was meant in seconds.
-func durations(_, to reflect.Type, value any) (any, error) {
-	if to != reflect.TypeFor[time.Duration]() {
-		return value, nil
-	}
-	text, ok := value.(string)
-	if !ok {
-		if d, ok := value.(time.Duration); ok {
-			return d, nil
-		}
-		return nil, fmt.Errorf("%v is no time: write 500ms, 25s, 24h", value)
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		return nil, fmt.Errorf("%.40q is no time: write 500ms, 25s, 24h", text)
-	}
-	return d, nil
-}
-
-// plain puts mapstructure's list of errors on one line.
-func plain(err error) error {
-	lines := strings.Split(err.Error(), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimLeft(lines[i], "* \t")
-	}
-	return errors.New(strings.Join(slices.DeleteFunc(lines, func(s string) bool { return s == "" }), "; "))
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // Keys are the paths of all settings in a struct of this package, as they stand in its file: limits.json_depth.
@@ -136,10 +151,7 @@ func walk(v reflect.Value, prefix string, visit func(path string, v reflect.Valu
 // String shows every setting on a line of its own, secrets hidden.
 func (c *Config) String() string {
 	var b strings.Builder
-	for _, p := range []struct {
-		name string
-		v    any
-	}{{"app", &c.App}, {"cache", &c.Cache}, {"db", &c.DB}} {
+	for _, p := range c.parts() {
 		walk(reflect.ValueOf(p.v).Elem(), p.name+".", func(path string, v reflect.Value, secret bool) {
 			shown := fmt.Sprint(v.Interface())
 			if secret && shown != "" {
@@ -150,4 +162,3 @@ func (c *Config) String() string {
 	}
 	return b.String()
 }
-

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -24,19 +26,39 @@ func (c *Config) complete() {
 	}
 }
 
-// validate reports everything that is wrong, each with its file and key.
-func (c *Config) validate() error {
+// validate reports everything that is wrong, a line each. where names a setting as its owner finds it.
+func (c *Config) validate(where func(file, key string) string) error {
 	var errs []error
 	bad := func(file, key, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("config/%s.yaml: %s: %s", file, key, fmt.Sprintf(format, args...)))
+		errs = append(errs, fmt.Errorf("%s: %s", where(file, key), fmt.Sprintf(format, args...)))
 	}
-	a := &c.App
-	for key, l := range map[string]Listen{"outside": a.Outside, "manager": {a.Manager.Host, a.Manager.Port}, "push": a.Push} {
+	c.App.validate(bad)
+	c.Cache.validate(bad)
+	c.DB.validate(bad)
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) }) // maps have no order
+	return errors.Join(errs...)
+}
+
+type complain func(file, key, format string, args ...any)
+
+func (a *App) validate(bad complain) {
+	taken := map[int]string{}
+	for _, l := range []struct {
+		key string
+		Listen
+	}{{"outside", a.Outside}, {"manager", Listen{a.Manager.Host, a.Manager.Port}}, {"push", a.Push}} {
 		if l.Port < 0 || l.Port > 65535 {
-			bad("app", key+".port", "%d is not a port (0-65535)", l.Port)
+			bad("app", l.key+".port", "%d is not a port (0-65535)", l.Port)
 		}
-		if l.Host == "" {
-			bad("app", key+".host", "is empty; 0.0.0.0 means all addresses")
+		if other := taken[l.Port]; other != "" && l.Port != 0 {
+			bad("app", l.key+".port", "%d is %s.port already", l.Port, other)
+		}
+		taken[l.Port] = l.key
+		switch {
+		case l.Host == "":
+			bad("app", l.key+".host", "is empty; 0.0.0.0 means all addresses")
+		case !isHost(l.Host):
+			bad("app", l.key+".host", "%.80q is neither an address nor a host name", l.Host)
 		}
 	}
 	if !loopback(a.Manager.Host) && len(a.Manager.Token) < 16 {
@@ -74,11 +96,24 @@ func (c *Config) validate() error {
 	if l.RoomFlush < 0 || l.RoomFlush > time.Second {
 		bad("app", "limits.room_flush", "%v: must be 0s to 1s", l.RoomFlush)
 	}
-	if a.Auth.Lifetime < 0 || a.Auth.Skew < 0 {
-		bad("app", "auth.lifetime", "must not be negative")
+	if l.MessageRate > 0 && l.MessageBurst == 0 {
+		bad("app", "limits.message_burst", "0: no message could pass limits.message_rate; must be at least 1")
 	}
-	if a.Auth.Key != "" && len(a.Auth.Key) < 16 {
-		bad("app", "auth.key", "at least 16 bytes")
+	if a.Compression.Threshold < 0 {
+		bad("app", "compression.threshold", "%d: must be 0 or more", a.Compression.Threshold)
+	}
+	for key, v := range map[string]time.Duration{"auth.lifetime": a.Auth.Lifetime, "auth.skew": a.Auth.Skew} {
+		if v < 0 {
+			bad("app", key, "%v: must not be negative", v)
+		}
+	}
+	for key, v := range map[string]string{"auth.key": a.Auth.Key, "auth.previous_key": a.Auth.PreviousKey} {
+		if v != "" && len(v) < 16 {
+			bad("app", key, "has %d bytes; at least 16 are needed", len(v))
+		}
+	}
+	if len(a.Auth.Key3DES) > 24 {
+		bad("app", "auth.key_3des", "has %d bytes; 3DES takes 24 at most", len(a.Auth.Key3DES))
 	}
 	if a.Auth.Accept3DES && a.Auth.Key3DES == "" {
 		bad("app", "auth.key_3des", "is needed for auth.accept_3des")
@@ -89,8 +124,10 @@ func (c *Config) validate() error {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, a.Log.Level) {
 		bad("app", "log.level", "%q: debug, info, warn or error", a.Log.Level)
 	}
-	if a.Log.MaxSizeMB < 1 || a.Log.MaxDays < 1 || a.Log.MaxFiles < 1 {
-		bad("app", "log", "max_size_mb, max_days and max_files must be at least 1")
+	for key, v := range map[string]int{"log.max_size_mb": a.Log.MaxSizeMB, "log.max_days": a.Log.MaxDays, "log.max_files": a.Log.MaxFiles} {
+		if v < 1 {
+			bad("app", key, "%d: must be at least 1", v)
+		}
 	}
 	for _, p := range a.TrustedProxies {
 		if _, err := netip.ParsePrefix(p); err != nil {
@@ -99,10 +136,18 @@ func (c *Config) validate() error {
 			}
 		}
 	}
+	for _, o := range a.Origins {
+		if !isOrigin(o) {
+			bad("app", "origins", "%.80q: write https://example.com, with the port where it is unusual; \"*\" alone means any page", o)
+		}
+	}
 	if a.Runtime.Dir == "" {
 		bad("app", "runtime.dir", "is empty")
 	}
-	m := &c.Cache.Master
+}
+
+func (c *Cache) validate(bad complain) {
+	m := &c.Master
 	if !slices.Contains([]string{"embedded", "redis"}, m.Driver) {
 		bad("cache", "master.driver", "%q: embedded or redis", m.Driver)
 	}
@@ -114,26 +159,56 @@ func (c *Config) validate() error {
 			bad("cache", "master.addrs", "%q is not host:port", addr)
 		}
 	}
+	switch cluster := len(m.Addrs) > 1 && m.SentinelMaster == ""; {
+	case m.DB < 0:
+		bad("cache", "master.db", "%d: must be 0 or more", m.DB)
+	case m.Driver == "redis" && cluster && m.DB > 0: // go-redis would take 0 and not say so
+		bad("cache", "master.db", "%d: several addrs are a Redis Cluster, which has database 0 only", m.DB)
+	}
+	if len(m.Prefix) > 64 || strings.ContainsFunc(m.Prefix, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		bad("cache", "master.prefix", "%.80q: at most 64 printable ASCII characters", m.Prefix)
+	}
 	if m.Timeout <= 0 {
 		bad("cache", "master.timeout", "%v: must be more than 0", m.Timeout)
 	}
-	d := &c.DB.Master
+}
+
+func (c *DB) validate(bad complain) {
+	d := &c.Master
 	if !slices.Contains([]string{"sqlite", "mysql", "postgres"}, d.Driver) {
 		bad("db", "master.driver", "%q: sqlite, mysql or postgres", d.Driver)
 	}
 	if d.DSN == "" {
 		bad("db", "master.dsn", "is empty")
 	}
-	if d.MaxOpen < 1 || d.Timeout <= 0 {
-		bad("db", "master", "max_open and timeout must be more than 0")
+	if d.MaxOpen < 1 {
+		bad("db", "master.max_open", "%d: must be at least 1", d.MaxOpen)
 	}
-	slices.SortFunc(errs, func(a, b error) int { // the maps above have no order
-		if a.Error() < b.Error() {
-			return -1
-		}
-		return 1
+	if d.Timeout <= 0 {
+		bad("db", "master.timeout", "%v: must be more than 0", d.Timeout)
+	}
+}
+
+// isHost takes IP addresses (IPv6 with a zone too) and names, without port and brackets.
+func isHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	return len(host) <= 253 && !strings.ContainsFunc(host, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_'
 	})
-	return errors.Join(errs...)
+}
+
+// isOrigin takes what an Origin header can hold (RFC 6454 section 6.2), a bare host with or without port, and *.
+func isOrigin(o string) bool {
+	if o == "*" {
+		return true
+	}
+	if !strings.Contains(o, "://") {
+		o = "https://" + o
+	}
+	u, err := url.Parse(strings.TrimSuffix(o, "/"))
+	return err == nil && u.Host != "" && (isHost(u.Hostname()) || strings.HasPrefix(u.Host, "[")) && u.Scheme+"://"+u.Host == strings.TrimSuffix(o, "/")
 }
 
 func loopback(host string) bool {
@@ -162,6 +237,17 @@ func (c *Config) Warnings() []string {
 	}
 	if a.Limits.MessageRate == 0 {
 		w = append(w, "limits.message_rate is 0: one client may send as fast as it can")
+	}
+	if a.Limits.MaxConnections == 0 {
+		w = append(w, "limits.max_connections is 0: only the system's descriptors and memory limit the number of clients")
+	}
+	if a.Limits.RefusedRate == 0 {
+		w = append(w, "limits.refused_rate is 0: tokens may be guessed at any rate")
+	}
+	for _, p := range a.TrustedProxies {
+		if prefix, err := netip.ParsePrefix(p); err == nil && prefix.Bits() == 0 {
+			w = append(w, "trusted_proxies holds "+p+": every client can claim any address")
+		}
 	}
 	return w
 }

@@ -45,7 +45,6 @@ func Open(ctx context.Context, o Options) (*gorm.DB, error) {
 	}
 	g, err := gorm.Open(d, &gorm.Config{
 		DisableAutomaticPing: true,
-		TranslateError:       true,
 		Logger: logger.New(printer{log}, logger.Config{
 			SlowThreshold: time.Second, LogLevel: logger.Warn,
 			ParameterizedQueries: true, IgnoreRecordNotFoundError: true, // users' words stay out of the log

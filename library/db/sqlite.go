@@ -135,4 +135,3 @@ func (m sqliteMigrator) HasIndex(v any, name string) (found bool) {
 func (m sqliteMigrator) MigrateColumn(any, *schema.Field, gorm.ColumnType) error { return nil }
 
 func (m sqliteMigrator) CurrentDatabase() string { return "main" }
-

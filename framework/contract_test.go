@@ -1,0 +1,342 @@
+package framework_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"wsframe/app"
+	"wsframe/framework"
+	"wsframe/framework/frameworktest"
+	"wsframe/library/config"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("database/sql.(*DB).connectionOpener"))
+}
+
+// probe is a controller that shows what an action sees and does what can go wrong.
+type probe struct {
+	mu     sync.Mutex
+	closed []framework.Closed
+	hooks  []string
+}
+
+func (p *probe) See(c *framework.Ctx) (*framework.Reply, error) {
+	return framework.OK("see", "", json.RawMessage(c.Body())), nil
+}
+
+type typed struct {
+	FD   int64              `json:"fd"`
+	Code string             `json:"code"`
+	Auth framework.Identity `json:"auth"`
+	N    framework.Int      `json:"n" validate:"max=10"`
+	S    framework.Str      `json:"s"`
+	B    framework.Bool     `json:"b"`
+}
+
+func (p *probe) Typed(_ *framework.Ctx, in *typed) (*framework.Reply, error) {
+	return framework.OK("typed", "", in), nil
+}
+func (p *probe) Nothing(*framework.Ctx) (*framework.Reply, error) { return nil, nil }
+func (p *probe) Panics(*framework.Ctx) (*framework.Reply, error)  { panic("secret cause") }
+func (p *probe) Fails(*framework.Ctx) (*framework.Reply, error) {
+	return nil, errors.New("secret cause")
+}
+func (p *probe) Cannot(*framework.Ctx) (*framework.Reply, error) {
+	return framework.OK("x", "", func() {}), nil
+}
+func (p *probe) Listen(c *framework.Ctx) (*framework.Reply, error) {
+	if err := c.AddCloseListener("Probe"); err != nil {
+		return nil, err
+	}
+	return framework.OK("listening", ""), c.AddCloseKey("SOME_SET")
+}
+func (p *probe) Deaf(c *framework.Ctx) (*framework.Reply, error) {
+	c.RemoveCloseListener("index.probe")
+	c.RemoveCloseKey("SOME_SET")
+	return framework.OK("deaf", ""), nil
+}
+func (p *probe) OnMessage(c *framework.Ctx) (*framework.Reply, error) {
+	return framework.OK("onMessage", c.Method), nil
+}
+func (p *probe) OnClose(c *framework.Closed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = append(p.closed, *c)
+	if c.Auth.ID == "panics" {
+		panic("in a close listener")
+	}
+}
+func (p *probe) OnReload(context.Context) error   { return p.hook("reload") }
+func (p *probe) OnShutdown(context.Context) error { return p.hook("shutdown") }
+func (p *probe) hook(name string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hooks = append(p.hooks, name)
+	return nil
+}
+
+type plain struct{}
+
+func (plain) Index(*framework.Ctx) (*framework.Reply, error) { return framework.OK("plain", ""), nil }
+
+func start(t *testing.T, p *probe, options ...frameworktest.Option) *frameworktest.Harness {
+	return frameworktest.New(t, func(d framework.Deps) ([]framework.Controller, error) {
+		list, err := app.Controllers(d)
+		return append(list, framework.Mount("probe", p), framework.Mount("plain", &plain{})), err
+	}, options...)
+}
+
+var someone = framework.Identity{ID: "7", Type: framework.TypeWechatUser, Code: "A1", Nickname: "小明"}
+
+// contract §3, the table of what comes in and goes out, frame by frame.
+func TestFrames(t *testing.T) {
+	h := start(t, &probe{})
+	c := h.Dial(someone)
+	for _, tc := range []struct{ name, in, out string }{
+		{"heartbeat", `2`, `3`},
+		{"default", `{}`, `{"status":200,"event":"success","info":"执行完成"}`},
+		{"one part is the action", `{"method":"index"}`, `{"status":200,"event":"success","info":"执行完成"}`},
+		{"two parts", `{"method":"index.index"}`, `{"status":200,"event":"success","info":"执行完成"}`},
+		{"three parts, any case, dots around", `{"method":"..Index.INDEX.index."}`, `{"status":200,"event":"success","info":"执行完成"}`},
+		{"empty parts are index", `{"method":"index..index"}`, `{"status":200,"event":"success","info":"执行完成"}`},
+		{"id echo, number", `{"id":7}`, `{"status":200,"event":"success","info":"执行完成","id":7}`},
+		{"id echo, string", `{"id":"a\"b"}`, `{"status":200,"event":"success","info":"执行完成","id":"a\"b"}`},
+		{"controller unknown", `{"method":"live.nobody.x"}`, `{"status":404,"event":"controllerNotFound","info":"您请求的控制器不存在"}`},
+		{"four parts", `{"method":"a.b.c.d","id":1}`, `{"status":404,"event":"controllerNotFound","info":"您请求的控制器不存在","id":1}`},
+		{"action unknown", `{"method":"plain.other"}`, `{"status":405,"event":"methodNotFound","info":"您请求的method方法不存在"}`},
+		{"action unknown, onMessage", `{"method":"probe.other"}`, `{"status":200,"event":"onMessage","info":"probe.other"}`},
+		{"a hook is no action", `{"method":"probe.OnReload"}`, `{"status":200,"event":"onMessage","info":"probe.OnReload"}`},
+		{"panic", `{"method":"probe.panics","id":2}`, `{"status":500,"event":"controllerError","info":"程序错误","id":2}`},
+		{"error", `{"method":"probe.fails"}`, `{"status":500,"event":"controllerError","info":"程序错误"}`},
+		{"reply cannot be encoded", `{"method":"probe.cannot"}`, `{"status":500,"event":"controllerError","info":"程序错误"}`},
+		{"reserved keys", `{"method":"probe.see","fd":1,"FD":2,"\u0061uth":3,"cOdE":4,"x":[{"fd":5}]}`,
+			`{"status":200,"event":"see","info":"","param":{"fd":1,"auth":{"id":"7","type":"wechatUser","code":"A1","nickname":"小明","ctime":9},"code":"A1","method":"probe.see","x":[{"fd":5}]}}`},
+		{"typed, as PHP sends it", `{"method":"probe.typed","n":"7","s":12,"b":"1","fd":99}`,
+			`{"status":200,"event":"typed","info":"","param":{"fd":1,"code":"A1","auth":{"id":"7","type":"wechatUser","code":"A1","nickname":"小明","ctime":9},"n":7,"s":"12","b":true}}`},
+		{"typed, wrong", `{"method":"probe.typed","n":11}`, `{"status":400,"event":"paramError","info":"参数错误","param":[{"field":"n","rule":"max=10"}]}`},
+		{"typed, wrong kind", `{"method":"probe.typed","n":[]}`, ``},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c.Send(tc.in)
+			got := c.Receive()
+			if i := strings.Index(got, `"ctime":`); i >= 0 {
+				got = got[:i+8] + "9" + strings.TrimLeft(got[i+8:], "0123456789")
+			}
+			if tc.out == "" && strings.Contains(got, "paramError") {
+				return
+			}
+			if got != tc.out {
+				t.Fatalf("got  %s\nwant %s", got, tc.out)
+			}
+			if strings.Contains(got, "secret") {
+				t.Fatal("the cause was told")
+			}
+		})
+	}
+	c.Send(`{"method":"probe.nothing"}`)
+	c.WantNothing()
+}
+
+// What is no JSON object closes the connection (contract §3, promise C2); the next client is served.
+func TestBadJSON(t *testing.T) {
+	h := start(t, &probe{})
+	for in, code := range map[string]int{
+		`x`: 1007, ``: 1007, `[]`: 1007, `"2"`: 1007, `22`: 1007, `{"a":}`: 1007, `{} {}`: 1007, `null`: 1007,
+		strings.Repeat(`{"a":`, 40) + `1` + strings.Repeat(`}`, 40): 1008,
+		`{"x":` + strings.Repeat(`[`, 60_000):                       1008,
+		`{"method":"a","method":"b"}`:                               1008,
+		`{"method":"a","\u006dethod":"b"}`:                          1008,
+		`{"method":1}`:                                              1008,
+		`{"x":"` + strings.Repeat("y", 65_536) + `"}`:               1009,
+	} {
+		c := h.Dial(someone)
+		c.Send(in)
+		c.WantClose(code)
+	}
+	h.Dial(someone).Call("index", nil).Want(200, "success")
+}
+
+// A golden transcript of an original client's session against protocol.compat: mswoole, with its token form.
+func TestTranscriptOfTheOriginal(t *testing.T) {
+	env := []string{"WSFRAME_APP_PROTOCOL_COMPAT=mswoole", "WSFRAME_APP_AUTH_KEY_3DES=marico-websocket", "WSFRAME_APP_AUTH_LIFETIME=0s"}
+	cfg, err := config.Load("", env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !cfg.App.Protocol.ReceiveAck || !cfg.App.Protocol.EscapeHTML || !cfg.App.Auth.Accept3DES {
+		t.Fatal("compat does not set its switches")
+	}
+	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { *c = cfg.App }), frameworktest.TripleDES("marico-websocket"))
+	// The token of shared vector "wall A1": id 7.
+	wall := h.DialToken("838LGHFbQQzi4lKUzcgvPQCHd3i5DoZcuRIofjgzzkiF8Og3NgZTi3O*7i6NGRrhci91qY2L19dlkhu80hrXyECI4c*X1CDv")
+	user, err := h.Tokens.Issue3DES(framework.Identity{ID: "9", Type: framework.TypeWechatUser, Code: "A1", Nickname: "u", CTime: 1700000000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	phone := h.DialToken(user)
+	b, err := os.ReadFile("testdata/mswoole-session.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := map[string]*frameworktest.Client{"wall": wall, "phone": phone}
+	steps := 0
+	for line := range strings.Lines(string(b)) {
+		line = strings.TrimSpace(line)
+		who, text, ok := strings.Cut(line, " ")
+		if !ok || strings.HasPrefix(line, "#") {
+			continue
+		}
+		arrow, text, _ := strings.Cut(text, " ")
+		if arrow == ">" {
+			clients[who].Send(text)
+			continue
+		}
+		steps++
+		if got := clients[who].Receive(); got != text {
+			t.Fatalf("%s got  %s\nwant %s", who, got, text)
+		}
+	}
+	if steps < 15 {
+		t.Fatalf("only %d answers were compared", steps)
+	}
+}
+
+// contract §4: listeners' onClose first, then the close keys, then the bookkeeping; each once.
+func TestClosing(t *testing.T) {
+	p := &probe{}
+	h := start(t, p)
+	listening, deaf, panics := h.Dial(someone), h.Dial(someone), h.Dial(framework.Identity{ID: "panics", Type: "guest"})
+	for _, c := range []*frameworktest.Client{listening, deaf, panics} {
+		c.Call("probe.listen", nil).Want(200, "listening")
+		c.Call("probe.listen", nil).Want(200, "listening") // twice is once
+	}
+	deaf.Call("probe.deaf", nil).Want(200, "deaf")
+	var me struct{ FD int64 }
+	listening.Call("probe.see", nil).Into(&me)
+	h.Flush()
+	ctx := t.Context()
+	fd := fmt.Sprint(me.FD)
+	h.Redis.SAdd(ctx, "SOME_SET", fd) // the application fills it
+	if got := h.Redis.SMembers(ctx, "WEBSOCKET_FdController_"+fd).Val(); !slices.Equal(got, []string{"index.probe"}) {
+		t.Fatalf("listeners in Redis: %v", got)
+	}
+	if got := h.Redis.SMembers(ctx, "WEBSOCKET_FdCloseSetKey_"+fd).Val(); !slices.Equal(got, []string{"SOME_SET"}) {
+		t.Fatalf("close keys in Redis: %v", got)
+	}
+	// UIDTOFD points to the newer connection of the same user and survives the older one's close.
+	if got := h.Redis.HGet(ctx, "WEBSOCKET_UIDTOFD", "7").Val(); got == fd || got == "" {
+		t.Fatalf("UIDTOFD: %q", got)
+	}
+	listening.Close()
+	panics.Vanish()
+	h.Eventually("set cleaned", func() bool { return h.Redis.SCard(ctx, "SOME_SET").Val() == 0 && h.App.Hub().Len() == 1 })
+	h.Flush()
+	if got := h.Redis.HGet(ctx, "WEBSOCKET_UIDTOFD", "7").Val(); got == "" {
+		t.Fatal("UIDTOFD of the newer connection is gone")
+	}
+	deaf.Close()
+	h.Eventually("all gone", func() bool { return h.App.Hub().Len() == 0 })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ids := []string{}
+	for _, c := range p.closed {
+		ids = append(ids, fmt.Sprintf("%s %d", c.Auth.ID, c.Code))
+	}
+	slices.Sort(ids)
+	if !slices.Equal(ids, []string{"7 1000", "panics 1006"}) {
+		t.Fatalf("OnClose ran for %v", ids)
+	}
+}
+
+func TestHooks(t *testing.T) {
+	p := &probe{}
+	h := start(t, p)
+	c := h.Dial(someone)
+	c.Call("live.user.join", nil).Want(200, "userJoinSuccess")
+	if n := h.App.Say("维护 <now>"); n != 1 {
+		t.Fatalf("said to %d", n)
+	}
+	c.WantPush("serverBroadcast").WantInfo("收到服务广播内容").WantParam(`"维护 <now>"`)
+	if err := h.App.Reloading(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.App.Shutdown(t.Context(), 1001, "server is going away", 0); err != nil {
+		t.Fatal(err)
+	}
+	c.WantClose(1001)
+	if !slices.Equal(p.hooks, []string{"reload", "shutdown"}) {
+		t.Fatalf("hooks: %v", p.hooks)
+	}
+	if keys := h.Redis.Keys(t.Context(), "*").Val(); !slices.Equal(keys, []string{"WSFRAME_FD_NEXT"}) {
+		t.Fatalf("left in Redis: %v", keys)
+	}
+}
+
+// Misuse is refused at start, by name.
+func TestMount(t *testing.T) {
+	for _, tc := range []struct {
+		c    framework.Controller
+		want string
+	}{
+		{framework.Mount("a.b.c", &plain{}), "a.b.c"},
+		{framework.Mount("", &plain{}), "name"},
+		{framework.Mount("a", &nearMiss{}), "Almost"},
+		{framework.Mount("a", &badHook{}), "OnClose"},
+		{framework.Mount("a", &empty{}), "no action"},
+		{framework.Mount[plain]("a", nil), "nil"},
+		{framework.Controller{}, "Mount"},
+	} {
+		if _, err := framework.Routes([]framework.Controller{tc.c}); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("got %v, want one that names %q", err, tc.want)
+		}
+	}
+	if _, err := framework.Routes([]framework.Controller{framework.Mount("a", &plain{}), framework.Mount("index.A", &plain{})}); err == nil {
+		t.Error("two controllers of one name")
+	}
+}
+
+type nearMiss struct{}
+
+func (*nearMiss) Almost(*framework.Ctx) *framework.Reply { return nil }
+
+type badHook struct{ plain }
+
+func (*badHook) OnClose(*framework.Ctx) {}
+
+type empty struct{}
+
+// Every route that clients can call. A new action belongs here on purpose.
+func TestRoutes(t *testing.T) {
+	h := frameworktest.New(t, app.Controllers)
+	var got strings.Builder
+	for _, r := range h.App.Routes() {
+		fmt.Fprintln(&got, r.Method, r.Controller)
+	}
+	want, err := os.ReadFile("testdata/routes.txt")
+	if err != nil || got.String() != string(want) {
+		t.Fatalf("routes are\n%s(%v)", &got, err)
+	}
+}
+
+// Ten thousand faults cost nothing but their replies (promise L7).
+func TestPanics(t *testing.T) {
+	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.Limits.MessageRate = 0 }), frameworktest.Quiet())
+	c := h.Dial(someone)
+	for range 10_000 {
+		c.Send(`{"method":"probe.panics"}`)
+		if got := c.Receive(); !strings.Contains(got, "controllerError") {
+			t.Fatal(got)
+		}
+	}
+	c.Call("index", nil).Want(200, "success")
+}

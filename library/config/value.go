@@ -1,0 +1,115 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// variable is a text from the environment, where everything is text. In a file a text stands for texts only.
+type variable string
+
+// assign gives a setting its value. It is strict where a guess could be unsafe: an empty variable does not switch
+// auth.check off, 25 is no time, and a password that YAML reads as a number (0123 is 83 there) is refused.
+func assign(field reflect.Value, value any) error {
+	switch field.Addr().Interface().(type) {
+	case *string:
+		switch x := value.(type) {
+		case string:
+			field.SetString(x)
+		case variable:
+			field.SetString(string(x))
+		default:
+			return errors.New("is no text for YAML: put it in quotes")
+		}
+	case *bool:
+		switch x := value.(type) {
+		case bool:
+			field.SetBool(x)
+			return nil
+		case variable:
+			if b, err := strconv.ParseBool(string(x)); err == nil {
+				field.SetBool(b)
+				return nil
+			}
+		}
+		return fmt.Errorf("%s is neither true nor false", show(value))
+	case *int:
+		switch x := value.(type) {
+		case int:
+			field.SetInt(int64(x))
+			return nil
+		case variable:
+			if n, err := strconv.Atoi(string(x)); err == nil {
+				field.SetInt(int64(n))
+				return nil
+			}
+		}
+		return fmt.Errorf("%s is no whole number", show(value))
+	case *time.Duration:
+		switch x := value.(type) {
+		case string:
+			value = variable(x)
+		}
+		if x, ok := value.(variable); ok {
+			if d, err := time.ParseDuration(string(x)); err == nil {
+				field.SetInt(int64(d))
+				return nil
+			}
+		}
+		return fmt.Errorf("%s is no time: write 500ms, 25s, 24h", show(value))
+	case *[]string:
+		list, err := texts(value)
+		if err != nil {
+			return err
+		}
+		field.Set(reflect.ValueOf(list))
+	default:
+		return fmt.Errorf("settings of type %s cannot be read", field.Type())
+	}
+	return nil
+}
+
+// texts takes a YAML list, or one text with commas.
+func texts(value any) ([]string, error) {
+	list := []string{}
+	switch x := value.(type) {
+	case []any:
+		for _, e := range x {
+			s, ok := e.(string)
+			if !ok {
+				return nil, fmt.Errorf("%s is no text for YAML: put it in quotes", show(e))
+			}
+			list = append(list, s)
+		}
+		return list, nil
+	case string:
+		value = variable(x)
+	}
+	x, ok := value.(variable)
+	if !ok {
+		return nil, fmt.Errorf("%s is no list", show(value))
+	}
+	for s := range strings.SplitSeq(string(x), ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			list = append(list, s)
+		}
+	}
+	return list, nil
+}
+
+// show quotes a refused value, on one line and not at length.
+func show(value any) string {
+	switch x := value.(type) {
+	case string:
+		return fmt.Sprintf("%.40q", x)
+	case variable:
+		return fmt.Sprintf("%.40q", string(x))
+	case map[string]any, []any:
+		return "what stands there"
+	}
+	return fmt.Sprintf("%.40v", value)
+}
