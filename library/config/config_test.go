@@ -47,6 +47,115 @@ func TestFilesShowAllKeysAndDefaults(t *testing.T) {
 				t.Errorf("%s.yaml does not show %s", name, key)
 			}
 		}
+		for _, line := range uncommented(string(b)) {
+			t.Errorf("%s.yaml: %q has no comment on its line", name, line)
+		}
+	}
+}
+
+// uncommented are the lines with a value but without a comment.
+func uncommented(text string) []string {
+	var list []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		_, value, ok := strings.Cut(line, ": ")
+		if ok && !strings.HasPrefix(line, "#") && !strings.HasPrefix(value, "#") && !strings.Contains(value, " #") {
+			list = append(list, line)
+		}
+	}
+	return list
+}
+
+// Every key has a variable of its own, and no two the same.
+func TestEveryKeyFromEnvironment(t *testing.T) {
+	values := map[string]string{
+		"app.manager.token": "0123456789abcdef", "app.auth.key": "0123456789abcdef", "app.auth.previous_key": "0123456789abcdeg",
+		"app.protocol.compat": "mswoole", "app.log.level": "debug", "cache.master.driver": "redis", "db.master.driver": "mysql",
+		"cache.master.addrs": "h:1", "app.trusted_proxies": "10.0.0.0/8", "app.origins": "https://a.example", "cache.master.db": "1",
+		"app.outside.port": "1", "app.manager.port": "2", "app.push.port": "3", "app.heartbeat.idle": "99s", "app.limits.room_flush": "7ms",
+	}
+	seen := map[string]string{}
+	base := defaults()
+	for _, p := range base.parts() {
+		walk(reflect.ValueOf(p.v).Elem(), "", func(key string, field reflect.Value, _ bool) {
+			full := p.name + "." + key
+			name := EnvName(p.name, key)
+			if seen[name] != "" {
+				t.Errorf("%s means %s and %s", name, seen[name], full)
+			}
+			seen[name] = full
+			value := values[full]
+			if value == "" {
+				switch x := field.Interface().(type) {
+				case bool:
+					value = map[bool]string{true: "false", false: "true"}[x]
+				case int:
+					value = "77"
+				case time.Duration:
+					value = "11s"
+				default:
+					value = "other"
+				}
+			}
+			env := []string{name + "=" + value}
+			switch full { // what needs another setting
+			case "app.auth.accept_3des":
+				env = append(env, "WSFRAME_APP_AUTH_KEY_3DES=k")
+			case "app.manager.host":
+				env = append(env, "WSFRAME_APP_MANAGER_TOKEN=0123456789abcdef")
+			case "db.master.driver":
+				env = append(env, "WSFRAME_DB_MASTER_DSN=x")
+			}
+			c, err := Load("", env)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				return
+			}
+			if before, after := base.String(), c.String(); before == after {
+				t.Errorf("%s=%s changes nothing", name, value)
+			}
+		})
+	}
+}
+
+// What is missing, empty or null means the default; nothing unsafe is chosen by accident.
+func TestDefaultsStay(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"app": "auth:\n  check:\nlimits:\n", "cache": "", "db": "# nothing\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bare, err := Load("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{dir, filepath.Join(dir, "missing")} {
+		c, err := Load(d, []string{"WSFRAME_ROLE=worker", "PATH=/bin"})
+		if err != nil || !reflect.DeepEqual(c, bare) {
+			t.Errorf("%s: %v\n%s", d, err, c)
+		}
+	}
+	if len(bare.Warnings()) != 0 {
+		t.Errorf("the defaults warn: %q", bare.Warnings())
+	}
+}
+
+func TestCompat(t *testing.T) {
+	c, err := Load("", []string{"WSFRAME_APP_PROTOCOL_COMPAT=mswoole", "WSFRAME_APP_PROTOCOL_RECEIVE_ACK=false"})
+	if err != nil || !c.App.Protocol.ReceiveAck || !c.App.Protocol.EscapeHTML || c.App.Auth.Accept3DES {
+		t.Errorf("without a key: %v\n%s", err, c)
+	}
+	c, err = Load("", []string{"WSFRAME_APP_PROTOCOL_COMPAT=mswoole", "WSFRAME_APP_AUTH_KEY_3DES=marico-websocket"})
+	if err != nil || !c.App.Auth.Accept3DES || len(c.Warnings()) != 1 {
+		t.Errorf("with a key: %v\n%s", err, c)
+	}
+}
+
+func TestLists(t *testing.T) {
+	c, err := Load("", []string{"WSFRAME_CACHE_MASTER_ADDRS= a:1, b:2 ,", "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_APP_ORIGINS="})
+	if err != nil || !reflect.DeepEqual(c.Cache.Master.Addrs, []string{"a:1", "b:2"}) || len(c.App.Origins) != 0 {
+		t.Errorf("%v\n%s", err, c)
 	}
 }
 
@@ -55,7 +164,7 @@ func TestEnvironment(t *testing.T) {
 		WSFRAME_APP_MANAGER_TOKEN=secret-0123456789 WSFRAME_APP_PUSH_HOST=127.0.0.2 WSFRAME_APP_PUSH_PORT=3 WSFRAME_APP_LIMITS_MESSAGE_RATE=0
 		WSFRAME_APP_LIMITS_MAX_CONNECTIONS=7 WSFRAME_APP_AUTH_CHECK=false WSFRAME_APP_AUTH_KEY=0123456789abcdef WSFRAME_APP_AUTH_KEY_3DES=k WSFRAME_APP_AUTH_ACCEPT_3DES=true
 		WSFRAME_APP_AUTH_LIFETIME=1h WSFRAME_APP_PROTOCOL_COMPAT=mswoole WSFRAME_APP_PROTOCOL_RECEIVE_ACK=true WSFRAME_APP_PROTOCOL_ESCAPE_HTML=true
-		WSFRAME_APP_HEARTBEAT_IDLE=90s WSFRAME_APP_RUNTIME_DIR=/r WSFRAME_CACHE_MASTER_DRIVER=redis WSFRAME_CACHE_MASTER_ADDRS=a:1,b:2
+		WSFRAME_APP_HEARTBEAT_IDLE=90s WSFRAME_APP_RUNTIME_DIR=/r WSFRAME_CACHE_MASTER_DRIVER=redis WSFRAME_CACHE_MASTER_ADDRS=a:1,b:2 WSFRAME_CACHE_MASTER_SENTINEL_MASTER=s
 		WSFRAME_CACHE_MASTER_PASSWORD=p WSFRAME_CACHE_MASTER_DB=4 WSFRAME_CACHE_MASTER_PREFIX=x: WSFRAME_DB_MASTER_DRIVER=mysql WSFRAME_DB_MASTER_DSN=dsn HOME=/root`))
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +182,7 @@ func TestEnvironment(t *testing.T) {
 			t.Errorf("%s is shown", secret)
 		}
 	}
-	if len(c.Warnings()) != 3 {
+	if len(c.Warnings()) != 3 /* check, 3DES, rate */ {
 		t.Errorf("warnings: %q", c.Warnings())
 	}
 }
@@ -82,7 +191,25 @@ func TestRefused(t *testing.T) {
 	cases := []struct{ name, file, text, env, want string }{
 		{"unknown key", "app", "limits:\n  foo: 1\n", "", "limits.foo"},
 		{"unknown top key", "cache", "redis: 1\n", "", "unknown key redis"},
+		{"unknown key without a value", "app", "limits:\n  foo:\n", "", "app.yaml: unknown key limits.foo"},
 		{"unknown env", "", "", "WSFRAME_APP_OUTSIDE_PROT=1", "WSFRAME_APP_OUTSIDE_PROT"},
+		{"section with a value", "app", "outside: 5\n", "", "outside: is a section"},
+		{"value with a section", "app", "demo:\n  on: true\n", "", "unknown key demo.on"},
+		{"empty switch", "", "", "WSFRAME_APP_AUTH_CHECK=", "auth.check (WSFRAME_APP_AUTH_CHECK): \"\" is neither true nor false"},
+		{"empty port", "", "", "WSFRAME_APP_OUTSIDE_PORT=", "is no whole number"},
+		{"broken number", "app", "limits:\n  message_rate: 1.5\n", "", "limits.message_rate: 1.5 is no whole number"},
+		{"octal password", "cache", "master:\n  password: 0123\n", "", "master.password: is no text for YAML: put it in quotes"},
+		{"number in a list", "app", "origins: [5]\n", "", "origins: 5 is no text"},
+		{"port from env", "", "", "WSFRAME_APP_PUSH_PORT=-1", "push.port (WSFRAME_APP_PUSH_PORT): -1 is not a port (0-65535)"},
+		{"same port", "app", "push:\n  port: 20000\n", "", "push.port: 20000 is outside.port already"},
+		{"host with port", "app", "outside:\n  host: 0.0.0.0:80\n", "", "outside.host"},
+		{"no threshold", "", "", "WSFRAME_APP_COMPRESSION_THRESHOLD=0", "compression.threshold"},
+		{"negative skew", "", "", "WSFRAME_APP_AUTH_SKEW=-1s", "auth.skew"},
+		{"long 3DES key", "", "", "WSFRAME_APP_AUTH_KEY_3DES=0123456789012345678901234", "auth.key_3des"},
+		{"origin with a path", "app", "origins: [\"https://a.example/x\"]\n", "", "origins"},
+		{"origin with a star", "app", "origins: [\"https://*.a.example\"]\n", "", "origins"},
+		{"database of a cluster", "cache", "master: {driver: redis, addrs: [\"a:1\", \"b:1\"], db: 2}\n", "", "master.db"},
+		{"prefix", "cache", "master: {prefix: \"a b\"}\n", "", "master.prefix"},
 		{"bad port", "app", "outside:\n  port: 70000\n", "", "outside.port: 70000 is not a port (0-65535)"},
 		{"port is text", "app", "outside:\n  port: x\n", "", "port"},
 		{"bare number as time", "app", "heartbeat:\n  idle: 60\n", "", "write 500ms, 25s, 24h"},
@@ -103,9 +230,36 @@ func TestRefused(t *testing.T) {
 				}
 			}
 			_, err := Load(dir, []string{tc.env})
-			if err == nil || !strings.Contains(err.Error(), tc.want) {
+			if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
 				t.Fatalf("got %v, want one that names %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// Forms that work must not be refused.
+func TestTaken(t *testing.T) {
+	for _, text := range []string{
+		`outside: {host: "::", port: 0}`, `outside: {host: localhost}`, `origins: ["*"]`, `origins: [a.example, "https://b.example:8443", "http://[::1]:80", "https://c.example/"]`,
+		`trusted_proxies: [127.0.0.1, "::1", 10.0.0.0/8]`, `limits: {message_rate: 0, message_burst: 0, refused_rate: 0, max_connections: 0, room_flush: 0s}`,
+		`manager: {host: 0.0.0.0, token: 0123456789abcdef}`, `auth: {lifetime: 0s, key_3des: marico-websocket, accept_3des: true}`,
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "app.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(dir, nil); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestWrongName(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "app.yml"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(dir, nil); err == nil || !strings.Contains(err.Error(), "app.yaml") {
+		t.Error(err)
 	}
 }

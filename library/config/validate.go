@@ -96,11 +96,8 @@ func (a *App) validate(bad complain) {
 	if l.RoomFlush < 0 || l.RoomFlush > time.Second {
 		bad("app", "limits.room_flush", "%v: must be 0s to 1s", l.RoomFlush)
 	}
-	if l.MessageRate > 0 && l.MessageBurst == 0 {
-		bad("app", "limits.message_burst", "0: no message could pass limits.message_rate; must be at least 1")
-	}
-	if a.Compression.Threshold < 0 {
-		bad("app", "compression.threshold", "%d: must be 0 or more", a.Compression.Threshold)
+	if a.Compression.Threshold < 1 {
+		bad("app", "compression.threshold", "%d: must be at least 1", a.Compression.Threshold)
 	}
 	for key, v := range map[string]time.Duration{"auth.lifetime": a.Auth.Lifetime, "auth.skew": a.Auth.Skew} {
 		if v < 0 {
@@ -178,7 +175,7 @@ func (c *DB) validate(bad complain) {
 	if !slices.Contains([]string{"sqlite", "mysql", "postgres"}, d.Driver) {
 		bad("db", "master.driver", "%q: sqlite, mysql or postgres", d.Driver)
 	}
-	if d.DSN == "" {
+	if d.DSN == "" && (d.Driver == "mysql" || d.Driver == "postgres") {
 		bad("db", "master.dsn", "is empty")
 	}
 	if d.MaxOpen < 1 {

@@ -111,5 +111,5 @@ func show(value any) string {
 	case map[string]any, []any:
 		return "what stands there"
 	}
-	return fmt.Sprintf("%.40v", value)
+	return fmt.Sprint(value) // a number, true or false
 }
