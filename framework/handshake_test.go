@@ -1,0 +1,240 @@
+package framework_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"wsframe/framework"
+	"wsframe/framework/frameworktest"
+	"wsframe/library/config"
+)
+
+// shake sends a raw request and returns the answer; the connection is left open.
+func shake(t *testing.T, h *frameworktest.Harness, request string) (*http.Response, net.Conn, *bufio.Reader) {
+	t.Helper()
+	nc, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(h.URL, "ws://"), "/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(frameworktest.Timeout))
+	if _, err := io.WriteString(nc, request); err != nil {
+		t.Fatal(err)
+	}
+	br := bufio.NewReader(nc)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil {
+		t.Fatalf("no answer to %.60q: %v", request, err)
+	}
+	return resp, nc, br
+}
+
+const upgradeHeaders = "Host: x\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+func upgrade(path, extra string) string {
+	return "GET " + path + " HTTP/1.1\r\n" + upgradeHeaders + extra + "\r\n"
+}
+
+func issue(t *testing.T, h *frameworktest.Harness) string {
+	t.Helper()
+	token, err := h.Tokens.Issue(someone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// contract §1: who is let in, and what the others are told; all refusals look alike.
+func TestHandshake(t *testing.T) {
+	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.Limits.RefusedRate = 0; c.Origins = []string{"https://good.example"} }))
+	token := issue(t, h)
+	expired, err := h.Tokens.Issue(framework.Identity{ID: "7", Type: "wall", CTime: time.Now().Add(-48 * time.Hour).Unix()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	future, err := h.Tokens.Issue(framework.Identity{ID: "7", Type: "wall", CTime: time.Now().Add(time.Hour).Unix()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := func(header string) string {
+		var lines []string
+		for line := range strings.SplitSeq(upgrade("/?auth="+token, ""), "\r\n") {
+			if !strings.HasPrefix(line, header) {
+				lines = append(lines, line)
+			}
+		}
+		return strings.Join(lines, "\r\n")
+	}
+	for _, tc := range []struct {
+		name, request string
+		status        int
+	}{
+		{"good", upgrade("/?auth="+token, ""), 101},
+		{"any path, other keys", upgrade("/a/b?x=1&auth="+token+"&y=2", ""), 101},
+		{"as subprotocol", upgrade("/", "Sec-WebSocket-Protocol: "+token+"\r\n"), 101},
+		{"as second subprotocol", upgrade("/", "Sec-WebSocket-Protocol: wsframe, "+token+"\r\n"), 101},
+		{"listed origin", upgrade("/?auth="+token, "Origin: https://good.example\r\n"), 101},
+		{"other origin", upgrade("/?auth="+token, "Origin: https://bad.example\r\n"), 403},
+		{"null origin", upgrade("/?auth="+token, "Origin: null\r\n"), 403},
+		{"no token", upgrade("/", ""), 403},
+		{"forged", upgrade("/?auth=w1.AAAA", ""), 403},
+		{"truncated", upgrade("/?auth="+token[:len(token)-2], ""), 403},
+		{"expired", upgrade("/?auth="+expired, ""), 403},
+		{"future", upgrade("/?auth="+future, ""), 403},
+		{"original's form, not accepted", upgrade("/?auth=838LGHFbQQzi4lKUzcgvPQCHd3i5DoZcuRIofjgzzkiF8Og3NgZTi3O*7i6NGRrhci91qY2L19dlkhu80hrXyECI4c*X1CDv", ""), 403},
+		{"no key", without("Sec-WebSocket-Key"), 400},
+		{"short key", strings.Replace(upgrade("/?auth="+token, ""), "dGhlIHNhbXBsZSBub25jZQ==", "eA==", 1), 400},
+		{"no version", without("Sec-WebSocket-Version"), 400},
+		{"old version", strings.Replace(upgrade("/?auth="+token, ""), "Version: 13", "Version: 8", 1), 400},
+		{"no connection header", without("Connection"), 400},
+		{"POST", strings.Replace(upgrade("/?auth="+token, ""), "GET", "POST", 1), 400},
+		{"HTTP/1.0", strings.Replace(upgrade("/?auth="+token, ""), "HTTP/1.1", "HTTP/1.0", 1), 400},
+		{"not HTTP", "\x16\x03\x01\x02\x00", 400},
+		{"half HTTP", "GET / HTTP/9\r\n\r\n", 400},
+		{"too long a head", "GET / HTTP/1.1\r\nX: " + strings.Repeat("y", 9000), 431},
+		{"plain page", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 200},
+		{"no file beside static", "GET /static/../console.go HTTP/1.1\r\nHost: x\r\n\r\n", 307},
+		{"plain POST", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			resp, _, br := shake(t, h, tc.request)
+			if resp.StatusCode != tc.status {
+				t.Fatalf("status %d, want %d", resp.StatusCode, tc.status)
+			}
+			switch tc.status {
+			case 101:
+				if got := resp.Header.Get("Sec-WebSocket-Accept"); got != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+					t.Fatalf("accept %q", got)
+				}
+				if strings.Contains(tc.request, "wsframe,") != (resp.Header.Get("Sec-WebSocket-Protocol") == "wsframe") {
+					t.Fatalf("protocol %q", resp.Header.Get("Sec-WebSocket-Protocol"))
+				}
+			case 403:
+				body, _ := io.ReadAll(resp.Body)
+				if resp.Header.Get("message") != "error auth" || string(body) != `{"status":403,"info":"用户权限不足","event":"authError"}` {
+					t.Fatalf("%v %s", resp.Header, body)
+				}
+			case 400, 431:
+				_, _ = io.Copy(io.Discard, resp.Body)
+				if _, err := br.ReadByte(); err != io.EOF {
+					t.Fatalf("not closed: %v", err)
+				}
+			}
+		})
+	}
+	// State is written only for those that got in.
+	h.Eventually("only the good ones", func() bool { return h.App.Hub().Len() <= 5 })
+}
+
+// A client may send its first frame together with the handshake.
+func TestFrameBehindHandshake(t *testing.T) {
+	h := start(t, &probe{})
+	frame := []byte{0x81, 0x81, 0, 0, 0, 0, '2'}
+	_, _, br := shake(t, h, upgrade("/?auth="+issue(t, h), "")+string(frame))
+	got := make([]byte, 3)
+	if _, err := io.ReadFull(br, got); err != nil || !bytes.Equal(got, []byte{0x81, 1, '3'}) {
+		t.Fatalf("%q %v", got, err)
+	}
+}
+
+// A handshake that does not come whole is ended, and its descriptor is free again (promise L1).
+func TestSlowHandshake(t *testing.T) {
+	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.Limits.HandshakeTimeout = time.Second }))
+	before := descriptors(t)
+	for range 20 {
+		resp, nc, _ := shake(t, h, "GET / HTTP/1.1\r\nHost:")
+		if resp.StatusCode != 408 {
+			t.Fatalf("status %d", resp.StatusCode)
+		}
+		_ = nc.Close()
+		break
+	}
+	var silent []net.Conn
+	for range 20 {
+		nc, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(h.URL, "ws://"), "/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent = append(silent, nc)
+	}
+	for _, nc := range silent {
+		_ = nc.SetDeadline(time.Now().Add(frameworktest.Timeout))
+		if _, err := io.ReadAll(nc); err != nil {
+			t.Fatal(err)
+		}
+		_ = nc.Close()
+	}
+	h.Eventually("descriptors back", func() bool { return descriptors(t) <= before+1 })
+}
+
+func descriptors(t *testing.T) int {
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("descriptors can be counted on Linux only")
+	}
+	return len(list)
+}
+
+// Limits of connections, in all and per address, and of refusals (promise L9).
+func TestConnectionLimits(t *testing.T) {
+	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.Limits.MaxConnections = 2; c.Limits.RefusedRate = 0 }))
+	token := issue(t, h)
+	_, first, _ := shake(t, h, upgrade("/?auth="+token, ""))
+	shake(t, h, upgrade("/?auth="+token, ""))
+	for range 3 {
+		if resp, _, _ := shake(t, h, upgrade("/?auth="+token, "")); resp.StatusCode != 503 {
+			t.Fatalf("status %d", resp.StatusCode)
+		}
+	}
+	_ = first.Close()
+	h.Eventually("a place is free", func() bool {
+		resp, _, _ := shake(t, h, upgrade("/?auth="+token, ""))
+		return resp.StatusCode == 101
+	})
+
+	h = start(t, &probe{}, frameworktest.Config(func(c *config.App) {
+		c.Limits.ConnectionsPerIP, c.Limits.RefusedRate, c.TrustedProxies = 1, 5, []string{"127.0.0.0/8"}
+	}))
+	token = issue(t, h)
+	from := func(ip, token string) int {
+		resp, _, _ := shake(t, h, upgrade("/?auth="+token, "X-Real-IP: "+ip+"\r\n"))
+		return resp.StatusCode
+	}
+	if got := []int{from("10.0.0.1", token), from("10.0.0.1", token), from("10.0.0.2", token)}; fmt.Sprint(got) != "[101 403 101]" {
+		t.Fatalf("%v", got)
+	}
+	// Beyond the refusals even a good token is not read, from that address only.
+	for range 10 {
+		from("10.0.0.3", "bad")
+	}
+	if got := []int{from("10.0.0.3", token), from("10.0.0.4", token)}; fmt.Sprint(got) != "[403 101]" {
+		t.Fatalf("%v", got)
+	}
+}
+
+// X-Real-IP is believed from trusted proxies only.
+func TestRemote(t *testing.T) {
+	for trusted, want := range map[string]string{"127.0.0.1": "10.9.8.7", "192.0.2.1": "127.0.0.1"} {
+		h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.TrustedProxies = []string{trusted} }))
+		shake(t, h, upgrade("/?auth="+issue(t, h), "X-Real-IP: 10.9.8.7\r\n"))
+		h.Eventually("connected", func() bool { return h.App.Hub().Len() == 1 })
+		if c := h.App.Hub().Get(1); c == nil || c.Remote != want {
+			t.Fatalf("trusted %s: %+v", trusted, c)
+		}
+	}
+}
+
+func TestAuthCheckOff(t *testing.T) {
+	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.Auth.Check = false }))
+	h.DialToken("").Call("index", nil).Want(200, "success")
+	h.DialToken("").Call("live.user.join", nil).Want(403, "mustBeWechatUser")
+	h.Dial(someone).Call("live.user.join", nil).Want(200, "userJoinSuccess")
+}
