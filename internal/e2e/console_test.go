@@ -1,0 +1,323 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestConsole(t *testing.T) {
+	s := start(t)
+	said := s.out.String()
+	for _, part := range []string{"live.wall.say", "ws://" + s.outside, "embedded", "/static/wall.html#auth=w1.", "/static/user.html#auth=w1."} {
+		if !strings.Contains(said, part) {
+			t.Errorf("start does not print %q", part)
+		}
+	}
+	user, wall := dial(t, s.outside, s.token("wechatUser", "u1")), dial(t, s.outside, s.token("wall", "w1"))
+	user.send(`{"method":"live.user.join"}`)
+	user.want("userJoinSuccess")
+	wall.send(`{"method":"live.wall.join"}`)
+	wall.want("wallJoinSuccess")
+	if out := s.ok("-s", "say", "-i", "下午茶"); !strings.Contains(out, "2 clients") {
+		t.Errorf("say: %s", out)
+	}
+	user.want(`"event":"serverBroadcast","info":"收到服务广播内容","param":"下午茶"`)
+	wall.want("serverBroadcast")
+	out := s.ok("-s", "connections")
+	if !strings.Contains(out, "u1") || !strings.Contains(out, "wall") || strings.Count(out, "\n") != 3 {
+		t.Errorf("connections:\n%s", out)
+	}
+	st := s.status()
+	if st.Connections != 2 || st.Rooms != 2 || st.MasterPID != s.cmd.Process.Pid || st.WorkerPID == 0 || st.MemoryBytes < 1<<20 ||
+		st.MessagesIn != 2 || st.MessagesOut != 4 || st.Goroutines < 3 || st.Store != "embedded" {
+		t.Errorf("status: %+v", st)
+	}
+	text := s.ok("-s", "status")
+	for _, row := range []string{"connections", "master pid", "worker pid", "memory", "uptime", "messages in", "goroutines", "rooms", "store"} {
+		if !strings.Contains(text, row) {
+			t.Errorf("status misses %q", row)
+		}
+	}
+	if out := s.ok("-s", "routes"); !strings.Contains(out, "index.index.index") {
+		t.Errorf("routes: %s", out)
+	}
+	if out := s.ok("-s", "checkconfig"); !strings.Contains(out, "app.limits.message_bytes: 65536") {
+		t.Errorf("checkconfig: %s", out)
+	}
+	s.ok("-s", "stop")
+	user.wantClose(1001)
+	select {
+	case <-s.ended:
+	case <-time.After(wait):
+		t.Fatal("the server has not ended")
+	}
+	if s.exit != nil {
+		t.Errorf("exit: %v", s.exit)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "wsframe.pid")); err == nil {
+		t.Error("the pid file is left")
+	}
+	for _, args := range [][]string{{"-s", "status"}, {"-s", "stop"}, {"-s", "reload"}, {"-s", "say", "-i", "x"}} {
+		if _, errs, code := s.run(args...); code != 1 || !strings.Contains(errs, "is it started?") || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%v without a server: %d %s", args, code, errs)
+		}
+	}
+}
+
+func TestWrongCalls(t *testing.T) {
+	s := prepare(t)
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "console -s start"},
+		{[]string{"start"}, "console -s start"},
+		{[]string{"-s", "dance"}, "unknown command"},
+		{[]string{"-s", "status", "-x"}, "-x"},
+	} {
+		if _, errs, code := s.run(tc.args...); code != 2 || !strings.Contains(errs, tc.want) {
+			t.Errorf("%v: %d %s", tc.args, code, errs)
+		}
+	}
+	if out, _, code := s.run("-help"); code != 0 || !strings.Contains(out, "checkconfig") {
+		t.Errorf("help: %d %s", code, out)
+	}
+}
+
+// Every one of these ends with one clear line and an exit code.
+func TestBadStarts(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	port := fmt.Sprint(busy.Addr().(*net.TCPAddr).Port)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ name, env, want string }{
+		{"busy outside port", "WSFRAME_APP_OUTSIDE_PORT=" + port, "address already in use (config/app.yaml: outside.port)"},
+		{"busy manager port", "WSFRAME_APP_MANAGER_PORT=" + port, "address already in use (config/app.yaml: manager.port)"},
+		{"bad port", "WSFRAME_APP_OUTSIDE_PORT=99999", "99999 is not a port"},
+		{"unknown key", "WSFRAME_APP_OUTSIDE_PROT=1", "WSFRAME_APP_OUTSIDE_PROT: no such setting"},
+		{"runtime is a file", "WSFRAME_APP_RUNTIME_DIR=" + file, "not a directory"},
+		{"redis away", "WSFRAME_CACHE_MASTER_DRIVER=redis\nWSFRAME_CACHE_MASTER_ADDRS=127.0.0.1:1", "redis at 127.0.0.1:1 cannot be reached"},
+		{"database away", "WSFRAME_DB_MASTER_DRIVER=mysql\nWSFRAME_DB_MASTER_DSN=u:p@tcp(127.0.0.1:1)/x", "mysql database cannot be reached"},
+		{"open manager", "WSFRAME_APP_MANAGER_HOST=0.0.0.0", "manager.token"},
+		{"published key", "WSFRAME_APP_AUTH_KEY=marico-websocket", "published"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := prepare(t, strings.Split(tc.env, "\n")...)
+			_, errs, code := s.run("-s", "start")
+			if code != 1 || !strings.Contains(errs, tc.want) || strings.Contains(errs, "goroutine") {
+				t.Fatalf("%d\n%s", code, errs)
+			}
+		})
+	}
+}
+
+func TestSecondStartAndDaemon(t *testing.T) {
+	s := prepare(t)
+	out := s.ok("-s", "start", "-d")
+	if !strings.Contains(out, "started, pid") {
+		t.Fatalf("%s", out)
+	}
+	first := s.status()
+	t.Cleanup(func() { s.run("-s", "stop") })
+	if _, errs, code := s.run("-s", "start"); code != 1 || !strings.Contains(errs, fmt.Sprintf("already runs with the runtime directory %s (pid %d)", s.dir, first.MasterPID)) {
+		t.Fatalf("%d %s", code, errs)
+	}
+	s.ok("-s", "restart")
+	if second := s.status(); second.MasterPID == first.MasterPID {
+		t.Fatal("not restarted")
+	}
+	s.ok("-s", "stop", "-g")
+	// A daemon that cannot start says why.
+	s.env = append(s.env, "WSFRAME_DB_MASTER_DRIVER=mysql", "WSFRAME_DB_MASTER_DSN=u:p@tcp(127.0.0.1:1)/x")
+	if _, errs, code := s.run("-s", "start", "-d"); code != 1 || !strings.Contains(errs, "mysql database cannot be reached") {
+		t.Fatalf("%d %s", code, errs)
+	}
+}
+
+// kill -9 of the worker: it is restarted, the port never refuses, and what the dead connections left is cleaned (promise S4).
+func TestWorkerKilled(t *testing.T) {
+	s := start(t)
+	token := s.token("wechatUser", "u1")
+	p := dial(t, s.outside, token)
+	p.send(`{"method":"live.user.join"}`)
+	p.want("userJoinSuccess")
+	old := s.status().WorkerPID
+	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.receive(); err == nil {
+		t.Fatal("the connection lives on")
+	}
+	again := dial(t, s.outside, token) // waits in the kernel's queue until the new worker accepts
+	again.send(`{"method":"live.user.join"}`)
+	again.want("userJoinSuccess")
+	until(t, "status of the new worker", func() bool {
+		st := s.status()
+		return st.WorkerPID != old && st.WorkerRestarts == 1 && st.Connections == 1
+	})
+	until(t, "the sweep is logged", func() bool { return strings.Contains(s.log(), "cleaned up after a dead worker") })
+}
+
+func (s *server) log() string {
+	var all strings.Builder
+	files, _ := filepath.Glob(filepath.Join(s.dir, "logs", "*.log"))
+	for _, f := range files {
+		b, _ := os.ReadFile(f)
+		all.Write(b)
+	}
+	return all.String()
+}
+
+// A reload whose new worker does not boot leaves the old one serving and says why.
+func TestReload(t *testing.T) {
+	s := prepare(t)
+	s.config = filepath.Join(t.TempDir(), "config")
+	if err := os.CopyFS(s.config, os.DirFS(filepath.Join(root, "config"))); err != nil {
+		t.Fatal(err)
+	}
+	s.launch()
+	until(t, "server is ready", func() bool { return strings.Contains(s.out.String(), "manager  ws://") })
+	p := dial(t, s.outside, s.token("wechatUser", "u1"))
+	before := s.status()
+	file := filepath.Join(s.config, "app.yaml")
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"limits:\n  foo: 1\n", "auth:\n  key: short\n", "a: ["} {
+		if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"-s", "reload"}, {"-s", "reload", "-check"}} {
+			if _, errs, code := s.run(args...); code == 0 || !strings.Contains(errs, "") {
+				t.Fatalf("%v with %q: %d %s", args, bad, code, errs)
+			}
+		}
+	}
+	p.send("2")
+	p.want("3")
+	if after := s.statusWith(good, file); after.WorkerPID != before.WorkerPID || after.Connections != 1 {
+		t.Fatalf("%+v", after)
+	}
+	out := s.ok("-s", "reload")
+	var moved, drained, ms, oldPID, newPID int
+	line := out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:]
+	if n, err := fmt.Sscanf(line, "%d connections moved, %d drained, pause %d ms, worker %d → %d", &moved, &drained, &ms, &oldPID, &newPID); n != 5 {
+		t.Fatalf("%s: %v", out, err)
+	}
+	if oldPID != before.WorkerPID || newPID == oldPID || moved+drained != 1 {
+		t.Fatalf("%s", out)
+	}
+	if drained == 1 {
+		p.wantClose(1012)
+		p = dial(t, s.outside, s.token("wechatUser", "u1"))
+	}
+	p.send("2")
+	p.want("3")
+	if after := s.status(); after.MasterPID != before.MasterPID || after.WorkerPID != newPID {
+		t.Fatalf("%+v", after)
+	}
+}
+
+func (s *server) statusWith(config []byte, file string) (st struct {
+	WorkerPID   int `json:"worker_pid"`
+	Connections int `json:"connections"`
+}) {
+	s.t.Helper()
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(s.ok("-s", "status", "-json")), &st); err != nil {
+		s.t.Fatal(err)
+	}
+	return st
+}
+
+// The worker never outlives its master.
+func TestMasterKilled(t *testing.T) {
+	s := start(t)
+	p := dial(t, s.outside, s.token("wall", "w1"))
+	worker := s.status().WorkerPID
+	if err := s.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.wantClose(1001)
+	until(t, "worker ends", func() bool { return syscall.Kill(worker, 0) != nil })
+}
+
+// The port is never refused while workers are replaced.
+func TestReloadNeverRefuses(t *testing.T) {
+	s := start(t)
+	stop := make(chan struct{})
+	failed := make(chan error, 1)
+	go func() {
+		defer close(failed)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			nc, err := net.DialTimeout("tcp", s.outside, 5*time.Second)
+			if err != nil {
+				failed <- err
+				return
+			}
+			_ = nc.Close()
+			time.Sleep(2 * time.Millisecond)
+		}
+	}()
+	for range 3 {
+		s.ok("-s", "reload")
+	}
+	close(stop)
+	if err := <-failed; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSignals(t *testing.T) {
+	s := start(t)
+	before := s.status()
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "SIGHUP reloads", func() bool { return s.status().WorkerPID != before.WorkerPID })
+	files, _ := filepath.Glob(filepath.Join(s.dir, "logs", "wsframe-*.log"))
+	if len(files) != 1 {
+		t.Fatalf("logs: %v", files)
+	}
+	if err := os.Rename(files[0], files[0]+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "SIGUSR1 reopens the logs", func() bool { _, err := os.Stat(files[0]); return err == nil })
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-s.ended:
+		if s.exit != nil {
+			t.Fatalf("exit: %v", s.exit)
+		}
+	case <-time.After(wait):
+		t.Fatal("SIGTERM does not end it")
+	}
+}
