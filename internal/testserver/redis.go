@@ -1,0 +1,46 @@
+//go:build unix
+
+package testserver
+
+import (
+	"bufio"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Redis is a real redis-server with a password and an append-only file, so that Kill and Restart keep its data.
+type Redis struct {
+	*Server
+	Password string
+}
+
+// StartRedis starts one; options are redis.conf's, e.g. "--cluster-enabled", "yes".
+func StartRedis(t testing.TB, options ...string) *Redis {
+	t.Helper()
+	path, dir, password := program(t, "redis-server", "redis-server"), directory(t), rand.Text()
+	ready := func(c net.Conn) error {
+		if _, err := fmt.Fprintf(c, "AUTH %s\r\nPING\r\n", password); err != nil {
+			return err
+		}
+		r := bufio.NewReader(c)
+		for _, want := range []string{"+OK", "+PONG"} {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return err
+			}
+			if strings.TrimSpace(line) != want { // LOADING among others
+				return fmt.Errorf("it says %.100q", line)
+			}
+		}
+		return nil
+	}
+	s := start(t, dir, ready, func(port int) []string {
+		return append([]string{path, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "yes",
+			"--requirepass", password, "--masterauth", password, "--daemonize", "no"}, options...)
+	})
+	return &Redis{s, password}
+}
