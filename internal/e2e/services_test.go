@@ -1,0 +1,277 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	_ "github.com/go-sql-driver/mysql"
+	"github.com/redis/go-redis/v9"
+
+	"database/sql"
+)
+
+// service is another program that a test runs on loopback.
+func service(t testing.TB, addr, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	out := &lockedBuffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(wait):
+			_ = cmd.Process.Kill()
+		}
+		if t.Failed() {
+			t.Logf("%s said:\n%s", name, out)
+		}
+	})
+	until(t, name+" listens", func() bool {
+		select {
+		case <-ended:
+			t.Fatalf("%s ended:\n%s", name, out)
+		default:
+		}
+		nc, err := net.Dial("tcp", addr)
+		if err != nil {
+			return false
+		}
+		_ = nc.Close()
+		return true
+	})
+	return cmd
+}
+
+func startRedis(t testing.TB) (string, *exec.Cmd) {
+	t.Helper()
+	port := freePort(t)
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	return addr, service(t, addr, "redis-server", "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--appendonly", "no")
+}
+
+func onRedis(addr string) []string {
+	return []string{"WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS=" + addr, "WSFRAME_CACHE_MASTER_PREFIX=t:"}
+}
+
+func keys(t testing.TB, c *redis.Client) []string {
+	t.Helper()
+	list, err := c.Keys(context.Background(), "*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// The bookkeeping of contract §4 in a real Redis, from the first connection to the last key.
+func TestRealRedis(t *testing.T) {
+	addr, _ := startRedis(t)
+	c := redis.NewClient(&redis.Options{Addr: addr})
+	defer c.Close()
+	ctx := context.Background()
+	s := start(t, onRedis(addr)...)
+	user, wall := dial(t, s.outside, s.token("wechatUser", "u1")), dial(t, s.outside, s.token("wall", "w1"))
+	user.send(`{"method":"live.user.join"}`)
+	user.want("userJoinSuccess")
+	wall.send(`{"method":"live.wall.join"}`)
+	wall.want("wallJoinSuccess")
+	until(t, "Redis knows", func() bool {
+		return c.HLen(ctx, "t:WEBSOCKET_FDINFO").Val() == 2 && c.SCard(ctx, "t:LIVE_USER_ROOM_A").Val() == 1 && c.SCard(ctx, "t:LIVE_WALL_ROOM_A").Val() == 1
+	})
+	fd := c.HGet(ctx, "t:WEBSOCKET_UIDTOFD", "u1").Val()
+	if got := c.SMembers(ctx, "t:WEBSOCKET_FdController_"+fd).Val(); len(got) != 1 || got[0] != "live.user" {
+		t.Fatalf("listeners of %s: %v", fd, got)
+	}
+	if got := c.HGet(ctx, "t:WEBSOCKET_FDINFO", fd).Val(); !strings.Contains(got, `"id":"u1","type":"wechatUser","code":"A","nickname":"小明"`) {
+		t.Fatalf("FDINFO: %s", got)
+	}
+	user.send(`{"method":"live.user.say","say":"审核我"}`)
+	user.want("userSaySuccess")
+	wall.want("userSayNeedCheck")
+	if n := c.HLen(ctx, "t:LIVE_USER_MESSAGE_A").Val(); n != 1 {
+		t.Fatalf("%d messages await review", n)
+	}
+	wall.send(`{"method":"live.wall.clean"}`)
+	wall.want("wallCleanSuccess")
+	// A worker that is killed leaves its keys; the next one cleans them.
+	if err := syscall.Kill(s.status().WorkerPID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "swept", func() bool {
+		return c.HLen(ctx, "t:WEBSOCKET_FDINFO").Val() == 0 && c.SCard(ctx, "t:LIVE_USER_ROOM_A").Val() == 0 && c.HLen(ctx, "t:WEBSOCKET_UIDTOFD").Val() == 0
+	})
+	if left := keys(t, c); len(left) != 2 { // the two counters
+		t.Fatalf("left: %v", left)
+	}
+	dial(t, s.outside, s.token("wall", "w2"))
+	s.ok("-s", "stop")
+	if left := keys(t, c); len(left) != 2 {
+		t.Fatalf("left after stop: %v", left)
+	}
+}
+
+// A frozen Redis holds up nobody; what happened meanwhile is written when it is back (promise R2). An emptied one is filled
+// again (R3).
+func TestRedisFrozenAndEmptied(t *testing.T) {
+	addr, cmd := startRedis(t)
+	c := redis.NewClient(&redis.Options{Addr: addr})
+	defer c.Close()
+	ctx := context.Background()
+	s := start(t, onRedis(addr)...)
+	var peers []*peer
+	for i := range 20 {
+		p := dial(t, s.outside, s.token("wall", fmt.Sprint("w", i)))
+		p.send(`{"method":"live.wall.join"}`)
+		p.want("wallJoinSuccess")
+		peers = append(peers, p)
+	}
+	until(t, "all known", func() bool { return c.SCard(ctx, "t:LIVE_WALL_ROOM_A").Val() == 20 })
+	token := s.token("wall", "late")
+	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range peers[:10] {
+		_ = p.ws.CloseNow()
+	}
+	late := dial(t, s.outside, token)
+	late.send(`{"method":"live.wall.join"}`)
+	late.want("wallJoinSuccess")
+	for _, p := range peers[10:] {
+		p.send(`{}`)
+		p.want("执行完成")
+	}
+	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "Redis knows all", func() bool {
+		return c.SCard(ctx, "t:LIVE_WALL_ROOM_A").Val() == 11 && c.HLen(ctx, "t:WEBSOCKET_FDINFO").Val() == 11
+	})
+	if err := c.FlushAll(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().Add(40 * time.Second)
+	for c.SCard(ctx, "t:LIVE_WALL_ROOM_A").Val() != 11 || c.HLen(ctx, "t:WEBSOCKET_FDINFO").Val() != 11 {
+		if time.Now().After(end) {
+			t.Fatalf("an emptied Redis was not filled again: %v", keys(t, c))
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// The gorm models on MariaDB.
+func TestMariaDB(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	install := exec.Command("mariadb-install-db", "--no-defaults", "--user=root", "--auth-root-authentication-method=normal", "--skip-test-db", "--datadir="+data)
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	port := freePort(t)
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	service(t, addr, "mariadbd", "--no-defaults", "--user=root", "--datadir="+data, "--socket="+filepath.Join(dir, "s"), "--bind-address=127.0.0.1", fmt.Sprintf("--port=%d", port),
+		"--pid-file="+filepath.Join(dir, "pid"), "--innodb-buffer-pool-size=32M")
+	admin, err := sql.Open("mysql", "root@tcp("+addr+")/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	for _, q := range []string{"CREATE DATABASE wsframe CHARACTER SET utf8mb4", "CREATE USER 'w'@'%' IDENTIFIED BY 'p'", "GRANT ALL ON wsframe.* TO 'w'@'%'"} {
+		if _, err := admin.Exec(q); err != nil {
+			t.Fatalf("%s: %v", q, err)
+		}
+	}
+	s := start(t, "WSFRAME_DB_MASTER_DRIVER=mysql", "WSFRAME_DB_MASTER_DSN=w:p@tcp("+addr+")/wsframe?charset=utf8mb4&parseTime=True")
+	wall := dial(t, s.outside, s.token("wall", "w1"))
+	wall.send(`{"method":"live.wall.say","say":"你好😀'\";--"}`)
+	wall.want(`"id":1,"code":"A","nickname":"小明","say":"你好😀'\";--"`)
+	wall.send(`{"method":"live.wall.history","type":"wall"}`)
+	wall.want("你好😀")
+	wall.send(`{"method":"live.wall.recall","id":1}`)
+	wall.want("wallRecallSuccess")
+	wall.send(`{"method":"live.wall.recall","id":1}`)
+	wall.want("wallRecallFail")
+	var status int
+	if err := admin.QueryRow("SELECT status FROM wsframe.live_wall_message WHERE id = 1").Scan(&status); err != nil || status != 0 {
+		t.Fatal(status, err)
+	}
+	s.ok("-s", "reload") // the table is there already
+}
+
+// A real nginx with nginx.conf.example in front.
+func TestNginx(t *testing.T) {
+	s := start(t, "WSFRAME_APP_TRUSTED_PROXIES=127.0.0.1")
+	b, err := os.ReadFile(filepath.Join(root, "nginx.conf.example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	port := freePort(t)
+	front := fmt.Sprintf("127.0.0.1:%d", port)
+	access := filepath.Join(dir, "access.log")
+	site := strings.NewReplacer("127.0.0.1:20000", s.outside, "listen 80;", "listen "+front+";", "/var/log/nginx/wsframe.log", access).Replace(string(b))
+	conf := fmt.Sprintf("daemon off; pid %[1]s/pid; error_log %[1]s/error.log; worker_processes 1; user root;\nevents {}\nhttp { client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;\n%[2]s\n}\n", dir, site)
+	path := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	service(t, front, "nginx", "-c", path, "-e", filepath.Join(dir, "error.log"))
+	token := s.token("wechatUser", "u1")
+	p := dial(t, front, token)
+	p.send(`{"method":"live.user.join"}`)
+	p.want("userJoinSuccess")
+	if out := s.ok("-s", "connections"); !strings.Contains(out, "127.0.0.1") {
+		t.Fatalf("%s", out)
+	}
+	log, err := os.ReadFile(access)
+	if err != nil || strings.Contains(string(log), token) {
+		t.Fatalf("the token is in nginx's log: %s %v", log, err)
+	}
+	s.ok("-s", "stop")
+	p.wantClose(1001)
+	log, _ = os.ReadFile(access)
+	if strings.Contains(string(log), token) || !strings.Contains(string(log), `"GET /" 101`) {
+		t.Fatalf("nginx's log: %s", log)
+	}
+	if strings.Contains(s.log(), token) {
+		t.Fatal("the token is in the server's log")
+	}
+}
+
+// Tokens that a PHP back end issues by docs/php/token.php open the door, in both forms.
+func TestPHPTokens(t *testing.T) {
+	const key = "a-key-that-php-has-too-0123456789"
+	s := start(t, "WSFRAME_APP_AUTH_KEY="+key, "WSFRAME_APP_AUTH_KEY_3DES=marico-websocket", "WSFRAME_APP_AUTH_ACCEPT_3DES=true")
+	script := `require $argv[1]; $id = ['id' => '7', 'type' => 'wechatUser', 'code' => 'A', 'nickname' => '小明', 'ctime' => time()];
+echo wsframe_token($argv[2], $id), "\n", wsframe_token_3des('marico-websocket', $id), "\n";`
+	out, err := exec.Command("php", "-r", script, "--", filepath.Join(root, "docs/php/token.php"), key).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	lines := strings.Fields(string(out))
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "w1.") {
+		t.Fatalf("%s", out)
+	}
+	for _, token := range lines {
+		p := dial(t, s.outside, token)
+		p.send(`{"method":"live.user.join"}`)
+		p.want("userJoinSuccess")
+	}
+}
