@@ -1,11 +1,16 @@
 package frame
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestDecode(t *testing.T) {
@@ -31,6 +36,13 @@ func TestDecode(t *testing.T) {
 		{"duplicate, deeper, is data", `{"x":{"y":1,"y":2}}`, "", "", `{"x":{"y":1,"y":2}}`, nil},
 		{"method number", `{"method":1}`, "", "", "", ErrMethod},
 		{"method null", `{"method":null}`, "", "", "", ErrMethod},
+		{"reserved between", `{"a":1, "fd" : 2 ,"b":3,"CODE":[{}]}`, "", "", `{"a":1,"b":3}`, nil},
+		{"reserved twice", `{"fd":1,"fd":2}`, "", "", "", ErrDuplicateKey},
+		{"reserved, cut short", `{"fd":1`, "", "", "", ErrSyntax},
+		{"alike but not reserved", `{"fd ":1,"codes":2,"autha":3}`, "", "", `{"fd ":1,"codes":2,"autha":3}`, nil},
+		{"surrogates", `{"method":"\ud83d\ude00","x":"\ud800"}`, "😀", "", `{"method":"\ud83d\ude00","x":"\ud800"}`, nil},
+		{"byte order mark", "\xef\xbb\xbf{}", "", "", "", ErrSyntax},
+		{"id null", `{"id":null}`, "", "", `{"id":null}`, nil},
 		{"id object", `{"id":{}}`, "", "", `{"id":{}}`, nil},
 		{"list", `[1]`, "", "", "", ErrNotObject},
 		{"number", `2`, "", "", "", ErrNotObject},
@@ -87,6 +99,116 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("a decoder finds %v in %q", trusted, r.Body)
 		}
 	})
+}
+
+// topLevel is Decode's answer by encoding/json: the keys in order and, where all are different, the values.
+func topLevel(data []byte) (fields map[string]any, unique bool) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, false
+	}
+	fields = map[string]any{}
+	for d.More() {
+		t, err := d.Token()
+		key, ok := t.(string)
+		if err != nil || !ok {
+			return nil, false
+		}
+		if _, known := fields[key]; known {
+			return nil, false
+		}
+		var v any
+		if d.Decode(&v) != nil {
+			return nil, false
+		}
+		fields[key] = v
+	}
+	return fields, true
+}
+
+// FuzzTopLevel holds what Decode finds and removes at the top level against encoding/json.
+func FuzzTopLevel(f *testing.F) {
+	for _, s := range []string{`{"method":"a","id":"x","fd":2, "y" : [1]}`, `{"meth\u006fd":"\u0061","Code":{"a":{}},"b":1}`, `{"a":1,"\u0061":2}`, `{"id":[],"AUTH":0,"fd":""}`} {
+		f.Add([]byte(s))
+	}
+	f.Add(manyKeys(40))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if !utf8.Valid(data) || !json.Valid(data) || bytes.TrimLeft(data, " \t\r\n")[0] != '{' {
+			return
+		}
+		want, unique := topLevel(data)
+		method, isText := want["method"].(string)
+		_, present := want["method"]
+		r, err := Decode(data, Options{MaxDepth: 20_000})
+		switch {
+		case errors.Is(err, ErrMethod):
+			// It may come before the duplicate is met.
+			if unique && (!present || isText) {
+				t.Fatalf("%q: %v", data, err)
+			}
+			return
+		case errors.Is(err, ErrDuplicateKey) != !unique, err != nil && unique && (!present || isText):
+			t.Fatalf("%q: %v", data, err)
+		case err != nil:
+			return
+		}
+		if string(r.Method) != method || (r.Method != nil) != present {
+			t.Fatalf("%q: method %q, want %q", data, r.Method, method)
+		}
+		switch id := want["id"].(type) {
+		case string, json.Number:
+			var got any
+			d := json.NewDecoder(bytes.NewReader(r.ID))
+			d.UseNumber()
+			if d.Decode(&got) != nil || got != id {
+				t.Fatalf("%q: id %q, want %v", data, r.ID, id)
+			}
+		default:
+			if r.ID != nil {
+				t.Fatalf("%q: id %q, want none", data, r.ID)
+			}
+		}
+		n := len(want)
+		for k := range want {
+			if low := strings.ToLower(k); low == "fd" || low == "auth" || low == "code" {
+				delete(want, k)
+			}
+		}
+		if got, _ := topLevel(r.Body); !reflect.DeepEqual(got, want) {
+			t.Fatalf("%q: body %q", data, r.Body)
+		}
+		if n == len(want) && string(r.Body) != string(bytes.Trim(data, " \t\r\n")) {
+			t.Fatalf("%q: body %q is changed", data, r.Body)
+		}
+	})
+}
+
+func TestDecodeManyKeys(t *testing.T) {
+	for _, n := range []int{15, 16, 17, 18, 300} {
+		data := manyKeys(n)
+		if r, err := Decode(data, Options{}); err != nil || len(r.Body) != len(data) {
+			t.Errorf("%d keys: %v", n, err)
+		}
+		for _, again := range []int{0, n / 2, n - 1} {
+			doubled := fmt.Appendf(append([]byte(nil), data[:len(data)-1]...), `,"a%d":1}`, again)
+			if _, err := Decode(doubled, Options{}); !errors.Is(err, ErrDuplicateKey) {
+				t.Errorf("%d keys, number %d twice: %v", n, again, err)
+			}
+		}
+	}
+}
+
+// The usual frame costs no allocation and its body is the data itself.
+func TestDecodeAllocatesNothing(t *testing.T) {
+	data := []byte(`{"method":"live.user.say","id":7,"say":"<b>\"x\"</b>","a":[1,{"b":null}]}`)
+	if n := testing.AllocsPerRun(100, func() {
+		if r, err := Decode(data, Options{}); err != nil || &r.Body[0] != &data[0] {
+			t.Fatal("body is a copy", err)
+		}
+	}); n != 0 {
+		t.Fatalf("%v allocations", n)
+	}
 }
 
 func escapeValue(v any) any {
@@ -146,6 +268,11 @@ func TestAppendReply(t *testing.T) {
 		{Reply{Param: (*row)(nil)}, "", `{"status":0,"event":"","info":""}`},
 		{Reply{Param: false}, "", `{"status":0,"event":"","info":"","param":false}`},
 		{Reply{Param: &row{7}}, "9", `{"status":0,"event":"","info":"","param":{"id":7},"id":9}`},
+		{Reply{Param: json.RawMessage(`{"a": "<b>"}`)}, "", `{"status":0,"event":"","info":"","param":{"a":"<b>"}}`},
+		{Reply{Param: json.RawMessage(nil)}, "", `{"status":0,"event":"","info":""}`},
+		{Reply{Param: map[string]int{}}, "", `{"status":0,"event":"","info":""}`},
+		{Reply{Param: int64(-7)}, "", `{"status":0,"event":"","info":"","param":-7}`},
+		{Reply{Param: struct{}{}}, "", `{"status":0,"event":"","info":"","param":{}}`},
 		{Reply{Param: "<b>"}, "", `{"status":0,"event":"","info":"","param":"<b>"}`},
 	}
 	for _, tc := range cases {
@@ -158,8 +285,14 @@ func TestAppendReply(t *testing.T) {
 			t.Errorf("got %s %v, want %s", got, err, tc.want)
 		}
 	}
-	if _, err := AppendReply(nil, &Reply{Param: func() {}}, nil); err == nil {
-		t.Error("a func was encoded")
+	for _, bad := range []any{func() {}, []any{1, make(chan int)}, json.RawMessage("{"), math.NaN()} {
+		if got, err := AppendReply([]byte("before"), &Reply{Param: bad}, nil); err == nil {
+			t.Errorf("%T was encoded: %s", bad, got)
+		}
+		// What failed leaves nothing behind for the next.
+		if got, err := AppendReply(nil, &Reply{Param: []int{1}}, nil); err != nil || string(got) != `{"status":0,"event":"","info":"","param":[1]}` {
+			t.Errorf("after %T: %s %v", bad, got, err)
+		}
 	}
 }
 
@@ -189,5 +322,54 @@ func BenchmarkAppendReply(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		buf, _ = AppendReply(buf[:0], r, nil)
+	}
+}
+
+func BenchmarkDecodeChat1K(b *testing.B) {
+	data := []byte(`{"method":"live.user.say","id":"17","say":"` + strings.Repeat("hello 你好 ", 70) + `"}`)
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Decode(data, Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// manyKeys is what an attacker sends to make the search for duplicates dear: as many escaped keys as 64 KiB hold.
+func manyKeys(n int) []byte {
+	b := []byte{'{'}
+	for i := range n {
+		b = fmt.Appendf(b, `"\u0061%d":1,`, i)
+	}
+	return append(b[:len(b)-1], '}')
+}
+
+func BenchmarkDecodeKeys(b *testing.B) {
+	for _, n := range []int{16, 250, 4500} {
+		data := manyKeys(n)
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Decode(data, Options{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkAppendReplyStruct(b *testing.B) {
+	type row struct {
+		ID       int64  `json:"id"`
+		Nickname string `json:"nickname"`
+		Say      string `json:"say"`
+	}
+	r := &Reply{Status: 200, Event: "userSayNeedCheck", Info: "收到用户广播内容", Param: &row{7, "小明", "hello <b>"}}
+	buf := make([]byte, 0, 256)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf, _ = AppendReply(buf[:0], r, []byte("7"))
 	}
 }

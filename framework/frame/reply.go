@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"strconv"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -32,7 +33,7 @@ func AppendReply(dst []byte, r *Reply, id []byte) ([]byte, error) {
 			return dst, err
 		}
 	}
-	if id != nil {
+	if len(id) > 0 {
 		dst = append(dst, `,"id":`...)
 		dst = append(dst, id...)
 	}
@@ -68,14 +69,34 @@ func appendValue(dst []byte, v any) ([]byte, error) {
 	case int64:
 		return strconv.AppendInt(dst, v, 10), nil
 	}
-	w := bytes.NewBuffer(dst)
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false) // escaping belongs to the output, and not all clients are pages
-	if err := e.Encode(v); err != nil {
-		return dst, err
+	e := encoders.Get().(*encoder)
+	e.dst = dst
+	err := e.json.Encode(v) // writes only what is whole
+	dst, e.dst = e.dst, nil
+	if err != nil {
+		return dst, err // the encoder is not used again: some errors stay with it
 	}
-	return bytes.TrimSuffix(w.Bytes(), []byte("\n")), nil
+	encoders.Put(e)
+	return bytes.TrimSuffix(dst, []byte("\n")), nil
 }
+
+// encoder is encoding/json's encoder, appending to dst.
+type encoder struct {
+	dst  []byte
+	json *json.Encoder
+}
+
+func (e *encoder) Write(p []byte) (int, error) {
+	e.dst = append(e.dst, p...)
+	return len(p), nil
+}
+
+var encoders = sync.Pool{New: func() any {
+	e := &encoder{}
+	e.json = json.NewEncoder(e)
+	e.json.SetEscapeHTML(false) // escaping belongs to the output, and not all clients are pages
+	return e
+}}
 
 const hexDigits = "0123456789abcdef"
 

@@ -14,11 +14,7 @@ var (
 	ErrTooDeep      = errors.New("JSON is nested too deep")
 	ErrDuplicateKey = errors.New("duplicate key")
 	ErrMethod       = errors.New("method must be a string")
-	ErrTooManyKeys  = errors.New("too many keys")
 )
-
-// MaxKeys is how many keys the top level of a request may have.
-const MaxKeys = 256
 
 // Request is a decoded frame. Its slices point into the decoded bytes where they can.
 type Request struct {
@@ -32,8 +28,8 @@ type Options struct {
 	MaxDepth int // of nested objects and lists; 0 = 32
 }
 
-// Decode validates data as JSON (RFC 8259) and finds what the framework needs, in one pass and without allocating unless
-// a key has to be taken out. At the top level a key may stand only once, and fd, auth and code are removed in every spelling.
+// Decode validates data as JSON (RFC 8259) and finds what the framework needs, in one pass. It allocates only where a key
+// has to be taken out, a key or the method is written with escapes, or there are more than 16 keys. At the top level a key may stand only once, and fd, auth and code are removed in every spelling.
 func Decode(data []byte, o Options) (Request, error) {
 	s := scanner{b: data, depth: o.MaxDepth}
 	if s.depth == 0 {
@@ -60,16 +56,50 @@ func Decode(data []byte, o Options) (Request, error) {
 	return r, nil
 }
 
-// span is a part of the data.
-type span struct{ from, to int }
+// fewKeys is how many top-level keys are compared one by one; more are kept in a map, so that no number of keys is dear.
+const fewKeys = 16
+
+// keySet holds the top-level keys met so far.
+type keySet struct {
+	n    int
+	few  [fewKeys][]byte
+	many map[string]struct{}
+}
+
+// add tells whether key is new.
+func (k *keySet) add(key []byte) bool {
+	if k.many != nil {
+		if _, known := k.many[string(key)]; known {
+			return false
+		}
+		k.many[string(key)] = struct{}{}
+		return true
+	}
+	for _, known := range k.few[:k.n] {
+		if string(known) == string(key) {
+			return false
+		}
+	}
+	if k.n < fewKeys {
+		k.few[k.n] = key
+		k.n++
+		return true
+	}
+	k.many = make(map[string]struct{}, 4*fewKeys)
+	for _, known := range k.few {
+		k.many[string(known)] = struct{}{}
+	}
+	k.many[string(key)] = struct{}{}
+	return true
+}
 
 // request reads the top-level object.
 func (s *scanner) request() (r Request, err error) {
 	var (
-		keyStore [16]span
-		keys     = keyStore[:0]
-		cuts     []span // members to be taken out
-		start    = s.i
+		keys  keySet
+		start = s.i
+		kept  = start + 1 // where the members before the current one end
+		out   []byte      // the body, once a member had to be left out
 	)
 	s.i++
 	s.depth--
@@ -90,19 +120,9 @@ func (s *scanner) request() (r Request, err error) {
 		if escaped {
 			key = unescape(s.b[from:s.i])
 		}
-		for _, k := range keys {
-			known := s.b[k.from+1 : k.to-1]
-			if bytes.IndexByte(known, '\\') >= 0 {
-				known = unescape(s.b[k.from:k.to])
-			}
-			if string(known) == string(key) {
-				return r, ErrDuplicateKey
-			}
+		if !keys.add(key) {
+			return r, ErrDuplicateKey
 		}
-		if len(keys) == MaxKeys {
-			return r, ErrTooManyKeys
-		}
-		keys = append(keys, span{from, s.i})
 		s.space()
 		if s.i == len(s.b) || s.b[s.i] != ':' {
 			return r, ErrSyntax
@@ -113,6 +133,7 @@ func (s *scanner) request() (r Request, err error) {
 		if err := s.value(); err != nil {
 			return r, err
 		}
+		cut := false
 		switch raw := s.b[value:s.i]; {
 		case string(key) == "method":
 			if raw[0] != '"' {
@@ -126,22 +147,31 @@ func (s *scanner) request() (r Request, err error) {
 			if raw[0] == '"' || raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9' {
 				r.ID = raw
 			}
-		case reserved(key):
-			cuts = append(cuts, span{from, s.i})
+		default:
+			cut = reserved(key)
 		}
 		s.space()
+		switch {
+		case cut && out == nil:
+			out = append(make([]byte, 0, len(s.b)-start), s.b[start:kept]...)
+		case !cut && out != nil:
+			if len(out) > 1 {
+				out = append(out, ',')
+			}
+			out = append(out, s.b[from:s.i]...)
+		}
 		if s.i == len(s.b) {
 			return r, ErrSyntax
 		}
 		switch s.b[s.i] {
 		case ',':
+			kept = s.i
 			s.i++
 			continue
 		case '}':
 			s.i++
-			r.Body = s.b[start:s.i]
-			if cuts != nil {
-				r.Body = without(s.b[:s.i], start, keys, cuts)
+			if r.Body = s.b[start:s.i]; out != nil {
+				r.Body = append(out, '}')
 			}
 			return r, nil
 		}
@@ -159,30 +189,6 @@ func reserved(key []byte) bool {
 		return strings.EqualFold(string(key), "auth") || strings.EqualFold(string(key), "code")
 	}
 	return false
-}
-
-// without copies the object at b[start:] without the members in cuts.
-func without(b []byte, start int, keys, cuts []span) []byte {
-	out := append(make([]byte, 0, len(b)-start), '{')
-	for i, k := range keys {
-		if len(cuts) > 0 && cuts[0].from == k.from {
-			cuts = cuts[1:]
-			continue
-		}
-		end := len(b) - 1
-		if i+1 < len(keys) {
-			end = keys[i+1].from
-			for b[end-1] != ',' { // white space before the next key; the comma is there
-				end--
-			}
-			end--
-		}
-		if len(out) > 1 {
-			out = append(out, ',')
-		}
-		out = append(out, b[k.from:end]...)
-	}
-	return append(out, '}')
 }
 
 // unescape decodes a JSON string that the scanner has accepted.
