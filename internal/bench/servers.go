@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lxzan/gws"
+
+	"wsframe/framework/auth"
+	"wsframe/framework/hub"
+)
+
+// command is what a client sends a room server: PUBLISH count interval-µs.
+func parseCommand(s string) (count int, every time.Duration, ok bool) {
+	f := strings.Fields(s)
+	if len(f) != 3 || f[0] != "PUBLISH" {
+		return 0, 0, false
+	}
+	count, _ = strconv.Atoi(f[1])
+	us, _ := strconv.Atoi(f[2])
+	return count, time.Duration(us) * time.Microsecond, true
+}
+
+var payload = []byte(`{"status":200,"event":"barrage","info":"","param":{"id":123456,"nickname":"somebody","say":"this is what a barrage message looks like"}}`)
+
+// publishing calls publish count times, paced by the clock.
+func publishing(count int, every time.Duration, publish func()) {
+	next := time.Now()
+	for range count {
+		publish()
+		if every > 0 {
+			next = next.Add(every)
+			time.Sleep(time.Until(next))
+		}
+	}
+}
+
+// gwsServer is the reference: it echoes, and publishes by gws's Broadcaster.
+type gwsEcho struct {
+	gws.BuiltinEventHandler
+	mu    sync.Mutex
+	conns map[*gws.Conn]struct{}
+}
+
+func (e *gwsEcho) OnOpen(c *gws.Conn) { e.mu.Lock(); e.conns[c] = struct{}{}; e.mu.Unlock() }
+func (e *gwsEcho) OnClose(c *gws.Conn, _ error) {
+	e.mu.Lock()
+	delete(e.conns, c)
+	e.mu.Unlock()
+}
+
+func (e *gwsEcho) OnMessage(c *gws.Conn, m *gws.Message) {
+	defer m.Close()
+	if count, every, ok := parseCommand(string(m.Bytes())); ok {
+		go publishing(count, every, func() {
+			b := gws.NewBroadcaster(gws.OpcodeText, payload)
+			e.mu.Lock()
+			for c := range e.conns {
+				_ = b.Broadcast(c)
+			}
+			e.mu.Unlock()
+			_ = b.Close()
+		})
+		return
+	}
+	_ = c.WriteMessage(m.Opcode, m.Bytes())
+}
+
+func listen() *net.TCPListener {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(ln.Addr())
+	return ln.(*net.TCPListener)
+}
+
+func gwsServer() {
+	s := gws.NewServer(&gwsEcho{conns: map[*gws.Conn]struct{}{}}, &gws.ServerOption{CheckUtf8Enabled: true, Recovery: gws.Recovery})
+	s.OnError = func(net.Conn, error) {}
+	panic(s.RunListener(listen()))
+}
+
+// roomServer is our hub with one room of everybody.
+type room struct{ h *hub.Hub }
+
+func (r *room) Message(c *hub.Conn, data []byte) {
+	if count, every, ok := parseCommand(string(data)); ok {
+		go publishing(count, every, func() { r.h.Publish("room", hub.TextFrame(payload)) })
+		return
+	}
+	_ = c.Echo(data)
+}
+
+func (r *room) Closed(*hub.Conn, int, string, []string) {}
+
+func roomServer() {
+	r := &room{}
+	r.h = hub.New(hub.Config{Handler: r})
+	ln := listen()
+	for fd := int64(1); ; fd++ {
+		nc, err := ln.Accept()
+		if err != nil {
+			panic(err)
+		}
+		go func() {
+			req, err := http.ReadRequest(bufio.NewReader(nc))
+			if err != nil {
+				return
+			}
+			c, err := r.h.Accept(nc.(*net.TCPConn), nil, fd, auth.Identity{}, "", "")
+			if err != nil {
+				panic(err)
+			}
+			_ = c.Serve(req, func() { _, _ = r.h.Join(c, "room") })
+		}()
+	}
+}
+
+// process is a server under measurement.
+type process struct {
+	cmd  *exec.Cmd
+	addr string
+	pids []int // whose CPU counts
+	path string
+	dir  string
+}
+
+func startRole(role string) (*process, error) {
+	cmd := exec.Command(os.Args[0], "-role", role)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return nil, err
+	}
+	return &process{cmd: cmd, addr: strings.TrimSpace(line), pids: []int{cmd.Process.Pid}, path: "/"}, nil
+}
+
+// startConsole starts the real thing: master, worker, embedded store, auth on. withMaster counts the master's CPU too.
+func startConsole(console string, withMaster bool, env ...string) (*process, error) {
+	dir, err := os.MkdirTemp("", "wsframe-bench-")
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(console, "-s", "start", "-c", "config")
+	const key = "bench-key-0123456789abcdef"
+	cmd.Env = append(os.Environ(), append([]string{"WSFRAME_APP_RUNTIME_DIR=" + dir, "WSFRAME_APP_OUTSIDE_PORT=0", "WSFRAME_APP_MANAGER_PORT=0", "WSFRAME_APP_AUTH_KEY=" + key}, env...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: cmd, dir: dir}
+	r := bufio.NewReader(out)
+	for p.addr == "" {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return nil, err
+		}
+		if rest, ok := strings.CutPrefix(line, "outside  ws://"); ok {
+			p.addr = strings.TrimSuffix(strings.TrimSpace(rest), "/")
+		}
+	}
+	go func() { _, _ = r.WriteTo(os.Stderr) }()
+	tokens, err := auth.New(auth.Config{Keys: []string{key}})
+	if err != nil {
+		return nil, err
+	}
+	token, err := tokens.Issue(auth.Identity{ID: "7", Type: "wechatUser", Code: "bench", Nickname: "bench"})
+	if err != nil {
+		return nil, err
+	}
+	p.path = "/?auth=" + token
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", cmd.Process.Pid, cmd.Process.Pid))
+	worker, _ := strconv.Atoi(strings.TrimSpace(string(children)))
+	if err != nil || worker == 0 {
+		worker = childOf(cmd.Process.Pid)
+	}
+	p.pids = []int{worker}
+	if withMaster {
+		p.pids = append(p.pids, cmd.Process.Pid)
+	}
+	return p, nil
+}
+
+func childOf(pid int) int {
+	out, _ := exec.CommandContext(context.Background(), "pgrep", "-P", strconv.Itoa(pid)).Output()
+	n, _ := strconv.Atoi(strings.TrimSpace(string(out)))
+	return n
+}
+
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGKILL)
+	_ = p.cmd.Wait()
+	if p.dir != "" {
+		time.Sleep(300 * time.Millisecond) // the worker follows its master
+		_ = os.RemoveAll(p.dir)
+	}
+}
+
+// cpu is the user and system time used so far, in microseconds.
+func (p *process) cpu() float64 {
+	total := 0.0
+	for _, pid := range p.pids {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+2:]))
+		u, _ := strconv.ParseFloat(f[11], 64)
+		s, _ := strconv.ParseFloat(f[12], 64)
+		total += (u + s) * 10_000 // clock ticks of 1/100 s
+	}
+	return total
+}
+
+// pss is the proportional set size in KiB.
+func (p *process) pss() float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.pids[0]))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+			v, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+			return v
+		}
+	}
+	return 0
+}
