@@ -44,12 +44,15 @@ type PageIn struct {
 	Count framework.Int `json:"count" validate:"min=0"`
 }
 
-// window is the part to read: 10 entries by default, 20 at most; pages begin with 1.
-func (in *PageIn) window() (offset, limit int) {
-	limit = int(in.Count)
+// wholeQueue is how much of a review queue is answered where no count is given: clients of the original expect all of it,
+// and so many of the longest messages fit into one frame well below the outbox's limit.
+const wholeQueue = 100
+
+// window is the part to read: otherwise entries where no count is given, else at most 20; pages begin with 1.
+func (in *PageIn) window(otherwise int) (offset, limit int) {
+	limit = min(int(in.Count), 20)
 	if limit == 0 {
-		limit = 10
+		limit = otherwise
 	}
-	limit = min(limit, 20)
 	return (max(int(in.Page), 1) - 1) * limit, limit
 }

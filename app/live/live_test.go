@@ -1,6 +1,8 @@
 package live_test
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -34,14 +36,14 @@ func TestLiveRoom(t *testing.T) {
 	other.Call("live.user.join", nil).Want(200, "userJoinSuccess")
 
 	// A user's message waits for the wall.
-	var queued struct{ ID int64 }
+	var queued int64 // the param is the bare id
 	u.Call("live.user.say", data{"say": "<b>hi</b>"}).Want(200, "userSaySuccess").WantInfo("发布聊天内容成功，等待审核").Into(&queued)
 	var need struct {
 		ID            int64
 		Nickname, Say string
 	}
 	w.WantPush("userSayNeedCheck").WantInfo("收到用户广播内容").Into(&need)
-	if need.ID != queued.ID || need.Nickname != "小明" || need.Say != "<b>hi</b>" {
+	if need.ID != queued || need.Nickname != "小明" || need.Say != "<b>hi</b>" {
 		t.Fatalf("%+v", need)
 	}
 	u.WantNothing() // nobody sees it before
@@ -51,7 +53,7 @@ func TestLiveRoom(t *testing.T) {
 		t.Fatalf("%v", list)
 	}
 	// Approved once, however often it is asked for; ids come as strings from PHP.
-	w.Call("live.wall.check", data{"id": itoa(need.ID), "status": "1"}).Want(200, "wallCheckSuccess").WantInfo("审核消息成功").WantParam(itoa(need.ID))
+	w.Call("live.wall.check", data{"id": strconv.FormatInt(need.ID, 10), "status": "1"}).Want(200, "wallCheckSuccess").WantInfo("审核消息成功").WantParam(strconv.FormatInt(need.ID, 10))
 	w.WantPush("userSayBroadcast").WantInfo("用户消息审核通过")
 	u.WantPush("userSayBroadcast").Into(&need)
 	w.Call("live.wall.check", data{"id": need.ID, "status": 1}).Want(200, "wallCheckSuccess")
@@ -60,7 +62,7 @@ func TestLiveRoom(t *testing.T) {
 	for _, check := range []data{{"status": 0}, {}} {
 		u.Call("live.user.say", data{"say": "no"}).Want(200, "userSaySuccess").Into(&queued)
 		w.WantPush("userSayNeedCheck")
-		check["id"] = queued.ID
+		check["id"] = queued
 		w.Call("live.wall.check", check).Want(200, "wallCheckSuccess")
 	}
 	u.Call("live.user.say", data{"say": "cleaned"}).Want(200, "userSaySuccess")
@@ -95,8 +97,8 @@ func TestLiveRoom(t *testing.T) {
 	// Recalled, by its own room only.
 	otherWall := h.Dial(wall("B"))
 	otherWall.Call("live.wall.recall", data{"id": row.ID}).Want(403, "wallRecallFail").WantInfo("撤回广播失败")
-	w.Call("live.wall.recall", data{"id": row.ID}).Want(200, "wallRecallSuccess").WantInfo("撤回广播成功").WantParam(itoa(row.ID))
-	u.WantPush("wallSayRecall").WantInfo("撤回一条大屏幕消息").WantParam(itoa(row.ID))
+	w.Call("live.wall.recall", data{"id": row.ID}).Want(200, "wallRecallSuccess").WantInfo("撤回广播成功").WantParam(strconv.FormatInt(row.ID, 10))
+	u.WantPush("wallSayRecall").WantInfo("撤回一条大屏幕消息").WantParam(strconv.FormatInt(row.ID, 10))
 	w.Call("live.wall.recall", data{"id": row.ID}).Want(403, "wallRecallFail")
 	if f := u.Call("live.user.history", nil).Want(200, "wallSayHistory"); f.Param != nil {
 		t.Fatalf("recalled, but shown: %s", f.Param)
@@ -108,14 +110,6 @@ func TestLiveRoom(t *testing.T) {
 	u.WantNothing()
 	other.WantNothing()
 	w.WantNothing()
-}
-
-func itoa(n int64) string {
-	b := []byte{}
-	for ; n > 0; n /= 10 {
-		b = append([]byte{byte('0' + n%10)}, b...)
-	}
-	return string(b)
 }
 
 // Every live.user action is for WeChat users, every live.wall action for walls, and after an error nothing else happens.
@@ -143,6 +137,67 @@ func TestRoles(t *testing.T) {
 	}
 	u.Call("live.user.history", data{"page": "-1"}).Want(400, "paramError")
 	w.Call("live.wall.check", data{"id": "x"}).Want(400, "paramError")
+}
+
+// Of two walls that approve the same message at the same time, one broadcasts it.
+func TestCheckRace(t *testing.T) {
+	h := frameworktest.New(t, app.Controllers)
+	u, a, b := h.Dial(user("A")), h.Dial(wall("A")), h.Dial(wall("A"))
+	u.Call("live.user.join", nil).Want(200, "userJoinSuccess")
+	for range 20 {
+		var id int64
+		u.Call("live.user.say", data{"say": "x"}).Want(200, "userSaySuccess").Into(&id)
+		check := fmt.Sprintf(`{"method":"live.wall.check","id":%d,"status":1}`, id)
+		a.Send(check)
+		b.Send(check)
+		for _, w := range []*frameworktest.Client{a, b} {
+			if got := w.Receive(); !strings.Contains(got, "wallCheckSuccess") {
+				t.Fatal(got)
+			}
+		}
+		u.WantPush("userSayBroadcast").WantParam(fmt.Sprintf(`{"id":%d,"nickname":"小明","say":"x"}`, id))
+		u.WantNothing()
+	}
+}
+
+// The review queue of a room ends at 1,000 messages, and no room's code reaches into another key.
+func TestQueueBounds(t *testing.T) {
+	h := frameworktest.New(t, app.Controllers)
+	u, w := h.Dial(user("ID")), h.Dial(wall("ID"))
+	w.Call("live.wall.join", nil).Want(200, "wallJoinSuccess")
+	var first, id int64
+	u.Call("live.user.say", data{"say": "1"}).Want(200, "userSaySuccess").Into(&first)
+	w.WantPush("userSayNeedCheck")
+	w.Call("live.wall.clean", nil).Want(200, "wallCleanSuccess")
+	u.Call("live.user.say", data{"say": "2"}).Want(200, "userSaySuccess").Into(&id)
+	w.WantPush("userSayNeedCheck")
+	if id <= first {
+		t.Fatalf("id %d after %d: ids are never used twice", id, first)
+	}
+	fill := h.Redis.Pipeline()
+	for i := range 999 {
+		id := 1_000_000 + i
+		fill.HSet(t.Context(), "LIVE_USER_MESSAGE_ID", id, fmt.Sprintf(`{"id":%d,"nickname":"n","say":"s"}`, id))
+	}
+	if _, err := fill.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	u.Call("live.user.say", data{"say": "too much"}).Want(503, "queueFull").WantInfo("等待审核的消息过多")
+	w.WantNothing()
+	h.Dial(user("other")).Call("live.user.say", data{"say": "x"}).Want(200, "userSaySuccess")
+	for count, want := range map[any]int{nil: 100, 5: 5, "20": 20, 50: 20} {
+		in := data{"type": "user"}
+		if count != nil {
+			in["count"] = count
+		}
+		var list []struct{ ID int64 }
+		w.Call("live.wall.history", in).Want(200, "userSayHistory").Into(&list)
+		if len(list) != want || list[0].ID != 1_000_998 || list[want-1].ID != int64(1_000_999-want) {
+			t.Fatalf("count %v: %d messages, from %d", count, len(list), list[0].ID)
+		}
+	}
+	w.Call("live.wall.check", data{"id": id}).Want(200, "wallCheckSuccess")
+	u.Call("live.user.say", data{"say": "room again"}).Want(200, "userSaySuccess")
 }
 
 func TestDatabaseGone(t *testing.T) {

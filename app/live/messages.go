@@ -31,7 +31,10 @@ const (
 // TableName is the original's.
 func (Message) TableName() string { return "live_wall_message" }
 
-// Messages is the table of what walls have said.
+// queryTimeout ends a query of a database that no longer answers; the connection behind it waits so long at most.
+const queryTimeout = 5 * time.Second
+
+// Messages is the table of what walls have said. Safe for concurrent use.
 type Messages struct{ db *gorm.DB }
 
 // OpenMessages makes the table when it is missing.
@@ -44,6 +47,8 @@ func OpenMessages(db *gorm.DB) (*Messages, error) {
 
 // Create adds a shown message.
 func (m *Messages) Create(ctx context.Context, by framework.Identity, say string) (*Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
 	now := time.Now().Unix()
 	row := &Message{Code: by.Code, Nickname: by.Nickname, Say: say, UserID: by.ID, Status: shown, CreateTime: now, UpdateTime: now}
 	return row, m.db.WithContext(ctx).Create(row).Error
@@ -54,6 +59,8 @@ var errNotFound = errors.New("no such message in this room")
 
 // Recall hides a message of that room.
 func (m *Messages) Recall(ctx context.Context, code string, id int64) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
 	r := m.db.WithContext(ctx).Model(&Message{}).Where("id = ? AND code = ? AND status = ?", id, code, shown).
 		Updates(map[string]any{"status": recalled, "update_time": time.Now().Unix()})
 	if r.Error == nil && r.RowsAffected == 0 {
@@ -64,6 +71,8 @@ func (m *Messages) Recall(ctx context.Context, code string, id int64) error {
 
 // Shown is a part of a room's messages that were not recalled, newest first.
 func (m *Messages) Shown(ctx context.Context, code string, offset, limit int) ([]Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
 	var rows []Message
 	err := m.db.WithContext(ctx).Where("code = ? AND status = ?", code, shown).Order("id DESC").Offset(offset).Limit(limit).Find(&rows).Error
 	return rows, err

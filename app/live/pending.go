@@ -20,7 +20,8 @@ type Say struct {
 	Say      string `json:"say"`
 }
 
-// Pending is the review queue of each room: the Redis hash LIVE_USER_MESSAGE_{code}, id→message.
+// Pending is the review queue of each room: the Redis hash LIVE_USER_MESSAGE_{code}, id→message, 1,000 messages at most. Safe
+// for concurrent use.
 type Pending struct {
 	redis  redis.UniversalClient
 	prefix string
@@ -32,6 +33,9 @@ func NewPending(client redis.UniversalClient, prefix string) *Pending {
 }
 
 const (
+	// messageID counts the messages of all rooms. No room code makes a key of that name.
+	messageID = "LIVE_MESSAGE_ID"
+
 	maxPending  = 1000                   // of one room
 	callTimeout = 500 * time.Millisecond // of one Redis call
 )
@@ -45,7 +49,7 @@ const addIfRoom = `if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[1]) then retu
 func (p *Pending) Add(ctx context.Context, code, nickname, say string) (*Say, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	id, err := p.redis.Incr(ctx, p.prefix+"LIVE_USER_MESSAGE_ID").Result()
+	id, err := p.redis.Incr(ctx, p.prefix+messageID).Result()
 	if err != nil {
 		return nil, fmt.Errorf("number the message: %w", err)
 	}

@@ -61,7 +61,7 @@ func (u *User) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
 	if err := c.Publish(wallRoom(c.Code()), framework.OK("userSayNeedCheck", "收到用户广播内容", say)); err != nil {
 		return nil, err
 	}
-	return framework.OK("userSaySuccess", "发布聊天内容成功，等待审核", map[string]int64{"id": say.ID}), nil
+	return framework.OK("userSaySuccess", "发布聊天内容成功，等待审核", say.ID), nil
 }
 
 // History is what the walls of the room have shown, newest first.
@@ -70,7 +70,7 @@ func (u *User) History(c *framework.Ctx, in *PageIn) (*framework.Reply, error) {
 }
 
 func wallHistory(c *framework.Ctx, m *Messages, in *PageIn) (*framework.Reply, error) {
-	offset, limit := in.window()
+	offset, limit := in.window(10)
 	rows, err := m.Shown(c, c.Code(), offset, limit)
 	if err != nil {
 		return nil, err

@@ -97,13 +97,13 @@ func (w *Wall) Clean(c *framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("wallCleanSuccess", "清空审核队列成功"), nil
 }
 
-// History is what the walls have shown, or what awaits review.
+// History is what the walls have shown, or what awaits review: all of it, up to 100 messages, where no count is given.
 func (w *Wall) History(c *framework.Ctx, in *PageIn) (*framework.Reply, error) {
 	switch in.Type {
 	case "wall":
 		return wallHistory(c, w.messages, in)
 	case "user":
-		offset, limit := in.window()
+		offset, limit := in.window(wholeQueue)
 		list, err := w.pending.List(c, c.Code(), offset, limit)
 		if err != nil {
 			return nil, err

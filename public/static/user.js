@@ -52,7 +52,7 @@ $('form').addEventListener('submit', async (e) => {
   if (!say) return;
   try {
     const reply = await ws.call('live.user.say', { say });
-    mine.add(reply.param.id);
+    mine.add(reply.param);
     $('say').value = '';
     note(t.waiting);
   } catch (err) { note(t.failed + err.message); }
