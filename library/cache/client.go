@@ -18,31 +18,62 @@ type Options struct {
 	Password       string
 	DB             int
 	SentinelMaster string
-	Timeout        time.Duration // of dialing, reading and writing; calls have their contexts besides
+	Timeout        time.Duration // of dialing, reading and writing, 500 ms; calls have their contexts besides
 	Log            *zap.Logger
 }
 
-// Open makes a client and asks the server for a sign of life until ctx ends.
+// Open makes a client and asks the server for a sign of life until ctx ends; a Redis that is still reading its data is
+// waited for.
 func Open(ctx context.Context, o Options) (redis.UniversalClient, error) {
-	if o.Log != nil {
-		redis.SetLogger(logger{o.Log})
+	if o.Timeout == 0 {
+		o.Timeout = 500 * time.Millisecond
 	}
-	c := redis.NewUniversalClient(&redis.UniversalOptions{
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	redis.SetLogger(logger{o.Log}) // of all clients; by itself it writes to stderr
+	opts := &redis.UniversalOptions{
 		Addrs: o.Addrs, Username: o.Username, Password: o.Password, DB: o.DB, MasterName: o.SentinelMaster,
 		SentinelUsername: o.Username, SentinelPassword: o.Password,
 		DialTimeout: o.Timeout, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, PoolTimeout: o.Timeout,
 		ContextTimeoutEnabled: true,
+		DialerRetries:         1,
 		MaxRetries:            -1, // who calls decides what is repeated
 		DisableIdentity:       true,
 		MaintNotificationsConfig: &maintnotifications.Config{
 			Mode: maintnotifications.ModeDisabled, // a hosted service's feature, answered with errors by others
 		},
-	})
-	if err := c.Ping(ctx).Err(); err != nil {
-		_ = c.Close()
+	}
+	c, err := dial(ctx, opts)
+	if err != nil && o.SentinelMaster != "" && o.Password != "" { // sentinels often have no password, and refuse one then
+		opts.SentinelUsername, opts.SentinelPassword = "", ""
+		if open, e := dial(ctx, opts); e == nil {
+			c, err = open, nil
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("redis at %s cannot be reached: %w", strings.Join(o.Addrs, ","), err)
 	}
 	return c, nil
+}
+
+func dial(ctx context.Context, o *redis.UniversalOptions) (redis.UniversalClient, error) {
+	c := redis.NewUniversalClient(o)
+	for {
+		err := c.Ping(ctx).Err()
+		if err == nil {
+			return c, nil
+		}
+		if redis.HasErrorPrefix(err, "LOADING") {
+			select {
+			case <-time.After(100 * time.Millisecond):
+				continue
+			case <-ctx.Done():
+			}
+		}
+		_ = c.Close()
+		return nil, err
+	}
 }
 
 // logger takes go-redis's own lines, which are about reconnecting: not every one is news.
