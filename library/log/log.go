@@ -15,14 +15,29 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Options of New.
+// Options of New. Zero means the default.
 type Options struct {
 	Dir       string // made when missing
-	Level     string // debug, info, warn, error
-	MaxSizeMB int    // a day's file is continued in another beyond it
-	MaxDays   int    // older files are removed
-	MaxFiles  int    // so many are kept at most
+	Level     string // debug, info, warn, error; info
+	MaxSizeMB int    // a day's file is continued in another beyond it; 100
+	MaxDays   int    // older files are removed; 14
+	MaxFiles  int    // so many are kept at most, this one included; 60
 	Name      string // who writes: master, worker
+}
+
+func (o *Options) fill() {
+	if o.Level == "" {
+		o.Level = "info"
+	}
+	if o.MaxSizeMB <= 0 {
+		o.MaxSizeMB = 100
+	}
+	if o.MaxDays <= 0 {
+		o.MaxDays = 14
+	}
+	if o.MaxFiles <= 0 {
+		o.MaxFiles = 60
+	}
 }
 
 // Logger is a zap.Logger whose level can be changed and whose file can be opened anew.
@@ -35,6 +50,7 @@ type Logger struct {
 
 // New opens today's file. Warnings and errors also go to stderr, in a form for people.
 func New(o Options) (*Logger, error) {
+	o.fill()
 	level, err := zap.ParseAtomicLevel(o.Level)
 	if err != nil {
 		return nil, fmt.Errorf("log level: %w", err)

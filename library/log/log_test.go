@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,6 +98,115 @@ func TestLogger(t *testing.T) {
 	}
 	if err := two.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A flood in one day is bounded too, the newest entries stay, and files of others are left alone.
+func TestOldOnesGo(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{
+		"wsframe-2020-01-01.log", "wsframe-2020-01-01.10.log", "wsframe-backup.log", "wsframe-2020-01-01.x.log", "wsframe-2020-01-01.01.log", "console.out",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := Options{Dir: dir, MaxSizeMB: 1, MaxFiles: 3}
+	l, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	big := strings.Repeat("x", 600<<10)
+	for range 26 { // two entries a file
+		l.Info(big)
+	}
+	again, err := New(o) // goes on in the last one
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	again.Info("the last")
+	day := time.Now().Format(time.DateOnly)
+	want := []string{"console.out", fileName(day, 11), fileName(day, 12), fileName(day, 13), "wsframe-2020-01-01.01.log", "wsframe-2020-01-01.x.log", "wsframe-backup.log"}
+	var got []string
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	if b := lines(t, filepath.Join(dir, fileName(day, 13))); b[len(b)-1]["msg"] != "the last" {
+		t.Error("the last entry is elsewhere")
+	}
+}
+
+// Where no file can be opened the old one goes on, and the fault is told once a second, not at every entry.
+func TestNoFileToOpen(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "logs")
+	l, err := New(Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	now := time.Now().AddDate(0, 0, 1)
+	l.file.report = func(error) { told++ }
+	l.file.now = func() time.Time { return now }
+	for range 100 {
+		l.Info("goes nowhere, harmlessly")
+	}
+	if told != 1 {
+		t.Errorf("told %d times", told)
+	}
+	now = now.Add(2 * time.Second)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l.Info("is back")
+	if got := lines(t, filepath.Join(dir, fileName(now.Format(time.DateOnly), 0))); len(got) != 1 || told != 1 {
+		t.Errorf("%v, told %d times", got, told)
+	}
+}
+
+// Entries of several writers are whole lines, in as many files as it takes.
+func TestWritersShareFiles(t *testing.T) {
+	dir := t.TempDir()
+	const writers, entries = 4, 300
+	var wg sync.WaitGroup
+	for range writers {
+		l, err := New(Options{Dir: dir, MaxSizeMB: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		for range 2 {
+			wg.Go(func() {
+				for range entries / 2 {
+					l.Info(strings.Repeat("y", 4000))
+				}
+			})
+		}
+	}
+	wg.Wait()
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(names) < 2 {
+		t.Fatal(names, err)
+	}
+	n := 0
+	for _, name := range names {
+		n += len(lines(t, name))
+	}
+	if n != writers*entries {
+		t.Errorf("%d entries", n)
 	}
 }
 
