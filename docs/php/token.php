@@ -4,27 +4,61 @@
  *
  *   require 'token.php';
  *   $token = wsframe_token(getenv('WSFRAME_APP_AUTH_KEY'), [
- *       'id' => $user->id, 'type' => 'wechatUser', 'code' => $room, 'nickname' => $user->name, 'ctime' => time(),
+ *       'id' => $user->id, 'type' => 'wechatUser', 'code' => $room, 'nickname' => $user->name,
  *   ]);
  *   // the page connects to wss://example.com/?auth=$token
+ *
+ * id and code: strings or integers of at most 64 of the characters A-Z a-z 0-9 _ . : @ - since they enter the names of
+ * Redis keys; code may be empty. type: at most 32 of the same. nickname: at most 128 characters, UTF-8.
+ * ctime: UNIX time of issue, now where it is left out; a token lives as long as auth.lifetime says.
  */
 
-/** AES-256-GCM, the form to use: $key is auth.key of config/app.yaml. */
+/** AES-256-GCM, the form to use: $key is auth.key of config/app.yaml, at least 16 bytes. */
 function wsframe_token(string $key, array $identity): string
 {
+    if (strlen($key) < 16) {
+        throw new InvalidArgumentException('auth.key: at least 16 bytes');
+    }
     $nonce = random_bytes(12);
     $tag = '';
-    $plain = json_encode($identity, JSON_UNESCAPED_UNICODE);
-    $sealed = openssl_encrypt($plain, 'aes-256-gcm', hash('sha256', $key, true), OPENSSL_RAW_DATA, $nonce, $tag, 'w1.', 16);
+    $sealed = openssl_encrypt(wsframe_identity($identity), 'aes-256-gcm', hash('sha256', $key, true), OPENSSL_RAW_DATA, $nonce, $tag, 'w1.', 16);
+    if ($sealed === false) {
+        throw new RuntimeException('aes-256-gcm: ' . openssl_error_string());
+    }
     return 'w1.' . rtrim(strtr(base64_encode($nonce . $sealed . $tag), '+/', '-_'), '=');
 }
 
-/** 3DES, the form of MSwoole-ws: only while auth.accept_3des is on. $key is auth.key_3des. */
+/** 3DES, the form of MSwoole-ws: only while auth.accept_3des is on. $key is auth.key_3des, 1 to 24 bytes. */
 function wsframe_token_3des(string $key, array $identity): string
 {
-    $plain = json_encode($identity);
-    $pad = 8 - strlen($plain) % 8;
-    $plain .= str_repeat(chr($pad), $pad);
-    $sealed = openssl_encrypt($plain, 'des-ede3-ecb', str_pad($key, 24, '0'), OPENSSL_RAW_DATA | OPENSSL_ZERO_PADDING);
-    return strtr(base64_encode($sealed), '+/=', '*:_');
+    if ($key === '' || strlen($key) > 24) {
+        throw new InvalidArgumentException('auth.key_3des: 1 to 24 bytes');
+    }
+    $sealed = openssl_encrypt(wsframe_identity($identity), 'des-ede3', str_pad($key, 24, '0'), 0);
+    if ($sealed === false) {
+        throw new RuntimeException('des-ede3: ' . openssl_error_string());
+    }
+    return strtr($sealed, '+/=', '*:_');
+}
+
+/** The token's plain text; what the server would refuse is refused here already. */
+function wsframe_identity(array $identity): string
+{
+    $five = ['id' => '', 'type' => '', 'code' => '', 'nickname' => '', 'ctime' => time()];
+    if (array_diff_key($identity, $five)) {
+        throw new InvalidArgumentException('a token holds id, type, code, nickname and ctime only');
+    }
+    $identity = array_merge($five, $identity);
+    foreach (['id' => '{1,64}', 'type' => '{1,32}', 'code' => '{0,64}'] as $field => $length) {
+        if (!preg_match('/^[A-Za-z0-9_.:@-]' . $length . '$/D', (string) $identity[$field])) {
+            throw new InvalidArgumentException("$field must be $length of the characters A-Z a-z 0-9 _ . : @ -");
+        }
+    }
+    if (!preg_match('/^.{0,128}$/sDu', (string) $identity['nickname'])) {
+        throw new InvalidArgumentException('nickname must be at most 128 characters of UTF-8');
+    }
+    return json_encode([
+        'id' => (string) $identity['id'], 'type' => (string) $identity['type'], 'code' => (string) $identity['code'],
+        'nickname' => (string) $identity['nickname'], 'ctime' => (int) $identity['ctime'],
+    ], JSON_UNESCAPED_UNICODE);
 }

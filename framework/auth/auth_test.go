@@ -1,12 +1,17 @@
 package auth
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,12 +134,34 @@ func TestVerify(t *testing.T) {
 		"huge": "w1." + strings.Repeat("A", 10_000), "only prefix": "w1.", "short": "w1.AAAA",
 		"expired": ctime(-2 * time.Hour), "future": ctime(time.Hour),
 		"not JSON": seal("x"), "list": seal("[]"), "no id": seal(`{"type":"a","code":"","nickname":"","ctime":1700000100}`),
-		"duplicate": seal(`{"id":"1","id":"2","type":"a","code":"","nickname":"","ctime":1700000100}`),
-		"bad id":    seal(`{"id":"a b","type":"a","code":"","nickname":"","ctime":1700000100}`),
-		"no ctime":  seal(`{"id":"1","type":"a","code":"","nickname":""}`),
-		"object id": seal(`{"id":{},"type":"a","code":"","nickname":"","ctime":1700000100}`),
-		"float":     seal(`{"id":"1","type":"a","code":"","nickname":"","ctime":1.7e9}`),
-		"two":       seal(`{"id":"1","type":"a","code":"","nickname":"","ctime":1700000100}{}`),
+		"duplicate":        seal(`{"id":"1","id":"2","type":"a","code":"","nickname":"","ctime":1700000100}`),
+		"bad id":           seal(`{"id":"a b","type":"a","code":"","nickname":"","ctime":1700000100}`),
+		"no ctime":         seal(`{"id":"1","type":"a","code":"","nickname":""}`),
+		"object id":        seal(`{"id":{},"type":"a","code":"","nickname":"","ctime":1700000100}`),
+		"list id":          seal(`{"id":["1"],"type":"a","code":"","nickname":"","ctime":1700000100}`),
+		"null code":        seal(`{"id":"1","type":"a","code":null,"nickname":"","ctime":1700000100}`),
+		"true code":        seal(`{"id":"1","type":"a","code":true,"nickname":"","ctime":1700000100}`),
+		"number as type":   seal(`{"id":"1","type":1,"code":"","nickname":"","ctime":1700000100}`),
+		"other spelling":   seal(`{"ID":"2","id":"1","type":"a","code":"","nickname":"","ctime":1700000100}`),
+		"escaped double":   seal(`{"id":"1","\u0069d":"2","type":"a","code":"","nickname":"","ctime":1700000100}`),
+		"escaped spelling": seal(`{"id":"1","type":"a","code":"","\u0043ODE":"b","ctime":1700000100}`),
+		"no type":          seal(`{"id":"1","code":"","nickname":"","ctime":1700000100}`),
+		"no code":          seal(`{"id":"1","type":"a","nickname":"","ctime":1700000100}`),
+		"empty id":         seal(`{"id":"","type":"a","code":"","nickname":"","ctime":1700000100}`),
+		"long id":          seal(`{"id":"` + strings.Repeat("a", 65) + `","type":"a","code":"","ctime":1700000100}`),
+		"long code":        seal(`{"id":"1","type":"a","code":"` + strings.Repeat("a", 65) + `","ctime":1700000100}`),
+		"long type":        seal(`{"id":"1","type":"` + strings.Repeat("a", 33) + `","code":"","ctime":1700000100}`),
+		"long nickname":    seal(`{"id":"1","type":"a","code":"","nickname":"` + strings.Repeat("明", 129) + `","ctime":1700000100}`),
+		"line end in id":   seal(`{"id":"1\n","type":"a","code":"","ctime":1700000100}`),
+		"bad code":         seal(`{"id":"1","type":"a","code":"a*b","ctime":1700000100}`),
+		"not UTF-8":        seal("{\"id\":\"1\",\"type\":\"a\",\"code\":\"\",\"nickname\":\"\xff\",\"ctime\":1700000100}"),
+		"negative ctime":   seal(`{"id":"1","type":"a","code":"","ctime":-1}`),
+		"empty ctime":      seal(`{"id":"1","type":"a","code":"","ctime":""}`),
+		"far future":       seal(`{"id":"1","type":"a","code":"","ctime":9223372036854775807}`),
+		"beyond 64 bits":   seal(`{"id":"1","type":"a","code":"","ctime":9223372036854775808}`),
+		"line end":         token[:20] + "\n" + token[20:],
+		"float":            seal(`{"id":"1","type":"a","code":"","nickname":"","ctime":1.7e9}`),
+		"two":              seal(`{"id":"1","type":"a","code":"","nickname":"","ctime":1700000100}{}`),
 	} {
 		if id, err := rotated.Verify(bad); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: accepted as %+v, %v", name, id, err)
@@ -142,11 +169,59 @@ func TestVerify(t *testing.T) {
 	}
 	for name, ok := range map[string]string{
 		"just in time": ctime(-time.Hour), "small skew": ctime(20 * time.Second),
+		"longest fields":        seal(`{"id":"` + strings.Repeat("a", 64) + `","type":"` + strings.Repeat("a", 32) + `","code":"` + strings.Repeat("a", 64) + `","nickname":"` + strings.Repeat("明", 128) + `","ctime":1700000100}`),
+		"other fields, nested":  seal(` { "x" : [ {"id":"}]" } , "\\\"" ] , "id" : "1" , "x":{},"y":true,"z":null, "type":"a" ,"code":"","ctime":1700000100 } `),
 		"numbers, other fields": seal(`{"id":7,"type":"a","code":1001,"ctime":"1700000100","role":"x"}`),
 	} {
 		if _, err := rotated.Verify(ok); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Without a lifetime nothing expires, but the future is still refused.
+func TestVerifyWithoutLifetime(t *testing.T) {
+	tokens, err := New(Config{Keys: []string{"0123456789abcdef"}, Now: func() time.Time { return at }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ctime, ok := range map[int64]bool{1: true, at.Unix() + 30: true, at.Unix() + 31: false, 1<<63 - 1: false, -1: false} {
+		token, err := tokens.Issue(Identity{ID: "1", Type: "a", CTime: ctime})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tokens.Verify(token); (err == nil) != ok {
+			t.Errorf("ctime %d: %v", ctime, err)
+		}
+	}
+}
+
+// What the 3DES form accepts is exactly the five fields, in time: its blocks can be moved by anybody.
+func TestTripleDESIsStrict(t *testing.T) {
+	v := load(t)
+	tokens := legacy(t, v)
+	cipher, err := encrypt.NewTripleDES(v.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, plain := range map[string]string{
+		"a sixth field":  `{"id":"1","type":"a","code":"","nickname":"","ctime":1700000000,"x":1}`,
+		"no nickname":    `{"id":"1","type":"a","code":"","ctime":1700000000}`,
+		"other spelling": `{"id":"1","type":"a","code":"","nickname":"","CTIME":1700000000}`,
+		"double":         `{"id":"1","type":"a","code":"","nickname":"","ctime":1700000000,"id":"2"}`,
+		"expired":        `{"id":"1","type":"a","code":"","nickname":"","ctime":1699990000}`,
+		"future":         `{"id":"1","type":"a","code":"","nickname":"","ctime":1700000200}`,
+		"not UTF-8":      "{\"id\":\"1\",\"type\":\"a\",\"code\":\"\",\"nickname\":\"\xff\",\"ctime\":1700000000}",
+	} {
+		if id, err := tokens.Verify(cipher.Seal([]byte(plain))); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: accepted as %+v, %v", name, id, err)
+		}
+	}
+	if _, err := tokens.Verify(cipher.Seal([]byte(`{"id":"1","type":"a","code":"","nickname":"","ctime":1700000000}`))); err != nil {
+		t.Error(err)
+	}
+	if _, err := New(Config{Keys: []string{"0123456789abcdef"}, Accept3DES: true}); err == nil || !strings.Contains(err.Error(), "auth.key_3des") {
+		t.Errorf("3DES without a key: %v", err)
 	}
 }
 
@@ -178,6 +253,79 @@ func TestKeys(t *testing.T) {
 	if info, _ := os.Stat(path); err != nil || created || again != key || info.Mode().Perm() != 0o600 {
 		t.Fatalf("%q %v %v %v", again, created, err, info.Mode())
 	}
+}
+
+// Whoever comes at the same time gets the same key, and one of them has made it.
+func TestKeyIsMadeOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	var wg sync.WaitGroup
+	var makers atomic.Int32
+	var keys [8]string
+	for i := range keys {
+		wg.Go(func() {
+			key, created, err := LoadOrCreateKey(path)
+			if err != nil {
+				t.Error(err)
+			}
+			if keys[i] = key; created {
+				makers.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	for _, k := range keys {
+		if k != keys[0] {
+			t.Fatalf("keys %q", keys)
+		}
+	}
+	if makers.Load() != 1 {
+		t.Fatalf("%d made the key", makers.Load())
+	}
+	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
+		t.Fatalf("left behind: %v", left)
+	}
+	for name, bad := range map[string]string{"empty": "", "short": "0123456789abcdef\n"} {
+		path := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := LoadOrCreateKey(path); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s file: %v", name, err)
+		}
+	}
+	if _, _, err := LoadOrCreateKey(filepath.Join(t.TempDir(), "none", "key")); err == nil {
+		t.Error("no folder, no error")
+	}
+}
+
+// FuzzParse holds parse against encoding/json: what it accepts, a plain decoder reads the same way.
+func FuzzParse(f *testing.F) {
+	for _, r := range load(f).Tokens {
+		f.Add([]byte(r.JSON), true)
+		f.Add([]byte(strings.Replace(r.JSON, "{", `{"x":[{"id":"]"},"\""],`, 1)), false)
+	}
+	f.Fuzz(func(t *testing.T, plain []byte, strict bool) {
+		id, err := parse(plain, strict)
+		if err != nil {
+			return
+		}
+		var want map[string]any
+		d := json.NewDecoder(bytes.NewReader(plain))
+		d.UseNumber()
+		if err := d.Decode(&want); err != nil {
+			t.Fatalf("%q: %v", plain, err)
+		}
+		if want["nickname"] == nil && !strict {
+			want["nickname"] = ""
+		}
+		ctime, _ := strconv.ParseInt(fmt.Sprint(want["ctime"]), 10, 64)
+		if got := (Identity{fmt.Sprint(want["id"]), fmt.Sprint(want["type"]), fmt.Sprint(want["code"]), fmt.Sprint(want["nickname"]), ctime}); got != id {
+			t.Fatalf("%q: %+v, want %+v", plain, id, got)
+		}
+		if strict && len(want) != 5 {
+			t.Fatalf("%q is accepted", plain)
+		}
+	})
 }
 
 func FuzzVerify(f *testing.F) {

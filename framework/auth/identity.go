@@ -12,8 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -35,16 +34,27 @@ const (
 	maxNickname = 128 // characters
 )
 
-var safe = regexp.MustCompile(`^[A-Za-z0-9_.:@-]*$`)
+// safe tells whether text may enter the name of a Redis key: A-Z a-z 0-9 _ . : @ -
+func safe(text string) bool {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '_', c == '.', c == ':', c == '@', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
 
 // Validate tells what about the identity cannot be accepted.
 func (id Identity) Validate() error {
 	switch {
-	case id.ID == "" || len(id.ID) > maxName || !safe.MatchString(id.ID):
+	case id.ID == "" || len(id.ID) > maxName || !safe(id.ID):
 		return fmt.Errorf("id must be 1 to %d of the characters A-Z a-z 0-9 _ . : @ -", maxName)
-	case id.Type == "" || len(id.Type) > maxType || !safe.MatchString(id.Type):
+	case id.Type == "" || len(id.Type) > maxType || !safe(id.Type):
 		return fmt.Errorf("type must be 1 to %d of the characters A-Z a-z 0-9 _ . : @ -", maxType)
-	case len(id.Code) > maxName || !safe.MatchString(id.Code):
+	case len(id.Code) > maxName || !safe(id.Code):
 		return fmt.Errorf("code must be at most %d of the characters A-Z a-z 0-9 _ . : @ -", maxName)
 	case !utf8.ValidString(id.Nickname) || utf8.RuneCountInString(id.Nickname) > maxNickname:
 		return fmt.Errorf("nickname must be at most %d characters of UTF-8", maxNickname)
@@ -54,81 +64,130 @@ func (id Identity) Validate() error {
 
 var errFields = errors.New("token's fields are not those of an identity")
 
-// parse reads the five fields. strict refuses all others, which catches most forgeries by moved cipher blocks; keys may
-// stand only once in either case.
+// parse reads the five fields, which may stand only once and in no other case. strict also refuses all others, which
+// catches most forgeries by moved cipher blocks, and wants a nickname.
 func parse(plain []byte, strict bool) (id Identity, err error) {
-	if !utf8.Valid(plain) {
+	if !utf8.Valid(plain) || !json.Valid(plain) {
 		return id, errFields
 	}
-	d := json.NewDecoder(bytes.NewReader(plain))
-	d.UseNumber()
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+	r := reader{b: plain}
+	if r.space(); r.b[r.i] != '{' {
 		return id, errFields
 	}
-	var seen [8]string
-	n := 0
-	for d.More() {
-		t, err := d.Token()
-		key, ok := t.(string)
-		if err != nil || !ok || n == len(seen) {
-			return id, errFields
-		}
-		for _, k := range seen[:n] {
-			if strings.EqualFold(k, key) {
+	var seen uint
+	for r.next() {
+		key := text(r.value())
+		r.space()
+		r.i++ // the colon
+		r.space()
+		raw := r.value()
+		field := slices.Index(fields[:], key)
+		if field < 0 {
+			if strict || slices.ContainsFunc(fields[:], func(f string) bool { return strings.EqualFold(f, key) }) {
 				return id, errFields
 			}
+			continue
 		}
-		seen[n] = key
-		n++
-		if t, err = d.Token(); err != nil {
+		number := raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9'
+		if seen&(1<<field) != 0 || raw[0] != '"' && !number {
 			return id, errFields
 		}
-		var text string
-		switch v := t.(type) {
-		case string:
-			text = v
-		case json.Number:
-			text = v.String()
-			if key == "type" || key == "nickname" {
-				return id, errFields
-			}
-		default:
-			return id, errFields // a list, an object, true, null
+		seen |= 1 << field
+		value := string(raw)
+		if !number {
+			value = text(raw)
 		}
 		switch key {
 		case "id":
-			id.ID = text
-		case "type":
-			id.Type = text
+			id.ID = value
 		case "code":
-			id.Code = text
-		case "nickname":
-			id.Nickname = text
+			id.Code = value
 		case "ctime":
-			if id.CTime, err = strconv.ParseInt(text, 10, 64); err != nil {
+			if id.CTime, err = strconv.ParseInt(value, 10, 64); err != nil {
 				return id, errFields
 			}
-		default:
-			if strict {
+		case "type":
+			if id.Type = value; number {
 				return id, errFields
 			}
-			n-- // not counted: any number of others may come, but then their doubles are not ours to find
+		case "nickname":
+			if id.Nickname = value; number {
+				return id, errFields
+			}
 		}
 	}
-	if t, err := d.Token(); err != nil || t != json.Delim('}') {
+	want := uint(1<<len(fields) - 1)
+	if !strict {
+		seen |= 1 << slices.Index(fields[:], "nickname")
+	}
+	if seen != want {
 		return id, errFields
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return id, errFields
-	}
-	for _, want := range []string{"id", "type", "code", "ctime", "nickname"} {
-		found := want == "nickname" && !strict
-		for _, k := range seen[:n] {
-			found = found || k == want
-		}
-		if !found {
-			return id, errFields
-		}
 	}
 	return id, id.Validate()
+}
+
+var fields = [...]string{"id", "type", "code", "nickname", "ctime"}
+
+// reader walks over an object that is known to be valid JSON.
+type reader struct {
+	b []byte
+	i int
+}
+
+func (r *reader) space() {
+	for r.i < len(r.b) && (r.b[r.i] == ' ' || r.b[r.i] == '\t' || r.b[r.i] == '\n' || r.b[r.i] == '\r') {
+		r.i++
+	}
+}
+
+// next steps over the brace or comma before a key; it is false at the object's end.
+func (r *reader) next() bool {
+	r.space()
+	if r.b[r.i] == '}' {
+		return false
+	}
+	r.i++
+	r.space()
+	return r.b[r.i] != '}'
+}
+
+// value reads a key or a value and gives it raw.
+func (r *reader) value() []byte {
+	from := r.i
+	for depth := 0; ; {
+		switch r.b[r.i] {
+		case '"':
+			for r.i++; r.b[r.i] != '"'; r.i++ {
+				if r.b[r.i] == '\\' {
+					r.i++
+				}
+			}
+			r.i++
+		case '{', '[':
+			depth++
+			r.i++
+		case '}', ']':
+			depth--
+			r.i++
+		case ',', ':', ' ', '\t', '\n', '\r':
+			r.i++
+		default: // a number or a word
+			for r.i < len(r.b) && !strings.ContainsRune(",:]} \t\n\r", rune(r.b[r.i])) {
+				r.i++
+			}
+		}
+		if depth == 0 {
+			return r.b[from:r.i]
+		}
+	}
+}
+
+// text decodes a JSON string.
+func text(raw []byte) string {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1])
+	}
+	var s string
+	_ = json.Unmarshal(raw, &s) // raw is valid
+	return s
 }

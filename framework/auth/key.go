@@ -16,10 +16,10 @@ import (
 func LoadOrCreateKey(path string) (key string, created bool, err error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := createKey(path); err != nil && !errors.Is(err, fs.ErrExist) {
+		err = createKey(path)
+		if created = err == nil; !created && !errors.Is(err, fs.ErrExist) {
 			return "", false, fmt.Errorf("make a token key: %w", err)
 		}
-		created = true
 		b, err = os.ReadFile(path)
 	}
 	if err != nil {
@@ -47,10 +47,21 @@ func createKey(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(base64.RawURLEncoding.EncodeToString(raw) + "\n")
-	if err := errors.Join(err, f.Close()); err != nil {
+	temporary := f.Name()
+	defer os.Remove(temporary)
+	text := base64.RawURLEncoding.EncodeToString(raw) + "\n"
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Link(f.Name(), path) // fails where the name is taken
+	if err = os.Link(temporary, path); err == nil || errors.Is(err, fs.ErrExist) { // fails where the name is taken
+		return err
+	}
+	// A file system without hard links: still nobody's key is overwritten, but a second process could read too early.
+	f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Sync(), f.Close())
 }

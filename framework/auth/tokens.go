@@ -128,11 +128,11 @@ func (t *Tokens) verify(token string) (id Identity, err error) {
 	if id, err = parse(plain, !ours); err != nil {
 		return id, err
 	}
-	now, issued := t.cfg.Now(), time.Unix(id.CTime, 0)
-	if id.CTime <= 0 || issued.After(now.Add(t.cfg.Skew)) {
+	now := t.cfg.Now()
+	if id.CTime <= 0 || id.CTime > now.Add(t.cfg.Skew).Unix() { // compared as numbers: a time of 2^63-1 seconds would wrap
 		return id, errors.New("issued in the future")
 	}
-	if t.cfg.Lifetime > 0 && now.After(issued.Add(t.cfg.Lifetime+t.cfg.Skew)) {
+	if t.cfg.Lifetime > 0 && now.After(time.Unix(id.CTime, 0).Add(t.cfg.Lifetime+t.cfg.Skew)) {
 		return id, errors.New("expired")
 	}
 	return id, nil
