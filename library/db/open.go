@@ -2,12 +2,14 @@ package db
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	mysqldriver "github.com/go-sql-driver/mysql"
 	"go.uber.org/zap"
 	"gorm.io/driver/mysql"
 	"gorm.io/driver/postgres"
@@ -25,6 +27,10 @@ type Options struct {
 
 // Open reaches the database or says in one line why not, before ctx ends.
 func Open(ctx context.Context, o Options) (*gorm.DB, error) {
+	log := o.Log
+	if log == nil {
+		log = zap.NewNop()
+	}
 	var d gorm.Dialector
 	switch o.Driver {
 	case "sqlite":
@@ -33,15 +39,15 @@ func Open(ctx context.Context, o Options) (*gorm.DB, error) {
 		}
 		d, o.MaxOpen = newSQLite(o.DSN), 1
 	case "mysql":
-		d = mysql.New(mysql.Config{DSN: o.DSN, SkipInitializeWithVersion: true, DefaultStringSize: 255})
+		pool, err := openMySQL(o.DSN, log)
+		if err != nil {
+			return nil, fmt.Errorf("open the mysql database: %w", err)
+		}
+		d = mysql.New(mysql.Config{Conn: pool, SkipInitializeWithVersion: true, DefaultStringSize: 255})
 	case "postgres":
 		d = postgres.Open(o.DSN)
 	default:
 		return nil, fmt.Errorf("database driver %q: sqlite, mysql or postgres", o.Driver)
-	}
-	log := o.Log
-	if log == nil {
-		log = zap.NewNop()
 	}
 	g, err := gorm.Open(d, &gorm.Config{
 		DisableAutomaticPing: true,
@@ -62,13 +68,41 @@ func Open(ctx context.Context, o Options) (*gorm.DB, error) {
 	}
 	pool.SetMaxOpenConns(o.MaxOpen)
 	pool.SetMaxIdleConns(min(o.MaxOpen, 8))
-	pool.SetConnMaxIdleTime(5 * time.Minute)
+	if o.Driver != "sqlite" { // a file needs no new connection
+		pool.SetConnMaxIdleTime(5 * time.Minute)
+	}
 	if err := pool.PingContext(ctx); err != nil {
 		_ = pool.Close()
-		return nil, fmt.Errorf("the %s database cannot be reached: %w", o.Driver, err)
+		return nil, fmt.Errorf("the %s database cannot be reached: %w", o.Driver, oneLine{err})
 	}
 	return g, nil
 }
+
+// openMySQL sets what gorm's models and our applications count on, whatever the DSN says: times come as times, and an UPDATE
+// counts the rows it found, as the other databases do, not only those it changed.
+func openMySQL(dsn string, log *zap.Logger) (*sql.DB, error) {
+	c, err := mysqldriver.ParseDSN(dsn)
+	if err != nil {
+		return nil, err
+	}
+	c.ParseTime, c.ClientFoundRows = true, true
+	if c.Timeout == 0 {
+		c.Timeout = 5 * time.Second // of dialing
+	}
+	c.Logger = printer{log} // by itself it writes to stderr
+	connector, err := mysqldriver.NewConnector(c)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
+}
+
+// oneLine shows an error, pgx's among others, on one line.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+
+func (e oneLine) Unwrap() error { return e.error }
 
 // Close ends all connections.
 func Close(g *gorm.DB) error {
@@ -81,6 +115,11 @@ func Close(g *gorm.DB) error {
 
 // printer gives gorm's warnings (slow and failed statements) to zap.
 type printer struct{ log *zap.Logger }
+
+// Print is what the mysql driver calls, about broken connections.
+func (p printer) Print(args ...any) {
+	p.log.Warn("database", zap.String("says", strings.TrimSpace(fmt.Sprint(args...))))
+}
 
 func (p printer) Printf(format string, args ...any) {
 	p.log.Warn("database", zap.String("says", strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")))
