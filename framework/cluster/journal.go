@@ -2,12 +2,9 @@ package cluster
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"sync"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-	"go.uber.org/zap"
 )
 
 type opKind uint8
@@ -32,253 +29,211 @@ type op struct {
 	entry *Entry // opened and closed
 }
 
-// journal is what Redis does not know yet, in order.
-type journal struct {
-	max int
-
-	mu       sync.Mutex
-	ops      []op
-	writing  int  // taken by the writer, not yet in Redis
-	overflow bool // ops were dropped: Redis must be compared with what lives
-	resyncs  int
-	changed  chan struct{} // closed and replaced whenever ops or writing become empty
-	wake     chan struct{}
+// commands is how many commands the op takes in Redis, at most.
+func (o *op) commands() int {
+	switch o.kind {
+	case opOpened:
+		return 5 + len(o.entry.Keys)
+	case opClosed:
+		return 5 + len(o.entry.Keys)
+	case opKeyAdded, opKeyRemoved:
+		return 2
+	}
+	return 1
 }
 
-func (j *journal) init(max int) {
-	j.max = max
+// journal is what Redis does not know yet, in order. It has two buffers: one is appended to, one is being written.
+type journal struct {
+	max  int
+	now  func() time.Time
+	wake chan struct{}
+
+	mu      sync.Mutex
+	ops     []op
+	since   time.Time // of the oldest of ops
+	taken   []op      // the writer's; what is before at is in Redis
+	at      int
+	begun   time.Time // of the oldest of taken
+	dropped int       // how often everything was dropped: what the writer still holds is void then
+
+	appended uint64 // ops ever
+	written  uint64 // of these, in Redis or dropped
+	overflow bool   // ops were dropped: Redis must be compared with what lives
+	resyncs  int
+	waiters  int
+	changed  chan struct{} // closed and replaced when written or overflow change and somebody waits
+}
+
+func (j *journal) init(max int, now func() time.Time) {
+	j.max, j.now = max, now
 	j.changed = make(chan struct{})
 	j.wake = make(chan struct{}, 1)
 }
 
+func (j *journal) len() int { return len(j.ops) + len(j.taken) - j.at }
+
 func (j *journal) append(o op) {
 	j.mu.Lock()
-	if len(j.ops) >= j.max {
-		j.ops, j.overflow = nil, true
+	if j.len() >= j.max {
+		j.drop()
+		j.overflow = true
+	}
+	if len(j.ops) == 0 {
+		j.since = j.now()
 	}
 	j.ops = append(j.ops, o)
+	j.appended++
 	j.mu.Unlock()
+	j.poke()
+}
+
+func (j *journal) poke() {
 	select {
 	case j.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Opened notes a new connection.
-func (n *Node) Opened(e Entry) { n.j.append(op{kind: opOpened, fd: e.FD, entry: &e}) }
-
-// Closed takes a connection out of all its sets, then removes its bookkeeping.
-func (n *Node) Closed(e Entry) { n.j.append(op{kind: opClosed, fd: e.FD, entry: &e}) }
-
-// KeyAdded puts the fd into the set key, and has it removed on close.
-func (n *Node) KeyAdded(fd int64, key string) { n.j.append(op{kind: opKeyAdded, fd: fd, key: key}) }
-
-// KeyRemoved undoes KeyAdded.
-func (n *Node) KeyRemoved(fd int64, key string) { n.j.append(op{kind: opKeyRemoved, fd: fd, key: key}) }
-
-// CloseKeyAdded has the fd removed from the set key on close; the set itself is the application's.
-func (n *Node) CloseKeyAdded(fd int64, key string) {
-	n.j.append(op{kind: opCloseKeyAdded, fd: fd, key: key})
+// drop forgets everything; mu is held. The buffers are left to the writer, which may be reading them.
+func (j *journal) drop() {
+	j.ops, j.taken, j.at = nil, nil, 0
+	j.dropped++
+	j.written = j.appended
+	j.notify()
 }
 
-// CloseKeyRemoved undoes CloseKeyAdded.
-func (n *Node) CloseKeyRemoved(fd int64, key string) {
-	n.j.append(op{kind: opCloseKeyRemoved, fd: fd, key: key})
-}
-
-// ListenerAdded has the controller told of the close.
-func (n *Node) ListenerAdded(fd int64, name string) {
-	n.j.append(op{kind: opListenerAdded, fd: fd, key: name})
-}
-
-// ListenerRemoved undoes ListenerAdded.
-func (n *Node) ListenerRemoved(fd int64, name string) {
-	n.j.append(op{kind: opListenerRemoved, fd: fd, key: name})
-}
-
-// Stale removes the fd of a connection that is gone from a set.
-func (n *Node) Stale(fd int64, key string) { n.j.append(op{kind: opStale, fd: fd, key: key}) }
-
-// releaseUID removes a user's entry only while it still points to this connection: a second device may have come since.
-const releaseUID = `if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end return 0`
-
-func (n *Node) write(ctx context.Context, p redis.Pipeliner, o *op) {
-	fd, k := str(o.fd), n.keys
-	switch o.kind {
-	case opOpened:
-		n.writeEntry(ctx, p, o.entry)
-	case opClosed:
-		for _, key := range o.entry.Keys {
-			p.SRem(ctx, k.prefix+key, fd)
-		}
-		n.removeEntry(ctx, p, o.entry)
-	case opKeyAdded:
-		p.SAdd(ctx, k.closing(fd), o.key) // first: a crash in between leaves nothing behind
-		p.SAdd(ctx, k.prefix+o.key, fd)
-	case opKeyRemoved:
-		p.SRem(ctx, k.prefix+o.key, fd)
-		p.SRem(ctx, k.closing(fd), o.key)
-	case opCloseKeyAdded:
-		p.SAdd(ctx, k.closing(fd), o.key)
-	case opCloseKeyRemoved:
-		p.SRem(ctx, k.closing(fd), o.key)
-	case opListenerAdded:
-		p.SAdd(ctx, k.listeners(fd), o.key)
-	case opListenerRemoved:
-		p.SRem(ctx, k.listeners(fd), o.key)
-	case opStale:
-		p.SRem(ctx, k.prefix+o.key, fd)
-	}
-}
-
-// writeEntry asserts a live connection: its bookkeeping, and its place in the sets it is in.
-func (n *Node) writeEntry(ctx context.Context, p redis.Pipeliner, e *Entry) {
-	fd, k := str(e.FD), n.keys
-	p.SAdd(ctx, k.own(), fd)
-	p.HSet(ctx, k.info(), fd, e.Auth)
-	if e.UID != "" {
-		p.HSet(ctx, k.uids(), e.UID, fd)
-	}
-	for _, key := range e.Keys {
-		p.SAdd(ctx, k.closing(fd), key)
-		p.SAdd(ctx, k.prefix+key, fd)
-	}
-	for _, name := range e.Listeners {
-		p.SAdd(ctx, k.listeners(fd), name)
-	}
-}
-
-func (n *Node) removeEntry(ctx context.Context, p redis.Pipeliner, e *Entry) {
-	fd, k := str(e.FD), n.keys
-	p.Del(ctx, k.closing(fd))
-	p.Del(ctx, k.listeners(fd))
-	if e.UID != "" {
-		p.Eval(ctx, releaseUID, []string{k.uids()}, e.UID, fd)
-	}
-	p.HDel(ctx, k.info(), fd)
-	p.SRem(ctx, k.own(), fd)
-}
-
-// exec runs a pipeline. Only an error that a repetition may cure is returned; what Redis refused is logged.
-func (n *Node) exec(ctx context.Context, fill func(context.Context, redis.Pipeliner)) error {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
-	defer cancel()
-	cmds, err := n.cfg.Client.Pipelined(ctx, func(p redis.Pipeliner) error { fill(ctx, p); return nil })
-	if err == nil {
-		return nil
-	}
-	refused := 0
-	for _, c := range cmds {
-		var reply redis.Error
-		switch e := c.Err(); {
-		case e == nil, errors.Is(e, redis.Nil):
-		case errors.As(e, &reply) && !redis.HasErrorPrefix(e, "LOADING") && !redis.HasErrorPrefix(e, "READONLY") &&
-			!redis.HasErrorPrefix(e, "MASTERDOWN") && !redis.HasErrorPrefix(e, "CLUSTERDOWN") && !redis.HasErrorPrefix(e, "TRYAGAIN"):
-			if refused++; refused == 1 {
-				n.cfg.Log.Error("redis refuses a bookkeeping command", zap.String("command", c.FullName()), zap.Error(e))
-			}
-		default:
-			return e
-		}
-	}
-	return nil
-}
-
-const batch = 256
-
-// drain writes the journal until the node stops. What Redis does not take is repeated, with growing pauses.
-func (n *Node) drain() {
-	j := &n.j
-	var pause time.Duration
-	for {
-		j.mu.Lock()
-		ops := j.ops[:min(len(j.ops), batch)]
-		j.writing = len(ops)
-		overflow := j.overflow
-		j.mu.Unlock()
-		var err error
-		switch {
-		case overflow:
-			err = n.resync()
-		case len(ops) > 0:
-			err = n.exec(n.ctx, func(ctx context.Context, p redis.Pipeliner) {
-				for i := range ops {
-					n.write(ctx, p, &ops[i])
-				}
-			})
-		default:
-			select {
-			case <-j.wake:
-				continue
-			case <-n.ctx.Done():
-				return
-			}
-		}
-		if err != nil {
-			if n.ctx.Err() != nil {
-				return
-			}
-			if pause == 0 {
-				n.cfg.Log.Warn("redis does not take the bookkeeping; it is kept and repeated", zap.Error(err))
-			}
-			pause = min(max(2*pause, 20*time.Millisecond), time.Second)
-			select {
-			case <-time.After(pause):
-			case <-n.ctx.Done():
-				return
-			}
-			continue
-		}
-		if pause > 0 {
-			n.cfg.Log.Info("redis takes the bookkeeping again")
-			pause = 0
-		}
-		j.done(len(ops), overflow)
-	}
-}
-
-// done takes the written ops out. While they were written the journal may have been dropped; then they are gone already.
-func (j *journal) done(written int, resynced bool) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.writing = 0
-	switch {
-	case resynced:
-		j.overflow = false
-		j.resyncs++
-	case !j.overflow:
-		j.ops = j.ops[written:]
-	}
-	if len(j.ops) == 0 && !j.overflow {
-		j.ops = nil
+func (j *journal) notify() {
+	if j.waiters > 0 {
 		close(j.changed)
 		j.changed = make(chan struct{})
 	}
 }
 
-// Flush waits until Redis knows everything that happened before the call.
-func (n *Node) Flush(ctx context.Context) error {
-	for {
-		n.j.mu.Lock()
-		empty, changed := len(n.j.ops) == 0 && !n.j.overflow, n.j.changed
-		n.j.mu.Unlock()
-		if empty {
-			return nil
+// take gives the writer its next ops, at most so many commands, and says what number of drops they belong to.
+func (j *journal) take(commands int) (ops []op, dropped int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.at == len(j.taken) {
+		const keep = 4096 // a larger buffer is that of an outage
+		clear(j.taken)
+		if cap(j.taken) > keep {
+			j.taken = nil
 		}
-		select {
-		case <-changed:
-			return nil
-		case <-ctx.Done():
-			return errors.Join(errors.New("redis does not know everything yet"), ctx.Err())
-		case <-n.ctx.Done():
-			return n.ctx.Err()
+		j.taken, j.ops, j.at, j.begun = j.ops, j.taken[:0], 0, j.since
+	}
+	rest := j.taken[j.at:]
+	count := 0
+	for i := range rest {
+		if count += rest[i].commands(); count > commands && i > 0 {
+			return rest[:i], j.dropped
 		}
+	}
+	return rest, j.dropped
+}
+
+// done says that Redis has the taken ops.
+func (j *journal) done(count, dropped int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if dropped != j.dropped {
+		return
+	}
+	j.at += count
+	j.written += uint64(count)
+	j.notify()
+}
+
+// overflowed tells whether Redis must be compared, and the number of drops that the comparison will answer.
+func (j *journal) overflowed() (bool, int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.overflow, j.dropped
+}
+
+// resynced says that Redis was compared. If more was dropped meanwhile it must be compared again.
+func (j *journal) resynced(dropped int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if dropped == j.dropped {
+		j.overflow = false
+		j.resyncs++
+		j.notify()
 	}
 }
 
-// Pending is how many operations Redis does not know yet, and how often the journal was dropped and compared.
-func (n *Node) Pending() (ops, resyncs int) {
-	n.j.mu.Lock()
-	defer n.j.mu.Unlock()
-	return len(n.j.ops), n.j.resyncs
+// flush waits until Redis has all that was appended before the call.
+func (j *journal) flush(ctx context.Context, ended <-chan struct{}) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.waiters++
+	defer func() { j.waiters-- }()
+	for target := j.appended; j.written < target || j.overflow; {
+		left, changed := j.len(), j.changed
+		j.mu.Unlock()
+		var err error
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-ended:
+			err = context.Canceled
+		}
+		j.mu.Lock()
+		if err != nil {
+			return fmt.Errorf("redis does not have %d bookkeeping operations yet: %w", left, err)
+		}
+	}
+	return nil
 }
+
+func (n *Node) append(o op) {
+	if o.fd >= n.floor.Load() { // else it is for those to clean up who declared this node dead
+		n.j.append(o)
+	}
+}
+
+// Opened notes a new connection, or one that was taken over from the previous worker.
+func (n *Node) Opened(e Entry) {
+	if !n.settled.Load() {
+		n.adoptedMu.Lock()
+		n.adopted[e.FD] = true
+		n.adoptedMu.Unlock()
+	}
+	n.append(op{kind: opOpened, fd: e.FD, entry: &e})
+}
+
+// Closed takes a connection out of all its sets, then removes its bookkeeping. It is called after the connection's
+// Live and Alive have ended and its listeners have been told.
+func (n *Node) Closed(e Entry) { n.append(op{kind: opClosed, fd: e.FD, entry: &e}) }
+
+// KeyAdded puts the fd into the set key, and has it removed on close.
+func (n *Node) KeyAdded(fd int64, key string) { n.append(op{kind: opKeyAdded, fd: fd, key: key}) }
+
+// KeyRemoved undoes KeyAdded.
+func (n *Node) KeyRemoved(fd int64, key string) { n.append(op{kind: opKeyRemoved, fd: fd, key: key}) }
+
+// CloseKeyAdded has the fd removed from the set key on close; the set itself is the application's.
+func (n *Node) CloseKeyAdded(fd int64, key string) {
+	n.append(op{kind: opCloseKeyAdded, fd: fd, key: key})
+}
+
+// CloseKeyRemoved undoes CloseKeyAdded.
+func (n *Node) CloseKeyRemoved(fd int64, key string) {
+	n.append(op{kind: opCloseKeyRemoved, fd: fd, key: key})
+}
+
+// ListenerAdded has the controller told of the close.
+func (n *Node) ListenerAdded(fd int64, name string) {
+	n.append(op{kind: opListenerAdded, fd: fd, key: name})
+}
+
+// ListenerRemoved undoes ListenerAdded.
+func (n *Node) ListenerRemoved(fd int64, name string) {
+	n.append(op{kind: opListenerRemoved, fd: fd, key: name})
+}
+
+// Stale removes the fd of a connection that is gone from a set; it may have been another node's.
+func (n *Node) Stale(fd int64, key string) { n.j.append(op{kind: opStale, fd: fd, key: key}) }
+
+// Flush waits until Redis knows everything that happened before the call.
+func (n *Node) Flush(ctx context.Context) error { return n.j.flush(ctx, n.ctx.Done()) }

@@ -90,11 +90,8 @@ func (n *Node) sweepOne(fd string) error {
 		n.cfg.Orphan(n.ctx, o)
 	}
 	return n.exec(n.ctx, func(ctx context.Context, p redis.Pipeliner) {
-		for _, key := range o.Keys {
-			p.SRem(ctx, k.prefix+key, fd)
-		}
 		o.UID = uidOf(o.Auth)
-		n.removeEntry(ctx, p, &o)
+		n.remove(ctx, p, &o)
 	})
 }
 
@@ -127,10 +124,11 @@ func (n *Node) resync() error {
 func (n *Node) removeGhost(fd string) error {
 	k := n.keys
 	var auth *redis.StringCmd
-	var keys *redis.StringSliceCmd
+	var keys, listeners *redis.StringSliceCmd
 	err := n.exec(n.ctx, func(ctx context.Context, p redis.Pipeliner) {
 		auth = p.HGet(ctx, k.info(), fd)
 		keys = p.SMembers(ctx, k.closing(fd))
+		listeners = p.SMembers(ctx, k.listeners(fd))
 	})
 	if err != nil {
 		return err
@@ -140,10 +138,7 @@ func (n *Node) removeGhost(fd string) error {
 		return nil
 	}
 	return n.exec(n.ctx, func(ctx context.Context, p redis.Pipeliner) {
-		for _, key := range keys.Val() {
-			p.SRem(ctx, k.prefix+key, fd)
-		}
-		n.removeEntry(ctx, p, &Entry{FD: number, UID: uidOf([]byte(auth.Val()))})
+		n.remove(ctx, p, &Entry{FD: number, UID: uidOf([]byte(auth.Val())), Keys: keys.Val(), Listeners: listeners.Val()})
 	})
 }
 
@@ -214,9 +209,7 @@ func (n *Node) assert() error {
 	var entries []Entry
 	flush := func() error {
 		err := n.exec(n.ctx, func(ctx context.Context, p redis.Pipeliner) {
-			for i := range entries {
-				n.writeEntry(ctx, p, &entries[i])
-			}
+			n.assertAll(ctx, p, entries)
 		})
 		for _, e := range entries {
 			if !n.cfg.Alive(e.FD) {

@@ -29,6 +29,7 @@ type Room struct {
 	shared  []*Conn         // an immutable copy of members for the fan-out; nil when members changed
 	pending []byte
 	frames  int
+	since   time.Time  // when the first of pending was published
 	sending bool       // a fan-out runs, or a tick is armed: it will take what is pending
 	taken   *sync.Cond // signalled when pending was taken
 	last    time.Time  // of the last publish
@@ -38,6 +39,9 @@ type Room struct {
 // maxPending bounds what a room collects during one fan-out; publishers wait beyond it, for that fan-out only, which
 // never blocks.
 const maxPending = 256 << 10
+
+// enough is what is written without waiting for the tick.
+const enough = 32 << 10
 
 func (h *Hub) roomShard(name string) *roomShard {
 	var f uint32 = 2166136261
@@ -201,6 +205,9 @@ func (r *Room) publish(f Frame) int {
 	n := len(r.members)
 	r.gap = (r.gap*7 + min(now.Sub(r.last), time.Second)) / 8
 	r.last = now
+	if len(r.pending) == 0 {
+		r.since = now
+	}
 	if r.sending {
 		r.pending = append(r.pending, f.b...)
 		r.frames += f.n
@@ -244,13 +251,19 @@ func (r *Room) fanOut(members []*Conn, f Frame) {
 	go r.flush()
 }
 
-// flush writes what is pending, as one shared buffer, until nothing is.
+// flush writes what is pending, as one shared buffer, and what came meanwhile a tick later.
 func (r *Room) flush() {
 	for {
 		r.mu.Lock()
 		if len(r.pending) == 0 {
 			r.sending = false
 			r.mu.Unlock()
+			return
+		}
+		// What is younger than a tick has time for company, unless it is much already.
+		if wait := r.hub.cfg.RoomFlush - time.Since(r.since); wait > 0 && len(r.pending) < enough {
+			r.mu.Unlock()
+			time.AfterFunc(wait, r.flush)
 			return
 		}
 		f := Frame{r.pending, r.frames}
