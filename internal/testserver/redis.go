@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -43,4 +45,32 @@ func StartRedis(t testing.TB, options ...string) *Redis {
 			"--requirepass", password, "--masterauth", password, "--daemonize", "no"}, options...)
 	})
 	return &Redis{s, password}
+}
+
+// SentinelMaster is the name under which StartSentinel's sentinel knows its Redis.
+const SentinelMaster = "mymaster"
+
+// StartSentinel starts a Redis Sentinel without a password that watches r.
+func StartSentinel(t testing.TB, r *Redis) *Server {
+	t.Helper()
+	path, dir := program(t, "redis-server", "redis-server"), directory(t)
+	host, port, err := net.SplitHostPort(r.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := func(c net.Conn) error {
+		if _, err := fmt.Fprintf(c, "PING\r\n"); err != nil {
+			return err
+		}
+		_, err := c.Read(make([]byte, 1))
+		return err
+	}
+	return start(t, dir, ready, func(own int) []string {
+		file := filepath.Join(dir, "sentinel.conf") // sentinels write into theirs
+		conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor %s %s %s 1\nsentinel auth-pass %[3]s %[6]s\n", own, dir, SentinelMaster, host, port, r.Password)
+		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return []string{path, file, "--sentinel"}
+	})
 }
