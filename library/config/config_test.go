@@ -263,3 +263,23 @@ func TestWrongName(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whatever a file holds, it is taken or refused, and what is taken holds what Validate promises.
+func FuzzLoad(f *testing.F) {
+	for _, s := range []string{"", "outside:\n  port: 1\n", "outside: {port: [1]}", "1: 2", "? [a]\n: b", "limits: &a {fragments: 3}\nx: *a", "origins: [{a: b}]", "a.b: 1", "outside.port: 5", "<<: {demo: false}", "\x00", "--- a\n--- b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "app.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Load(dir, nil)
+		if err == nil && (c.App.Outside.Port < 0 || c.App.Outside.Port > 65535 || c.App.Limits.MessageBytes < 1 || c.App.Heartbeat.Idle <= c.App.Heartbeat.Ping) {
+			t.Errorf("%q is taken: %s", text, c)
+		}
+		if err != nil && !strings.Contains(err.Error(), "app.yaml") {
+			t.Errorf("%q: %v", text, err)
+		}
+	})
+}
