@@ -5,5 +5,5 @@ import "embed"
 
 // FS is served under /static/.
 //
-//go:embed *.html *.js *.css
+//go:embed *.html *.js *.css *.svg
 var FS embed.FS

@@ -1,59 +1,88 @@
 'use strict';
-const { element, words, connect, fromPage } = wsframe;
-const t = words({
-  zh: { title: '直播互动', open: '已连接', closed: '正在连接…', say: '说点什么…', send: '发送', waiting: '已发送，等待大屏幕审核', wall: '大屏幕', recalled: '大屏幕撤回了一条消息', failed: '发送失败：' },
-  en: { title: 'Live room', open: 'connected', closed: 'connecting…', say: 'Say something…', send: 'Send', waiting: 'Sent; it awaits review', wall: 'Wall', recalled: 'The wall took a message back', failed: 'Not sent: ' },
-});
-const $ = (id) => document.getElementById(id);
-document.title = $('title').textContent = t.title;
-$('say').placeholder = t.say;
+const { t, $, element, avatar, join } = demo;
+const SHOWN = 200; // messages in the talk; older ones go
+const LANES = 3; // of the barrage
+const LINE = 20; // messages waiting for a lane
+const SPEED = 0.075; // pixels a millisecond
+
+document.title = $('title').textContent = t.userTitle;
+$('say').placeholder = $('say').ariaLabel = t.sayUser;
 $('send').textContent = t.send;
 
 function show(node) {
-  $('talk').append(node);
-  while ($('talk').children.length > 200) $('talk').firstChild.remove();
-  node.scrollIntoView({ block: 'end' });
+  const talk = $('talk');
+  const follow = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 80; // who reads further up stays there
+  talk.append(node);
+  while (talk.children.length > SHOWN) talk.firstChild.remove();
+  if (follow) talk.scrollTop = talk.scrollHeight;
 }
 const note = (text) => show(element('div', { class: 'note' }, text));
-const mine = new Set();
-const shown = (m, kind) => show(element('article', { class: kind, 'data-id': m.id },
-  element('span', { class: 'name' }, kind === 'own' ? t.wall + ' · ' + m.nickname : m.nickname), element('p', {}, m.say)));
+const talked = (id) => $('talk').querySelector(`article[data-id="${CSS.escape(id)}"]`);
 
-const ws = connect(fromPage());
-function state(open) {
-  $('state').textContent = open ? t.open : t.closed;
-  $('state').classList.toggle('open', open);
-  $('send').disabled = !open;
+// Ids of the wall's messages and of the users' are counted apart: the first letter keeps them so.
+function talk(m, kind, tag) {
+  const id = (kind === 'own' ? 'w' : 'u') + m.id;
+  const before = talked(id);
+  if (before) {
+    if (!before.classList.contains('pending')) return false;
+    before.remove(); // approved: it comes in its turn
+    kind = 'mine';
+  }
+  show(element('article', { class: kind, 'data-id': id }, avatar(m.nickname), element('div', {},
+    element('span', { class: 'name' }, m.nickname, ...(tag ? [element('em', {}, tag)] : [])), element('p', {}, m.say))));
+  return kind;
 }
-state(false);
+
+// The barrage: a lane takes its next message once the one before has come in whole; what waits too long in line is dropped.
+const line = [];
+const lanes = new Array(LANES).fill(0); // when each is free
+function fly(m, kind) {
+  if (!kind || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
+  line.push([m, kind]);
+  while (line.length > LINE) line.shift();
+  launch();
+}
+function launch() {
+  const now = performance.now();
+  const lane = lanes.indexOf(Math.min(...lanes));
+  if (!line.length) return;
+  if (lanes[lane] > now) { setTimeout(launch, lanes[lane] - now); return; }
+  const [m, kind] = line.shift();
+  const node = element('span', { class: `lane${lane} ${kind}` }, [...m.say].slice(0, 40).join(''));
+  $('barrage').append(node);
+  const way = $('barrage').clientWidth + node.offsetWidth;
+  node.animate([{ transform: 'none' }, { transform: `translateX(${-way}px)` }], { duration: way / SPEED }).onfinish = () => node.remove();
+  lanes[lane] = now + (node.offsetWidth + 30) / SPEED;
+  if (line.length) launch();
+}
+
+const wallTag = (m) => m.nickname === t.wall ? '' : t.wall;
+
 let first = true;
-ws.on('open', async () => {
-  try {
-    await ws.call('live.user.join');
-    if (first) {
-      first = false;
-      const history = await ws.call('live.user.history', { count: 10 });
-      for (const m of (history.param || []).reverse()) shown(m, 'own');
-    }
-    state(true);
-  } catch (e) { note(e.message); }
+const ws = join(async () => {
+  await ws.call('live.user.join');
+  const history = await ws.call('live.user.history', { count: 10 });
+  for (const m of (history.param || []).reverse()) talk(m, 'own', wallTag(m));
+  if (first) note(t.welcome);
+  first = false;
 });
-ws.on('close', () => state(false));
-ws.on('userSayBroadcast', (m) => shown(m, mine.has(m.id) ? 'mine' : ''));
-ws.on('wallSayBroadcast', (m) => shown(m, 'own'));
-ws.on('wallSayRecall', (id) => {
-  for (const e of document.querySelectorAll('article.own')) if (e.dataset.id === String(id)) e.remove();
-  note(t.recalled);
-});
-ws.on('serverBroadcast', note);
-$('form').addEventListener('submit', async (e) => {
-  e.preventDefault();
-  const say = $('say').value.trim();
-  if (!say) return;
-  try {
-    const reply = await ws.call('live.user.say', { say });
-    mine.add(reply.param);
-    $('say').value = '';
-    note(t.waiting);
-  } catch (err) { note(t.failed + err.message); }
-});
+if (ws) {
+  ws.on('userSayBroadcast', (m) => fly(m, talk(m, 'other')));
+  ws.on('wallSayBroadcast', (m) => fly(m, talk(m, 'own', wallTag(m))));
+  ws.on('wallSayRecall', (id) => {
+    const node = talked('w' + id);
+    if (node) node.replaceWith(element('div', { class: 'note' }, t.recalled));
+  });
+  ws.on('serverBroadcast', note);
+  $('form').addEventListener('submit', async (e) => {
+    e.preventDefault();
+    const say = $('say').value.trim();
+    if (!say) return;
+    try {
+      const reply = await ws.call('live.user.say', { say });
+      $('say').value = '';
+      talk({ id: reply.param, nickname: '', say }, 'pending', t.waiting);
+      $('talk').scrollTop = $('talk').scrollHeight;
+    } catch (err) { note(t.failed + err.message); }
+  });
+}

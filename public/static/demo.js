@@ -1,0 +1,81 @@
+/** What the demo's pages share: their words, elements, the state of the connection. */
+(function (global) {
+  'use strict';
+
+  const table = {
+    zh: {
+      wallTitle: '现场大屏幕', userTitle: '现场互动', wall: '大屏幕', open: '已连接', closed: '正在连接…', refused: '无法连接，链接可能已过期',
+      noToken: '这个页面需要令牌', noTokenHelp: '请使用服务启动时打印的链接，或者在首页粘贴令牌。', home: '打开首页',
+      review: '等待审核', clean: '清空', approve: '通过', drop: '拒绝', recall: '撤回', none: '没有等待审核的消息', firstMessage: '等待第一条消息',
+      firstHelp: '手机发送的消息通过审核后会出现在这里', sayWall: '对所有人说…', broadcast: '广播', sayUser: '说点什么…', send: '发送',
+      waiting: '等待审核', recalled: '大屏幕撤回了一条消息', failed: '没有发送：', welcome: '发送消息，审核通过后所有人都能看到',
+      lead: '服务运行正常。演示有两个页面，每个页面需要一个令牌：', wallText: '展示消息、审核用户消息、广播与撤回', userText: '在手机上发送消息，接收弹幕',
+      paste: '粘贴令牌', go: '打开', printed: '启动服务时会打印两个带令牌的链接。用下面的命令可以签发新的令牌：',
+    },
+    en: {
+      wallTitle: 'Live wall', userTitle: 'Live room', wall: 'Wall', open: 'Connected', closed: 'Connecting…', refused: 'Cannot connect. The link may have expired',
+      noToken: 'This page needs a token', noTokenHelp: 'Use the link that the server printed at its start, or paste a token on the front page.', home: 'Front page',
+      review: 'To review', clean: 'Clear', approve: 'Approve', drop: 'Drop', recall: 'Take back', none: 'Nothing to review', firstMessage: 'Waiting for the first message',
+      firstHelp: 'What phones send appears here once it is approved', sayWall: 'Say something to everybody…', broadcast: 'Broadcast', sayUser: 'Say something…', send: 'Send',
+      waiting: 'Waiting for review', recalled: 'The wall took a message back', failed: 'Not sent: ', welcome: 'Say something: everybody sees it once it is approved',
+      lead: 'The server works. The demo has two pages, and each needs a token:', wallText: 'Shows messages, reviews what users say, broadcasts, takes back', userText: 'Sends messages from the phone, receives the barrage',
+      paste: 'Paste a token', go: 'Open', printed: 'The server prints two links with tokens at its start. This makes another token:',
+    },
+  };
+
+  // The token stands behind the #, which browsers do not send: #auth=TOKEN[&ws=wss://host/][&lang=en].
+  const hash = new URLSearchParams(location.hash.slice(1));
+  const lang = (hash.get('lang') || navigator.language).startsWith('zh') ? 'zh' : 'en';
+  const t = table[lang];
+  document.documentElement.lang = lang;
+
+  function server() {
+    const own = (location.protocol === 'https:' ? 'wss://' : 'ws://') + location.host + '/';
+    try {
+      const other = new URL(hash.get('ws'));
+      return /^wss?:$/.test(other.protocol) ? other.href : own;
+    } catch { return own; }
+  }
+
+  const $ = (id) => document.getElementById(id);
+
+  /** Makes an element: text is never read as HTML. */
+  function element(tag, attributes, ...children) {
+    const e = document.createElement(tag);
+    for (const [k, v] of Object.entries(attributes || {})) {
+      if (typeof v === 'function') e.addEventListener(k, v);
+      else e.setAttribute(k, v);
+    }
+    e.append(...children);
+    return e;
+  }
+
+  /** A round picture with the name's first character, in a colour of the name's own. */
+  function avatar(name) {
+    const text = String(name || '?');
+    let n = 0;
+    for (const c of text) n = (n * 31 + c.codePointAt(0)) % 8;
+    return element('span', { class: 'avatar hue' + n, 'aria-hidden': 'true' }, [...text][0].toUpperCase());
+  }
+
+  /** Connects with the page's token, keeps #state and #send true, and calls ready after each connection. */
+  function join(ready) {
+    if (!hash.get('auth')) {
+      document.body.replaceChildren(element('main', { class: 'front' },
+        element('h1', {}, t.noToken), element('p', {}, t.noTokenHelp), element('a', { class: 'button', href: './' }, t.home)));
+      return null;
+    }
+    const ws = wsframe.connect({ url: server(), token: hash.get('auth') });
+    const state = (kind, text) => {
+      $('state').className = 'state ' + kind;
+      $('state').textContent = text;
+      $('send').disabled = kind !== 'open';
+    };
+    state('', t.closed);
+    ws.on('open', () => ready().then(() => state('open', t.open), (e) => state('bad', e.message)));
+    ws.on('close', (code, reason, failures) => failures > 2 ? state('bad', t.refused) : state('', t.closed));
+    return ws;
+  }
+
+  global.demo = { t, $, element, avatar, join };
+})(globalThis);
