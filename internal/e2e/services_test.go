@@ -215,46 +215,6 @@ func TestMariaDB(t *testing.T) {
 	s.ok("-s", "reload") // the table is there already
 }
 
-// A real nginx with nginx.conf.example in front.
-func TestNginx(t *testing.T) {
-	s := start(t, "WSFRAME_APP_TRUSTED_PROXIES=127.0.0.1")
-	b, err := os.ReadFile(filepath.Join(root, "nginx.conf.example"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	port := freePort(t)
-	front := fmt.Sprintf("127.0.0.1:%d", port)
-	access := filepath.Join(dir, "access.log")
-	site := strings.NewReplacer("127.0.0.1:20000", s.outside, "listen 80;", "listen "+front+";", "/var/log/nginx/wsframe.log", access).Replace(string(b))
-	conf := fmt.Sprintf("daemon off; pid %[1]s/pid; error_log %[1]s/error.log; worker_processes 1; user root;\nevents {}\nhttp { client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;\n%[2]s\n}\n", dir, site)
-	path := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	service(t, front, "nginx", "-c", path, "-e", filepath.Join(dir, "error.log"))
-	token := s.token("wechatUser", "u1")
-	p := dial(t, front, token)
-	p.send(`{"method":"live.user.join"}`)
-	p.want("userJoinSuccess")
-	if out := s.ok("-s", "connections"); !strings.Contains(out, "127.0.0.1") {
-		t.Fatalf("%s", out)
-	}
-	log, err := os.ReadFile(access)
-	if err != nil || strings.Contains(string(log), token) {
-		t.Fatalf("the token is in nginx's log: %s %v", log, err)
-	}
-	s.ok("-s", "stop")
-	p.wantClose(1001)
-	log, _ = os.ReadFile(access)
-	if strings.Contains(string(log), token) || !strings.Contains(string(log), `"GET /" 101`) {
-		t.Fatalf("nginx's log: %s", log)
-	}
-	if strings.Contains(s.log(), token) {
-		t.Fatal("the token is in the server's log")
-	}
-}
-
 // Tokens that a PHP back end issues by docs/php/token.php open the door, in both forms.
 func TestPHPTokens(t *testing.T) {
 	const key = "a-key-that-php-has-too-0123456789"
