@@ -89,7 +89,9 @@ func (a *App) act(ctx *Ctx, method []byte) (reply *Reply, err error) {
 	if fail != nil {
 		return fail.reply(), nil
 	}
-	ctx.Method = string(method)
+	if ctx.Method = t.method; ctx.Method == "" {
+		ctx.Method = string(method)
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			reply, err = nil, fmt.Errorf("panic: %v\n%s", v, debug.Stack())

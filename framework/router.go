@@ -22,6 +22,7 @@ type router struct {
 type target struct {
 	controller *Controller
 	action     Action
+	method     string // as it was called, where that is spelled as in the table
 }
 
 func newRouter(list []Controller) (*router, error) {
@@ -43,7 +44,8 @@ func newRouter(list []Controller) (*router, error) {
 		}
 		r.controllers[c.name] = c
 		for name, action := range c.actions {
-			r.actions[c.name+"."+name] = target{c, action}
+			method := c.name + "." + name
+			r.actions[method] = target{c, action, method}
 		}
 	}
 	if len(errs) > 0 {
@@ -75,10 +77,10 @@ func (r *router) find(method []byte) (target, *Fail) {
 		return target{}, errController
 	}
 	if action := c.actions[full[2]]; action != nil {
-		return target{c, action}, nil
+		return target{controller: c, action: action}, nil
 	}
 	if c.hooks.message != nil {
-		return target{c, c.hooks.message}, nil
+		return target{controller: c, action: c.hooks.message}, nil
 	}
 	return target{}, errMethod
 }

@@ -110,8 +110,8 @@ func (n *Node) fetch() {
 	switch {
 	case err == nil && b.next >= n.floor.Load():
 		n.spare = b
-	case err != nil && n.ctx.Err() == nil && time.Since(n.complained) > time.Second:
-		n.complained = time.Now() // asked again with the next connection
+	case err != nil && n.ctx.Err() == nil && n.cfg.Now().Sub(n.complained) > time.Second:
+		n.complained = n.cfg.Now() // asked again with the next connection
 		n.cfg.Log.Warn("redis", zap.Int64("left", n.fds.end-n.fds.next), zap.Error(err))
 	}
 }

@@ -195,9 +195,11 @@ func (n *Node) append(o op) {
 // Opened notes a new connection, or one that was taken over from the previous worker.
 func (n *Node) Opened(e Entry) {
 	if !n.settled.Load() {
-		n.adoptedMu.Lock()
-		n.adopted[e.FD] = true
-		n.adoptedMu.Unlock()
+		n.restMu.Lock()
+		if n.adopted != nil && e.FD < n.first {
+			n.adopted[e.FD] = true
+		}
+		n.restMu.Unlock()
 	}
 	n.append(op{kind: opOpened, fd: e.FD, entry: &e})
 }

@@ -2,9 +2,9 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,27 +13,68 @@ import (
 	"go.uber.org/zap"
 )
 
-// ErrNoFD means that no number can be given: Redis has been away for longer than the reserved ones lasted.
-var ErrNoFD = errors.New("no connection number is left and Redis does not answer")
-
-// maxFD keeps numbers exact in JavaScript.
-const maxFD = 1 << 53
-
 // Config of a Node. Zero means the default.
 type Config struct {
 	Client  redis.UniversalClient
 	Prefix  string        // before every key
-	NodeID  string        // of this server, the same over reloads and restarts of its worker
+	NodeID  string        // of this server, the same over reloads and restarts of its worker, other than that of every other server
 	Reload  bool          // the previous worker of this node still lives: its connections are no leftovers
 	Timeout time.Duration // of one call; 500 ms
-	Block   int64         // numbers reserved at a time; 4,096
-	Journal int           // operations kept while Redis is away; 200,000
-	Assert  time.Duration // how often the live connections are asserted; 20 s
-	Log     *zap.Logger
 
-	Live   func(yield func(Entry) bool) // walks the live connections
-	Alive  func(fd int64) bool
-	Orphan func(ctx context.Context, o Orphan) // called for each connection that a crashed worker left behind
+	BlockSize int64         // numbers reserved at a time; 4,096
+	Journal   int           // operations kept while Redis is away; 200,000
+	Assert    time.Duration // how often Redis is compared with the live connections; 20 s
+	Claim     time.Duration // how long a dead sweeper holds up the others; 15 s
+
+	// Lease is how long this node counts as living without a sign of life; 0 = it takes no lease: it watches nobody, and
+	// only its own next worker cleans up after it. DefaultLease is 15 s.
+	Lease   time.Duration
+	Refresh time.Duration // how often the lease is refreshed; a third of it
+
+	// Live walks the live connections, Alive tells whether one is among them. A connection is among them before
+	// Opened and no longer at Closed.
+	Live  func(yield func(Entry) bool)
+	Alive func(fd int64) bool // nil: Live is walked
+	// Orphan is called for each connection of a dead process, in this node or another, before its keys are removed.
+	// ctx ends after half a Claim. It must not panic.
+	Orphan func(ctx context.Context, o Orphan)
+	// Deposed is called in a goroutine of its own after this node was declared dead: it has frozen, or has not reached
+	// Redis while others did. All connections of before are to be closed (1012) without their listeners: Owns is
+	// false for them, and what is noted of them is ignored. Numbers from then on are good.
+	Deposed func()
+
+	Log *zap.Logger
+	Now func() time.Time
+}
+
+func (c *Config) fill() error {
+	if c.Client == nil || c.NodeID == "" {
+		return errors.New("cluster: Client and NodeID are needed")
+	}
+	for _, d := range []struct {
+		p *time.Duration
+		v time.Duration
+	}{{&c.Timeout, 500 * time.Millisecond}, {&c.Assert, 20 * time.Second}, {&c.Claim, claimTime}, {&c.Refresh, c.Lease / 3}} {
+		if *d.p == 0 {
+			*d.p = d.v
+		}
+	}
+	if c.Lease > 0 && (c.Refresh < 4*time.Millisecond || c.Refresh >= c.Lease) {
+		return fmt.Errorf("cluster: a lease of %s cannot be refreshed every %s", c.Lease, c.Refresh)
+	}
+	if c.BlockSize == 0 {
+		c.BlockSize = 4096
+	}
+	if c.Journal == 0 {
+		c.Journal = 200_000
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return nil
 }
 
 // Entry is what Redis knows of one connection.
@@ -50,137 +91,250 @@ type Orphan = Entry
 
 // Node is this server's place in Redis.
 type Node struct {
-	cfg  Config
-	keys keys
+	cfg   Config
+	keys  keys
+	token string // of this process, in leases and claims
+	first int64  // number given to this process
+	place atomic.Pointer[member]
 
-	fdMu     sync.Mutex
-	next     int64
-	end      int64
-	spare    [2]int64 // the next block, [0,0] = none
-	fetching bool
+	// Lock order: leaseMu, fdMu, the journal's mu. Redis is asked under leaseMu only.
+	leaseMu   sync.Mutex
+	refreshed atomic.Pointer[time.Time] // when the last successful refresh of the lease began
+	forgotten atomic.Bool               // Redis was emptied: everything is to be written again
+	lost      atomic.Bool               // declared dead, not yet another incarnation
+	floor     atomic.Int64              // numbers below are of an incarnation that was declared dead
+	kick      chan struct{}             // refresh now
 
-	j        journal
-	leftover []string
+	fdMu         sync.Mutex
+	fds, spare   block
+	seen         int64 // how far the counter was
+	fetching     bool
+	stopped      bool // no new goroutine
+	complained   time.Time
+	complainedOf time.Time
+
+	j journal
+
+	// The writer's.
+	shaken   bool            // there was an outage since the last heal
+	round    uint64          // of heal
+	suspects map[string]bool // ghosts at the last heal
+
 	settled  atomic.Bool
+	restMu   sync.Mutex
+	adopted  map[int64]bool  // of the previous worker's, during a reload; nil = no reload, or it is over
+	rest     map[string]bool // leftovers in this incarnation's list that are being cleaned up
+	leftover []member        // earlier incarnations
+
+	sweeping sync.Mutex      // one sweep at a time
+	told     map[string]bool // claims whose Orphan has run but is not marked so; under sweeping
+	swept    atomic.Int64
 
 	ctx  context.Context
 	stop context.CancelFunc
 	work sync.WaitGroup
 }
 
-// keys are the names in Redis. The contract's carry no hash tag, so every command touches one key only.
-type keys struct{ prefix, node string }
+func (n *Node) self() member { return *n.place.Load() }
 
-func (k keys) info() string               { return k.prefix + "WEBSOCKET_FDINFO" }
-func (k keys) uids() string               { return k.prefix + "WEBSOCKET_UIDTOFD" }
-func (k keys) listeners(fd string) string { return k.prefix + "WEBSOCKET_FdController_" + fd }
-func (k keys) closing(fd string) string   { return k.prefix + "WEBSOCKET_FdCloseSetKey_" + fd }
-func (k keys) counter() string            { return k.prefix + "WSFRAME_FD_NEXT" }
-func (k keys) own() string                { return k.prefix + "WSFRAME_NODE_FDS_" + k.node }
-
-func str(fd int64) string { return strconv.FormatInt(fd, 10) }
-
-// Start reserves numbers and looks for what a crashed worker of this node left behind. It fails when Redis does not answer
-// within ctx. Run must follow.
+// Start reserves numbers, takes the lease, and looks for what a crashed worker of this node left behind. It fails when
+// Redis does not answer within ctx. Run must follow, and Stop in any case.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 500 * time.Millisecond
-	}
-	if cfg.Block == 0 {
-		cfg.Block = 4096
-	}
-	if cfg.Journal == 0 {
-		cfg.Journal = 200_000
-	}
-	if cfg.Assert == 0 {
-		cfg.Assert = 20 * time.Second
-	}
-	if cfg.Log == nil {
-		cfg.Log = zap.NewNop()
-	}
-	n := &Node{cfg: cfg, keys: keys{cfg.Prefix, cfg.NodeID}}
-	n.j.init(cfg.Journal)
-	n.ctx, n.stop = context.WithCancel(context.Background())
-	block, err := n.reserve(ctx)
-	if err != nil {
-		n.stop()
+	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	n.next, n.end = block[0], block[1]
-	if !cfg.Reload {
-		if n.leftover, err = n.ownFDs(ctx); err != nil {
-			n.stop()
-			return nil, err
-		}
-		n.settled.Store(true)
+	n := &Node{
+		cfg: cfg, keys: keys{cfg.Prefix}, token: rand.Text(), kick: make(chan struct{}, 1),
+		told: map[string]bool{},
+	}
+	if cfg.Reload {
+		n.adopted = map[int64]bool{}
+	}
+	n.j.init(cfg.Journal, cfg.Now)
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	if err := n.start(ctx); err != nil {
+		n.stop()
+		return nil, err
 	}
 	return n, nil
 }
 
-// Run starts the background work: writing the journal, sweeping leftovers, asserting what lives.
+func (n *Node) start(ctx context.Context) error {
+	b, err := n.reserve(ctx)
+	if err != nil {
+		return err
+	}
+	n.fds, n.first = b, b.next
+	m := member{node: n.cfg.NodeID}
+	if !n.leased() {
+		n.place.Store(&m)
+		return n.inherit(ctx, m)
+	}
+	if n.cfg.Reload {
+		if m, err = n.predecessor(ctx); err != nil {
+			return err
+		}
+	}
+	if m.inc == "" {
+		m.inc = newIncarnation()
+	}
+	n.place.Store(&m)
+	if err := n.take(ctx, m, true); err != nil {
+		return err
+	}
+	if n.cfg.Reload {
+		return nil
+	}
+	n.settled.Store(true)
+	list, err := n.listMembers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, old := range list {
+		if old.node != m.node || old == m {
+			continue
+		}
+		n.leftover = append(n.leftover, old)
+		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+			p.Set(ctx, n.keys.dead(old), "1", deadTime)
+			p.Del(ctx, n.keys.lease(old))
+		})
+		if err != nil {
+			return fmt.Errorf("declare the previous worker dead: %w", err)
+		}
+	}
+	return nil
+}
+
+// inherit finds leftovers in the list of a node without incarnations.
+func (n *Node) inherit(ctx context.Context, m member) error {
+	if n.cfg.Reload {
+		return nil
+	}
+	n.settled.Store(true)
+	fds, err := n.members(ctx, n.keys.fds(m))
+	if err != nil {
+		return err
+	}
+	n.rest = make(map[string]bool, len(fds))
+	for _, fd := range fds {
+		n.rest[fd] = true
+	}
+	return nil
+}
+
+// predecessor finds the incarnation that the previous worker of a reload lives in. Where Redis was emptied that worker
+// enters it again with its next refresh; where it does not, there is none.
+func (n *Node) predecessor(ctx context.Context) (member, error) {
+	tick := time.NewTicker(max(n.cfg.Refresh/10, time.Millisecond))
+	defer tick.Stop()
+	for end := n.cfg.Now().Add(2 * n.cfg.Refresh); ; {
+		list, err := n.listMembers(ctx)
+		if err != nil {
+			return member{}, err
+		}
+		for _, m := range list {
+			if m.node != n.cfg.NodeID {
+				continue
+			}
+			alive, err := call(n, ctx, func(ctx context.Context) (int64, error) {
+				return n.cfg.Client.Exists(ctx, n.keys.lease(m)).Result()
+			})
+			if err != nil {
+				return member{}, fmt.Errorf("look for the previous worker's lease: %w", err)
+			}
+			if alive == 1 {
+				return m, nil
+			}
+		}
+		if n.cfg.Now().After(end) {
+			return member{node: n.cfg.NodeID}, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return member{}, fmt.Errorf("look for the previous worker: %w", ctx.Err())
+		}
+	}
+}
+
+// Run starts the background work: writing the journal, asserting what lives, sweeping leftovers, and with a lease
+// keeping it and watching the other nodes.
 func (n *Node) Run() {
 	n.work.Go(n.drain)
+	if n.leased() {
+		n.work.Go(n.keepLease)
+		n.work.Go(n.watch)
+	}
+	rest := n.rest
 	n.work.Go(func() {
-		n.sweep(n.leftover)
+		n.sweepRest(n.self(), rest)
+		for _, m := range n.leftover {
+			n.sweepUntilDone(m, nil)
+		}
 		n.leftover = nil
-		n.assertLoop()
 	})
 }
 
-// Settle says that the previous worker of a reload has ended: whatever of this node's is not live here is a leftover now.
-func (n *Node) Settle() { n.settled.Store(true) }
-
-func (n *Node) reserve(ctx context.Context) ([2]int64, error) {
-	end, err := n.cfg.Client.IncrBy(ctx, n.keys.counter(), n.cfg.Block).Result()
-	if err != nil {
-		return [2]int64{}, fmt.Errorf("reserve connection numbers: %w", err)
-	}
-	if end >= maxFD {
-		return [2]int64{}, fmt.Errorf("reserve connection numbers: %s has reached 2^53, beyond which JavaScript rounds", n.keys.counter())
-	}
-	return [2]int64{end - n.cfg.Block + 1, end + 1}, nil
-}
-
-// NextFD gives a number that no connection of any node ever had. It never waits for Redis: the next block is reserved
-// while half of this one is left.
-func (n *Node) NextFD() (int64, error) {
-	n.fdMu.Lock()
-	defer n.fdMu.Unlock()
-	if n.next == n.end && n.spare[1] != 0 {
-		n.next, n.end = n.spare[0], n.spare[1]
-		n.spare = [2]int64{}
-	}
-	if n.end-n.next <= n.cfg.Block/2 && n.spare[1] == 0 && !n.fetching && n.ctx.Err() == nil {
-		n.fetching = true
-		n.work.Go(n.fetch)
-	}
-	if n.next == n.end {
-		return 0, ErrNoFD
-	}
-	n.next++
-	return n.next - 1, nil
-}
-
-func (n *Node) fetch() {
-	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.Timeout)
-	defer cancel()
-	block, err := n.reserve(ctx)
-	n.fdMu.Lock()
-	defer n.fdMu.Unlock()
-	n.fetching = false
-	if err != nil {
-		if n.ctx.Err() == nil {
-			n.cfg.Log.Warn("redis", zap.Error(err)) // asked again with the next connection
-		}
-		return
-	}
-	n.spare = block
-}
-
-// Stop writes what is left of the journal, takes this node's keys out of Redis, and ends the background work.
+// Stop writes what is left of the journal, takes this node's keys out of Redis unless another worker of it goes on, and
+// ends the background work.
 func (n *Node) Stop(ctx context.Context) error {
 	err := n.Flush(ctx)
+	n.fdMu.Lock()
+	n.stopped = true
 	n.stop()
+	n.fdMu.Unlock()
 	n.work.Wait()
+	if err == nil && n.leased() {
+		err = n.leave(ctx)
+	}
 	return err
+}
+
+func (n *Node) leave(ctx context.Context) error {
+	m := n.self()
+	empty, err := call(n, ctx, func(ctx context.Context) (int64, error) {
+		return n.cfg.Client.Eval(ctx, endLease, []string{n.keys.lease(m), n.keys.mark(m), n.keys.fds(m)}, n.token).Int64()
+	})
+	if err == nil && empty == 1 {
+		err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.SRem(ctx, n.keys.nodes(), m.String()) })
+	}
+	if err != nil {
+		return fmt.Errorf("give the lease back: %w", err)
+	}
+	return nil
+}
+
+// Stats is what a Node counts.
+type Stats struct {
+	Pending int           // operations that Redis does not have yet
+	Lag     time.Duration // about the age of the oldest of them
+	Resyncs int           // how often the journal was dropped and Redis compared
+	Swept   int64         // dead connections that were cleaned up here
+	FDs     int64         // numbers left without asking Redis
+	Lapsed  bool          // the lease may have run out: Redis is away
+}
+
+// Stats asks nobody.
+func (n *Node) Stats() Stats {
+	s := Stats{Swept: n.swept.Load(), Lapsed: n.leased() && !n.leaseHolds()}
+	n.fdMu.Lock()
+	s.FDs = n.fds.end - n.fds.next + n.spare.end - n.spare.next
+	n.fdMu.Unlock()
+	n.j.mu.Lock()
+	defer n.j.mu.Unlock()
+	s.Pending, s.Resyncs = n.j.len(), n.j.resyncs
+	switch {
+	case n.j.at < len(n.j.taken):
+		s.Lag = n.cfg.Now().Sub(n.j.begun)
+	case len(n.j.ops) > 0:
+		s.Lag = n.cfg.Now().Sub(n.j.since)
+	}
+	return s
+}
+
+// Pending is how many operations Redis does not know yet, and how often the journal was dropped and compared.
+func (n *Node) Pending() (ops, resyncs int) {
+	s := n.Stats()
+	return s.Pending, s.Resyncs
 }

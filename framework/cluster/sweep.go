@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -10,264 +12,307 @@ import (
 	"go.uber.org/zap"
 )
 
-// call runs one read with the time a call has.
-func call[T any](n *Node, ctx context.Context, f func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
-	defer cancel()
-	return f(ctx)
+// claimTime is how long a claim lasts that its owner does not extend. Orphan has half of it.
+const claimTime = 15 * time.Second
+
+// ran is the claim of a connection whose Orphan has returned: only its keys are left to remove.
+const ran = "ran"
+
+const (
+	extendClaim = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`
+	endClaim    = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`
+)
+
+func (n *Node) ifMine(ctx context.Context, script, key string, args ...any) (bool, error) {
+	answer, err := call(n, ctx, func(ctx context.Context) (int64, error) {
+		return n.cfg.Client.Eval(ctx, script, []string{key}, append([]any{n.token}, args...)...).Int64()
+	})
+	if err != nil {
+		return false, fmt.Errorf("claim %s: %w", key, err)
+	}
+	return answer == 1, nil
 }
 
-// members reads a set in portions, so that a large one does not hold up Redis.
-func (n *Node) members(ctx context.Context, key string) ([]string, error) {
-	var all []string
-	var cursor uint64
-	for {
-		type page struct {
-			list []string
-			next uint64
+// sweepUntilDone repeats sweep until the member, or those of its connections, are cleaned up by anybody.
+func (n *Node) sweepUntilDone(m member, only map[string]bool) {
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		done, err := n.sweep(n.ctx, m, only)
+		if done || n.ctx.Err() != nil {
+			return
 		}
-		p, err := call(n, ctx, func(ctx context.Context) (page, error) {
-			list, next, err := n.cfg.Client.SScan(ctx, key, cursor, "", 512).Result()
-			return page{list, next}, err
-		})
 		if err != nil {
-			return nil, fmt.Errorf("read the set %s: %w", key, err)
+			n.cfg.Log.Warn("dead connections cannot be cleaned up yet", zap.Error(err))
 		}
-		all = append(all, p.list...)
-		if cursor = p.next; cursor == 0 {
-			return all, nil
-		}
-	}
-}
-
-func (n *Node) ownFDs(ctx context.Context) ([]string, error) { return n.members(ctx, n.keys.own()) }
-
-// sweep ends connections that a crashed worker left: their listeners are told, then all their keys go. Each is removed from
-// the node's set last, so a sweep that is interrupted is continued at the next start, beginning with the connection at
-// which it stopped.
-func (n *Node) sweep(fds []string) {
-	if len(fds) == 0 {
-		return
-	}
-	begun := time.Now()
-	for _, fd := range fds {
-		for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-			err := n.sweepOne(fd)
-			if err == nil {
-				break
-			}
-			n.cfg.Log.Warn("a dead connection cannot be cleaned up yet", zap.String("fd", fd), zap.Error(err))
-			select {
-			case <-time.After(pause):
-			case <-n.ctx.Done():
-				return
-			}
-		}
-	}
-	n.cfg.Log.Info("cleaned up after a dead worker", zap.Int("connections", len(fds)), zap.Duration("took", time.Since(begun)))
-}
-
-func (n *Node) sweepOne(fd string) error {
-	k := n.keys
-	number, err := strconv.ParseInt(fd, 10, 64)
-	if err != nil {
-		return n.exec(n.ctx, func(ctx context.Context, p redis.Pipeliner) { p.SRem(ctx, k.own(), fd) }) // not ours
-	}
-	var (
-		auth            *redis.StringCmd
-		keys, listeners *redis.StringSliceCmd
-	)
-	err = n.exec(n.ctx, func(ctx context.Context, p redis.Pipeliner) {
-		auth = p.HGet(ctx, k.info(), fd)
-		keys = p.SMembers(ctx, k.closing(fd))
-		listeners = p.SMembers(ctx, k.listeners(fd))
-	})
-	if err != nil {
-		return err
-	}
-	o := Orphan{FD: number, Auth: []byte(auth.Val()), Keys: keys.Val(), Listeners: listeners.Val()}
-	if n.cfg.Orphan != nil && len(o.Auth) > 0 {
-		n.cfg.Orphan(n.ctx, o)
-	}
-	return n.exec(n.ctx, func(ctx context.Context, p redis.Pipeliner) {
-		o.UID = uidOf(o.Auth)
-		n.remove(ctx, p, &o)
-	})
-}
-
-// resync makes Redis and the live connections agree after the journal was dropped.
-func (n *Node) resync() error {
-	live := map[string]bool{}
-	n.cfg.Live(func(e Entry) bool { live[str(e.FD)] = true; return true })
-	known, err := n.ownFDs(n.ctx)
-	if err != nil {
-		return err
-	}
-	if err := n.assert(); err != nil {
-		return err
-	}
-	if !n.settled.Load() {
-		return nil
-	}
-	for _, fd := range known {
-		if live[fd] {
-			continue
-		}
-		if err := n.removeGhost(fd); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// removeGhost cleans up after a connection whose close was noted in the dropped journal: its listeners have been told.
-func (n *Node) removeGhost(fd string) error {
-	k := n.keys
-	var auth *redis.StringCmd
-	var keys, listeners *redis.StringSliceCmd
-	err := n.exec(n.ctx, func(ctx context.Context, p redis.Pipeliner) {
-		auth = p.HGet(ctx, k.info(), fd)
-		keys = p.SMembers(ctx, k.closing(fd))
-		listeners = p.SMembers(ctx, k.listeners(fd))
-	})
-	if err != nil {
-		return err
-	}
-	number, err := strconv.ParseInt(fd, 10, 64)
-	if err != nil {
-		return nil
-	}
-	return n.exec(n.ctx, func(ctx context.Context, p redis.Pipeliner) {
-		n.remove(ctx, p, &Entry{FD: number, UID: uidOf([]byte(auth.Val())), Keys: keys.Val(), Listeners: listeners.Val()})
-	})
-}
-
-// assertLoop asserts the live connections regularly: a Redis that was emptied, or has lost its last second, heals.
-func (n *Node) assertLoop() {
-	tick := time.NewTicker(n.cfg.Assert)
-	defer tick.Stop()
-	for {
 		select {
+		case <-time.After(pause):
 		case <-n.ctx.Done():
 			return
-		case <-tick.C:
-			if err := n.heal(); err != nil && n.ctx.Err() == nil {
-				n.cfg.Log.Warn("live connections cannot be asserted in redis", zap.Error(err))
-			}
 		}
 	}
 }
 
-// heal asserts everything again when Redis knows fewer of this node's connections than live.
-func (n *Node) heal() error {
-	if n.cfg.Live == nil {
+// sweep cleans up after a dead member, or after some of its connections, unless another node is at it. done = nothing is
+// left to do.
+func (n *Node) sweep(ctx context.Context, m member, only map[string]bool) (done bool, err error) {
+	n.sweeping.Lock()
+	defer n.sweeping.Unlock()
+	begun, count := n.cfg.Now(), 0
+	claim := n.keys.sweep(m)
+	mine, err := call(n, ctx, func(ctx context.Context) (bool, error) {
+		return n.cfg.Client.SetNX(ctx, claim, n.token, n.cfg.Claim).Result()
+	})
+	if err == nil && !mine {
+		mine, err = n.ifMine(ctx, extendClaim, claim, n.cfg.Claim.Milliseconds()) // from an attempt that failed
+	}
+	if err != nil || !mine {
+		return false, err
+	}
+	defer func() {
+		if _, e := n.ifMine(ctx, endClaim, claim); err == nil {
+			err = e
+		}
+		n.swept.Add(int64(count))
+		if count > 0 {
+			n.cfg.Log.Info("cleaned up dead connections", zap.String("node", m.node), zap.Int("connections", count), zap.Duration("took", n.cfg.Now().Sub(begun)))
+		}
+	}()
+	for {
+		fds, err := n.members(ctx, n.keys.fds(m))
+		if err != nil {
+			return false, err
+		}
+		if only != nil {
+			fds = slices.DeleteFunc(fds, func(fd string) bool { return !only[fd] })
+		}
+		if len(fds) == 0 {
+			return true, n.bury(ctx, m, only)
+		}
+		before := count
+		for chunk := range slices.Chunk(fds, 32) {
+			if mine, err := n.ifMine(ctx, extendClaim, claim, n.cfg.Claim.Milliseconds()); err != nil || !mine {
+				return false, err
+			}
+			swept, err := n.sweepSome(ctx, m, chunk)
+			count += swept
+			if err != nil {
+				return false, err
+			}
+		}
+		if count == before {
+			return false, nil // others hold the rest
+		}
+	}
+}
+
+// bury takes a member off the list whose connections are all cleaned up.
+func (n *Node) bury(ctx context.Context, m member, only map[string]bool) error {
+	if only != nil || m.inc == "" {
 		return nil
 	}
-	if err := n.Flush(n.ctx); err != nil {
-		return err
+	return n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		p.Del(ctx, n.keys.mark(m))
+		p.SRem(ctx, n.keys.nodes(), m.String())
+		if m.node == n.cfg.NodeID { // its process ended for certain, or is this one
+
+			p.Del(ctx, n.keys.dead(m))
+		}
+	})
+}
+
+// dying is a connection that is being cleaned up.
+type dying struct {
+	Entry
+	name, claim string
+	mine        *redis.BoolCmd
+	owner       *redis.StringCmd
+	listed      *redis.BoolCmd
+	fresh       bool // claimed just now
+}
+
+// sweepSome cleans up those of the fds that it can claim, and returns how many.
+func (n *Node) sweepSome(ctx context.Context, m member, fds []string) (int, error) {
+	begun := n.cfg.Now()
+	list, err := n.claim(ctx, m, fds)
+	if err != nil || len(list) == 0 {
+		return 0, err
 	}
-	known, err := n.ownFDs(n.ctx)
+	for _, d := range list {
+		if d.owner != nil && d.owner.Val() == ran {
+			continue
+		}
+		if !n.told[d.claim] {
+			if !d.fresh || n.cfg.Now().Sub(begun) > n.cfg.Claim/3 {
+				if mine, err := n.ifMine(ctx, extendClaim, d.claim, n.cfg.Claim.Milliseconds()); err != nil {
+					return 0, err
+				} else if !mine {
+					d.name = "" // another's now
+					continue
+				}
+			}
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+			n.tell(ctx, d)
+		}
+		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.Set(ctx, d.claim, ran, deadTime) })
+		if err != nil {
+			return 0, fmt.Errorf("note that the listeners of a dead connection were told: %w", err)
+		}
+	}
+	list = slices.DeleteFunc(list, func(d *dying) bool { return d.name == "" })
+	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		for _, d := range list {
+			n.removeTraces(ctx, p, &d.Entry)
+		}
+	})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	there := make(map[string]bool, len(known))
-	for _, fd := range known {
-		there[fd] = true
-	}
-	missing := 0
-	n.cfg.Live(func(e Entry) bool {
-		if !there[str(e.FD)] {
-			missing++
+	// Only now: what is not listed is not found again. The claim goes after that, or somebody could claim it anew.
+	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		for _, d := range list {
+			p.SRem(ctx, n.keys.fds(m), d.name)
+			p.Del(ctx, d.claim)
 		}
-		return true
 	})
-	if missing == 0 {
-		return nil
+	if err != nil {
+		return 0, err
 	}
-	n.cfg.Log.Warn("redis has forgotten connections; they are written again", zap.Int("missing", missing))
-	if err := n.raiseCounter(); err != nil {
-		return err
+	for _, d := range list {
+		delete(n.told, d.claim)
 	}
-	return n.assert()
+	return len(list), nil
 }
 
-// raiseCounter keeps an emptied Redis from giving the numbers of live connections anew.
-func (n *Node) raiseCounter() error {
-	n.fdMu.Lock()
-	end := max(n.end, n.spare[1])
-	n.fdMu.Unlock()
-	const raise = `local v = tonumber(redis.call('GET', KEYS[1]) or '0') if v < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end return 0`
-	_, err := call(n, n.ctx, func(ctx context.Context) (any, error) {
-		return n.cfg.Client.Eval(ctx, raise, []string{n.keys.counter()}, str(end)).Result()
-	})
-	return err
-}
-
-// assert writes every live connection again. One that ended meanwhile may have been removed before it was written: it is
-// removed once more.
-func (n *Node) assert() error {
-	var entries []Entry
-	flush := func() error {
-		err := n.exec(n.ctx, func(ctx context.Context, p redis.Pipeliner) {
-			n.assertAll(ctx, p, entries)
-		})
-		for _, e := range entries {
-			if !n.cfg.Alive(e.FD) {
-				n.Closed(e)
-			}
+// claim gives those of the connections that are this process's to clean up, with what Redis knows of them.
+func (n *Node) claim(ctx context.Context, m member, fds []string) ([]*dying, error) {
+	list := make([]*dying, len(fds))
+	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		for i, fd := range fds {
+			d := &dying{name: fd, claim: n.keys.claim(m, fd)}
+			d.mine = p.SetNX(ctx, d.claim, n.token, n.cfg.Claim)
+			list[i] = d
 		}
-		entries = entries[:0]
-		return err
-	}
-	var err error
-	n.cfg.Live(func(e Entry) bool {
-		if entries = append(entries, e); len(entries) == batch {
-			err = flush()
-		}
-		return err == nil
 	})
-	if err == nil && len(entries) > 0 {
-		err = flush()
-	}
-	return err
-}
-
-// SyncRoom reads the members of a room's set from Redis.
-func (n *Node) SyncRoom(ctx context.Context, room string) ([]int64, error) {
-	list, err := n.members(ctx, n.keys.prefix+room)
 	if err != nil {
 		return nil, err
 	}
-	fds := make([]int64, 0, len(list))
-	for _, s := range list {
-		if fd, err := strconv.ParseInt(s, 10, 64); err == nil {
-			fds = append(fds, fd)
+	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		for _, d := range list {
+			if d.fresh = d.mine.Val(); !d.fresh {
+				d.owner = p.Get(ctx, d.claim)
+			}
+			d.listed = p.SIsMember(ctx, n.keys.fds(m), d.name)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	var gone []string
+	list = slices.DeleteFunc(list, func(d *dying) bool {
+		if d.fresh && !d.listed.Val() { // another has just finished it
+			gone = append(gone, d.claim)
+			return true
+		}
+		return !d.fresh && d.owner.Val() != n.token && d.owner.Val() != ran
+	})
+	names := make([]string, len(list))
+	for i, d := range list {
+		names[i] = d.name
+	}
+	entries, err := n.read(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	for i, d := range list {
+		d.Entry = entries[i]
+	}
+	for _, claim := range gone {
+		if _, err := n.ifMine(ctx, endClaim, claim); err != nil {
+			return nil, err
 		}
 	}
-	return fds, nil
+	return list, nil
 }
 
-// Dead tells which of the fds Redis knows no connection of, on any node.
-func (n *Node) Dead(ctx context.Context, fds []int64) ([]int64, error) {
-	var dead []int64
-	for len(fds) > 0 {
-		part := fds[:min(len(fds), 512)]
-		fds = fds[len(part):]
-		names := make([]string, len(part))
-		for i, fd := range part {
-			names[i] = str(fd)
+// tell runs Orphan. What has neither an identity nor a listener was never completely opened.
+func (n *Node) tell(ctx context.Context, d *dying) {
+	n.told[d.claim] = true
+	if n.cfg.Orphan == nil || len(d.Auth) == 0 && len(d.Listeners) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Claim/2)
+	defer cancel()
+	n.cfg.Orphan(ctx, d.Entry)
+}
+
+// Settle says that the previous worker of a reload has ended: whatever of this node's connections was neither taken over
+// nor is live here was left behind by it, and is cleaned up now.
+func (n *Node) Settle() {
+	n.restMu.Lock()
+	adopted := n.adopted
+	n.adopted = nil
+	n.restMu.Unlock()
+	if adopted == nil {
+		return
+	}
+	n.fdMu.Lock()
+	if !n.stopped {
+		n.work.Go(func() { n.settle(adopted) })
+	}
+	n.fdMu.Unlock()
+	select {
+	case n.kick <- struct{}{}: // the old worker may have taken the lease with it
+	default:
+	}
+}
+
+func (n *Node) settle(adopted map[int64]bool) {
+	for {
+		rest, err := n.leftBehind(adopted)
+		if err == nil {
+			n.restMu.Lock()
+			n.rest = rest
+			n.settled.Store(true)
+			n.restMu.Unlock()
+			n.sweepRest(n.self(), rest)
+			return
 		}
-		found, err := call(n, ctx, func(ctx context.Context) ([]any, error) {
-			return n.cfg.Client.HMGet(ctx, n.keys.info(), names...).Result()
-		})
-		if err != nil {
-			return nil, fmt.Errorf("ask which connections live: %w", err)
-		}
-		for i, v := range found {
-			if v == nil {
-				dead = append(dead, part[i])
-			}
+		select {
+		case <-time.After(time.Second):
+		case <-n.ctx.Done():
+			return
 		}
 	}
-	return dead, nil
+}
+
+func (n *Node) sweepRest(m member, rest map[string]bool) {
+	if len(rest) == 0 {
+		return
+	}
+	n.sweepUntilDone(m, maps.Clone(rest))
+	n.restMu.Lock()
+	n.rest = nil
+	n.restMu.Unlock()
+}
+
+func (n *Node) leftBehind(adopted map[int64]bool) (map[string]bool, error) {
+	known, err := n.members(n.ctx, n.keys.fds(n.self()))
+	if err != nil {
+		return nil, err
+	}
+	alive, rest := n.alive(), map[string]bool{}
+	for _, name := range known {
+		if fd, err := strconv.ParseInt(name, 10, 64); err == nil && fd < n.first && !adopted[fd] && !alive(fd) {
+			rest[name] = true
+		}
+	}
+	return rest, nil
+}
+
+// orphaned tells whether the sweep of leftovers has that connection: its listeners are still to be told.
+func (n *Node) orphaned(fd int64) bool {
+	n.restMu.Lock()
+	defer n.restMu.Unlock()
+	return n.rest[str(fd)]
 }

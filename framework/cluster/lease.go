@@ -1,0 +1,311 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+)
+
+// DefaultLease is how long a node may be silent before others may doubt it.
+const DefaultLease = 15 * time.Second
+
+// deadTime is how long the mark of a dead member stays. A process that was frozen for half of it trusts its clock instead.
+const deadTime = 24 * time.Hour
+
+// errDeposed says that this node was declared dead.
+var errDeposed = errors.New("this node was declared dead while it did not show a sign of life")
+
+// The value of a lease is the worker that took it last: at a reload that is the new one, and the old one extends it only.
+const (
+	takeLease = `
+if redis.call('EXISTS', KEYS[2]) == 1 then return -1 end
+if ARGV[3] == '1' or redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
+return redis.call('SETNX', KEYS[3], '1')`
+
+	endLease = `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+if redis.call('SCARD', KEYS[3]) > 0 then return 0 end
+redis.call('DEL', KEYS[2])
+return 1`
+
+	declareDead = `
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
+return 1`
+)
+
+func (n *Node) leased() bool { return n.cfg.Lease > 0 }
+
+// leaseHolds tells, without asking Redis, whether nobody can have declared this node dead yet. Both clocks count: the
+// monotonic one can stand still while the machine sleeps, the other one be set.
+func (n *Node) leaseHolds() bool {
+	at := n.refreshed.Load()
+	if at == nil {
+		return false
+	}
+	now := n.cfg.Now()
+	return max(now.Sub(*at), now.Round(0).Sub(at.Round(0))) < n.cfg.Lease
+}
+
+// take shows that the member lives. Where Redis has lost the member's mark, it has lost everything.
+func (n *Node) take(ctx context.Context, m member, first bool) error {
+	k, begun := n.keys, n.cfg.Now()
+	flag := "0"
+	if first {
+		flag = "1"
+	}
+	answer, err := call(n, ctx, func(ctx context.Context) (int64, error) {
+		return n.cfg.Client.Eval(ctx, takeLease, []string{k.lease(m), k.dead(m), k.mark(m)}, n.token, n.cfg.Lease.Milliseconds(), flag).Int64()
+	})
+	if err != nil {
+		return fmt.Errorf("show a sign of life: %w", err)
+	}
+	if answer < 0 {
+		return errDeposed
+	}
+	if answer == 1 && !first {
+		n.forgotten.Store(true)
+		n.j.poke()
+	}
+	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.SAdd(ctx, k.nodes(), m.String()) })
+	if err != nil {
+		return fmt.Errorf("enter the list of nodes: %w", err)
+	}
+	n.refreshed.Store(&begun)
+	return nil
+}
+
+// refresh takes the lease anew.
+func (n *Node) refresh(ctx context.Context) error {
+	n.leaseMu.Lock()
+	defer n.leaseMu.Unlock()
+	if n.lost.Load() {
+		return nil
+	}
+	if at := n.refreshed.Load(); at != nil && n.cfg.Now().Round(0).Sub(at.Round(0)) > deadTime/2 {
+		n.depose()
+		return nil
+	}
+	err := n.take(ctx, n.self(), false)
+	if errors.Is(err, errDeposed) {
+		n.depose()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return n.watchCounter(ctx)
+}
+
+func (n *Node) depose() {
+	n.lost.Store(true)
+	n.j.poke()
+}
+
+// renounce leaves all connections to those who declared this node dead, and goes on as another incarnation.
+func (n *Node) renounce(ctx context.Context) error {
+	n.leaseMu.Lock()
+	defer n.leaseMu.Unlock()
+	old := n.self()
+	n.cfg.Log.Error("connections are given up", zap.Error(errDeposed))
+	// Something may have been written since it was cleaned up.
+	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.SAdd(ctx, n.keys.nodes(), old.String()) })
+	if err != nil {
+		return err
+	}
+	b, err := n.reserve(ctx)
+	if err != nil {
+		return err
+	}
+	m := member{n.cfg.NodeID, newIncarnation()}
+	if err := n.take(ctx, m, true); err != nil {
+		return err
+	}
+	n.fdMu.Lock()
+	n.floor.Store(b.next)
+	n.j.mu.Lock()
+	n.j.drop()
+	n.j.overflow = false
+	n.j.mu.Unlock()
+	n.place.Store(&m)
+	n.fds, n.spare = b, block{}
+	n.fdMu.Unlock()
+	n.forgotten.Store(false)
+	n.lost.Store(false)
+	if n.cfg.Deposed != nil {
+		n.work.Go(n.cfg.Deposed)
+	}
+	return nil
+}
+
+// Owns tells whether the connection is still this node's, so that its close listeners are to be told here. It is not when
+// the node was declared dead: whoever did that tells them. While the lease is known to hold the answer costs nothing;
+// otherwise Redis is asked until ctx ends.
+func (n *Node) Owns(ctx context.Context, fd int64) (bool, error) {
+	for pause := 20 * time.Millisecond; n.leased() && !n.lost.Load() && !n.leaseHolds(); pause = min(2*pause, time.Second) {
+		err := n.refresh(ctx)
+		if err == nil {
+			break
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return false, err
+		case <-n.ctx.Done():
+			return false, err
+		}
+	}
+	return !n.lost.Load() && fd >= n.floor.Load(), nil
+}
+
+// keepLease refreshes the lease until the node stops.
+func (n *Node) keepLease() {
+	wait := n.cfg.Refresh
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.kick:
+		case <-time.After(wait):
+		}
+		if wait = n.cfg.Refresh; n.refresh(n.ctx) != nil {
+			wait = min(n.cfg.Timeout, n.cfg.Refresh) // the writer says that Redis is away
+		}
+	}
+}
+
+// watch looks for nodes whose lease is gone, and cleans up after them.
+func (n *Node) watch() {
+	tick := time.NewTicker(n.cfg.Refresh / 4)
+	defer tick.Stop()
+	doubted := map[member]time.Time{}
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := n.look(n.ctx, doubted); err != nil {
+			// After an outage every lease may have run out. Time counts only while Redis answers.
+			clear(doubted)
+			if n.ctx.Err() == nil {
+				n.cfg.Log.Debug("look for dead nodes", zap.Error(err))
+			}
+		}
+	}
+}
+
+func (n *Node) look(ctx context.Context, doubted map[member]time.Time) error {
+	if !n.leaseHolds() {
+		clear(doubted) // first one's own sign of life
+		return nil
+	}
+	dead, err := n.deadMembers(ctx, doubted)
+	if err != nil {
+		return err
+	}
+	for _, m := range dead {
+		if _, err := n.sweep(ctx, m, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deadMembers are the members to clean up after. A member is declared dead when its lease was missing for longer than a
+// living one needs to renew it, and Redis answered all the time.
+func (n *Node) deadMembers(ctx context.Context, doubted map[member]time.Time) ([]member, error) {
+	type state struct {
+		m              member
+		leased, buried *redis.IntCmd
+	}
+	list, err := n.listMembers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var states []state
+	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		for _, m := range list {
+			if m != n.self() {
+				states = append(states, state{m, p.Exists(ctx, n.keys.lease(m)), p.Exists(ctx, n.keys.dead(m))})
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	now := n.cfg.Now()
+	seen := map[member]bool{}
+	var dead []member
+	for _, s := range states {
+		seen[s.m] = true
+		switch since, before := doubted[s.m]; {
+		case s.buried.Val() == 1:
+			dead = append(dead, s.m)
+		case s.leased.Val() == 1:
+			delete(doubted, s.m)
+		case !before:
+			doubted[s.m] = now
+		case now.Sub(since) >= n.cfg.Refresh+n.cfg.Timeout:
+			if ok, err := n.declare(ctx, s.m); err != nil {
+				return nil, err
+			} else if ok {
+				dead = append(dead, s.m)
+				n.cfg.Log.Warn("a node is dead; its connections are cleaned up", zap.String("node", s.m.node))
+			}
+			delete(doubted, s.m)
+		}
+	}
+	for m := range doubted {
+		if !seen[m] {
+			delete(doubted, m)
+		}
+	}
+	return dead, nil
+}
+
+func (n *Node) declare(ctx context.Context, m member) (bool, error) {
+	answer, err := call(n, ctx, func(ctx context.Context) (int64, error) {
+		return n.cfg.Client.Eval(ctx, declareDead, []string{n.keys.lease(m), n.keys.dead(m)}, deadTime.Milliseconds()).Int64()
+	})
+	if err != nil {
+		return false, fmt.Errorf("declare %s dead: %w", m.node, err)
+	}
+	return answer == 1, nil
+}
+
+func (n *Node) listMembers(ctx context.Context) ([]member, error) {
+	names, err := n.members(ctx, n.keys.nodes())
+	if err != nil {
+		return nil, err
+	}
+	var list []member
+	for _, name := range names {
+		if m, ok := parseMember(name); ok {
+			list = append(list, m)
+		}
+	}
+	return list, nil
+}
+
+// Nodes lists the ids of the nodes that have a lease, or whose connections are not cleaned up yet, each once.
+func (n *Node) Nodes(ctx context.Context) ([]string, error) {
+	list, err := n.listMembers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	seen := map[string]bool{}
+	for _, m := range list {
+		if !seen[m.node] {
+			seen[m.node] = true
+			ids = append(ids, m.node)
+		}
+	}
+	return ids, nil
+}
