@@ -37,14 +37,15 @@ type Deps struct {
 
 // Options of an App.
 type Options struct {
-	Config      config.App
-	Deps        Deps
-	Controllers []Controller
-	Tokens      *auth.Tokens                   // nil only where the auth check is off
-	NodeID      string                         // names this server in Redis; stable over reloads and restarts of its worker
-	Reload      bool                           // another worker of this node still serves
-	Static      fs.FS                          // served under /static/ on the outside port; nil = nothing
-	RawHandler  func(c *hub.Conn, data []byte) // replaces routing; for protocol conformance tests only
+	Config       config.App
+	Deps         Deps
+	Controllers  []Controller
+	Tokens       *auth.Tokens                   // nil only where the auth check is off
+	NodeID       string                         // names this server in Redis; stable over reloads and restarts of its worker
+	Reload       bool                           // another worker of this node still serves
+	StoreTimeout time.Duration                  // of one Redis call of the bookkeeping; 500 ms
+	Static       fs.FS                          // served under /static/ on the outside port; nil = nothing
+	RawHandler   func(c *hub.Conn, data []byte) // replaces routing; for protocol conformance tests only
 }
 
 // App is one worker's application: it accepts, routes, answers and cleans up.
@@ -116,7 +117,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 		Compression: a.cfg.Compression.Enabled, CompressionThreshold: a.cfg.Compression.Threshold,
 	})
 	a.node, err = cluster.Start(ctx, cluster.Config{
-		Client: o.Deps.Redis, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Reload: o.Reload, Log: a.log,
+		Client: o.Deps.Redis, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Reload: o.Reload, Timeout: o.StoreTimeout, Log: a.log,
 		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil },
 	})
 	if err != nil {

@@ -68,7 +68,9 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 		return err
 	}
 	defer client.Close()
-	orm, err := db.Open(boot, db.Options{Driver: cfg.DB.Master.Driver, DSN: cfg.DB.Master.DSN, MaxOpen: cfg.DB.Master.MaxOpen, Log: l.Logger})
+	reach, cancel := context.WithTimeout(boot, cfg.DB.Master.Timeout)
+	defer cancel()
+	orm, err := db.Open(reach, db.Options{Driver: cfg.DB.Master.Driver, DSN: cfg.DB.Master.DSN, MaxOpen: cfg.DB.Master.MaxOpen, Log: l.Logger})
 	if err != nil {
 		return err
 	}
@@ -84,7 +86,7 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	}
 	options := framework.Options{
 		Config: cfg.App, Deps: deps, Controllers: controllers, Tokens: tokens,
-		NodeID: nodeID(cfg), Reload: w.Reload, RawHandler: rawHandler,
+		NodeID: nodeID(cfg), StoreTimeout: cfg.Cache.Master.Timeout, Reload: w.Reload, RawHandler: rawHandler,
 	}
 	if cfg.App.Demo {
 		options.Static = static.FS
