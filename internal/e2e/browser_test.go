@@ -4,63 +4,127 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"wsframe/framework/manager"
 )
 
-// A user types a message on the phone, the wall approves it, and it arrives on both. With WSFRAME_SCREENSHOT set, the pages
-// are kept as the README's pictures.
-func TestBrowser(t *testing.T) {
-	s := start(t)
+// links are the demo's, as start prints them: the wall and the user.
+func (s *server) links() []string {
+	s.t.Helper()
 	links := regexp.MustCompile(`http://\S+/static/(?:wall|user)\.html#auth=\S+`).FindAllString(s.out.String(), -1)
 	if len(links) != 2 {
-		t.Fatalf("start printed the links %q", links)
+		s.t.Fatalf("start printed the links %q", links)
 	}
+	return links
+}
+
+// openBrowser starts a Chromium with one tab; everything in it ends after a minute.
+func openBrowser(t *testing.T, language string) context.Context {
+	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("lang", "zh-CN"), chromedp.UserDataDir(t.TempDir()))
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("accept-lang", language), chromedp.UserDataDir(t.TempDir()))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	defer cancel()
-	wall, cancel := chromedp.NewContext(ctx)
-	defer cancel()
-	run := func(page context.Context, actions ...chromedp.Action[chromedp.Void]) {
-		t.Helper()
-		if err := chromedp.Do(page, actions...); err != nil {
-			t.Fatal(err)
+	t.Cleanup(cancel)
+	return openTab(t, ctx)
+}
+
+// openTab fails the test when its pages throw or break their own content security policy.
+func openTab(t *testing.T, parent context.Context) context.Context {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(parent)
+	t.Cleanup(cancel)
+	err := chromedp.Listen(ctx, func(e any) {
+		switch e := e.(type) {
+		case *runtime.EventExceptionThrown:
+			t.Errorf("a page threw: %s %s", e.ExceptionDetails.Text, e.ExceptionDetails.Exception.Description)
+		case *log.EventEntryAdded:
+			if e.Entry.Source == log.EntrySourceSecurity {
+				t.Errorf("a page broke its policy: %s", e.Entry.Text)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctx
+}
+
+func run(t *testing.T, page context.Context, actions ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(page, actions...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func say(t *testing.T, page context.Context, text string) {
+	t.Helper()
+	run(t, page, chromedp.SendKeys(`#say`, text), chromedp.Click(`#send`))
+}
+
+func countOf(t *testing.T, page context.Context, selector string) int {
+	t.Helper()
+	n, err := chromedp.Run(page, chromedp.Evaluate[int](fmt.Sprintf(`document.querySelectorAll(%q).length`, selector)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Users write, the wall approves, and it arrives at everybody. With WSFRAME_SCREENSHOT set, the pages are kept as the README's pictures.
+func TestBrowser(t *testing.T) {
+	s := start(t)
+	links := s.links()
+	wall := openBrowser(t, "zh-CN")
+	run(t, wall, chromedp.EmulateViewport(1600, 900), chromedp.Navigate(links[0]), chromedp.WaitVisible(`//*[contains(@class, "open") and text()="已连接"]`))
+	user := openTab(t, wall)
+	run(t, user, chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile), chromedp.Navigate(links[1]), chromedp.WaitVisible(`.state.open`))
+
+	say(t, wall, "欢迎来到新品发布会！")
+	run(t, user, chromedp.WaitVisible(`//article[contains(., "欢迎来到")]`))
+	say(t, user, "前排占座，大家好")
+	run(t, wall, chromedp.WaitVisible(`//aside//article[contains(., "大家好")]`))
+	run(t, user, chromedp.WaitVisible(`//article[contains(@class, "pending") and contains(., "大家好")]`))
+	if countOf(t, user, "article.mine") != 0 {
+		t.Fatal("the message is shown before it is approved")
+	}
+	run(t, wall, chromedp.Click(`aside button.ok`), chromedp.WaitVisible(`//section//article[contains(., "大家好")]`))
+	run(t, user, chromedp.WaitVisible(`//article[contains(@class, "mine") and contains(., "大家好")]`))
+	for i, other := range []struct{ nickname, text string }{
+		{"阿强", "请问支持横向扩展吗？"}, {"Lena", "Greetings from Berlin!"}, {"小红", "这个大屏幕真好看"}, {"老王", "第一次用 wsframe，五分钟就写好了一个模块"},
+	} {
+		out := strings.Fields(s.ok("-s", "token", "-type", "wechatUser", "-id", fmt.Sprint("other-", i), "-code", "demo", "-nickname", other.nickname))
+		p := dial(t, s.outside, out[len(out)-1])
+		p.send(`{"method":"live.user.say","say":"` + other.text + `"}`)
+		p.want("userSaySuccess")
+		run(t, wall, chromedp.WaitVisible(`//aside//article[contains(., "`+other.text+`")]`))
+		if i < 2 {
+			run(t, wall, chromedp.Click(`aside button.ok`))
+			run(t, user, chromedp.WaitVisible(`//article[contains(@class, "other") and contains(., "`+other.text+`")]`))
 		}
 	}
-	run(wall, chromedp.EmulateViewport(1600, 900), chromedp.Navigate(links[0]), chromedp.WaitVisible(`.state.open`))
-	user, cancel := chromedp.NewContext(wall)
-	defer cancel()
-	run(user, chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile), chromedp.Navigate(links[1]), chromedp.WaitVisible(`.state.open`))
-
-	say := func(page context.Context, text string) {
-		t.Helper()
-		run(page, chromedp.SendKeys(`#say`, text), chromedp.Click(`#send`))
-	}
-	say(wall, "欢迎来到现场！")
-	run(user, chromedp.WaitVisible(`//article[contains(., "欢迎来到现场")]`))
-	say(user, `<img src=x onerror="document.title='pwned'">大家好`)
-	run(wall, chromedp.WaitVisible(`//aside//article[contains(., "大家好")]`))
-	if before, err := chromedp.Run(user, chromedp.Evaluate[int](`document.querySelectorAll('article.mine').length`)); err != nil || before != 0 {
-		t.Fatal("the message is shown before it is approved", err)
-	}
-	run(wall, chromedp.Click(`aside button.ok`), chromedp.WaitVisible(`//section//article[contains(., "大家好")]`))
-	run(user, chromedp.WaitVisible(`//article[contains(@class, "mine") and contains(., "大家好")]`))
-	say(user, "第一次用 wsframe，好快")
-	run(wall, chromedp.WaitVisible(`//aside//article[contains(., "好快")]`))
-	if title, err := chromedp.Run(user, chromedp.Title()); err != nil || title == "pwned" {
-		t.Fatal("a message was read as HTML", err)
+	say(t, user, "第一次用，好快")
+	run(t, wall, chromedp.WaitVisible(`//aside//article[contains(., "好快")]`))
+	if n := countOf(t, wall, "aside article"); n != 3 {
+		t.Errorf("%d messages await review, want 3", n)
 	}
 	if os.Getenv("WSFRAME_SCREENSHOT") != "" {
 		for name, page := range map[string]context.Context{"wall": wall, "user": user} {
-			run(page, chromedp.Sleep(500*time.Millisecond)) // the entry's animation
+			run(t, page, chromedp.Sleep(time.Second)) // the entry's animation, and some way for the barrage
 			png, err := chromedp.Run(page, chromedp.CaptureScreenshot())
 			if err != nil {
 				t.Fatal(err)
@@ -74,4 +138,70 @@ func TestBrowser(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Pages come back by themselves when the worker dies; what awaits review is still there, once. The wall takes back, drops and
+// clears.
+func TestBrowserComesBack(t *testing.T) {
+	s := start(t)
+	links := s.links()
+	wall := openBrowser(t, "en-US")
+	run(t, wall, chromedp.EmulateViewport(1600, 900), chromedp.Navigate(links[0]), chromedp.WaitVisible(`//*[contains(@class, "open") and text()="Connected"]`))
+	user := openTab(t, wall)
+	run(t, user, chromedp.EmulateViewport(390, 844), chromedp.Navigate(links[1]), chromedp.WaitVisible(`.state.open`))
+	say(t, wall, "to be recalled")
+	run(t, user, chromedp.WaitVisible(`//article[contains(., "to be recalled")]`))
+	say(t, user, `<img src=x onerror="document.title='pwned'">asked before`)
+	run(t, wall, chromedp.WaitVisible(`//aside//article[contains(., "asked before")]`))
+
+	old := s.status().WorkerPID
+	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "both pages are connected to the new worker", func() bool {
+		out, _, code := s.run("-s", "status", "-json")
+		var st manager.Status
+		return code == 0 && json.Unmarshal([]byte(out), &st) == nil && st.WorkerPID != old && st.Connections == 2 && st.Rooms == 2
+	})
+	run(t, wall, chromedp.WaitVisible(`.state.open`), chromedp.WaitVisible(`//aside//article[contains(., "asked before")]`))
+	if n := countOf(t, wall, "aside article"); n != 1 {
+		t.Errorf("%d messages await review, want 1", n)
+	}
+	if n := countOf(t, wall, "section article"); n != 1 {
+		t.Errorf("%d messages are on the wall, want 1", n)
+	}
+	run(t, wall, chromedp.Click(`aside button.ok`))
+	run(t, user, chromedp.WaitVisible(`//article[contains(@class, "mine") and contains(., "asked before")]`))
+
+	run(t, wall, chromedp.Click(`//section//article[contains(., "to be recalled")]//button`), chromedp.WaitNotPresent(`//section//article[contains(., "to be recalled")]`))
+	run(t, user, chromedp.WaitNotPresent(`//article[contains(., "to be recalled")]`))
+	for i, text := range []string{"dropped", "cleared one", "cleared two"} {
+		say(t, user, text)
+		run(t, wall, chromedp.WaitVisible(`//aside//article[contains(., "`+text+`")]`))
+		if i == 0 {
+			run(t, wall, chromedp.Click(`aside .choice button.quiet`), chromedp.WaitNotPresent(`aside article`))
+		}
+	}
+	run(t, wall, chromedp.Click(`#clean`), chromedp.WaitNotPresent(`aside article`), chromedp.WaitVisible(`#none`))
+	for name, page := range map[string]context.Context{"wall": wall, "user": user} {
+		if title, err := chromedp.Run(page, chromedp.Title()); err != nil || title == "pwned" || countOf(t, page, "article img") != 0 {
+			t.Errorf("the %s has read a message as HTML: %q %v", name, title, err)
+		}
+	}
+	if n := countOf(t, user, "article.mine"); n != 1 {
+		t.Errorf("the user sees %d approved messages, want 1", n)
+	}
+}
+
+// A page that cannot connect says so; the front page leads on.
+func TestBrowserWithoutToken(t *testing.T) {
+	s := start(t)
+	base := "http://" + s.outside + "/static/"
+	page := openBrowser(t, "en-US")
+	run(t, page, chromedp.Navigate(base+"user.html"), chromedp.Click(`a.button`), chromedp.WaitVisible(`.cards`),
+		chromedp.SendKeys(`#wall input`, s.token("wall", "w9")), chromedp.Click(`#wall button`), chromedp.WaitVisible(`.wall .state.open`))
+	refused := openTab(t, page)
+	run(t, refused, chromedp.Navigate(base+"wall.html#auth=w1.forged"), chromedp.WaitVisible(`.state.bad`))
+	wrong := openTab(t, page)
+	run(t, wrong, chromedp.Navigate(base+"user.html#auth="+s.token("wall", "w8")), chromedp.WaitVisible(`//*[contains(@class, "bad") and contains(., "仅允许微信用户连入")]`))
 }
