@@ -170,7 +170,7 @@ func TestWorkerKilled(t *testing.T) {
 		st := s.status()
 		return st.WorkerPID != old && st.WorkerRestarts == 1 && st.Connections == 1
 	})
-	until(t, "the sweep is logged", func() bool { return strings.Contains(s.log(), "cleaned up after a dead worker") })
+	until(t, "the sweep is logged", func() bool { return strings.Contains(s.log(), "cleaned up dead connections") })
 }
 
 func (s *server) log() string {
