@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -13,7 +15,7 @@ import (
 // All of this runs in the writer's goroutine: whatever changes after a connection was read is noted after that, and so
 // is written after it.
 
-// parts is into how many parts the live connections are divided; one of them is asserted each time, whatever Redis has.
+// parts is into how many parts the live connections are divided; one of them is compared each time in full.
 const parts = 16
 
 // live walks the connections that are this incarnation's.
@@ -35,43 +37,134 @@ func (n *Node) alive() func(fd int64) bool {
 	return func(fd int64) bool { return fds[fd] }
 }
 
-// assert writes the live connections that the filter wants.
-func (n *Node) assert(ctx context.Context, want func(fd int64) bool) error {
-	var entries []*Entry
-	count := 0
-	flush := func() error {
-		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-			for _, e := range entries {
-				n.writeEntry(ctx, p, e)
+// reconcile makes Redis and the live connections agree on those fds: a live one's places are written and those too many
+// removed, a dead one is removed. Redis's own lists say where it may be, extra says where else.
+func (n *Node) reconcile(ctx context.Context, fds []int64, extra map[int64]*Entry) error {
+	slices.SortFunc(fds, func(a, b int64) int { return cmp.Compare(b, a) }) // of a user's connections the newest first
+	wanted := make(map[int64]*Entry, len(fds))
+	for _, fd := range fds {
+		wanted[fd] = nil
+	}
+	n.live(func(e *Entry) bool {
+		if _, ok := wanted[e.FD]; ok {
+			wanted[e.FD] = e
+		}
+		return true
+	})
+	for chunk := range slices.Chunk(fds, 64) {
+		found, err := n.read(ctx, chunk)
+		if err != nil {
+			return err
+		}
+		for i := range found {
+			if x := extra[found[i].FD]; x != nil {
+				found[i].Keys = append(found[i].Keys, x.Keys...)
+				found[i].Listeners = append(found[i].Listeners, x.Listeners...)
+				if found[i].UID == "" {
+					found[i].UID = x.UID
+				}
+			}
+		}
+		err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+			for i := range found {
+				if e := wanted[found[i].FD]; e != nil {
+					n.correct(ctx, p, e, &found[i])
+				} else {
+					n.removeEntry(ctx, p, &found[i])
+				}
 			}
 		})
-		entries, count = entries[:0], 0
-		return err
-	}
-	var err error
-	n.live(func(e *Entry) bool {
-		if !want(e.FD) {
-			return true
+		if err != nil {
+			for _, fd := range chunk {
+				n.doubt(fd, wanted[fd])
+			}
+			return fmt.Errorf("compare redis with the live connections: %w", err)
 		}
-		if entries, count = append(entries, e), count+5+len(e.Keys); count >= pipeline {
-			err = flush()
-		}
-		return err == nil
-	})
-	if err == nil && len(entries) > 0 {
-		err = flush()
-	}
-	if err != nil {
-		return fmt.Errorf("assert the live connections: %w", err)
 	}
 	return nil
 }
 
-func (n *Node) assertAll(ctx context.Context) error {
+// correct writes what is, and removes what only Redis has.
+func (n *Node) correct(ctx context.Context, p redis.Pipeliner, is, found *Entry) {
+	n.writeEntry(ctx, p, is, false)
+	fd, k := str(is.FD), n.keys
+	for _, key := range found.Keys {
+		if !slices.Contains(is.Keys, key) {
+			p.SRem(ctx, k.prefix+key, fd)
+			p.SRem(ctx, k.closing(fd), key)
+		}
+	}
+	for _, name := range found.Listeners {
+		if !slices.Contains(is.Listeners, name) {
+			p.SRem(ctx, k.listeners(fd), name)
+		}
+	}
+}
+
+// doubt notes what a pipeline wrote that has failed: Redis may still execute it, at any time, after later ones.
+func (n *Node) doubt(fd int64, e *Entry) {
+	d := n.doubts[fd]
+	if d == nil {
+		d = &Entry{FD: fd}
+		n.doubts[fd] = d
+	}
+	if e != nil {
+		d.UID = max(d.UID, e.UID)
+		d.Keys = union(d.Keys, e.Keys)
+		d.Listeners = union(d.Listeners, e.Listeners)
+	}
+}
+
+func union(a, b []string) []string {
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(slices.Clip(a), s)
+		}
+	}
+	return a
+}
+
+func (n *Node) doubtOps(ops []op) {
+	for i := range ops {
+		switch o := &ops[i]; o.kind {
+		case opOpened:
+			n.doubt(o.fd, o.entry)
+		case opKeyAdded, opCloseKeyAdded:
+			n.doubt(o.fd, &Entry{Keys: []string{o.key}})
+		case opListenerAdded:
+			n.doubt(o.fd, &Entry{Listeners: []string{o.key}})
+		case opKeyRemoved, opCloseKeyRemoved, opListenerRemoved:
+			n.doubt(o.fd, nil)
+		}
+	}
+}
+
+// settleDoubts compares what failed pipelines touched.
+func (n *Node) settleDoubts(ctx context.Context) error {
+	doubts := n.doubts
+	fds := slices.DeleteFunc(slices.Collect(maps.Keys(doubts)), func(fd int64) bool { return fd < n.floor.Load() })
+	n.doubts = map[int64]*Entry{}
+	err := n.reconcile(ctx, fds, doubts)
+	if err != nil {
+		for fd, e := range doubts {
+			n.doubt(fd, e)
+		}
+	}
+	return err
+}
+
+// rewrite writes all live connections into a Redis that has nothing of them.
+func (n *Node) rewrite(ctx context.Context) error {
 	if err := n.watchCounter(ctx); err != nil {
 		return err
 	}
-	return n.assert(ctx, func(int64) bool { return true })
+	return n.reconcile(ctx, n.liveFDs(), nil)
+}
+
+func (n *Node) liveFDs() []int64 {
+	var fds []int64
+	n.live(func(e *Entry) bool { fds = append(fds, e.FD); return true })
+	return fds
 }
 
 // resync makes Redis and the live connections agree after the journal was dropped. The listeners of connections that
@@ -81,51 +174,37 @@ func (n *Node) resync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.assertAll(ctx); err != nil {
+	if err := n.watchCounter(ctx); err != nil {
 		return err
 	}
-	return n.removeGhosts(ctx, n.ghosts(known))
+	return n.reconcile(ctx, append(n.liveFDs(), n.ghosts(known)...), nil)
 }
 
 // ghosts are the known fds that do not live. Before the previous worker of a reload has ended, it may hold them.
-func (n *Node) ghosts(known []string) []string {
+func (n *Node) ghosts(known []string) []int64 {
 	if !n.settled.Load() {
 		return nil
 	}
 	alive := n.alive()
-	return slices.DeleteFunc(slices.Clone(known), func(s string) bool {
-		fd, err := strconv.ParseInt(s, 10, 64)
-		return err != nil || alive(fd) || n.orphaned(fd)
-	})
-}
-
-func (n *Node) removeGhosts(ctx context.Context, fds []string) error {
-	for chunk := range slices.Chunk(fds, 64) {
-		entries, err := n.read(ctx, chunk)
-		if err != nil {
-			return err
-		}
-		err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-			for i := range entries {
-				n.removeEntry(ctx, p, &entries[i])
-			}
-		})
-		if err != nil {
-			return fmt.Errorf("remove connections that have ended: %w", err)
+	var ghosts []int64
+	for _, s := range known {
+		if fd, err := strconv.ParseInt(s, 10, 64); err == nil && !alive(fd) && !n.orphaned(fd) {
+			ghosts = append(ghosts, fd)
 		}
 	}
-	return nil
+	return ghosts
 }
 
 // read is what Redis knows of the connections.
-func (n *Node) read(ctx context.Context, fds []string) ([]Entry, error) {
+func (n *Node) read(ctx context.Context, fds []int64) ([]Entry, error) {
 	type answer struct {
 		auth            *redis.StringCmd
 		keys, listeners *redis.StringSliceCmd
 	}
 	answers := make([]answer, len(fds))
 	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-		for i, fd := range fds {
+		for i, number := range fds {
+			fd := str(number)
 			answers[i] = answer{p.HGet(ctx, n.keys.info(), fd), p.SMembers(ctx, n.keys.closing(fd)), p.SMembers(ctx, n.keys.listeners(fd))}
 		}
 	})
@@ -134,16 +213,15 @@ func (n *Node) read(ctx context.Context, fds []string) ([]Entry, error) {
 	}
 	entries := make([]Entry, len(fds))
 	for i, a := range answers {
-		fd, _ := strconv.ParseInt(fds[i], 10, 64)
 		auth := []byte(a.auth.Val())
-		entries[i] = Entry{FD: fd, Auth: auth, UID: uidOf(auth), Keys: a.keys.Val(), Listeners: a.listeners.Val()}
+		entries[i] = Entry{FD: fds[i], Auth: auth, UID: uidOf(auth), Keys: a.keys.Val(), Listeners: a.listeners.Val()}
 	}
 	return entries, nil
 }
 
 // heal compares the node's list with what lives. What is missing is written; what is too much twice in a row is removed:
-// the first time its listeners may just be running. A part of the connections is written in any case, all of them where
-// the list is empty, and after an outage: a Redis that failed over has lost its last second.
+// the first time its listeners may just be running. A part of the connections is compared in any case, all of them
+// where the list is empty, and after an outage: a Redis that failed over has lost its last second.
 func (n *Node) heal(ctx context.Context) error {
 	if err := n.watchCounter(ctx); err != nil {
 		return err
@@ -170,19 +248,22 @@ func (n *Node) heal(ctx context.Context) error {
 		n.cfg.Log.Warn("redis has forgotten the connections; all are written again", zap.Int("missing", len(missing)))
 	}
 	n.round++
-	err = n.assert(ctx, func(fd int64) bool { return all || missing[fd] || uint64(fd)%parts == n.round%parts })
-	if err != nil {
+	ghosts := n.ghosts(known)
+	fds := slices.DeleteFunc(n.liveFDs(), func(fd int64) bool {
+		return !all && !missing[fd] && uint64(fd)%parts != n.round%parts
+	})
+	suspects := make(map[int64]bool, len(ghosts))
+	for _, fd := range ghosts {
+		if suspects[fd] = true; n.suspects[fd] {
+			fds = append(fds, fd)
+		}
+	}
+	n.suspects = suspects
+	if err := n.reconcile(ctx, fds, nil); err != nil {
 		return err
 	}
 	n.shaken = false
-
-	ghosts := n.ghosts(known)
-	again := slices.DeleteFunc(slices.Clone(ghosts), func(fd string) bool { return !n.suspects[fd] })
-	n.suspects = make(map[string]bool, len(ghosts))
-	for _, fd := range ghosts {
-		n.suspects[fd] = true
-	}
-	return n.removeGhosts(ctx, again)
+	return nil
 }
 
 // opened walks the connections whose Opened is not in Redis yet.

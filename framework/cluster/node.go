@@ -116,9 +116,12 @@ type Node struct {
 	j journal
 
 	// The writer's.
-	shaken   bool            // there was an outage since the last heal
-	round    uint64          // of heal
-	suspects map[string]bool // ghosts at the last heal
+	batch    int              // commands of the next pipeline
+	shaken   bool             // there was an outage since the last heal
+	round    uint64           // of heal
+	suspects map[int64]bool   // ghosts at the last heal
+	doubts   map[int64]*Entry // what failed pipelines may still write
+	doubtAt  time.Time        // when the last of them failed
 
 	settled  atomic.Bool
 	restMu   sync.Mutex
@@ -145,7 +148,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, keys: keys{cfg.Prefix}, token: rand.Text(), kick: make(chan struct{}, 1),
-		told: map[string]bool{},
+		told: map[string]bool{}, doubts: map[int64]*Entry{}, batch: pipeline,
 	}
 	if cfg.Reload {
 		n.adopted = map[int64]bool{}
@@ -285,6 +288,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	n.stop()
 	n.fdMu.Unlock()
 	n.work.Wait()
+	if err == nil && len(n.doubts) > 0 {
+		err = n.settleDoubts(ctx)
+	}
 	if err == nil && n.leased() {
 		err = n.leave(ctx)
 	}

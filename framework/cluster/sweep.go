@@ -216,11 +216,11 @@ func (n *Node) claim(ctx context.Context, m member, fds []string) ([]*dying, err
 		}
 		return !d.fresh && d.owner.Val() != n.token && d.owner.Val() != ran
 	})
-	names := make([]string, len(list))
+	numbers := make([]int64, len(list))
 	for i, d := range list {
-		names[i] = d.name
+		numbers[i], _ = strconv.ParseInt(d.name, 10, 64) // 0 for what is not ours: there is nothing of it
 	}
-	entries, err := n.read(ctx, names)
+	entries, err := n.read(ctx, numbers)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,10 @@ import (
 // pipeline is how many commands leave together: enough to make a round trip cheap, few enough for Timeout.
 const pipeline = 512
 
+// doubtTime is how many timeouts after a failed pipeline its commands are taken to have been executed or lost. A server
+// that answers again has them behind it at once; a proxy may hold them longer.
+const doubtTime = 4
+
 // releaseUID removes a user's entry only while it still points to this connection: a second device may have come since.
 const releaseUID = `if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end return 0`
 
@@ -32,7 +36,7 @@ func (n *Node) write(ctx context.Context, p redis.Pipeliner, o *op) {
 	}
 	switch o.kind {
 	case opOpened:
-		n.writeEntry(ctx, p, o.entry)
+		n.writeEntry(ctx, p, o.entry, true)
 	case opClosed:
 		n.removeEntry(ctx, p, o.entry)
 	case opKeyAdded:
@@ -56,12 +60,14 @@ func (n *Node) write(ctx context.Context, p redis.Pipeliner, o *op) {
 
 // writeEntry asserts a live connection: the node's list first, by which it is found, then its bookkeeping and its
 // place in the sets it is in.
-func (n *Node) writeEntry(ctx context.Context, p redis.Pipeliner, e *Entry) {
+func (n *Node) writeEntry(ctx context.Context, p redis.Pipeliner, e *Entry, fresh bool) {
 	fd, k := str(e.FD), n.keys
 	p.SAdd(ctx, k.fds(n.self()), fd)
 	p.HSet(ctx, k.info(), fd, e.Auth)
-	if e.UID != "" {
+	if e.UID != "" && fresh {
 		p.HSet(ctx, k.uids(), e.UID, fd)
+	} else if e.UID != "" {
+		p.HSetNX(ctx, k.uids(), e.UID, fd) // a newer connection of the user's may have it
 	}
 	if len(e.Listeners) > 0 {
 		p.SAdd(ctx, k.listeners(fd), e.Listeners)
@@ -166,7 +172,7 @@ func (n *Node) drain() {
 			if pause == 0 {
 				n.cfg.Log.Warn("redis does not take the bookkeeping; it is kept and repeated", zap.Error(err))
 			}
-			n.shaken = true
+			n.shaken, n.doubtAt = true, n.cfg.Now()
 			pause = min(max(2*pause, 20*time.Millisecond), time.Second)
 			select {
 			case <-time.After(pause):
@@ -181,7 +187,12 @@ func (n *Node) drain() {
 		if !idle {
 			continue
 		}
+		var doubtful <-chan time.Time
+		if len(n.doubts) > 0 {
+			doubtful = time.After(doubtTime * n.cfg.Timeout)
+		}
 		select {
+		case <-doubtful:
 		case <-n.j.wake:
 		case <-assert.C:
 			due = true
@@ -198,9 +209,10 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 	if n.lost.Load() {
 		return false, n.renounce(ctx)
 	}
-	ops, dropped := n.j.take(pipeline)
+	ops, dropped := n.j.take(n.batch)
 	overflow, answers := n.j.overflowed()
-	if len(ops) == 0 && !overflow && !n.forgotten.Load() && !*due {
+	doubtful := len(n.doubts) > 0 && n.cfg.Now().Sub(n.doubtAt) > doubtTime*n.cfg.Timeout
+	if len(ops) == 0 && !overflow && !n.forgotten.Load() && !*due && !doubtful {
 		return true, nil
 	}
 	// Nothing is written by a node that may have been declared dead meanwhile: others clean up after it.
@@ -220,10 +232,12 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 	case n.forgotten.Load():
 		n.forgotten.Store(false)
 		n.cfg.Log.Warn("redis was emptied; the live connections are written again")
-		if err = n.assertAll(ctx); err != nil {
+		if err = n.rewrite(ctx); err != nil {
 			n.forgotten.Store(true)
 		}
 		return false, err
+	case doubtful:
+		return false, n.settleDoubts(ctx)
 	case *due:
 		*due = false
 		if err := n.heal(ctx); err != nil && ctx.Err() == nil {
@@ -236,8 +250,11 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 			}
 		})
 		if err != nil {
+			n.doubtOps(ops)
+			n.batch = max(n.batch/2, pipeline/32) // so that it is taken at last by a Redis that is slow
 			return false, err
 		}
+		n.batch = min(2*n.batch, pipeline)
 		n.j.done(len(ops), dropped)
 	}
 	return false, nil

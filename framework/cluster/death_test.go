@@ -1,0 +1,260 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+)
+
+func (w *conns) deposals() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.deposed
+}
+
+// A node is killed. Whichever of the survivors comes first cleans up after it, and each connection once.
+func TestDeadNode(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	a, b, d := worker(t, s.client(t), "a", leases), worker(t, s.client(t), "b", leases), worker(t, s.client(t), "d", leases)
+	a.openMany(200, "R")
+	b.openMany(20, "R")
+	d.openMany(20, "S")
+	same(t, c, a, b, d)
+	dead := a.fds()
+	a.kill()
+	eventually(t, "the dead node's connections to go", func() bool { return state(t, c) == want(b, d) })
+	once(t, dead, b, d)
+	eventually(t, "the dead node to leave the list", func() bool {
+		ids, err := b.n.Nodes(t.Context())
+		return err == nil && len(ids) == 2
+	})
+	if b.n.Stats().Swept+d.n.Stats().Swept != 200 {
+		t.Errorf("swept %d and %d", b.n.Stats().Swept, d.n.Stats().Swept)
+	}
+	if b.deposals()+d.deposals() > 0 {
+		t.Error("deposed")
+	}
+	b.closeAll()
+	b.stop()
+	d.closeAll()
+	d.stop()
+	left := c.Keys(t.Context(), "*").Val()
+	if len(left) != 2 { // the counter, and the mark that a was declared dead
+		t.Errorf("left: %v", left)
+	}
+}
+
+// Several processes sweep the same connections at the same time, without the claim on the whole that keeps them apart.
+func TestRacingSweepers(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	a := worker(t, c, "a")
+	a.openMany(300, "R")
+	a.flush()
+	dead := a.fds()
+	a.kill()
+	var sweepers []*conns
+	for _, id := range []string{"b", "d", "e"} {
+		sweepers = append(sweepers, worker(t, s.client(t), id))
+	}
+	var wait sync.WaitGroup
+	for _, w := range sweepers {
+		wait.Go(func() {
+			for {
+				fds, err := w.n.members(t.Context(), w.n.keys.fds(a.n.self()))
+				if err != nil {
+					t.Error(err)
+				}
+				if len(fds) == 0 {
+					return
+				}
+				if _, err := w.n.sweepSome(t.Context(), a.n.self(), fds[:min(len(fds), 16)]); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+	once(t, dead, sweepers...)
+	same(t, c)
+}
+
+// A sweeper dies: at its claim, after Orphan, after the removal. Another goes on as soon as its claims have run out.
+func TestSweeperDies(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	a := worker(t, c, "a")
+	a.openMany(50, "R")
+	a.flush()
+	dead := a.fds()
+	a.kill()
+	k, m := a.n.keys, a.n.self()
+	const hold = 300 * time.Millisecond
+	c.Set(t.Context(), k.sweep(m), "a dead sweeper", hold)
+	claimed, told := dead[0], dead[1]
+	c.Set(t.Context(), k.claim(m, str(claimed)), "a dead sweeper", hold)
+	c.Set(t.Context(), k.claim(m, str(told)), ran, deadTime)
+	// The worker of that node starts again.
+	b := worker(t, s.client(t), "a")
+	eventually(t, "all to go", func() bool { return state(t, c) == "" })
+	once(t, append(dead[2:], claimed), b)
+	b.open("new", "R")
+	same(t, c, b)
+}
+
+// A node freezes for longer than its lease, is declared dead, and comes back.
+func TestFrozenNode(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	g := &gate{}
+	a, b := worker(t, s.client(t, g), "a", leases), worker(t, s.client(t), "b", leases)
+	a.openMany(50, "R")
+	b.openMany(5, "R")
+	same(t, c, a, b)
+	dead := a.fds()
+	if mine, err := a.n.Owns(t.Context(), dead[0]); !mine || err != nil {
+		t.Errorf("does not own what it has: %v, %v", mine, err)
+	}
+	g.mu.Lock()
+	eventually(t, "the frozen node to be cleaned up after", func() bool { return state(t, c) == want(b) })
+	// What it does before it knows.
+	late := a.open("late", "R")
+	a.leave(dead[1], "R")
+	a.join(dead[2], "X")
+	g.mu.Unlock()
+	if mine, err := a.n.Owns(t.Context(), dead[0]); mine || err != nil {
+		t.Errorf("owns what it has lost: %v, %v", mine, err)
+	}
+	eventually(t, "it to notice", func() bool { return a.deposals() == 1 && !a.n.lost.Load() })
+	for _, fd := range append(dead, late) {
+		if mine, _ := a.n.Owns(t.Context(), fd); mine {
+			t.Errorf("owns %d", fd)
+		}
+	}
+	a.closeAll() // as its owner is asked to
+	fd := a.open("new", "R")
+	if mine, err := a.n.Owns(t.Context(), fd); !mine || err != nil || fd <= late {
+		t.Errorf("new connection %d: %v, %v", fd, mine, err)
+	}
+	same(t, c, a, b)
+	once(t, dead, a, b)
+	if b.deposals() > 0 {
+		t.Error("the survivor is deposed")
+	}
+}
+
+// Redis is away for longer than a lease: nobody is dead.
+func TestOutageIsNoDeath(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	a, b := worker(t, s.client(t), "a", leases), worker(t, s.client(t), "b", leases)
+	a.openMany(10, "R")
+	b.openMany(10, "R")
+	same(t, c, a, b)
+	s.stop()
+	eventually(t, "the leases to run out", func() bool { return a.n.Stats().Lapsed && b.n.Stats().Lapsed })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if mine, err := a.n.Owns(ctx, 1); mine || err == nil {
+		t.Errorf("sure without Redis: %v, %v", mine, err)
+	}
+	a.open("meanwhile", "R")
+	s.restart()
+	eventually(t, "the leases to hold", func() bool { return !a.n.Stats().Lapsed && !b.n.Stats().Lapsed })
+	same(t, c, a, b)
+	doubted := map[member]time.Time{}
+	if dead, err := a.n.deadMembers(t.Context(), doubted); err != nil || len(dead) > 0 || len(doubted) > 0 {
+		t.Errorf("dead %v, doubted %v, %v", dead, doubted, err)
+	}
+	if a.deposals()+b.deposals() > 0 || len(a.orphans)+len(b.orphans) > 0 {
+		t.Error("somebody was declared dead")
+	}
+}
+
+// The worker dies and is started again: its connections are cleaned up at once, once.
+func TestWorkerCrash(t *testing.T) {
+	for name, change := range map[string]func(*Config){"lease": leases, "none": func(*Config) {}} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			c := s.client(t)
+			a := worker(t, c, "a", change)
+			a.openMany(100, "R")
+			a.flush()
+			dead := a.fds()
+			a.kill()
+			b := worker(t, s.client(t), "a", change)
+			b.openMany(10, "S")
+			same(t, c, b)
+			once(t, dead, b)
+			if b.deposals() > 0 {
+				t.Error("deposed")
+			}
+			b.closeAll()
+			b.stop()
+			if left := c.Keys(t.Context(), "*").Val(); len(left) != 1 {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}
+
+// A reload: the old worker's connections are no leftovers while it lives. Then they are, unless they were taken over.
+func TestReload(t *testing.T) {
+	for name, change := range map[string]func(*Config){"lease": leases, "none": func(*Config) {}} {
+		for _, crash := range []bool{false, true} {
+			t.Run(name+map[bool]string{true: ", old worker dies"}[crash], func(t *testing.T) {
+				s := newStore(t)
+				c := s.client(t)
+				old := worker(t, s.client(t), "a", change)
+				old.openMany(20, "R")
+				old.flush()
+				b := worker(t, s.client(t), "a", change, reload)
+				b.openMany(10, "S")
+				b.n.j.mu.Lock()
+				b.n.j.overflow = true // comparing must not take the old one's for ghosts
+				b.n.j.mu.Unlock()
+				b.n.j.poke()
+				eventually(t, "both workers' connections", func() bool { b.flush(); return len(c.HKeys(t.Context(), "p:WEBSOCKET_FDINFO").Val()) == 30 })
+				// Half of them move.
+				moved := old.fds()[:10]
+				for _, fd := range moved {
+					old.mu.Lock()
+					e := *old.m[fd]
+					delete(old.m, fd)
+					old.mu.Unlock()
+					b.mu.Lock()
+					b.m[fd] = &e
+					b.mu.Unlock()
+					b.n.Opened(e)
+				}
+				b.flush()
+				rest := old.fds()
+				if crash {
+					old.kill()
+				} else {
+					old.closeAll()
+					old.stop()
+					rest = nil
+				}
+				b.n.Settle()
+				b.n.Settle()
+				same(t, c, b)
+				once(t, rest, b)
+				if b.n.leased() {
+					eventually(t, "the node to be on the list", func() bool { ids, err := b.n.Nodes(t.Context()); return err == nil && len(ids) == 1 })
+				}
+				if old.deposals()+b.deposals() > 0 {
+					t.Error("deposed")
+				}
+				b.closeAll()
+				b.stop()
+				if left := c.Keys(t.Context(), "*").Val(); len(left) != 1 {
+					t.Errorf("left: %v", left)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,363 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 30 * time.Second
+
+type store struct {
+	addr, password string
+	stop, restart  func()
+}
+
+func (s *store) client(t testing.TB, hooks ...redis.Hook) redis.UniversalClient {
+	c := redis.NewUniversalClient(&redis.UniversalOptions{
+		Addrs: []string{s.addr}, Password: s.password, MaxRetries: -1, ContextTimeoutEnabled: true, DisableIdentity: true,
+		DialTimeout: time.Second, DialerRetries: 1,
+	})
+	for _, h := range hooks {
+		c.AddHook(h)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// conns stands for the connections of one process.
+type conns struct {
+	t testing.TB
+	n *Node
+
+	mu      sync.Mutex
+	m       map[int64]*Entry
+	orphans map[int64]int
+	deposed int
+}
+
+// worker starts a node with its connections. It is stopped with the test unless it was before.
+func worker(t testing.TB, c redis.UniversalClient, id string, change ...func(*Config)) *conns {
+	t.Helper()
+	w := &conns{t: t, m: map[int64]*Entry{}, orphans: map[int64]int{}}
+	cfg := Config{
+		Client: c, Prefix: "p:", NodeID: id, Assert: time.Hour, Log: zaptest.NewLogger(t).Named(id),
+		Live: w.live, Alive: w.alive, Orphan: w.orphan, Deposed: w.depose,
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var err error
+	if w.n, err = Start(ctx, cfg); err != nil {
+		t.Fatal(err)
+	}
+	w.n.Run()
+	t.Cleanup(w.kill)
+	return w
+}
+
+// leases makes them short, but long enough for a busy machine.
+func leases(c *Config) {
+	c.Lease, c.Refresh, c.Timeout = 1500*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond
+}
+
+func reload(c *Config) { c.Reload = true }
+
+func (w *conns) live(yield func(Entry) bool) {
+	w.mu.Lock()
+	var list []Entry
+	for _, e := range w.m {
+		c := *e
+		c.Keys, c.Listeners = slices.Clone(e.Keys), slices.Clone(e.Listeners)
+		list = append(list, c)
+	}
+	w.mu.Unlock()
+	for _, e := range list {
+		if !yield(e) {
+			return
+		}
+	}
+}
+
+func (w *conns) alive(fd int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.m[fd] != nil
+}
+
+func (w *conns) orphan(_ context.Context, o Orphan) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.orphans[o.FD]++
+	if len(o.Listeners) != 1 || o.Listeners[0] != "live.user" || !strings.Contains(string(o.Auth), "wechatUser") {
+		w.t.Errorf("orphan %+v", o)
+	}
+}
+
+func (w *conns) depose() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deposed++
+}
+
+// open makes a connection of user uid that is in a room and has a listener.
+func (w *conns) open(uid, room string) int64 {
+	w.t.Helper()
+	fd, err := w.n.NextFD()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e := &Entry{FD: fd, Auth: fmt.Appendf(nil, `{"id":%q,"type":"wechatUser"}`, uid), UID: uid}
+	w.mu.Lock()
+	if w.m[fd] != nil {
+		w.t.Errorf("fd %d given twice", fd)
+	}
+	w.m[fd] = e
+	w.mu.Unlock()
+	w.n.Opened(*e)
+	w.mu.Lock()
+	e.Listeners = []string{"live.user"}
+	w.mu.Unlock()
+	w.n.ListenerAdded(fd, "live.user")
+	w.join(fd, room)
+	return fd
+}
+
+func (w *conns) openMany(count int, room string) {
+	for i := range count {
+		w.open(fmt.Sprintf("%s-%s-u%d", w.n.cfg.NodeID, room, i), room)
+	}
+}
+
+func (w *conns) join(fd int64, room string) {
+	w.mu.Lock()
+	e := w.m[fd]
+	fresh := e != nil && !slices.Contains(e.Keys, room)
+	if fresh {
+		e.Keys = append(slices.Clip(e.Keys), room)
+	}
+	w.mu.Unlock()
+	if fresh {
+		w.n.KeyAdded(fd, room)
+	}
+}
+
+func (w *conns) leave(fd int64, room string) {
+	w.mu.Lock()
+	if e := w.m[fd]; e != nil {
+		e.Keys = slices.DeleteFunc(slices.Clone(e.Keys), func(k string) bool { return k == room })
+	}
+	w.mu.Unlock()
+	w.n.KeyRemoved(fd, room)
+}
+
+func (w *conns) close(fd int64) {
+	w.mu.Lock()
+	e := w.m[fd]
+	delete(w.m, fd)
+	w.mu.Unlock()
+	w.n.Closed(*e)
+}
+
+func (w *conns) closeAll() {
+	w.mu.Lock()
+	fds := slices.Collect(maps.Keys(w.m))
+	w.mu.Unlock()
+	for _, fd := range fds {
+		w.close(fd)
+	}
+}
+
+func (w *conns) flush() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := w.n.Flush(ctx); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *conns) stop() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := w.n.Stop(ctx); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// kill ends it as kill -9 does: nothing is written any more.
+func (w *conns) kill() {
+	w.n.fdMu.Lock()
+	w.n.stopped = true
+	w.n.stop()
+	w.n.fdMu.Unlock()
+	w.n.work.Wait()
+}
+
+// state is everything in Redis but the counter and members' own keys, in one comparable text.
+func state(t testing.TB, c redis.UniversalClient) string {
+	t.Helper()
+	var lines []string
+	keys, err := c.Keys(t.Context(), "*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		if strings.HasPrefix(key, "p:WSFRAME") && !strings.Contains(key, ":FDS") && !strings.Contains(key, ":CLAIM") && !strings.Contains(key, ":SWEEP") {
+			continue
+		}
+		name := key
+		if before, _, ok := strings.Cut(key, ":FDS"); ok {
+			name = before + ":FDS" // whatever the incarnation
+		}
+		var value any
+		switch kind := c.Type(t.Context(), key).Val(); kind {
+		case "set":
+			list := c.SMembers(t.Context(), key).Val()
+			sort.Strings(list)
+			value = list
+		case "hash":
+			value = c.HGetAll(t.Context(), key).Val()
+		case "string":
+			value = c.Get(t.Context(), key).Val()
+		case "none":
+			continue
+		default:
+			value = kind
+		}
+		lines = append(lines, fmt.Sprint(name, " ", value))
+	}
+	sort.Strings(lines)
+	return strings.Join(lines, "\n")
+}
+
+// want is what state must be for these workers.
+func want(workers ...*conns) string {
+	sets, hashes := map[string][]string{}, map[string]map[string]string{}
+	for _, w := range workers {
+		w.live(func(e Entry) bool {
+			fd := str(e.FD)
+			for _, key := range e.Keys {
+				sets["p:"+key] = append(sets["p:"+key], fd)
+			}
+			if len(e.Keys) > 0 {
+				sets["p:WEBSOCKET_FdCloseSetKey_"+fd] = e.Keys
+			}
+			if len(e.Listeners) > 0 {
+				sets["p:WEBSOCKET_FdController_"+fd] = e.Listeners
+			}
+			own := "p:WSFRAME:{" + w.n.cfg.NodeID + "}:FDS"
+			sets[own] = append(sets[own], fd)
+			for key, pair := range map[string][2]string{"p:WEBSOCKET_FDINFO": {fd, string(e.Auth)}, "p:WEBSOCKET_UIDTOFD": {e.UID, fd}} {
+				if hashes[key] == nil {
+					hashes[key] = map[string]string{}
+				}
+				hashes[key][pair[0]] = pair[1]
+			}
+			return true
+		})
+	}
+	var lines []string
+	for key, list := range sets {
+		sort.Strings(list)
+		lines = append(lines, fmt.Sprint(key, " ", list))
+	}
+	for key, m := range hashes {
+		lines = append(lines, fmt.Sprint(key, " ", m))
+	}
+	sort.Strings(lines)
+	return strings.Join(lines, "\n")
+}
+
+// same waits until Redis says what is. Where a call has timed out that takes a while: it may be executed after others.
+func same(t testing.TB, c redis.UniversalClient, workers ...*conns) {
+	t.Helper()
+	for _, w := range workers {
+		w.flush()
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
+		got, want := state(t, c), want(workers...)
+		if got == want {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("in Redis:\n%s\n\nwanted:\n%s", got, want)
+		}
+	}
+}
+
+// once checks that each of the fds was told by exactly one of the workers, once.
+func once(t testing.TB, fds []int64, workers ...*conns) {
+	t.Helper()
+	total := map[int64]int{}
+	for _, w := range workers {
+		w.mu.Lock()
+		for fd, count := range w.orphans {
+			total[fd] += count
+		}
+		w.mu.Unlock()
+	}
+	for _, fd := range fds {
+		if total[fd] != 1 {
+			t.Errorf("Orphan of %d ran %d times", fd, total[fd])
+		}
+		delete(total, fd)
+	}
+	if len(total) > 0 {
+		t.Errorf("Orphan ran for %v", total)
+	}
+}
+
+func (w *conns) fds() []int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.m))
+}
+
+// gate holds back a client's commands, as a process that is frozen does.
+type gate struct{ mu sync.RWMutex }
+
+func (g *gate) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (g *gate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		g.mu.RLock()
+		g.mu.RUnlock() //nolint:staticcheck // passing it is all
+		return next(ctx, cmd)
+	}
+}
+
+func (g *gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		g.mu.RLock()
+		g.mu.RUnlock() //nolint:staticcheck // passing it is all
+		return next(ctx, cmds)
+	}
+}

@@ -1,0 +1,261 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestBookkeeping(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	w := worker(t, c, "a")
+	a, b := w.open("ann", "R1"), w.open("ben", "R1")
+	w.join(a, "R2")
+	w.leave(b, "R1")
+	same(t, c, w)
+	w.n.CloseKeyAdded(b, "own")
+	w.n.CloseKeyAdded(b, "other")
+	w.n.CloseKeyRemoved(b, "other")
+	w.n.ListenerAdded(b, "x")
+	w.n.ListenerRemoved(b, "x")
+	c.SAdd(t.Context(), "p:own", b, "7")
+	w.mu.Lock()
+	w.m[b].Keys = []string{"own"}
+	w.mu.Unlock()
+	w.flush()
+	if keys := c.SMembers(t.Context(), "p:WEBSOCKET_FdCloseSetKey_"+str(b)).Val(); !slices.Equal(keys, []string{"own"}) {
+		t.Errorf("close keys %v", keys)
+	}
+	c.SAdd(t.Context(), "p:R2", 99, "not a number")
+	if fds, err := w.n.SyncRoom(t.Context(), "R2"); err != nil || len(fds) != 2 {
+		t.Errorf("room %v, %v", fds, err)
+	}
+	if dead, err := w.n.Dead(t.Context(), []int64{a, 99, b}); err != nil || !slices.Equal(dead, []int64{99}) {
+		t.Errorf("dead %v, %v", dead, err)
+	}
+	w.n.Stale(99, "R2")
+	c.SRem(t.Context(), "p:R2", "not a number")
+	w.close(b)
+	w.flush()
+	if left := c.SMembers(t.Context(), "p:own").Val(); !slices.Equal(left, []string{"7"}) {
+		t.Errorf("close key has %v", left)
+	}
+	c.Del(t.Context(), "p:own")
+	same(t, c, w)
+	// An action that goes on after its connection has ended.
+	w.close(a)
+	w.n.KeyAdded(a, "R3")
+	w.n.CloseKeyAdded(a, "R3")
+	w.n.ListenerAdded(a, "x")
+	w.flush()
+	same(t, c)
+	w.stop()
+	if keys := c.Keys(t.Context(), "*").Val(); !slices.Equal(keys, []string{"p:WSFRAME_FD_NEXT"}) {
+		t.Errorf("left: %v", keys)
+	}
+}
+
+// A user's second device keeps its entry when the first one's connection ends.
+func TestUIDStaysWithNewest(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	w := worker(t, c, "a")
+	first, second := w.open("ann", "R"), w.open("ann", "R")
+	w.close(first)
+	w.flush()
+	if fd := c.HGet(t.Context(), "p:WEBSOCKET_UIDTOFD", "ann").Val(); fd != str(second) {
+		t.Errorf("ann is at %q, wanted %d", fd, second)
+	}
+	w.close(second)
+	w.flush()
+	if c.HExists(t.Context(), "p:WEBSOCKET_UIDTOFD", "ann").Val() {
+		t.Error("ann is still somewhere")
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	small := func(c *Config) { c.BlockSize, c.Timeout = 10, 200*time.Millisecond }
+	a, b := worker(t, c, "a", small), worker(t, c, "b", small)
+	seen := map[int64]bool{}
+	take := func(w *conns) error {
+		fd, err := w.n.NextFD()
+		if err == nil && (seen[fd] || fd < 1) {
+			t.Fatalf("%d given twice", fd)
+		}
+		seen[fd] = true
+		return err
+	}
+	some := func(count int) {
+		t.Helper()
+		for i := range count {
+			w := []*conns{a, b}[i%2]
+			eventually(t, "a number", func() bool { return take(w) == nil })
+		}
+	}
+	some(100)
+	c.FlushAll(t.Context())
+	some(100)
+	s.stop()
+	eventually(t, "the end of the numbers", func() bool { return errors.Is(take(a), ErrNoFD) })
+	s.restart()
+	some(50)
+	c.Set(t.Context(), "p:WSFRAME_FD_NEXT", int64(maxFD-5), 0)
+	if _, err := Start(t.Context(), Config{Client: c, Prefix: "p:", NodeID: "c"}); err == nil || !strings.Contains(err.Error(), "2^53") {
+		t.Errorf("beyond the end: %v", err)
+	}
+	s.stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := Start(ctx, Config{Client: c, NodeID: "c"}); err == nil {
+		t.Error("started without Redis")
+	}
+}
+
+func TestRedisAway(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	w := worker(t, c, "a")
+	w.openMany(50, "R")
+	gone := w.open("gone", "R")
+	w.flush()
+	s.stop()
+	w.close(gone)
+	w.openMany(50, "S")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := w.n.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("flushed into nothing: %v", err)
+	}
+	if st := w.n.Stats(); st.Pending == 0 || st.Lag == 0 || st.Resyncs != 0 {
+		t.Errorf("stats %+v", st)
+	}
+	s.restart()
+	same(t, c, w)
+}
+
+// More happens than the journal holds: Redis is compared with what lives.
+func TestOverflow(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	w := worker(t, c, "a", func(c *Config) { c.Journal = 100 })
+	w.openMany(60, "R")
+	w.flush()
+	s.stop()
+	for _, fd := range w.fds()[:30] {
+		w.close(fd)
+	}
+	w.openMany(60, "S")
+	if n, _ := w.n.Pending(); n > 100 {
+		t.Errorf("%d pending", n)
+	}
+	s.restart()
+	same(t, c, w)
+	if _, resyncs := w.n.Pending(); resyncs == 0 {
+		t.Error("nothing was dropped")
+	}
+	w.closeAll()
+	same(t, c)
+}
+
+// Redis emptied: everything is there again, noticed by the mark of the lease, or without one by comparing.
+func TestFlushAll(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"lease":   leases,
+		"compare": func(c *Config) { c.Assert = 50 * time.Millisecond },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			c := s.client(t)
+			w := worker(t, c, "a", change)
+			w.openMany(300, "R")
+			w.flush()
+			c.FlushAll(t.Context())
+			eventually(t, "Redis to be filled again", func() bool { return state(t, c) == want(w) })
+			eventually(t, "the counter", func() bool { n, _ := c.Get(t.Context(), "p:WSFRAME_FD_NEXT").Int64(); return n > 300 })
+			if w.closeAll(); w.deposed > 0 {
+				t.Error("deposed")
+			}
+			same(t, c)
+		})
+	}
+}
+
+// What is too much or lost in Redis is found by comparing.
+func TestHeal(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	w := worker(t, c, "a", func(c *Config) { c.Assert = 20 * time.Millisecond })
+	w.openMany(40, "R")
+	w.flush()
+	full := state(t, c)
+	c.SAdd(t.Context(), "p:WSFRAME:{a}:FDS", 77777)
+	c.HSet(t.Context(), "p:WEBSOCKET_FDINFO", 77777, "{}")
+	c.SAdd(t.Context(), "p:WEBSOCKET_FdCloseSetKey_77777", "R")
+	c.SAdd(t.Context(), "p:R", 77777)
+	lost := str(w.fds()[7])
+	c.SRem(t.Context(), "p:WSFRAME:{a}:FDS", lost)
+	c.HDel(t.Context(), "p:WEBSOCKET_FDINFO", lost)
+	c.Del(t.Context(), "p:WEBSOCKET_FdController_"+str(w.fds()[9])) // a loss within a listed connection: found in its turn
+	eventually(t, "ghost and gap to go", func() bool { return state(t, c) == full })
+}
+
+// A command that Redis will never take does not hold up the others.
+func TestRefused(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	w := worker(t, c, "a")
+	c.Set(t.Context(), "p:R", "the application's own", 0)
+	fd := w.open("ann", "R")
+	w.leave(fd, "R")
+	w.flush()
+	c.Del(t.Context(), "p:R")
+	same(t, c, w)
+}
+
+// Whatever happens, in whatever order, with Redis coming and going: in the end Redis says what is.
+func TestRandom(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	w := worker(t, c, "a", func(c *Config) { c.Journal, c.Assert = 500, 10*time.Millisecond })
+	away := false
+	for i := range 4000 {
+		fds := w.fds()
+		pick := func() int64 { return fds[r.IntN(len(fds))] }
+		switch k := r.IntN(100); {
+		case k < 25 || len(fds) == 0:
+			w.open(fmt.Sprint("u", i), fmt.Sprint("R", r.IntN(5))) // uids of their own: whose entry it is after both close is another test
+		case k < 50:
+			w.join(pick(), fmt.Sprint("R", r.IntN(5)))
+		case k < 70:
+			w.leave(pick(), fmt.Sprint("R", r.IntN(5)))
+		case k < 95:
+			w.close(pick())
+		case i%100 == 0 && !away:
+			s.stop()
+			away = true
+		case away:
+			s.restart()
+			away = false
+		case i > 2000 && i < 2050:
+			c.FlushAll(t.Context())
+		}
+	}
+	if away {
+		s.restart()
+	}
+	same(t, c, w)
+	w.closeAll()
+	w.flush()
+	same(t, c)
+}
