@@ -18,6 +18,7 @@ func (s *shim) Read(p []byte) (int, error) { return s.in.read(p) }
 // Write takes the only things gws writes itself: the handshake answer, and the close frame that ends its read loop.
 func (s *shim) Write(p []byte) (int, error) {
 	c := (*Conn)(s)
+	n := len(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -37,9 +38,17 @@ func (s *shim) Write(p []byte) (int, error) {
 		if len(p) >= 4 {
 			c.closeCode, c.closeReason = int(p[2])<<8|int(p[3]), string(p[4:])
 		}
+		if c.closeCode == CloseInternal {
+			// gws says so whatever is wrong with a compressed message.
+			c.closeCode, c.closeReason = CloseBadData, "compressed data cannot be read"
+			if bytes.Contains(p, []byte("too large")) {
+				c.closeCode, c.closeReason = CloseTooLarge, "message too large"
+			}
+			p = closeFrame(c.closeCode, c.closeReason)
+		}
 		c.push(p, 0, false)
 	}
-	return len(p), nil
+	return n, nil
 }
 
 // Close does nothing: the close path alone decides when the socket is closed.
