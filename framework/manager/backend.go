@@ -68,5 +68,6 @@ type ReloadReport struct {
 	NewPID  int           `json:"new_pid"`
 	Added   []string      `json:"added,omitempty"`   // routes
 	Removed []string      `json:"removed,omitempty"` // routes
+	Changed []string      `json:"changed,omitempty"` // routes of another controller
 	Notes   []string      `json:"notes,omitempty"`
 }

@@ -1,8 +1,8 @@
 package process
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +23,6 @@ type child struct {
 	once   sync.Once
 	exited chan struct{}
 	status string // valid once exited is closed
-	ending bool   // guarded by Master.mu: the master has asked it to end
 	since  time.Time
 }
 
@@ -33,56 +32,86 @@ type bootResult struct {
 }
 
 // handle answers the worker's requests.
-func (c *child) handle(_ context.Context, kind string, body json.RawMessage) (any, error) {
-	switch kind {
+func (c *child) handle(ctx context.Context, r request) (any, error) {
+	closeFiles(r.files)
+	switch r.kind {
 	case "ready":
-		var r Ready
-		err := json.Unmarshal(body, &r)
-		c.once.Do(func() { c.ready <- bootResult{r, err} })
+		var info Ready
+		err := r.decode(&info)
+		c.once.Do(func() { c.ready <- bootResult{info, err} })
 		return nil, err
 	case "failed":
 		var text string
-		if err := json.Unmarshal(body, &text); err != nil {
+		if err := r.decode(&text); err != nil {
 			return nil, err
 		}
 		c.once.Do(func() { c.ready <- bootResult{err: errors.New(text)} })
-		return nil, nil
+		// No answer: boot ends the worker, which waits for one and so does not say the same a second time.
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
-	return nil, fmt.Errorf("unknown request %q", kind)
+	return nil, fmt.Errorf("unknown request %q", r.kind)
 }
 
 // boot waits until the worker is ready, or gives the reason why it is not; then it is dead.
 func (c *child) boot(ctx context.Context, limit time.Duration) error {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
-	var err error
+	var r bootResult
 	select {
-	case r := <-c.ready:
-		if r.err == nil {
-			c.info, c.since = r.ready, time.Now()
-			return nil
-		}
-		err = r.err
+	case r = <-c.ready:
 	case <-c.exited:
 		select {
-		case r := <-c.ready:
-			err = r.err
+		case r = <-c.ready: // it had reported before
 		default:
-		}
-		if err == nil {
-			err = fmt.Errorf("the worker ended while booting (%s)%s", c.status, c.tail.last())
+			r.err = fmt.Errorf("the worker ended while booting (%s)%s", c.status, c.tail.last())
 		}
 	case <-timer.C:
-		err = fmt.Errorf("the worker was not ready after %v%s", limit, c.tail.last())
+		r.err = fmt.Errorf("the worker was not ready after %v%s", limit, c.tail.last())
 	case <-ctx.Done():
-		err = ctx.Err()
+		r.err = ctx.Err()
 	}
-	c.kill()
-	<-c.exited
+	if r.err != nil {
+		c.kill()
+		<-c.exited
+		return r.err
+	}
+	c.info, c.since = r.ready, time.Now()
+	return nil
+}
+
+// ended tells whether the process is no more.
+func (c *child) ended() bool {
+	select {
+	case <-c.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// tell asks for something that has no answer. Where the worker is gone, its end has been seen when tell returns.
+func (c *child) tell(ctx context.Context, kind string) error {
+	err := c.peer.call(ctx, kind, nil, nil)
+	if errors.Is(err, errPeerGone) {
+		c.endWithin(killAfter)
+	}
 	return err
 }
 
-// tail passes a worker's stderr on and keeps its last lines.
+// endWithin waits for the worker's own end, then kills it.
+func (c *child) endWithin(limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-c.exited:
+	case <-timer.C:
+		c.kill()
+		<-c.exited
+	}
+}
+
+// tail passes a worker's stderr on and keeps the end of it. It never fails: a reader that is gone must not stop the worker.
 type tail struct {
 	w io.Writer
 
@@ -90,24 +119,46 @@ type tail struct {
 	kept []byte
 }
 
-const tailSize = 2048
+const (
+	tailSize = 64 << 10 // kept: the stacks of a crash are long, and its reason stands before them
+	lastSize = 2 << 10  // shown
+)
 
+// Write implements io.Writer.
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
-	t.kept = append(t.kept, p...)
+	t.kept = append(t.kept, p[max(0, len(p)-tailSize):]...)
 	if over := len(t.kept) - tailSize; over > 0 {
 		t.kept = append(t.kept[:0], t.kept[over:]...)
 	}
 	t.mu.Unlock()
-	return t.w.Write(p)
+	if t.w != nil {
+		_, _ = t.w.Write(p)
+	}
+	return len(p), nil
 }
 
-// last is what it said last, ready to stand behind an error.
+// last is what the worker said last, ready to stand behind an error: its last lines, or the beginning of its crash.
 func (t *tail) last() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if text := strings.TrimSpace(string(t.kept)); text != "" {
-		return ":\n" + text
+	text := t.kept
+	for _, crash := range []string{"panic: ", "fatal error: "} {
+		at := bytes.LastIndex(text, []byte("\n"+crash)) + 1
+		if at == 0 && !bytes.HasPrefix(text, []byte(crash)) {
+			continue
+		}
+		text = text[at:min(at+lastSize/2, len(text))]
+		return ":\n" + strings.TrimSpace(string(text))
+	}
+	if over := len(text) - lastSize; over > 0 {
+		text = text[over:]
+		if _, whole, ok := bytes.Cut(text, []byte("\n")); ok {
+			text = whole
+		}
+	}
+	if text = bytes.TrimSpace(text); len(text) > 0 {
+		return ":\n" + string(text)
 	}
 	return ""
 }

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // maxControl bounds one control message.
@@ -19,30 +21,55 @@ const maxControl = 8 << 20
 // errPeerGone means that the other process has ended.
 var errPeerGone = errors.New("the other process is gone")
 
+// writeTime bounds the writing of one control message: a peer that does not read must not hold whoever asks.
+const writeTime = 5 * time.Second
+
 // message is what travels on the control channel: a length of 4 bytes, big endian, and JSON.
 type message struct {
 	ID     uint64          `json:"id"`
 	Answer bool            `json:"answer,omitempty"`
 	Kind   string          `json:"kind,omitempty"`
 	Error  string          `json:"error,omitempty"`
+	Limit  time.Duration   `json:"limit,omitempty"` // for the work on the answer; 0: until one of the two ends
+	Files  int             `json:"files,omitempty"` // descriptors that travel with it
 	Body   json.RawMessage `json:"body,omitempty"`
 }
 
-// handleFunc answers a request of the other side. It runs in a goroutine of its own.
-type handleFunc func(ctx context.Context, kind string, body json.RawMessage) (any, error)
+// request is what a handleFunc is asked. The files are its to close.
+type request struct {
+	kind  string
+	body  json.RawMessage
+	files []*os.File
+}
+
+func (r request) decode(v any) error {
+	if err := json.Unmarshal(r.body, v); err != nil {
+		return fmt.Errorf("%s: %w", r.kind, err)
+	}
+	return nil
+}
+
+// handleFunc answers a request of the other side. It runs in a goroutine of its own; its context ends when the other side no
+// longer waits.
+type handleFunc func(ctx context.Context, r request) (any, error)
+
+// lastWord is an answer after which something is done: it has been written by then.
+type lastWord struct {
+	value any
+	then  func()
+}
 
 // peer is one end of the control channel. Both ends may ask; calls are safe for concurrent use.
 type peer struct {
 	conn   net.Conn
 	handle handleFunc
+	gone   chan struct{} // closed when the other process has ended, or close was called
 
 	writeMu sync.Mutex
 
 	mu      sync.Mutex
 	nextID  uint64
 	waiting map[uint64]chan message
-	gone    chan struct{}
-	work    sync.WaitGroup
 }
 
 func newPeer(conn net.Conn, handle handleFunc) *peer {
@@ -51,16 +78,18 @@ func newPeer(conn net.Conn, handle handleFunc) *peer {
 	return p
 }
 
-// read ends when the other process does; then gone is closed.
+// read ends when the other process does; then gone is closed. Requests that are being answered then have their context ended
+// but are not waited for: they may be the application's code.
 func (p *peer) read() {
 	ctx, cancel := context.WithCancel(context.Background())
+	in := newInbox(p.conn)
 	defer func() {
 		cancel()
 		_ = p.conn.Close()
-		p.work.Wait()
+		in.close()
 		close(p.gone)
 	}()
-	r := bufio.NewReader(p.conn)
+	r := bufio.NewReader(in)
 	for {
 		var head [4]byte
 		if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -78,6 +107,10 @@ func (p *peer) read() {
 		if json.Unmarshal(b, &m) != nil {
 			return // not one of ours: nothing it says can be trusted
 		}
+		files, ok := in.take(m.Files)
+		if !ok {
+			return
+		}
 		if m.Answer {
 			p.mu.Lock()
 			ch := p.waiting[m.ID]
@@ -86,13 +119,19 @@ func (p *peer) read() {
 			if ch != nil {
 				ch <- m
 			}
+			closeFiles(files) // answers carry none
 			continue
 		}
-		p.work.Go(func() { p.answer(ctx, m) })
+		go p.answer(ctx, m, files)
 	}
 }
 
-func (p *peer) answer(ctx context.Context, m message) {
+func (p *peer) answer(ctx context.Context, m message, files []*os.File) {
+	if m.Limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, m.Limit)
+		defer cancel()
+	}
 	out := message{ID: m.ID, Answer: true}
 	body, err := func() (v any, err error) {
 		defer func() {
@@ -100,18 +139,28 @@ func (p *peer) answer(ctx context.Context, m message) {
 				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 			}
 		}()
-		return p.handle(ctx, m.Kind, m.Body)
+		return p.handle(ctx, request{m.Kind, m.Body, files})
 	}()
-	if err == nil && body != nil {
-		out.Body, err = json.Marshal(body)
+	if last, ok := body.(lastWord); ok {
+		body = last.value
+		defer last.then()
+	}
+	if body != nil {
+		var bad error
+		if out.Body, bad = json.Marshal(body); err == nil {
+			err = bad
+		}
 	}
 	if err != nil {
 		out.Error = err.Error()
 	}
-	_ = p.write(out) // a peer that is gone needs no answer
+	if err := p.write(out, nil); err != nil && !errors.Is(err, errPeerGone) {
+		_ = p.write(message{ID: m.ID, Answer: true, Error: err.Error()}, nil) // too large to be sent; a peer that is gone needs none
+	}
 }
 
-func (p *peer) write(m message) error {
+func (p *peer) write(m message, files []*os.File) error {
+	m.Files = len(files)
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -122,15 +171,28 @@ func (p *peer) write(m message) error {
 	b = append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), uint32(len(b))), b...)
 	p.writeMu.Lock()
 	defer p.writeMu.Unlock()
-	if _, err := p.conn.Write(b); err != nil {
-		return fmt.Errorf("%w: %w", errPeerGone, err)
+	_ = p.conn.SetWriteDeadline(time.Now().Add(writeTime)) // of a closed one: Write says so
+	n, err := writeFiles(p.conn, b, files)
+	switch {
+	case err == nil:
+		return nil
+	case n == 0 && errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("the other process does not read: %w", err)
 	}
-	return nil
+	_ = p.conn.Close() // half a message: no later one could be told apart
+	return fmt.Errorf("%w: %w", errPeerGone, err)
 }
 
-// call asks the other side and waits for its answer until ctx ends.
-func (p *peer) call(ctx context.Context, kind string, in, out any) error {
+// call asks the other side and waits for its answer until ctx ends. The files are handed over: here they are closed as soon as
+// they are sent, so that the other process alone holds them.
+func (p *peer) call(ctx context.Context, kind string, in, out any, files ...*os.File) error {
+	defer closeFiles(files)
 	m := message{Kind: kind}
+	if end, ok := ctx.Deadline(); ok {
+		// A little less than we wait, so that the reason for which it took too long arrives here too.
+		left := max(time.Until(end), 1)
+		m.Limit = left - min(left/10, time.Second)
+	}
 	if in != nil {
 		var err error
 		if m.Body, err = json.Marshal(in); err != nil {
@@ -148,9 +210,10 @@ func (p *peer) call(ctx context.Context, kind string, in, out any) error {
 		delete(p.waiting, m.ID)
 		p.mu.Unlock()
 	}()
-	if err := p.write(m); err != nil {
+	if err := p.write(m, files); err != nil {
 		return err
 	}
+	closeFiles(files)
 	var a message
 	select {
 	case a = <-ch:
@@ -163,13 +226,21 @@ func (p *peer) call(ctx context.Context, kind string, in, out any) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w", kind, ctx.Err())
 	}
+	if out != nil && len(a.Body) > 0 {
+		if err := json.Unmarshal(a.Body, out); err != nil {
+			return fmt.Errorf("%s: answer: %w", kind, err)
+		}
+	}
 	if a.Error != "" {
 		return errors.New(a.Error)
 	}
-	if out == nil || len(a.Body) == 0 {
-		return nil
+	return nil
+}
+
+func closeFiles(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close() // twice does no harm
 	}
-	return json.Unmarshal(a.Body, out)
 }
 
 func (p *peer) close() {

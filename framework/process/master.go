@@ -58,18 +58,26 @@ type Started struct {
 // Master starts and replaces workers. It implements manager.Backend.
 type Master struct {
 	cfg   MasterConfig
+	dir   string     // where workers run
 	files []*os.File // the listeners, for children
 	addrs map[string]string
 	begun time.Time
 
+	life    context.Context // ends when the server is to end
+	endLife context.CancelFunc
+	reloads sync.WaitGroup
+
+	// Held from the moment a reload can no longer be given up until it has decided which worker serves. Taken before mu.
+	handover sync.Mutex
+
 	mu        sync.Mutex
-	worker    *child // the one that serves; nil while there is none
+	worker    *child              // the one that serves; nil while there is none
+	changed   chan struct{}       // closed when worker changes
+	live      map[*child]struct{} // every worker process
 	restarts  int
-	reloading bool
+	reloading chan struct{} // closed at the end of the reload that runs; nil while none does
 	stopping  bool
 	grace     time.Duration
-
-	stop chan struct{} // closed when the server is to end
 }
 
 var _ manager.Backend = (*Master)(nil)
@@ -79,12 +87,27 @@ func New(cfg MasterConfig) *Master {
 	if cfg.ReadyTime == 0 {
 		cfg.ReadyTime = 30 * time.Second
 	}
-	return &Master{cfg: cfg, addrs: map[string]string{}, begun: time.Now(), stop: make(chan struct{}), grace: cfg.StopGrace}
+	if cfg.StopGrace == 0 {
+		cfg.StopGrace = 30 * time.Second
+	}
+	if cfg.DrainTime == 0 {
+		cfg.DrainTime = 30 * time.Second
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = "" // workers inherit it
+	}
+	life, endLife := context.WithCancel(context.Background())
+	return &Master{
+		cfg: cfg, dir: dir, addrs: map[string]string{}, begun: time.Now(), life: life, endLife: endLife,
+		changed: make(chan struct{}), live: map[*child]struct{}{}, grace: cfg.StopGrace,
+	}
 }
 
-// Run serves until ctx ends or Stop is called, then ends the worker. The pid file is written when the server serves.
+// Run serves until ctx ends or Stop is called, then ends the worker. A stop before the first worker is ready is no error. The pid file is written when the server serves.
 func (m *Master) Run(ctx context.Context) error {
 	cfg := &m.cfg
+	defer m.endLife()
 	if err := os.MkdirAll(cfg.RuntimeDir, 0o755); err != nil {
 		return fmt.Errorf("the runtime directory cannot be made: %w", err)
 	}
@@ -117,11 +140,19 @@ func (m *Master) Run(ctx context.Context) error {
 	}
 	m.addrs[cfg.Manager.Name] = admin.Addr().String()
 
-	first, err := m.start(ctx)
+	boot, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(m.life, cancel)()
+	first, err := m.start(boot)
 	if err != nil {
+		if boot.Err() != nil {
+			err = nil
+		}
 		return errors.Join(err, admin.Close())
 	}
+	m.mu.Lock()
 	m.setWorker(first)
+	m.mu.Unlock()
 	pidFile := PIDFile(cfg.RuntimeDir)
 	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
 		return errors.Join(fmt.Errorf("write the pid file: %w", err), m.endWorker(), admin.Close())
@@ -134,13 +165,14 @@ func (m *Master) Run(ctx context.Context) error {
 		cfg.Started(Started{first.info.Routes, m.addrs, first.info.Notes})
 	}
 	supervised := make(chan struct{})
-	go func() { defer close(supervised); m.supervise(first) }()
+	go func() { defer close(supervised); m.supervise() }()
 	select {
 	case <-ctx.Done():
-		m.Stop(context.Background(), true)
-	case <-m.stop:
+		m.beginStop(true)
+	case <-m.life.Done():
 	}
 	err = m.endWorker()
+	m.reloads.Wait() // the old worker of a reload may still be saying goodbye
 	<-supervised
 	server.Close()
 	return errors.Join(err, <-served)
@@ -194,9 +226,22 @@ func (m *Master) start(ctx context.Context, extra ...string) (*child, error) {
 	return c, c.boot(ctx, m.cfg.ReadyTime)
 }
 
+// setWorker says which worker serves. The caller holds mu.
 func (m *Master) setWorker(c *child) {
-	m.mu.Lock()
 	m.worker = c
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+func (m *Master) track(c *child) {
+	m.mu.Lock()
+	m.live[c] = struct{}{}
+	m.mu.Unlock()
+}
+
+func (m *Master) untrack(c *child) {
+	m.mu.Lock()
+	delete(m.live, c)
 	m.mu.Unlock()
 }
 
@@ -204,83 +249,18 @@ func (m *Master) current() (*child, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.worker == nil {
-		return nil, errors.New("there is no worker at the moment; it is being restarted")
+		return nil, errNoWorker
 	}
 	return m.worker, nil
 }
 
-const (
-	minBackoff = 100 * time.Millisecond
-	maxBackoff = 10 * time.Second
-	healthy    = time.Minute // a worker that lived so long has a first try again
-)
-
-// supervise restarts a worker that ends by itself. The listeners stay open meanwhile: clients wait in the kernel's queue.
-func (m *Master) supervise(c *child) {
-	wait := minBackoff
-	for {
-		<-c.exited
-		m.mu.Lock()
-		if m.stopping {
-			m.mu.Unlock()
-			return
-		}
-		if m.worker != c { // replaced by a reload
-			c = m.worker
-			m.mu.Unlock()
-			if c == nil {
-				return
-			}
-			continue
-		}
-		m.worker = nil
-		m.restarts++
-		m.mu.Unlock()
-		if time.Since(c.since) > healthy {
-			wait = minBackoff
-		}
-		m.cfg.Log.Error("the worker has ended; it is restarted", zap.Int("pid", c.pid), zap.String("status", c.status), zap.Duration("in", wait))
-		for {
-			select {
-			case <-m.stop:
-				return
-			case <-time.After(wait):
-			}
-			wait = min(2*wait, maxBackoff)
-			ctx, cancel := context.WithCancel(context.Background())
-			go func() {
-				select {
-				case <-m.stop:
-					cancel()
-				case <-ctx.Done():
-				}
-			}()
-			next, err := m.start(ctx)
-			cancel()
-			if err == nil {
-				c = next
-				break
-			}
-			m.cfg.Log.Error("the worker does not boot", zap.Error(err), zap.Duration("next_try", wait))
-		}
-		m.mu.Lock()
-		m.worker = c
-		stopping := m.stopping
-		m.mu.Unlock()
-		if stopping {
-			c.kill()
-			<-c.exited
-			return
-		}
-		m.cfg.Log.Info("the worker is back", zap.Int("pid", c.pid))
-	}
-}
-
 // endWorker stops the worker that serves and waits for its end, at most for the grace time and a little.
 func (m *Master) endWorker() error {
+	m.handover.Lock()
 	m.mu.Lock()
 	c, grace := m.worker, m.grace
 	m.mu.Unlock()
+	m.handover.Unlock()
 	if c == nil {
 		return nil
 	}
@@ -289,11 +269,13 @@ func (m *Master) endWorker() error {
 
 const killAfter = 5 * time.Second // beyond the grace time
 
+// end has a worker stop and waits for its end, at most for the grace time and a little.
 func (m *Master) end(c *child, s stopRequest) error {
 	_, err := m.endCounted(c, s)
 	return err
 }
 
+// endCounted also tells how many connections the worker still had.
 func (m *Master) endCounted(c *child, s stopRequest) (n int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.Grace+killAfter)
 	defer cancel()
@@ -306,27 +288,37 @@ func (m *Master) endCounted(c *child, s stopRequest) (n int, err error) {
 	case <-ctx.Done():
 		c.kill()
 		<-c.exited
-		err = errors.Join(err, fmt.Errorf("the worker did not end in %v and was killed", s.Grace+killAfter))
+		err = fmt.Errorf("the worker did not end in %v and was killed", s.Grace+killAfter)
 	}
 	return n, err
 }
 
 // Stop ends the server; it returns at once. A second call has no more patience: what is left is cut.
 func (m *Master) Stop(_ context.Context, graceful bool) error {
+	if m.beginStop(graceful) {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c := range m.live {
+		c.kill()
+	}
+	return nil
+}
+
+// beginStop reports whether this was the first wish to stop.
+func (m *Master) beginStop(graceful bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.stopping {
-		if m.worker != nil {
-			m.worker.kill()
-		}
-		return nil
+		return false
 	}
 	m.stopping = true
 	if !graceful {
 		m.grace = min(m.grace, 2*time.Second)
 	}
-	close(m.stop)
-	return nil
+	m.endLife()
+	return true
 }
 
 // Status implements manager.Backend.
@@ -342,7 +334,9 @@ func (m *Master) Status(ctx context.Context) (manager.Status, error) {
 		return s, nil
 	}
 	var w Stats
-	if err := c.peer.call(ctx, "stats", nil, &w); err != nil {
+	if err := c.peer.call(ctx, "stats", nil, &w); errors.Is(err, errPeerGone) {
+		return s, nil // as above, a moment earlier
+	} else if err != nil {
 		return s, fmt.Errorf("ask the worker: %w", err)
 	}
 	s.WorkerPID, s.MemoryBytes = c.pid, s.MemoryBytes+residentBytes(c.pid)
@@ -358,7 +352,7 @@ func (m *Master) Say(ctx context.Context, text string) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return n, c.peer.call(ctx, "say", text, &n)
+	return n, gone(c.peer.call(ctx, "say", text, &n))
 }
 
 // Connections implements manager.Backend.
@@ -367,7 +361,15 @@ func (m *Master) Connections(ctx context.Context, offset, limit int) (list []man
 	if err != nil {
 		return nil, err
 	}
-	return list, c.peer.call(ctx, "connections", pageRequest{offset, limit}, &list)
+	return list, gone(c.peer.call(ctx, "connections", pageRequest{offset, limit}, &list))
+}
+
+// gone says it in words for people.
+func gone(err error) error {
+	if errors.Is(err, errPeerGone) {
+		return errNoWorker
+	}
+	return err
 }
 
 // ReopenLogs has both processes open their log files anew.

@@ -12,85 +12,169 @@ import (
 	"wsframe/framework/manager"
 )
 
-var errReloading = errors.New("a reload is already running")
+var (
+	errReloading = errors.New("a reload is already running")
+	errStopping  = errors.New("the server is stopping")
+	errNoWorker  = errors.New("there is no worker at the moment; it is being restarted")
+)
+
+// tellTime bounds what the master tells a worker in passing; checkTime is how long a worker that was only examined may take to
+// end.
+const (
+	tellTime  = 10 * time.Second
+	checkTime = 5 * time.Second
+)
 
 // Reload replaces the worker by the binary and the configuration now on disk. The new worker boots completely before the old
-// one is touched; when it does not, the old one goes on and the error says why.
+// one is touched; when it does not, the old one goes on and the error says why. Then the live connections are moved, where both
+// workers can, and closed with 1012 where not.
 func (m *Master) Reload(ctx context.Context, check bool) (r manager.ReloadReport, err error) {
-	m.mu.Lock()
-	old := m.worker
-	switch {
-	case m.stopping:
-		err = errors.New("the server is stopping")
-	case m.reloading:
-		err = errReloading
-	case old == nil:
-		err = errors.New("there is no worker at the moment; it is being restarted")
-	default:
-		m.reloading = true
-	}
-	m.mu.Unlock()
+	old, err := m.beginReload()
 	if err != nil {
 		return r, err
 	}
-	defer func() {
-		m.mu.Lock()
-		m.reloading = false
-		m.mu.Unlock()
-	}()
+	defer m.endReload()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(m.life, cancel)()
+
 	extra := []string{envReload + "=1"}
 	if check {
 		extra = append(extra, envCheck+"=1")
 	}
 	next, err := m.start(ctx, extra...)
+	if m.life.Err() != nil && err != nil {
+		return r, errStopping
+	}
 	if err != nil {
-		m.cfg.Log.Error("reload refused: the new worker does not boot; the old one goes on", zap.Error(err))
-		return r, fmt.Errorf("the new worker does not boot; the old one goes on: %w", err)
+		now := "the old one goes on"
+		if old.ended() {
+			now = "the old one has ended meanwhile and is restarted"
+		}
+		m.cfg.Log.Error("reload refused: the new worker does not boot; "+now, zap.Error(err))
+		return r, fmt.Errorf("the new worker does not boot; %s: %w", now, err)
 	}
 	r.OldPID, r.NewPID = old.pid, next.pid
-	r.Notes = next.info.Notes
-	r.Added, r.Removed = difference(old.info.Routes, next.info.Routes)
+	r.Notes = slices.Clone(next.info.Notes)
+	r.Added, r.Removed, r.Changed = difference(old.info.Routes, next.info.Routes)
+	why := movable(old.info.Transfer, next.info.Transfer)
 	if check {
-		<-next.exited
+		if why != "" {
+			r.Notes = append(r.Notes, why)
+		}
+		next.endWithin(checkTime)
 		return r, nil
 	}
+	begun := time.Now()
+	if err := m.replace(ctx, old, next, why, &r); err != nil {
+		m.cfg.Log.Error("reload failed; the old worker goes on", zap.Error(err))
+		return r, err
+	}
+	if !old.ended() {
+		r.Drained, err = m.endCounted(old, stopRequest{Code: 1012, Reason: "server reloads", Spread: min(m.cfg.DrainTime/2, 5*time.Second), Grace: m.cfg.DrainTime})
+		if err != nil {
+			m.cfg.Log.Warn("end of the old worker", zap.Error(err))
+			r.Notes = append(r.Notes, "old worker: "+err.Error())
+		}
+	}
+	tell, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTime)
+	defer cancel()
+	if err := next.peer.call(tell, "settled", nil, nil); err != nil {
+		m.cfg.Log.Warn("tell the new worker that it is alone", zap.Error(err))
+	}
+	m.cfg.Log.Info("reloaded", zap.Int("old_pid", r.OldPID), zap.Int("new_pid", r.NewPID), zap.Int("moved", r.Moved), zap.Int("drained", r.Drained),
+		zap.Duration("pause", r.Pause), zap.Duration("took", time.Since(begun)), zap.Strings("notes", r.Notes))
+	return r, nil
+}
+
+func (m *Master) beginReload() (*child, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.stopping:
+		return nil, errStopping
+	case m.reloading != nil:
+		return nil, errReloading
+	case m.worker == nil:
+		return nil, errNoWorker
+	}
+	m.reloading = make(chan struct{})
+	m.reloads.Add(1)
+	return m.worker, nil
+}
+
+func (m *Master) endReload() {
+	m.mu.Lock()
+	close(m.reloading)
+	m.reloading = nil
+	m.mu.Unlock()
+	m.reloads.Done()
+}
+
+// replace makes next the worker that serves; after an error old still is, and next is no more. Why is the reason for which
+// connections cannot be moved, or "".
+func (m *Master) replace(ctx context.Context, old, next *child, why string, r *manager.ReloadReport) error {
 	hooks, cancel := context.WithTimeout(ctx, m.cfg.DrainTime)
-	if err := old.peer.call(hooks, "reloading", nil, nil); err != nil {
+	if err := old.tell(hooks, "reloading"); err != nil && !old.ended() {
 		m.cfg.Log.Warn("OnReload", zap.Error(err))
 		r.Notes = append(r.Notes, "OnReload: "+err.Error())
 	}
 	cancel()
-	m.mu.Lock()
-	if m.stopping {
+	m.handover.Lock()
+	defer m.handover.Unlock()
+	hello, cancel := context.WithTimeout(ctx, tellTime)
+	err := next.tell(hello, "hello")
+	cancel()
+	if m.life.Err() != nil {
+		err = errStopping
+	}
+	switch {
+	case next.ended():
+		err = fmt.Errorf("the new worker ended as soon as it was ready (%s)%s", next.status, next.tail.last())
+	case err != nil && !errors.Is(err, errStopping):
+		err = fmt.Errorf("the new worker does not answer; the old one goes on: %w", err)
+	case err != nil:
+	case old.ended():
+		r.Notes = append(r.Notes, fmt.Sprintf("the old worker had ended by itself (%s)", old.status))
+	case why != "":
+		r.Notes = append(r.Notes, why)
+	default:
+		err = m.transfer(ctx, old, next, r)
+	}
+	if err == nil {
+		m.mu.Lock()
+		m.setWorker(next)
 		m.mu.Unlock()
-		next.kill()
-		<-next.exited
-		return r, errors.New("the server is stopping")
+		return nil
 	}
-	m.worker = next
-	m.mu.Unlock()
-	begun := time.Now()
-	r.Drained, err = m.endCounted(old, stopRequest{Code: 1012, Reason: "server reloads", Spread: min(m.cfg.DrainTime/2, 5*time.Second), Grace: m.cfg.DrainTime})
-	if err != nil {
-		m.cfg.Log.Warn("end of the old worker", zap.Error(err))
-		r.Notes = append(r.Notes, "old worker: "+err.Error())
+	// It may have accepted connections already: they come back to the old one.
+	if !next.ended() {
+		if err := m.end(next, stopRequest{Code: 1012, Reason: "server reloads", Grace: tellTime}); err != nil {
+			m.cfg.Log.Warn("end of the new worker", zap.Error(err))
+		}
 	}
-	if err := next.peer.call(ctx, "settled", nil, nil); err != nil {
-		m.cfg.Log.Warn("tell the new worker that it is alone", zap.Error(err))
-	}
-	m.cfg.Log.Info("reloaded", zap.Int("old_pid", r.OldPID), zap.Int("new_pid", r.NewPID), zap.Int("moved", r.Moved), zap.Int("drained", r.Drained), zap.Duration("took", time.Since(begun)))
-	return r, nil
+	return err
 }
 
-// difference lists the routes that come and go.
-func difference(old, next []Route) (added, removed []string) {
-	only := func(a, b []Route) (list []string) {
-		for _, r := range a {
-			if !slices.ContainsFunc(b, func(o Route) bool { return o.Method == r.Method }) {
-				list = append(list, r.Method)
-			}
-		}
-		return list
+// difference lists the routes that come, go, and are another controller's.
+func difference(old, next []Route) (added, removed, changed []string) {
+	before := make(map[string]string, len(old))
+	for _, r := range old {
+		before[r.Method] = r.Controller
 	}
-	return only(next, old), only(old, next)
+	for _, r := range next {
+		controller, known := before[r.Method]
+		switch {
+		case !known:
+			added = append(added, r.Method)
+		case controller != r.Controller:
+			changed = append(changed, r.Method)
+		}
+		delete(before, r.Method)
+	}
+	for method := range before {
+		removed = append(removed, method)
+	}
+	slices.Sort(removed)
+	return added, removed, changed
 }

@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"syscall"
+	"time"
 )
 
 // socketFile gives a listener's descriptor to children. It is a file in blocking mode: handing it to a child must not change
@@ -39,17 +41,10 @@ func socketFile(ln *net.TCPListener) (*os.File, error) {
 
 // controlPair makes the two ends of a control channel: ours, and the child's as a file.
 func controlPair() (net.Conn, *os.File, error) {
-	syscall.ForkLock.RLock()
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	if err == nil {
-		syscall.CloseOnExec(fds[0])
-		syscall.CloseOnExec(fds[1])
-	}
-	syscall.ForkLock.RUnlock()
+	ours, theirs, err := socketPair("control")
 	if err != nil {
-		return nil, nil, fmt.Errorf("socketpair: %w", err)
+		return nil, nil, err
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control")
 	conn, err := net.FileConn(ours) // a duplicate, non-blocking
 	_ = ours.Close()
 	if err != nil {
@@ -89,6 +84,12 @@ func (m *Master) spawn(env []string) (*child, error) {
 	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = m.cfg.Stdout, c.tail
 	cmd.ExtraFiles = append([]*os.File{theirs}, m.files...)
+	// What the worker has started may outlive it and hold its output: that must not hide its end.
+	cmd.WaitDelay = outputTime
+	// The name, not the inode: a release that is switched by a symbolic link is found there.
+	if info, err := os.Stat(m.dir); err == nil && info.IsDir() {
+		cmd.Dir = m.dir
+	}
 	// Not in the terminal's group: Ctrl-C is the master's to act on.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -98,17 +99,30 @@ func (m *Master) spawn(env []string) (*child, error) {
 	c.pid = cmd.Process.Pid
 	c.kill = func() { _ = cmd.Process.Kill() }
 	c.peer = newPeer(conn, c.handle)
+	m.track(c)
 	go func() {
 		err := cmd.Wait()
-		c.status = "exit status 0"
-		if err != nil {
+		c.status = cmd.ProcessState.String()
+		if cmd.ProcessState == nil {
 			c.status = err.Error()
 		}
-		c.peer.close()
+		select {
+		case <-c.peer.gone: // what it said last has been read
+		case <-time.After(outputTime):
+			c.peer.close()
+		}
+		m.untrack(c)
 		close(c.exited)
 	}()
 	return c, nil
 }
+
+// outputTime is how long a worker's output is read after its end.
+const outputTime = 2 * time.Second
+
+// ignoreBrokenPipe keeps a worker alive whose master, and with it the reader of its output, is gone: it still has to say
+// goodbye to its clients. Notify and not Ignore, which what the worker starts would inherit.
+func ignoreBrokenPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // Detach has cmd run in a session of its own, without a terminal.
 func Detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }

@@ -2,11 +2,11 @@ package process
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"wsframe/framework/manager"
@@ -33,8 +33,15 @@ type Stats struct {
 
 // Ready is what a booted worker tells its master.
 type Ready struct {
-	Routes []Route
-	Notes  []string
+	Routes   []Route
+	Notes    []string
+	Transfer Versions // zero: its connections cannot be moved
+}
+
+// Versions of the form in which connections are moved.
+type Versions struct {
+	Writes int   // the one that this worker writes; 0: none
+	Reads  []int // those that it can read
 }
 
 // Route is one line of the route table.
@@ -54,6 +61,30 @@ type Handler interface {
 	ReopenLogs()
 }
 
+// Transferrer is a Handler whose live connections can be moved to another worker. The peer is one end of a Unix stream socket
+// pair, the other worker holds the other one; it belongs to the method, which closes it. When it breaks, the other worker has
+// ended. Both methods run at the same time, each in its worker; ctx bounds them.
+type Transferrer interface {
+	// Transfer is told in the old worker. After an error each connection is held either here, where it goes on as before, or in
+	// the other worker; Moved counts the latter.
+	Transfer(ctx context.Context, peer *os.File) (TransferReport, error)
+	// Adopt is told in the new worker. After an error it keeps the connections that it counts.
+	Adopt(ctx context.Context, peer *os.File) (TransferReport, error)
+}
+
+// TransferReport is what one side of a transfer did.
+type TransferReport struct {
+	Moved int           // connections that the new worker holds
+	Pause time.Duration // the longest time in which a connection was not served
+	Notes []string      // for people
+}
+
+// transferAnswer carries the report beside the error.
+type transferAnswer struct {
+	Report TransferReport
+	Error  string
+}
+
 // Worker is the worker's side of its master.
 type Worker struct {
 	Reload bool // another worker of this server still serves
@@ -62,8 +93,10 @@ type Worker struct {
 
 	sockets map[string]net.Listener
 	peer    *peer
-	handler chan Handler
-	stopped chan struct{}
+	serving chan struct{} // closed when handler is set
+	handler Handler
+	once    sync.Once
+	stopped chan struct{} // closed when the master's stop has been answered
 }
 
 // Store is where the embedded store listens; Addr is "" where a Redis of one's own is used.
@@ -91,25 +124,38 @@ func FromEnv() (*Worker, bool, error) {
 	for _, name := range []string{envRole, envSockets, envReload, envCheck, envStore} {
 		_ = os.Unsetenv(name)
 	}
+	ignoreBrokenPipe()
 	w.peer = newPeer(conn, w.handle)
+	go w.watchBoot()
 	return w, true, nil
 }
 
+// watchBoot ends a worker whose master is gone before it serves: whatever its boot waits for, it holds the listeners, and nobody
+// would answer on them.
+func (w *Worker) watchBoot() {
+	select {
+	case <-w.serving:
+	case <-w.peer.gone:
+		os.Exit(1)
+	}
+}
+
 func newWorker(reload, check bool) *Worker {
-	return &Worker{Reload: reload, Check: check, sockets: map[string]net.Listener{}, handler: make(chan Handler, 1), stopped: make(chan struct{})}
+	return &Worker{Reload: reload, Check: check, sockets: map[string]net.Listener{}, serving: make(chan struct{}), stopped: make(chan struct{})}
 }
 
 // Listener is an inherited listener.
 func (w *Worker) Listener(name string) net.Listener { return w.sockets[name] }
 
-// Fail tells the master why this worker cannot boot.
+// Fail tells the master why this worker cannot boot. As a rule it does not return: the master ends the worker.
 func (w *Worker) Fail(err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	_ = w.peer.call(ctx, "failed", err.Error(), nil) // the exit code says it too
 }
 
-// Report tells the master what this worker would serve, without serving: the end of a check.
+// Report tells the master what this worker would serve, without serving: the end of a check. The worker then has a few seconds
+// to end.
 func (w *Worker) Report(ctx context.Context, ready Ready) error {
 	return w.peer.call(ctx, "ready", ready, nil)
 }
@@ -117,7 +163,8 @@ func (w *Worker) Report(ctx context.Context, ready Ready) error {
 // Serve tells the master that h is ready and answers its requests until it asks to stop, or is gone: then h is stopped
 // with 1001.
 func (w *Worker) Serve(ctx context.Context, ready Ready, h Handler, grace time.Duration) error {
-	w.handler <- h
+	w.handler = h
+	close(w.serving)
 	if err := w.peer.call(ctx, "ready", ready, nil); err != nil {
 		return fmt.Errorf("tell the master that the worker is ready: %w", err)
 	}
@@ -132,6 +179,8 @@ func (w *Worker) Serve(ctx context.Context, ready Ready, h Handler, grace time.D
 		return nil
 	default:
 	}
+	// Nobody is left to kill a worker that cannot end, and it holds the port.
+	time.AfterFunc(grace+killAfter, func() { os.Exit(1) })
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	if _, err := h.Stop(ctx, 1001, "server is going away", 0); err != nil {
@@ -150,37 +199,39 @@ type stopRequest struct {
 
 type pageRequest struct{ Offset, Limit int }
 
-func (w *Worker) handle(ctx context.Context, kind string, body json.RawMessage) (any, error) {
-	var h Handler
+func (w *Worker) handle(ctx context.Context, r request) (any, error) {
+	handed := r.kind == "transfer" || r.kind == "adopt" // the files are the handler's
+	if !handed {
+		closeFiles(r.files)
+	}
 	select {
-	case h = <-w.handler:
-		w.handler <- h
+	case <-w.serving:
 	case <-ctx.Done():
+		closeFiles(r.files)
 		return nil, ctx.Err()
 	}
-	decode := func(v any) error {
-		if err := json.Unmarshal(body, v); err != nil {
-			return fmt.Errorf("%s: %w", kind, err)
-		}
-		return nil
-	}
-	switch kind {
+	h := w.handler
+	switch r.kind {
+	case "hello":
+		return nil, nil
 	case "stats":
 		return h.Stats(), nil
 	case "say":
 		var text string
-		if err := decode(&text); err != nil {
+		if err := r.decode(&text); err != nil {
 			return nil, err
 		}
 		return h.Say(text), nil
 	case "connections":
 		var p pageRequest
-		if err := decode(&p); err != nil {
+		if err := r.decode(&p); err != nil {
 			return nil, err
 		}
 		return h.Connections(p.Offset, p.Limit), nil
 	case "reloading":
 		return nil, h.Reloading(ctx)
+	case "transfer", "adopt":
+		return transferAnswerOf(ctx, h, r)
 	case "settled":
 		h.Settled()
 		return nil, nil
@@ -189,16 +240,32 @@ func (w *Worker) handle(ctx context.Context, kind string, body json.RawMessage) 
 		return nil, nil
 	case "stop":
 		var s stopRequest
-		if err := decode(&s); err != nil {
+		if err := r.decode(&s); err != nil {
 			return nil, err
 		}
 		// Its end must not depend on the master's patience.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Grace)
 		defer cancel()
 		n, err := h.Stop(ctx, s.Code, s.Reason, s.Spread)
-		// The answer goes out before the process ends.
-		time.AfterFunc(50*time.Millisecond, func() { close(w.stopped) })
-		return n, err
+		return lastWord{n, func() { w.once.Do(func() { close(w.stopped) }) }}, err
 	}
-	return nil, fmt.Errorf("unknown request %q", kind)
+	return nil, fmt.Errorf("unknown request %q", r.kind)
+}
+
+func transferAnswerOf(ctx context.Context, h Handler, r request) (any, error) {
+	t, ok := h.(Transferrer)
+	if !ok || len(r.files) != 1 {
+		closeFiles(r.files)
+		return nil, fmt.Errorf("%s: this worker cannot do that", r.kind)
+	}
+	f := t.Transfer
+	if r.kind == "adopt" {
+		f = t.Adopt
+	}
+	report, err := f(ctx, r.files[0])
+	a := transferAnswer{Report: report}
+	if err != nil {
+		a.Error = err.Error()
+	}
+	return a, nil
 }

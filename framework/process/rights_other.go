@@ -1,0 +1,25 @@
+//go:build !unix
+
+package process
+
+import (
+	"net"
+	"os"
+)
+
+// inbox reads the control channel.
+type inbox struct{ net.Conn }
+
+func newInbox(conn net.Conn) *inbox { return &inbox{conn} }
+
+func (in *inbox) take(n int) ([]*os.File, bool) { return nil, n == 0 }
+func (in *inbox) close()                        {}
+
+func writeFiles(conn net.Conn, b []byte, files []*os.File) (int, error) {
+	if len(files) > 0 {
+		return 0, errPlatform
+	}
+	return conn.Write(b)
+}
+
+func socketPair(string) (a, b *os.File, err error) { return nil, nil, errPlatform }

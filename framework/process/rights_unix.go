@@ -1,0 +1,112 @@
+//go:build unix
+
+package process
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// maxFiles bounds the descriptors that wait for the message they belong to.
+const maxFiles = 16
+
+var errFiles = errors.New("more descriptors than announced")
+
+// inbox reads the control channel and keeps the descriptors that come along. The kernel delivers them not later than the last
+// byte of the message that they were sent with, and in order.
+type inbox struct {
+	conn  *net.UnixConn
+	oob   []byte
+	files []*os.File
+}
+
+func newInbox(conn net.Conn) *inbox {
+	return &inbox{conn: conn.(*net.UnixConn), oob: make([]byte, syscall.CmsgSpace(4*maxFiles))}
+}
+
+// Read implements io.Reader.
+func (in *inbox) Read(b []byte) (int, error) {
+	n, oobn, _, _, err := in.conn.ReadMsgUnix(b, in.oob) // received descriptors are close-on-exec
+	if oobn > 0 {
+		messages, bad := syscall.ParseSocketControlMessage(in.oob[:oobn])
+		if bad != nil {
+			return 0, bad
+		}
+		for i := range messages {
+			fds, bad := syscall.ParseUnixRights(&messages[i])
+			if bad != nil {
+				return 0, bad
+			}
+			for _, fd := range fds {
+				in.files = append(in.files, os.NewFile(uintptr(fd), "handed over"))
+			}
+		}
+		if len(in.files) > maxFiles {
+			return 0, errFiles
+		}
+	}
+	if n == 0 && err == nil {
+		err = io.EOF
+	}
+	return max(n, 0), err // -1 beside an error
+}
+
+// take gives the descriptors of the message that has just been read.
+func (in *inbox) take(n int) ([]*os.File, bool) {
+	if n < 0 || n > len(in.files) {
+		return nil, false
+	}
+	files := in.files[:n:n]
+	in.files = in.files[n:]
+	return files, true
+}
+
+func (in *inbox) close() { closeFiles(in.files) }
+
+// writeFiles writes b, the files with its first byte.
+func writeFiles(conn net.Conn, b []byte, files []*os.File) (n int, err error) {
+	if len(files) == 0 {
+		return conn.Write(b)
+	}
+	err = withDescriptors(files, nil, func(fds []int) (err error) {
+		n, _, err = conn.(*net.UnixConn).WriteMsgUnix(b, syscall.UnixRights(fds...), nil)
+		return err
+	})
+	if err != nil || n == len(b) {
+		return max(n, 0), err
+	}
+	rest, err := conn.Write(b[n:])
+	return n + rest, err
+}
+
+// withDescriptors calls f while none of the files can be closed. File.Fd would set them to blocking mode.
+func withDescriptors(files []*os.File, fds []int, f func([]int) error) error {
+	if len(files) == 0 {
+		return f(fds)
+	}
+	raw, err := files[0].SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	err = raw.Control(func(fd uintptr) { inner = withDescriptors(files[1:], append(fds, int(fd)), f) })
+	return errors.Join(err, inner)
+}
+
+// socketPair makes two connected Unix stream sockets that no child inherits by accident.
+func socketPair(name string) (a, b *os.File, err error) {
+	syscall.ForkLock.RLock()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fds[0])
+		syscall.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	return os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name), nil
+}

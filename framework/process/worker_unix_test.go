@@ -1,0 +1,310 @@
+//go:build unix
+
+package process
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"wsframe/framework/manager"
+)
+
+// What the test binary is when it is not the test.
+const (
+	envScript = "PROCESS_TEST_SCRIPT" // file with what a worker is to do, in words
+	envMaster = "PROCESS_TEST_MASTER" // runtime directory of a master in a process of its own
+)
+
+func TestMain(m *testing.M) {
+	w, is, err := FromEnv()
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	case is:
+		os.Exit(testWorker(w))
+	case os.Getenv(envMaster) != "":
+		os.Exit(testMaster(os.Getenv(envMaster)))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// testMaster is a master to be killed; it prints its worker's pid and the address.
+func testMaster(dir string) int {
+	var m *Master
+	cfg := testConfig(dir, os.Environ())
+	cfg.Stdout, cfg.Stderr, cfg.Log = os.Stdout, os.Stderr, zap.NewNop()
+	cfg.Started = func(s Started) {
+		c, _ := m.current()
+		fmt.Printf("started %d %s\n", c.pid, s.Addrs["outside"])
+	}
+	m = New(cfg)
+	if err := m.Run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func testConfig(dir string, env []string) MasterConfig {
+	return MasterConfig{
+		Sockets: []Socket{{Name: "outside", Key: "outside.port", Host: "127.0.0.1"}}, Manager: Socket{Name: "manager", Key: "manager.port", Host: "127.0.0.1"},
+		RuntimeDir: dir, Command: []string{os.Args[0]}, Env: env, Version: "test", StoreKind: "embedded",
+		StopGrace: 10 * time.Second, DrainTime: 10 * time.Second, Reopen: func() {},
+	}
+}
+
+// testWorker does what the script says. Each client is told the worker's pid in a line; what it sends comes back with the pid
+// before it; at the end it is told the close code.
+func testWorker(w *Worker) int {
+	script, err := os.ReadFile(os.Getenv(envScript))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	words := map[string]bool{}
+	for _, word := range strings.Fields(string(script)) {
+		words[word] = true
+	}
+	ready := Ready{Routes: []Route{{"index.index.index", "*index.Index"}, {"live.user.join", "*live.User"}}}
+	switch {
+	case words["exit"]:
+		fmt.Fprintln(os.Stderr, "cannot find my shoes")
+		return 3
+	case words["panic"]:
+		for range 50 {
+			go func() { select {} }() // their stacks must not hide the reason
+		}
+		panic("no coffee")
+	case words["hang"]:
+		fmt.Println("worker hangs", os.Getpid())
+		fmt.Fprintln(os.Stderr, "waiting for godot")
+		select {}
+	case words["fail"]:
+		w.Fail(errors.New("redis is away"))
+		fmt.Fprintln(os.Stderr, "redis is away, said twice")
+		return 1
+	case words["routes"]:
+		ready.Routes = []Route{{"index.index.index", "*index.Other"}, {"live.wall.join", "*live.Wall"}}
+	}
+	h := &testHandler{worker: w, words: words, conns: map[net.Conn]bool{}}
+	var handler Handler = h
+	if words["v1"] || words["v2"] {
+		handler = mover{h}
+		ready.Transfer = Versions{Writes: 1, Reads: []int{1}}
+		if words["v2"] {
+			ready.Transfer = Versions{Writes: 2, Reads: []int{2}}
+		}
+	}
+	if w.Check {
+		if err := w.Report(context.Background(), ready); err != nil {
+			return 1
+		}
+		if words["lingers"] {
+			select {}
+		}
+		return 0
+	}
+	if words["leaves-a-child"] { // with our stderr, and for longer than we live
+		cmd := exec.Command("sleep", "30")
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			return 1
+		}
+		fmt.Println("left", cmd.Process.Pid)
+	}
+	go h.accept(w.Listener("outside"))
+	if words["dies-when-ready"] {
+		if err := w.Report(context.Background(), ready); err != nil {
+			return 1
+		}
+		return 4
+	}
+	if err := w.Serve(context.Background(), ready, handler, 5*time.Second); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+type testHandler struct {
+	worker *Worker
+	words  map[string]bool
+
+	mu      sync.Mutex
+	conns   map[net.Conn]bool
+	settled bool
+	reopens int
+}
+
+func (h *testHandler) accept(ln net.Listener) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		fmt.Fprintln(c, os.Getpid())
+		h.serve(c)
+	}
+}
+
+func (h *testHandler) serve(c net.Conn) {
+	h.mu.Lock()
+	h.conns[c] = true
+	h.mu.Unlock()
+	go func() {
+		r := bufio.NewReader(c)
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return
+			}
+			switch line {
+			case "crash\n":
+				os.Exit(7)
+			case "say something\n":
+				for range 100 {
+					fmt.Fprintln(os.Stderr, "something") // the master may be gone
+				}
+			}
+			fmt.Fprintf(c, "%d %s", os.Getpid(), line)
+		}
+	}()
+}
+
+func (h *testHandler) Stats() Stats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := Stats{Connections: len(h.conns), Goroutines: h.reopens}
+	if h.settled {
+		s.Rooms = 1
+	}
+	return s
+}
+
+func (h *testHandler) Say(text string) int { return len(text) }
+
+func (h *testHandler) Connections(offset, limit int) []manager.ConnInfo {
+	return []manager.ConnInfo{{FD: int64(offset), ID: strings.Repeat("x", limit)}}
+}
+
+func (h *testHandler) Reloading(ctx context.Context) error {
+	switch {
+	case h.words["bad-hook"]:
+		return errors.New("OnReload of live.user: no")
+	case h.words["slow-hook"]:
+		<-ctx.Done()
+		return fmt.Errorf("OnReload of live.user: %w", ctx.Err())
+	case h.words["crashes-in-hook"]:
+		os.Exit(8)
+	}
+	return nil
+}
+
+func (h *testHandler) Stop(ctx context.Context, code int, reason string, _ time.Duration) (int, error) {
+	if h.words["stubborn"] {
+		select {}
+	}
+	_ = h.worker.Listener("outside").Close()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.conns {
+		fmt.Fprintln(c, "bye", code, reason)
+		_ = c.Close()
+	}
+	if h.words["slow-stop"] {
+		<-ctx.Done()
+	}
+	return len(h.conns), nil
+}
+
+func (h *testHandler) Settled() {
+	h.mu.Lock()
+	h.settled = true
+	h.mu.Unlock()
+}
+
+func (h *testHandler) ReopenLogs() {
+	h.mu.Lock()
+	h.reopens++
+	h.mu.Unlock()
+}
+
+// mover moves the bare descriptors, one control message each.
+type mover struct{ *testHandler }
+
+var _ Transferrer = mover{}
+
+func (m mover) Transfer(ctx context.Context, pair *os.File) (r TransferReport, err error) {
+	if m.words["fails-to-give"] {
+		_ = pair.Close()
+		return r, errors.New("not in the mood")
+	}
+	conn, err := net.FileConn(pair)
+	_ = pair.Close()
+	if err != nil {
+		return r, err
+	}
+	p := newPeer(conn, nil)
+	defer p.close()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c := range m.conns {
+		f, err := c.(*net.TCPConn).File()
+		if err != nil {
+			return r, err
+		}
+		if err := p.call(ctx, "conn", nil, nil, f); err != nil {
+			return r, err
+		}
+		delete(m.conns, c)
+		_ = c.Close()
+		r.Moved++
+		if m.words["dies-giving"] {
+			os.Exit(9)
+		}
+	}
+	r.Pause = time.Millisecond
+	return r, nil
+}
+
+func (m mover) Adopt(_ context.Context, pair *os.File) (r TransferReport, err error) {
+	conn, err := net.FileConn(pair)
+	_ = pair.Close()
+	if err != nil {
+		return r, err
+	}
+	var mu sync.Mutex
+	p := newPeer(conn, func(_ context.Context, q request) (any, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if m.words["dies-taking"] && r.Moved == 1 {
+			os.Exit(9)
+		}
+		c, err := net.FileConn(q.files[0])
+		closeFiles(q.files)
+		if err != nil {
+			return nil, err
+		}
+		m.serve(c)
+		r.Moved++
+		return json.RawMessage("true"), nil
+	})
+	<-p.gone
+	mu.Lock()
+	defer mu.Unlock()
+	return r, nil
+}
