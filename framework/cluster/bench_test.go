@@ -1,0 +1,90 @@
+package cluster
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+)
+
+// counting counts commands and pipelines.
+type counting struct{ commands, pipelines atomic.Int64 }
+
+func (h *counting) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (h *counting) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h *counting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		h.commands.Add(int64(len(cmds)))
+		h.pipelines.Add(1)
+		return next(ctx, cmds)
+	}
+}
+
+// BenchmarkOpenedClosed_1room is a connection's whole bookkeeping: opened, a listener, a room, closed; "noted" is what
+// the connection's own goroutine pays, "written" with the pipelines to Redis (with miniredis its work too).
+func BenchmarkOpenedClosed_1room(b *testing.B) {
+	for _, user := range []string{"", "ann"} {
+		name := map[string]string{"": "wall", "ann": "wechatUser"}[user]
+		entry := Entry{Auth: []byte(`{"id":"ann","type":"wechatUser","code":"10000","nickname":"Ann","ctime":1700000000}`), UID: user}
+		one := func(n *Node, fd int64) {
+			e := entry
+			e.FD = fd
+			n.Opened(e)
+			n.ListenerAdded(fd, "live.user")
+			n.KeyAdded(fd, "LIVE_USER_ROOM_10000")
+			e.Keys, e.Listeners = []string{"LIVE_USER_ROOM_10000"}, []string{"live.user"}
+			n.Closed(e)
+		}
+		b.Run(name+"/noted", func(b *testing.B) {
+			n := &Node{}
+			n.j.init(1<<30, zeroTime)
+			n.settled.Store(true)
+			b.ReportAllocs()
+			for i := range b.N {
+				one(n, int64(i+1))
+				if i%50 == 0 { // the writer's part, without Redis
+					for ops, dropped := n.j.take(pipeline); len(ops) > 0; ops, dropped = n.j.take(pipeline) {
+						n.j.done(len(ops), dropped)
+					}
+				}
+			}
+		})
+		b.Run(name+"/written", func(b *testing.B) {
+			h := &counting{}
+			w := worker(b, newStore(b).client(b, h), "a", func(c *Config) { c.Log, c.Live, c.Alive, c.Journal = zap.NewNop(), nil, nil, 1<<30 })
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				one(w.n, int64(i+1))
+				if i%1000 == 999 {
+					w.flush()
+				}
+			}
+			w.flush()
+			b.ReportMetric(float64(h.commands.Load())/float64(b.N), "commands/op")
+			b.ReportMetric(float64(h.pipelines.Load())/float64(b.N), "pipelines/op")
+		})
+	}
+}
+
+func BenchmarkNextFD(b *testing.B) {
+	n := &Node{fds: block{1, 1 << 60}, spare: block{1 << 60, 1<<60 + 1}}
+	n.cfg.BlockSize = 4096
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			if _, err := n.NextFD(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func zeroTime() (t time.Time) { return }
