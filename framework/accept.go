@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"hash/maphash"
 	"io"
 	"net"
 	"net/http"
@@ -210,11 +211,24 @@ func (a *App) open(tcp *net.TCPConn, r *http.Request, early []byte, id Identity,
 		return
 	}
 	c.Data = &session{}
+	// A user's newer connection must be noted behind the older one: it may come as soon as the client has the older one's 101.
+	order := a.opening.of(id.ID)
+	order.Lock()
+	defer order.Unlock()
 	// State is written only when the 101 is on its way: a client that never reads it was never here.
 	if err := c.Serve(r, func() { a.node.Opened(a.entry(c, nil)) }); err != nil {
 		a.left(remote)
 	}
 }
+
+// openings are locks by user id, for what must happen in one order for one user.
+type openings [64]sync.Mutex
+
+func (o *openings) of(id string) *sync.Mutex {
+	return &o[maphash.String(openingSeed, id)%uint64(len(o))]
+}
+
+var openingSeed = maphash.MakeSeed()
 
 // tokenOf finds the auth token: the query's auth, or the last Sec-WebSocket-Protocol offered, which proxies do not log.
 // The protocol to answer is the first offered (RFC 6455 §4.2.2), so a client that offers "wsframe" before its

@@ -75,6 +75,7 @@ type App struct {
 	listeners []net.Listener
 	stopping  atomic.Bool
 	accepting sync.WaitGroup
+	opening   openings
 	admitted  atomic.Int64 // connections and handshakes that count against max_connections
 }
 

@@ -37,7 +37,8 @@ type Conn struct {
 
 	hub   *Hub
 	sock  socket
-	proto string // Sec-WebSocket-Protocol to answer, "" = none
+	proto string        // Sec-WebSocket-Protocol to answer, "" = none
+	br    *bufio.Reader // gws's
 
 	// The reader's: only the goroutine in Serve touches these.
 	in inbound
@@ -50,6 +51,20 @@ type Conn struct {
 	closeReason string
 	ended       bool
 	done        chan struct{} // made on demand, closed when the connection ends
+	deflate     bool          // permessage-deflate was negotiated
+
+	// A move to another process; guarded by mu. See move.go.
+	adopted  bool          // came from another process: gws's handshake answer is swallowed
+	start    func()        // begins reading, once adopted
+	thaw     chan struct{} // non-nil: frozen
+	parked   bool          // the reader waits for thaw
+	exported bool          // another process has a copy; what is sent here goes there too
+	moved    bool          // it lives there now
+	mover    Mover
+	onLeft   func(fd int64)
+	late     *fault // closed while exported: holds here, should the move fail
+
+	acting atomic.Bool // the reader is in Handler.Message
 
 	// Guarded by memberMu.
 	memberMu sync.Mutex
@@ -89,7 +104,8 @@ func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, 
 func (c *Conn) Serve(r *http.Request, opened func()) error {
 	h := c.hub
 	h.inside.Add(1)
-	ws, err := h.upgrader.UpgradeFromConn((*shim)(c), bufio.NewReaderSize((*shim)(c), 64), r)
+	c.br = bufio.NewReaderSize((*shim)(c), 64)
+	ws, err := h.upgrader.UpgradeFromConn((*shim)(c), c.br, r)
 	if err != nil {
 		c.sock.close()
 		h.inside.Add(-1)
@@ -100,6 +116,9 @@ func (c *Conn) Serve(r *http.Request, opened func()) error {
 	c.mu.Unlock()
 	h.add(c)
 	opened()
+	if h.frozen.Load() {
+		c.freeze()
+	}
 	// A goroutine of its own: the handshake has grown this one's stack, and an idle connection keeps its reader's.
 	go c.run(ws)
 	return nil
@@ -108,6 +127,10 @@ func (c *Conn) Serve(r *http.Request, opened func()) error {
 func (c *Conn) run(ws *gws.Conn) {
 	defer c.hub.inside.Add(-1)
 	c.readLoop(ws)
+	if c.hasMoved() {
+		c.leaveMoved()
+		return
+	}
 	c.finish()
 	c.linger()
 }
@@ -183,7 +206,14 @@ func (c *Conn) Close(code int, reason string) {
 }
 
 func (c *Conn) closeLocked(code int, reason string) {
-	if c.state >= closing {
+	if c.state >= closing && !c.moved {
+		return
+	}
+	if c.exported {
+		if c.late == nil {
+			c.late = &fault{code, reason}
+			c.mover.RelayClose(c.FD, code, reason)
+		}
 		return
 	}
 	switch code {

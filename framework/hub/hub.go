@@ -113,6 +113,8 @@ type Hub struct {
 	count  atomic.Int64
 	inside atomic.Int64 // connections between Accept and the end of Serve
 
+	frozen atomic.Bool // connections are being moved
+
 	stop     chan struct{}
 	stopOnce sync.Once
 	done     chan struct{}

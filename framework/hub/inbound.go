@@ -73,10 +73,16 @@ func (in *inbound) read(p []byte) (int, error) {
 			c.Close(in.fault.code, in.fault.reason)
 			return 0, io.EOF
 		}
+		if c.hub.frozen.Load() && c.park() {
+			return 0, errMoved
+		}
 		data, pooled, err := c.sock.read()
 		if err != nil {
 			if c.Ended() {
 				return 0, io.EOF
+			}
+			if isTimeout(err) {
+				continue // frozen, or thawed in this moment: there is no other deadline
 			}
 			in.failed = true
 			return 0, err

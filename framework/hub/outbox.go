@@ -19,6 +19,7 @@ type outbox struct {
 	frames  int
 	writing bool          // the writer goroutine lives
 	corked  bool          // replies of one read batch are collected and leave together
+	held    bool          // nothing is written: the connection is being moved
 	flushed chan struct{} // closed by the writer when it has ended
 }
 
@@ -52,6 +53,10 @@ func (c *Conn) Echo(data []byte) error {
 func (c *Conn) send(b []byte, frames int, shared bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.moved {
+		c.mover.Relay(c.FD, b, frames, shared)
+		return nil
+	}
 	if c.state != open {
 		return ErrClosed
 	}
@@ -62,6 +67,9 @@ func (c *Conn) send(b []byte, frames int, shared bool) error {
 			return ErrSlow
 		}
 		c.flush() // corked replies are not the peer's fault
+	}
+	if c.exported {
+		c.mover.Relay(c.FD, b, frames, shared) // and keep it, should the move fail
 	}
 	c.push(b, frames, shared)
 	if c.state != open {
@@ -75,7 +83,7 @@ func (c *Conn) send(b []byte, frames int, shared bool) error {
 func (c *Conn) control(b []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != open || c.out.bytes+len(b) > c.hub.cfg.OutboxBytes {
+	if c.state != open || c.exported || c.out.bytes+len(b) > c.hub.cfg.OutboxBytes {
 		return
 	}
 	c.push(b, 0, false)
@@ -86,7 +94,7 @@ func (c *Conn) push(b []byte, frames int, shared bool) {
 	o := &c.out
 	c.msgsOut.Add(int64(frames))
 	c.bytesOut.Add(int64(len(b)))
-	if !o.writing && !o.corked && len(o.queue) == 0 {
+	if !o.writing && !o.corked && !o.held && len(o.queue) == 0 {
 		n, err := c.sock.tryWrite(b)
 		if err != nil {
 			c.broken()
@@ -107,7 +115,7 @@ func (c *Conn) push(b []byte, frames int, shared bool) {
 	} else {
 		o.queue = append(o.queue, chunk{append(make([]byte, 0, max(chunkSize, len(b))), b...), frames, true})
 	}
-	if !o.corked && !o.writing {
+	if !o.corked && !o.writing && !o.held {
 		c.startWriter()
 	}
 }
@@ -130,7 +138,7 @@ func (c *Conn) broken() {
 func (o *outbox) drop() { o.queue, o.bytes, o.frames = nil, 0, 0 }
 
 // take removes up to 64 KiB or 64 chunks from the queue's front.
-func (o *outbox) take(bufs net.Buffers) (net.Buffers, int, int) {
+func (o *outbox) take(bufs net.Buffers) (net.Buffers, int) {
 	size, frames, i := 0, 0, 0
 	for i < len(o.queue) && i < 64 && size < 64<<10 {
 		bufs = append(bufs, o.queue[i].b)
@@ -143,7 +151,7 @@ func (o *outbox) take(bufs net.Buffers) (net.Buffers, int, int) {
 	} else {
 		o.queue = o.queue[i:]
 	}
-	return bufs, size, frames
+	return bufs, frames
 }
 
 // writeLoop writes what is queued and ends when nothing is. Its wait is bounded: a peer that takes nothing for
@@ -159,23 +167,35 @@ func (c *Conn) writeLoop() {
 	var store net.Buffers
 	for {
 		c.mu.Lock()
-		bufs, size, frames := o.take(store[:0])
+		bufs, frames := store[:0], 0
+		if !o.held {
+			bufs, frames = o.take(bufs)
+		}
 		if len(bufs) == 0 {
 			o.writing = false
-			if o.flushed != nil {
+			if o.flushed != nil && !o.held {
 				close(o.flushed)
 				o.flushed = nil
 			}
 			c.mu.Unlock()
 			return
 		}
+		// Under the lock: a move sets the deadline into the past, and that must stand.
+		err := c.sock.armWrite(c.hub.cfg.WriteTimeout)
 		c.mu.Unlock()
 		store = bufs
-		err := c.sock.writev(bufs, c.hub.cfg.WriteTimeout)
-		clear(store)
+		var n int64
+		if err == nil {
+			n, err = bufs.WriteTo(c.sock.nc) // what is not written stays in bufs
+		}
 		c.mu.Lock()
-		o.bytes, o.frames = max(0, o.bytes-size), max(0, o.frames-frames)
-		if err != nil {
+		o.bytes = max(0, o.bytes-int(n))
+		switch {
+		case err == nil:
+			o.frames = max(0, o.frames-frames)
+		case isTimeout(err) && (n > 0 || o.held) && !c.sock.woken:
+			o.putBack(bufs, frames)
+		default:
 			if c.state == open && isTimeout(err) {
 				c.hub.totals.slow.Add(1)
 				c.state, c.closeCode, c.closeReason = closing, CloseSlow, "slow"
@@ -183,7 +203,20 @@ func (c *Conn) writeLoop() {
 			c.broken()
 		}
 		c.mu.Unlock()
+		clear(store)
 	}
+}
+
+// putBack returns what take had taken and the kernel has not.
+func (o *outbox) putBack(bufs net.Buffers, frames int) {
+	front := make([]chunk, 0, len(bufs)+len(o.queue))
+	for _, b := range bufs {
+		front = append(front, chunk{b: b})
+	}
+	if len(front) > 0 {
+		front[0].n = frames
+	}
+	o.queue = append(front, o.queue...)
 }
 
 // cork collects replies until the frames that arrived together are all dispatched. Whoever is slow in between does not
@@ -214,7 +247,7 @@ func (c *Conn) uncork() (ended bool) {
 func (c *Conn) flush() {
 	o := &c.out
 	o.corked = false
-	if o.writing || len(o.queue) == 0 {
+	if o.writing || o.held || len(o.queue) == 0 {
 		return
 	}
 	if first := &o.queue[0]; len(o.queue) == 1 {
@@ -274,9 +307,14 @@ func (k *corks) run() {
 
 // dispatch hands one message to the Handler and recovers what it throws.
 func (c *Conn) dispatch(data []byte) {
+	c.acting.Store(true)
 	defer func() {
 		if v := recover(); v != nil {
 			c.hub.cfg.Log.Error("panic in a message handler", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+		}
+		c.acting.Store(false)
+		if c.hub.frozen.Load() {
+			c.parkBusy() // it may have been exported during the action
 		}
 	}()
 	c.msgsIn.Add(1)

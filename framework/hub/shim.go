@@ -22,11 +22,14 @@ func (s *shim) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
+	case c.state == opening && c.adopted:
+		// The client has had its answer, from another process.
 	case c.state == opening:
+		c.deflate = bytes.Contains(p, []byte("permessage-deflate"))
 		if err := c.sock.writeAll(withProtocol(p, c.proto), c.hub.cfg.WriteTimeout); err != nil {
 			return 0, err
 		}
-	case c.state == open && len(p) >= 2 && p[0] == 0x80|opClose:
+	case c.state == open && !c.moved && len(p) >= 2 && p[0] == 0x80|opClose:
 		// gws answers the peer's close frame, reports a fault in a message, or gives up because Read failed.
 		c.state = closing
 		c.out.corked = false

@@ -2,27 +2,32 @@ package hub
 
 import (
 	"errors"
-	"net"
 	"os"
 	"time"
 )
 
-// writev writes all of bufs, waiting at most timeout for any progress.
-func (s *socket) writev(bufs net.Buffers, timeout time.Duration) error {
-	for {
-		if err := s.nc.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
-			return err
-		}
-		n, err := bufs.WriteTo(s.nc)
-		if err != nil && n > 0 && isTimeout(err) {
-			continue
-		}
-		return err
-	}
+// armWrite bounds the next blocking write.
+func (s *socket) armWrite(timeout time.Duration) error {
+	return s.nc.SetWriteDeadline(time.Now().Add(timeout))
 }
 
+// writeAll writes b, waiting at most timeout.
 func (s *socket) writeAll(b []byte, timeout time.Duration) error {
-	return s.writev(net.Buffers{b}, timeout)
+	if err := s.armWrite(timeout); err != nil {
+		return err
+	}
+	_, err := s.nc.Write(b)
+	return err
+}
+
+// freeze makes reader and writer leave their waits without an end. Conn.mu is held.
+func (s *socket) freeze() { _ = s.nc.SetDeadline(time.Unix(1, 0)) }
+
+// thaw undoes freeze, unless the connection is to end. Conn.mu is held.
+func (s *socket) thaw() {
+	if !s.woken {
+		_ = s.nc.SetDeadline(time.Time{})
+	}
 }
 
 // wake makes the reader leave its wait. Conn.mu is held.

@@ -1,0 +1,325 @@
+package hub
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wsframe/framework/auth"
+)
+
+// Moving a connection to another process of the same server, without its client noticing.
+//
+//	old process                              new process
+//	h.Freeze(ctx)   readers park
+//	c.Export()      state, unsent bytes  →   h.Adopt(state, socket)   joins rooms, reads nothing yet
+//	c.Send …        relayed              →   …
+//	h.Release()     sockets let go       →   h.Serve()                readers start
+//
+// Until Release the old process holds everything too and can Thaw: then it goes on as if nothing had happened.
+
+// TransferVersion is the form of State. A new process reads this and the one before.
+const TransferVersion = 1
+
+// State is what travels with a connection, beside its descriptor.
+type State struct {
+	FD       int64
+	Auth     auth.Identity
+	Remote   string
+	Since    time.Time
+	Rooms    []string        `json:",omitempty"`
+	Data     json.RawMessage `json:",omitempty"` // the layer above's
+	In       []byte          `json:",omitempty"` // arrived, not dispatched; a message that has begun from its first fragment on
+	Out      []byte          `json:",omitempty"` // unsent; may begin within a frame
+	Frames   int             `json:",omitempty"` // in Out
+	Busy     bool            `json:",omitempty"` // its action still runs in the old process: no frame is dispatched before its end
+	Deflate  bool            `json:",omitempty"`
+	Tokens   float64
+	LastIn   int64
+	LastPing int64
+	MsgsIn   int64
+	MsgsOut  int64
+	BytesIn  int64
+	BytesOut int64
+}
+
+// Mover takes what the old process still has for exported connections. Its methods are called under locks: they must not block.
+type Mover interface {
+	// Relay is called for frames that are sent to a connection that has been exported. shared: frames may be kept.
+	Relay(fd int64, frames []byte, n int, shared bool)
+	// RelayClose is called when an exported connection is to be closed.
+	RelayClose(fd int64, code int, reason string)
+}
+
+// Freeze parks the readers of all connections: what has arrived is dispatched, then nothing more is read. It returns when all
+// have parked, or after settle with the number of those whose action still runs. Sends go on, into the outboxes.
+func (h *Hub) Freeze(settle time.Duration) (busy int) {
+	h.frozen.Store(true)
+	var all []*Conn
+	h.Each(func(c *Conn) bool { all = append(all, c); return true })
+	for _, c := range all {
+		c.freeze()
+	}
+	end := time.Now().Add(settle)
+	for _, c := range all {
+		for !c.parkedOrGone() {
+			if time.Now().After(end) {
+				busy++
+				break
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	return busy
+}
+
+// freeze makes the reader park at its next read and holds the writer.
+func (c *Conn) freeze() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != open || c.thaw != nil {
+		return
+	}
+	c.thaw = make(chan struct{})
+	c.out.corked = false
+	c.out.held = true
+	c.sock.freeze()
+}
+
+func (c *Conn) parkedOrGone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return (c.parked || c.state != open || c.thaw == nil) && !c.out.writing
+}
+
+// Thaw lets all connections go on here.
+func (h *Hub) Thaw() {
+	h.frozen.Store(false)
+	h.Each(func(c *Conn) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.release()
+		return true
+	})
+}
+
+// release lets a frozen connection go on here. c.mu is held.
+func (c *Conn) release() {
+	if c.thaw == nil {
+		return
+	}
+	c.exported = false
+	c.out.held = false
+	c.sock.thaw()
+	close(c.thaw)
+	c.thaw = nil
+	if c.late != nil {
+		c.closeLocked(c.late.code, c.late.reason)
+	}
+	if len(c.out.queue) > 0 && !c.out.writing {
+		c.startWriter()
+	}
+}
+
+// park is the reader's: it waits while the connection is frozen. moved tells that the connection is no longer here.
+func (c *Conn) park() (moved bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if thaw := c.thaw; thaw != nil && c.state == open {
+		c.parked = true
+		c.mu.Unlock()
+		<-thaw // bounded by the transfer, which thaws or moves
+		c.mu.Lock()
+		c.parked = false
+	}
+	return c.moved
+}
+
+// parkBusy waits behind an action during which the connection was exported. When it has moved, the reader goes on only to end:
+// the next read says so, and what gws has in its buffer is not dispatched here.
+func (c *Conn) parkBusy() {
+	c.mu.Lock()
+	thaw := c.thaw
+	if !c.exported {
+		thaw = nil
+	}
+	c.mu.Unlock()
+	if thaw == nil {
+		return
+	}
+	<-thaw
+	if c.hasMoved() {
+		panic(errMoved) // through gws, which would dispatch what it has buffered
+	}
+}
+
+func (c *Conn) hasMoved() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.moved
+}
+
+// Export takes a frozen connection's state. From then on what is sent to it goes to the Mover, too. again: it is between two
+// messages, ask once more; neither: it ends here.
+func (h *Hub) Export(c *Conn, m Mover, data json.RawMessage) (s State, ok, again bool) {
+	rooms := c.Rooms()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != open || c.thaw == nil || c.exported {
+		return s, false, false
+	}
+	busy := c.acting.Load()
+	if !c.parked && !busy || c.out.writing {
+		return s, false, true
+	}
+	c.exported, c.mover = true, m
+	in := &c.in
+	s = State{
+		FD: c.FD, Auth: c.Auth, Remote: c.Remote, Since: c.Since, Rooms: rooms, Data: data, Busy: !c.parked, Deflate: c.deflate,
+		Tokens: in.tokens, LastIn: c.lastIn.Load(), LastPing: c.lastPing.Load(),
+		MsgsIn: c.msgsIn.Load(), MsgsOut: c.msgsOut.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(), Frames: c.out.frames,
+	}
+	if s.Busy {
+		// gws has taken the begin of what follows into its buffer. The reader is in an action, and waits for c.mu behind it.
+		rest, _ := c.br.Peek(c.br.Buffered())
+		s.In = append(bytes.Clone(rest), in.buf[in.off:]...)
+	} else {
+		s.In = append(bytes.Clone(in.parts), in.buf[in.ready:]...)
+	}
+	for _, k := range c.out.queue {
+		s.Out = append(s.Out, k.b...)
+	}
+	return s, true, false
+}
+
+// Socket gives the descriptor of a connection for as long as f runs.
+func (c *Conn) Socket(f func(fd uintptr)) error {
+	raw, err := c.sock.nc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(f)
+}
+
+// Release lets go of all exported connections: they are another process's now. left is called for each when its action, too,
+// has ended. Those that were not exported go on here.
+func (h *Hub) Release(left func(fd int64)) (moved int) {
+	h.Each(func(c *Conn) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !c.exported {
+			c.release()
+			return true
+		}
+		moved++
+		c.moved, c.onLeft = true, left
+		c.out.drop()
+		close(c.thaw)
+		return true
+	})
+	return moved
+}
+
+// leaveMoved is the end of a moved connection in the old process: nobody is told of a close.
+func (c *Conn) leaveMoved() {
+	h := c.hub
+	c.mu.Lock()
+	c.ended = true
+	if c.done == nil {
+		c.done = closedChan
+	} else {
+		close(c.done)
+	}
+	c.mu.Unlock()
+	c.leaveAll()
+	c.mu.Lock()
+	c.sock.close()
+	c.mu.Unlock()
+	h.remove(c)
+	c.in.release()
+	c.onLeft(c.FD)
+}
+
+// errMoved ends gws's read loop in the old process.
+var errMoved = errors.New("connection has moved")
+
+// Adopt takes over a moved connection. It is in its rooms and can be sent to at once; its frames are read when Start is called.
+func (h *Hub) Adopt(nc *net.TCPConn, s State, setup func(*Conn) error) (*Conn, error) {
+	c := &Conn{FD: s.FD, Auth: s.Auth, Remote: s.Remote, Since: s.Since, hub: h, adopted: true}
+	if err := c.sock.init(nc); err != nil {
+		return nil, fmt.Errorf("take over the socket of %d: %w", s.FD, err)
+	}
+	c.in.init(c)
+	c.lastIn.Store(s.LastIn)
+	c.lastPing.Store(s.LastPing)
+	c.msgsIn.Store(s.MsgsIn)
+	c.msgsOut.Store(s.MsgsOut)
+	c.bytesIn.Store(s.BytesIn)
+	c.bytesOut.Store(s.BytesOut)
+	c.in.tokens = float64(1 << 30) // what had arrived was counted before
+	if len(s.In) > 0 {
+		c.in.receive(s.In)
+		c.in.watch()
+	}
+	c.in.tokens, c.in.filled = s.Tokens, time.Now()
+	if err := setup(c); err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequest(http.MethodGet, "/", nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header = http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
+	}
+	if s.Deflate {
+		request.Header.Set("Sec-WebSocket-Extensions", "permessage-deflate")
+	}
+	c.deflate = s.Deflate
+	c.br = bufio.NewReaderSize((*shim)(c), 64)
+	ws, err := h.upgrader.UpgradeFromConn((*shim)(c), c.br, request) // its answer is swallowed
+	if err != nil {
+		return nil, fmt.Errorf("take over %d: %w", s.FD, err)
+	}
+	c.mu.Lock()
+	c.state = open
+	c.start = func() { go c.run(ws) }
+	if len(s.Out) > 0 {
+		c.out.queue = []chunk{{s.Out, s.Frames, true}}
+		c.out.bytes, c.out.frames = len(s.Out), s.Frames
+		c.startWriter()
+	}
+	c.mu.Unlock()
+	h.inside.Add(1)
+	h.add(c)
+	for _, room := range s.Rooms {
+		if _, err := h.Join(c, room); err != nil {
+			h.cfg.Log.Warn("room of a moved connection", zap.Int64("fd", c.FD), zap.String("room", room), zap.Error(err))
+		}
+	}
+	return c, nil
+}
+
+// Start begins reading an adopted connection. Only the first call counts.
+func (c *Conn) Start() {
+	c.mu.Lock()
+	start := c.start
+	c.start = nil
+	c.mu.Unlock()
+	if start != nil {
+		start()
+	}
+}
+
+// Deliver queues frames that were sent to the connection in the old process.
+func (c *Conn) Deliver(frames []byte, n int) { _ = c.send(frames, n, true) }
+
+// Frames makes a Frame of n encoded frames.
+func Frames(b []byte, n int) Frame { return Frame{b, n} }
