@@ -160,6 +160,10 @@ func (w *Worker) Report(ctx context.Context, ready Ready) error {
 	return w.peer.call(ctx, "ready", ready, nil)
 }
 
+// orphanTime is the grace of a worker whose embedded store has died with the master: what it would wait for there does not come
+// back.
+const orphanTime = 3 * time.Second
+
 // Serve tells the master that h is ready and answers its requests until it asks to stop, or is gone: then h is stopped
 // with 1001.
 func (w *Worker) Serve(ctx context.Context, ready Ready, h Handler, grace time.Duration) error {
@@ -178,6 +182,9 @@ func (w *Worker) Serve(ctx context.Context, ready Ready, h Handler, grace time.D
 	case <-w.stopped:
 		return nil
 	default:
+	}
+	if w.Store.Addr != "" {
+		grace = min(grace, orphanTime)
 	}
 	// Nobody is left to kill a worker that cannot end, and it holds the port.
 	time.AfterFunc(grace+killAfter, func() { os.Exit(1) })
