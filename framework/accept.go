@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,10 @@ func (a *App) Serve(ln net.Listener) error {
 			if a.stopping.Load() || errors.Is(err, net.ErrClosed) {
 				return nil
 			}
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				a.waitPaused()
+				continue
+			}
 			// Out of descriptors or memory: it helps nobody to ask again at once.
 			wait = min(max(2*wait, 5*time.Millisecond), 500*time.Millisecond)
 			if time.Since(lastLog) > time.Second {
@@ -54,8 +59,10 @@ func (a *App) Serve(ln net.Listener) error {
 			return errors.New("only TCP listeners can be served")
 		}
 		a.accepting.Add(1)
+		a.shaking.Add(1)
 		go func() {
 			defer a.accepting.Done()
+			defer a.shaking.Add(-1)
 			a.shake(tcp)
 		}()
 	}

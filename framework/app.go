@@ -75,6 +75,8 @@ type App struct {
 	listeners []net.Listener
 	stopping  atomic.Bool
 	accepting sync.WaitGroup
+	shaking   atomic.Int64  // handshakes under way
+	paused    chan struct{} // non-nil: the accept loops wait for its close; guarded by mu
 	opening   openings
 	admitted  atomic.Int64 // connections and handshakes that count against max_connections
 }
@@ -183,12 +185,60 @@ func (a *App) runHooks(what string, pick func(*hooks) func(context.Context) erro
 	return errors.Join(errs...)
 }
 
+// pauseAccepting has the accept loops wait. The listeners stay open: who comes meanwhile waits in the kernel's queue, and
+// another process that shares them may accept.
+func (a *App) pauseAccepting() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.paused = make(chan struct{})
+	a.wakeListeners(time.Unix(1, 0))
+}
+
+// Resume accepts again after a Transfer, which leaves an App without connections.
+func (a *App) Resume() {
+	a.hub.Thaw()
+	a.resumeAccepting()
+}
+
+func (a *App) resumeAccepting() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.paused != nil {
+		a.wakeListeners(time.Time{})
+		close(a.paused)
+		a.paused = nil
+	}
+}
+
+// wakeListeners sets their deadline. a.mu is held.
+func (a *App) wakeListeners(t time.Time) {
+	for _, ln := range a.listeners {
+		if tcp, ok := ln.(*net.TCPListener); ok {
+			_ = tcp.SetDeadline(t) // a closed one wakes anyway
+		}
+	}
+}
+
+// waitPaused returns when accepting may go on.
+func (a *App) waitPaused() {
+	a.mu.Lock()
+	paused := a.paused
+	a.mu.Unlock()
+	if paused != nil {
+		<-paused
+	}
+}
+
 // StopAccepting closes the listeners of this process and waits for handshakes that are under way.
 func (a *App) StopAccepting() {
 	a.stopping.Store(true)
 	a.mu.Lock()
 	for _, ln := range a.listeners {
 		_ = ln.Close() // it may have failed before: the goal is reached
+	}
+	if a.paused != nil {
+		close(a.paused)
+		a.paused = nil
 	}
 	a.mu.Unlock()
 	a.accepting.Wait()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,6 +33,9 @@ const bootTime = 10 * time.Second
 type worker struct {
 	app *framework.App
 	log *log.Logger
+
+	accept     func() // begins accepting
+	acceptOnce sync.Once
 }
 
 // runWorker boots the application and serves until the master ends it.
@@ -99,12 +103,27 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 		return err
 	}
 	ready := process.Ready{Notes: append(notes, cfg.Warnings()...), Routes: routesOf(a.Routes())}
+	ready.Transfer = transferVersions
 	serving := make(chan error, 1)
-	go func() { serving <- a.Serve(w.Listener("outside")) }()
+	h := &worker{app: a, log: l, accept: func() { go func() { serving <- a.Serve(w.Listener("outside")) }() }}
+	if w.Reload {
+		// Who comes is served by the old worker until its connections are here: what is published then reaches all of them.
+		defer time.AfterFunc(adoptWait, h.startAccepting).Stop()
+	} else {
+		h.startAccepting()
+	}
 	l.Info("worker is ready", zap.Int("routes", len(ready.Routes)))
-	err = w.Serve(ctx, ready, &worker{a, l}, cfg.App.Limits.StopGrace)
-	return errors.Join(err, a.Close(ctx), <-serving)
+	err = w.Serve(ctx, ready, h, cfg.App.Limits.StopGrace)
+	err = errors.Join(err, a.Close(ctx))
+	h.startAccepting() // an App that is closed closes what it is given
+	return errors.Join(err, <-serving)
 }
+
+// adoptWait is how long the worker of a reload waits for the old one's connections before it accepts new ones; the old one may
+// have none to move, or may not be able to.
+const adoptWait = 2 * time.Second
+
+func (w *worker) startAccepting() { w.acceptOnce.Do(w.accept) }
 
 // checkOnly tells whether this worker could serve, without taking part.
 func checkOnly(ctx context.Context, w *process.Worker, o framework.Options, notes []string) error {
@@ -208,7 +227,10 @@ func (w *worker) Stop(ctx context.Context, code int, reason string, spread time.
 	return n, err
 }
 
-func (w *worker) Settled() { w.app.Node().Settle() }
+func (w *worker) Settled() {
+	w.startAccepting()
+	w.app.Node().Settle()
+}
 
 func (w *worker) ReopenLogs() {
 	if err := w.log.Reopen(); err != nil {

@@ -138,7 +138,7 @@ func (c *Conn) run(ws *gws.Conn) {
 // readLoop recovers whatever gws or a callback below it may throw: the process and the other connections live on.
 func (c *Conn) readLoop(ws *gws.Conn) {
 	defer func() {
-		if v := recover(); v != nil {
+		if v := recover(); v != nil && v != errMoved {
 			c.hub.cfg.Log.Error("panic in the read loop", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 			c.Close(CloseInternal, "internal error")
 		}

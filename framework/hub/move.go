@@ -21,7 +21,7 @@ import (
 //	h.Freeze(ctx)   readers park
 //	c.Export()      state, unsent bytes  →   h.Adopt(state, socket)   joins rooms, reads nothing yet
 //	c.Send …        relayed              →   …
-//	h.Release()     sockets let go       →   h.Serve()                readers start
+//	h.Release()     sockets let go       →   c.Begin()                reads and writes
 //
 // Until Release the old process holds everything too and can Thaw: then it goes on as if nothing had happened.
 
@@ -291,10 +291,10 @@ func (h *Hub) Adopt(nc *net.TCPConn, s State, setup func(*Conn) error) (*Conn, e
 	c.mu.Lock()
 	c.state = open
 	c.start = func() { go c.run(ws) }
+	c.out.held = true // until Begin: the old process may still take it back
 	if len(s.Out) > 0 {
 		c.out.queue = []chunk{{s.Out, s.Frames, true}}
 		c.out.bytes, c.out.frames = len(s.Out), s.Frames
-		c.startWriter()
 	}
 	c.mu.Unlock()
 	h.inside.Add(1)
@@ -307,19 +307,35 @@ func (h *Hub) Adopt(nc *net.TCPConn, s State, setup func(*Conn) error) (*Conn, e
 	return c, nil
 }
 
-// Start begins reading an adopted connection. Only the first call counts.
-func (c *Conn) Start() {
+// Begin makes an adopted connection this process's: what waits for it is written, and with read its frames are dispatched.
+// Without, its action still runs in the old process: Begin is called again when it has ended.
+func (c *Conn) Begin(read bool) {
 	c.mu.Lock()
+	c.out.held = false
+	if len(c.out.queue) > 0 && !c.out.writing {
+		c.startWriter()
+	}
 	start := c.start
-	c.start = nil
+	if read {
+		c.start = nil
+	}
 	c.mu.Unlock()
-	if start != nil {
+	if read && start != nil {
 		start()
 	}
 }
 
+// Discard forgets an adopted connection that the old process takes back. The socket lives on there.
+func (c *Conn) Discard() {
+	c.leaveAll()
+	c.mu.Lock()
+	c.state = closed
+	c.out.drop()
+	c.sock.close()
+	c.mu.Unlock()
+	c.hub.remove(c)
+	c.hub.inside.Add(-1)
+}
+
 // Deliver queues frames that were sent to the connection in the old process.
 func (c *Conn) Deliver(frames []byte, n int) { _ = c.send(frames, n, true) }
-
-// Frames makes a Frame of n encoded frames.
-func Frames(b []byte, n int) Frame { return Frame{b, n} }

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package main
+
+import "wsframe/framework/process"
+
+// Connections cannot be moved here: a reload closes them with 1012.
+var transferVersions process.Versions
