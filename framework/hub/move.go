@@ -293,7 +293,7 @@ func (h *Hub) Adopt(nc *net.TCPConn, s State, setup func(*Conn) error) (*Conn, e
 	c.start = func() { go c.run(ws) }
 	c.out.held = true // until Begin: the old process may still take it back
 	if len(s.Out) > 0 {
-		c.out.queue = []chunk{{s.Out, s.Frames, true}}
+		c.out.queue = []chunk{{b: s.Out, n: s.Frames, owned: true}}
 		c.out.bytes, c.out.frames = len(s.Out), s.Frames
 	}
 	c.mu.Unlock()
