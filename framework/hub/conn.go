@@ -69,7 +69,11 @@ type Conn struct {
 	// Guarded by memberMu.
 	memberMu sync.Mutex
 	rooms    []*Room
+	uids     []string
+	behind   []*catchUp
 	gone     bool // no more joins
+
+	catchingUp atomic.Int32 // len(behind), for those without the lock
 
 	// Read by housekeeping without a lock.
 	lastIn      atomic.Int64 // UNIX seconds of the last byte that arrived

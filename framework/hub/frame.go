@@ -1,6 +1,9 @@
 package hub
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // Headroom is the space that TextFrame's in-place form needs before the payload: the longest server header.
 const Headroom = 10
@@ -17,8 +20,37 @@ const (
 // bytes may wait in many outboxes.
 type Frame struct {
 	b []byte
-	n int // frames in b
+	n int       // frames in b
+	x *Handling // nil: the zero Handling
 }
+
+// Class says what happens to a frame when the connection it is for is slow.
+type Class uint8
+
+const (
+	NeverDrop  Class = iota // a full outbox closes the connection with 4008
+	DropOldest              // frames of this class make place, the oldest first
+	Latest                  // a waiting frame of the same key is replaced
+)
+
+// Handling is what a frame is to be treated like. It is immutable once its frame is sent.
+type Handling struct {
+	Class  Class
+	Key    string  // of Latest
+	Except []int64 // fds that do not get it
+	Offset int64   // position in the room's history; 0 = it is not kept
+}
+
+// With gives the frame with its handling.
+func (f Frame) With(x Handling) Frame {
+	f.x = &x
+	return f
+}
+
+func (f Frame) excludes(fd int64) bool { return f.x != nil && slices.Contains(f.x.Except, fd) }
+
+// droppable tells whether a frame of this handling may be lost.
+func (x *Handling) droppable() bool { return x != nil && x.Class != NeverDrop }
 
 // Len is the size on the wire in bytes.
 func (f Frame) Len() int { return len(f.b) }
@@ -30,7 +62,7 @@ func TextFrame(payload []byte) Frame {
 }
 
 // InPlace makes one text frame of buf[Headroom:], writing the header into the headroom: no copy. The frame owns buf.
-func InPlace(buf []byte) Frame { return Frame{inPlace(buf), 1} }
+func InPlace(buf []byte) Frame { return Frame{b: inPlace(buf), n: 1} }
 
 func inPlace(buf []byte) []byte {
 	n := len(buf) - Headroom

@@ -107,6 +107,7 @@ type Hub struct {
 	upgrader *gws.Upgrader
 	shards   [shardCount]shard
 	rooms    [shardCount]roomShard
+	users    [shardCount]userShard
 	corks    corks
 
 	coarse atomic.Int64 // UNIX seconds, advanced by housekeeping: good enough for idle and message time
@@ -129,6 +130,7 @@ func New(cfg Config) *Hub {
 	for i := range h.shards {
 		h.shards[i].conns = map[int64]*Conn{}
 		h.rooms[i].rooms = map[string]*Room{}
+		h.users[i].conns = map[string][]*Conn{}
 	}
 	h.corks.interval = 2 * time.Millisecond
 	h.coarse.Store(time.Now().Unix())
@@ -211,7 +213,7 @@ func (h *Hub) Each(f func(*Conn) bool) {
 func (h *Hub) Broadcast(f Frame) int {
 	n := 0
 	h.Each(func(c *Conn) bool {
-		if c.Send(f) == nil {
+		if !f.excludes(c.FD) && c.Send(f) == nil {
 			n++
 		}
 		return true

@@ -28,6 +28,7 @@ type chunk struct {
 	b     []byte
 	n     int  // frames
 	owned bool // nobody else reads b: more may be appended
+	x     *Handling
 }
 
 // chunkSize is the space taken for small frames that wait together.
@@ -35,7 +36,7 @@ const chunkSize = 2 << 10
 
 // Send queues an encoded frame, which may be shared by many connections, and returns at once. ErrSlow means that the
 // outbox is full and the connection is being closed; ErrClosed that it was closed before.
-func (c *Conn) Send(f Frame) error { return c.send(f.b, f.n, true) }
+func (c *Conn) Send(f Frame) error { return c.sendAs(f.b, f.n, true, f.x) }
 
 // SendText sends buf[Headroom:] as one text frame; buf may be reused when it returns.
 func (c *Conn) SendText(buf []byte) error { return c.send(inPlace(buf), 1, false) }
@@ -51,6 +52,10 @@ func (c *Conn) Echo(data []byte) error {
 }
 
 func (c *Conn) send(b []byte, frames int, shared bool) error {
+	return c.sendAs(b, frames, shared, nil)
+}
+
+func (c *Conn) sendAs(b []byte, frames int, shared bool, x *Handling) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.moved {
@@ -61,17 +66,30 @@ func (c *Conn) send(b []byte, frames int, shared bool) error {
 		return ErrClosed
 	}
 	o := &c.out
-	if cfg := &c.hub.cfg; o.bytes+len(b) > cfg.OutboxBytes || o.frames+frames > cfg.OutboxMessages {
-		if !o.corked || o.writing {
+	cfg := &c.hub.cfg
+	if o.bytes+len(b) > cfg.OutboxBytes || o.frames+frames > cfg.OutboxMessages {
+		if o.corked && !o.writing {
+			c.flush() // corked replies are not the peer's fault
+		} else if !c.makeRoom(len(b), frames, cfg.OutboxBytes, cfg.OutboxMessages) {
+			if x.droppable() {
+				c.hub.totals.dropped.Add(int64(frames))
+				return nil
+			}
 			c.closeLocked(CloseSlow, "slow")
 			return ErrSlow
 		}
-		c.flush() // corked replies are not the peer's fault
 	}
 	if c.exported {
 		c.mover.Relay(c.FD, b, frames, shared) // and keep it, should the move fail
 	}
-	c.push(b, frames, shared)
+	if x.droppable() && len(o.queue) > 0 {
+		if x.Class == Latest && c.replace(b, frames, x) {
+			return nil
+		}
+		// What may be dropped is not worth a long wait: it gets a quarter of the outbox.
+		c.makeRoom(len(b), frames, cfg.OutboxBytes/4, cfg.OutboxMessages/4)
+	}
+	c.pushAs(b, frames, shared, x)
 	if c.state != open {
 		return ErrClosed
 	}
@@ -90,7 +108,9 @@ func (c *Conn) control(b []byte) {
 }
 
 // push writes or queues b. c.mu is held.
-func (c *Conn) push(b []byte, frames int, shared bool) {
+func (c *Conn) push(b []byte, frames int, shared bool) { c.pushAs(b, frames, shared, nil) }
+
+func (c *Conn) pushAs(b []byte, frames int, shared bool, x *Handling) {
 	o := &c.out
 	c.msgsOut.Add(int64(frames))
 	c.bytesOut.Add(int64(len(b)))
@@ -103,21 +123,59 @@ func (c *Conn) push(b []byte, frames int, shared bool) {
 		if n == len(b) {
 			return
 		}
-		b = b[n:]
+		if n > 0 {
+			b, x = b[n:], nil // what has begun must be ended
+		}
 	}
 	o.bytes += len(b)
 	o.frames += frames
 	if shared {
-		o.queue = append(o.queue, chunk{b, frames, false})
+		o.queue = append(o.queue, chunk{b: b, n: frames, x: x})
 	} else if last := len(o.queue) - 1; last >= 0 && o.queue[last].owned && cap(o.queue[last].b)-len(o.queue[last].b) >= len(b) {
 		o.queue[last].b = append(o.queue[last].b, b...)
 		o.queue[last].n += frames
 	} else {
-		o.queue = append(o.queue, chunk{append(make([]byte, 0, max(chunkSize, len(b))), b...), frames, true})
+		o.queue = append(o.queue, chunk{b: append(make([]byte, 0, max(chunkSize, len(b))), b...), n: frames, owned: true})
 	}
 	if !o.corked && !o.writing && !o.held {
 		c.startWriter()
 	}
+}
+
+// makeRoom drops what may be dropped, the oldest first, until so much more fits below the limits. It tells whether it does.
+// c.mu is held.
+func (c *Conn) makeRoom(bytes, frames, maxBytes, maxFrames int) bool {
+	o := &c.out
+	fits := func() bool { return o.bytes+bytes <= maxBytes && o.frames+frames <= maxFrames }
+	kept := o.queue[:0]
+	for _, k := range o.queue {
+		if fits() || !k.x.droppable() {
+			kept = append(kept, k)
+			continue
+		}
+		o.bytes -= len(k.b)
+		o.frames -= k.n
+		c.hub.totals.dropped.Add(int64(k.n))
+	}
+	clear(o.queue[len(kept):])
+	o.queue = kept
+	return fits()
+}
+
+// replace puts a newer value in the place of a waiting one. c.mu is held.
+func (c *Conn) replace(b []byte, frames int, x *Handling) bool {
+	o := &c.out
+	for i := range o.queue {
+		k := &o.queue[i]
+		if k.x != nil && k.x.Class == Latest && k.x.Key == x.Key {
+			o.bytes += len(b) - len(k.b)
+			o.frames += frames - k.n
+			k.b, k.n, k.x = b, frames, x
+			c.hub.totals.dropped.Add(1)
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Conn) startWriter() {
@@ -260,8 +318,10 @@ func (c *Conn) flush() {
 			o.drop()
 			return
 		}
-		o.bytes -= n
-		first.b = first.b[n:]
+		if n > 0 {
+			o.bytes -= n
+			first.b, first.x = first.b[n:], nil
+		}
 	}
 	c.startWriter()
 }

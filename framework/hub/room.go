@@ -24,16 +24,92 @@ type Room struct {
 	hub  *Hub
 
 	mu      sync.Mutex
-	members []*Conn         // in no order
-	place   map[*Conn]int32 // index in members
-	shared  []*Conn         // an immutable copy of members for the fan-out; nil when members changed
-	pending []byte
-	frames  int
+	members []*Conn        // in no order
+	place   map[*Conn]seat // of each member
+	shared  []*Conn        // an immutable copy of members for the fan-out; nil when members changed
+	pending []segment
+	bytes   int   // of pending
+	first   int64 // the first and the last position in the room's history that was written here; 0 = none
+	last    int64
 	since   time.Time  // when the first of pending was published
 	sending bool       // a fan-out runs, or a tick is armed: it will take what is pending
 	taken   *sync.Cond // signalled when pending was taken
-	last    time.Time  // of the last publish
+	busy    time.Time  // of the last publish
 	gap     time.Duration
+}
+
+// seat is a member's place in Room.members, and the room's last position when it joined.
+type seat struct {
+	index int32
+	last  int64
+}
+
+// segment is what leaves for all members at once.
+type segment struct {
+	Frame
+	owned bool    // more may be appended
+	parts []Frame // the frames with a position, for members that are catching up
+}
+
+// joins tells whether f may be appended to the segment.
+func (g *segment) joins(f Frame) bool {
+	if len(g.b) >= enough {
+		return false
+	}
+	plain := func(x *Handling) bool { return x == nil || x.Class != Latest && len(x.Except) == 0 }
+	class := func(x *Handling) Class {
+		if x == nil {
+			return NeverDrop
+		}
+		return x.Class
+	}
+	return plain(g.x) && plain(f.x) && class(g.x) == class(f.x)
+}
+
+func (g *segment) append(f Frame) {
+	if !g.owned {
+		g.b, g.owned = append(make([]byte, 0, 4*max(len(g.b), len(f.b))), g.b...), true
+	}
+	if f.x != nil && f.x.Offset > 0 || len(g.parts) > 0 {
+		if len(g.parts) == 0 {
+			g.parts = append(g.parts, Frame{g.b[:len(g.b):len(g.b)], g.n, g.x})
+		}
+		g.parts = append(g.parts, f)
+	}
+	g.b, g.n = append(g.b, f.b...), g.n+f.n
+}
+
+// each walks the frames.
+func (g *segment) each(yield func(Frame)) {
+	if len(g.parts) == 0 {
+		yield(g.Frame)
+	}
+	for _, f := range g.parts {
+		yield(f)
+	}
+}
+
+// collect adds f to what is pending. r.mu is held.
+func (r *Room) collect(f Frame) {
+	r.bytes += len(f.b)
+	if n := len(r.pending) - 1; n >= 0 && r.pending[n].joins(f) {
+		r.pending[n].append(f)
+		return
+	}
+	r.pending = append(r.pending, segment{Frame: f})
+}
+
+// note remembers what positions are written. r.mu is held, and the members are taken under the same lock.
+func (r *Room) note(list []segment) {
+	for i := range list {
+		list[i].each(func(f Frame) {
+			if f.x != nil && f.x.Offset > 0 {
+				if r.last = f.x.Offset; r.first == 0 {
+					r.first = r.last
+				}
+			}
+		})
+	}
 }
 
 // maxPending bounds what a room collects during one fan-out; publishers wait beyond it, for that fan-out only, which
@@ -44,11 +120,16 @@ const maxPending = 256 << 10
 const enough = 32 << 10
 
 func (h *Hub) roomShard(name string) *roomShard {
+	return &h.rooms[shardOf(name)]
+}
+
+// shardOf hashes by FNV-1a.
+func shardOf(name string) uint32 {
 	var f uint32 = 2166136261
 	for i := range len(name) {
 		f = (f ^ uint32(name[i])) * 16777619
 	}
-	return &h.rooms[f%shardCount]
+	return f % shardCount
 }
 
 // Join adds the connection to the room. It tells whether it was not in it before.
@@ -69,13 +150,13 @@ func (h *Hub) Join(c *Conn, name string) (bool, error) {
 	defer s.mu.Unlock()
 	r := s.rooms[name]
 	if r == nil {
-		r = &Room{name: name, hub: h, gap: time.Second, place: map[*Conn]int32{}}
+		r = &Room{name: name, hub: h, gap: time.Second, place: map[*Conn]seat{}}
 		r.taken = sync.NewCond(&r.mu)
 		s.rooms[name] = r
 	}
 	r.mu.Lock()
 	c.rooms = append(c.rooms, r)
-	r.place[c] = int32(len(r.members))
+	r.place[c] = seat{int32(len(r.members)), r.last}
 	r.members = append(r.members, c)
 	r.shared = nil
 	r.mu.Unlock()
@@ -102,10 +183,10 @@ func (h *Hub) leave(c *Conn, r *Room) {
 	defer s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if i, ok := r.place[c]; ok {
+	if at, ok := r.place[c]; ok {
 		last := len(r.members) - 1
 		moved := r.members[last]
-		r.members[i], r.place[moved] = moved, i
+		r.members[at.index], r.place[moved] = moved, seat{at.index, r.place[moved].last}
 		r.members[last] = nil
 		r.members = r.members[:last]
 		delete(r.place, c)
@@ -126,6 +207,10 @@ func (c *Conn) leaveAll() []string {
 		c.hub.leave(c, r)
 	}
 	c.rooms = nil
+	for _, uid := range c.uids {
+		c.hub.unbind(c, uid)
+	}
+	c.uids = nil
 	return names
 }
 
@@ -170,6 +255,31 @@ func (h *Hub) Members(name string) int {
 	return len(r.members)
 }
 
+// RoomNames are the rooms with local members, in no order.
+func (h *Hub) RoomNames() []string {
+	var names []string
+	for i := range h.rooms {
+		s := &h.rooms[i]
+		s.mu.Lock()
+		for name := range s.rooms {
+			names = append(names, name)
+		}
+		s.mu.Unlock()
+	}
+	return names
+}
+
+// RoomMembers are the local members of the room, in no order. It must not be changed.
+func (h *Hub) RoomMembers(name string) []*Conn {
+	r := h.room(name)
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.snapshot()
+}
+
 // RoomCount is the number of rooms with local members.
 func (h *Hub) RoomCount() int {
 	n := 0
@@ -199,44 +309,41 @@ const inlineMembers = 32
 func (r *Room) publish(f Frame) int {
 	now := time.Now()
 	r.mu.Lock()
-	for len(r.pending) >= maxPending {
+	for r.bytes >= maxPending {
 		r.taken.Wait()
 	}
 	n := len(r.members)
-	r.gap = (r.gap*7 + min(now.Sub(r.last), time.Second)) / 8
-	r.last = now
+	r.gap = (r.gap*7 + min(now.Sub(r.busy), time.Second)) / 8
+	r.busy = now
 	if len(r.pending) == 0 {
 		r.since = now
 	}
 	if r.sending {
-		r.pending = append(r.pending, f.b...)
-		r.frames += f.n
+		r.collect(f)
 		r.mu.Unlock()
 		return n
 	}
 	r.sending = true
 	if tick := r.hub.cfg.RoomFlush; tick > 0 && r.gap < 2*tick && n > 1 {
-		r.pending = append(r.pending, f.b...)
-		r.frames += f.n
+		r.collect(f)
 		r.mu.Unlock()
 		time.AfterFunc(tick, r.flush)
 		return n
 	}
-	members := r.snapshot()
+	members, list := r.snapshot(), []segment{{Frame: f}}
+	r.note(list)
 	r.mu.Unlock()
 	if n > inlineMembers {
-		go r.fanOut(members, f)
+		go r.fanOut(members, list)
 		return n
 	}
-	r.fanOut(members, f)
+	r.fanOut(members, list)
 	return n
 }
 
-// fanOut writes f to the members, then what was published meanwhile.
-func (r *Room) fanOut(members []*Conn, f Frame) {
-	for _, c := range members {
-		_ = c.Send(f) // a member that is slow or gone is its own close path's business
-	}
+// fanOut writes the segments to the members, then what was published meanwhile.
+func (r *Room) fanOut(members []*Conn, list []segment) {
+	r.write(members, list)
 	r.mu.Lock()
 	if len(r.pending) == 0 {
 		r.sending = false
@@ -251,7 +358,19 @@ func (r *Room) fanOut(members []*Conn, f Frame) {
 	go r.flush()
 }
 
-// flush writes what is pending, as one shared buffer, and what came meanwhile a tick later.
+func (r *Room) write(members []*Conn, list []segment) {
+	for _, c := range members {
+		for i := range list {
+			g := &list[i]
+			if g.excludes(c.FD) || c.catchingUp.Load() > 0 && c.hold(r.name, g) {
+				continue
+			}
+			_ = c.Send(g.Frame) // a member that is slow or gone is its own close path's business
+		}
+	}
+}
+
+// flush writes what is pending, as one shared buffer where it can be, and what came meanwhile a tick later.
 func (r *Room) flush() {
 	for {
 		r.mu.Lock()
@@ -261,20 +380,18 @@ func (r *Room) flush() {
 			return
 		}
 		// What is younger than a tick has time for company, unless it is much already.
-		if wait := r.hub.cfg.RoomFlush - time.Since(r.since); wait > 0 && len(r.pending) < enough {
+		if wait := r.hub.cfg.RoomFlush - time.Since(r.since); wait > 0 && r.bytes < enough {
 			r.mu.Unlock()
 			time.AfterFunc(wait, r.flush)
 			return
 		}
-		f := Frame{r.pending, r.frames}
-		// The next one grows in memory of its own: this one may wait in outboxes.
-		r.pending, r.frames = make([]byte, 0, len(f.b)), 0
+		list := r.pending
+		r.pending, r.bytes = nil, 0
 		members := r.snapshot()
+		r.note(list)
 		r.taken.Broadcast()
 		r.mu.Unlock()
-		for _, c := range members {
-			_ = c.Send(f)
-		}
+		r.write(members, list)
 	}
 }
 

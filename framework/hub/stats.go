@@ -10,13 +10,15 @@ type Stats struct {
 	BytesIn, BytesOut       int64
 	Slow                    int64 // connections closed with 4008
 	Idle                    int64 // connections closed with 4000
+	Dropped                 int64 // frames of the classes DropOldest and Latest that slow connections did not get
+	Users                   int   // uids with connections here
 }
 
 // totals are what the connections that ended have counted; live ones count for themselves, so that no counter is shared
 // on the message path.
 type totals struct {
 	msgsIn, msgsOut, bytesIn, bytesOut atomic.Int64
-	slow, idle                         atomic.Int64
+	slow, idle, dropped                atomic.Int64
 }
 
 func (t *totals) add(c *Conn) {
@@ -33,7 +35,7 @@ func (h *Hub) Stats() Stats {
 		Connections: h.Len(), Rooms: h.RoomCount(),
 		MessagesIn: t.msgsIn.Load(), MessagesOut: t.msgsOut.Load(),
 		BytesIn: t.bytesIn.Load(), BytesOut: t.bytesOut.Load(),
-		Slow: t.slow.Load(), Idle: t.idle.Load(),
+		Slow: t.slow.Load(), Idle: t.idle.Load(), Dropped: t.dropped.Load(), Users: h.UserCount(),
 	}
 	h.Each(func(c *Conn) bool {
 		s.MessagesIn += c.msgsIn.Load()
