@@ -48,7 +48,8 @@ func (c *Conn) CaughtUp(room string, missed []Frame, upTo int64) {
 		for _, f := range all {
 			b, n = append(b, f.b...), n+f.n
 		}
-		_ = c.Send(Frame{b: b, n: n}) // slow or gone: its close path is running
+		c.msgsOut.Add(int64(n) - 1)
+		_ = c.Send(Frame{b: b, n: 1}) // slow or gone: its close path is running
 	}
 	c.behind = slices.Delete(c.behind, i, i+1)
 	c.catchingUp.Add(-1)

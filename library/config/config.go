@@ -23,7 +23,14 @@ type App struct {
 		Port  int
 		Token string `secret:"true"`
 	}
-	Push Listen
+	Push struct {
+		Host        string
+		Port        int
+		Tokens      []string `secret:"true"`
+		RequestRate int      `mapstructure:"request_rate"`
+		MaxBody     int      `mapstructure:"max_body"`
+		OnlineCount bool     `mapstructure:"online_count"`
+	}
 	Auth struct {
 		Check       bool
 		Key         string `secret:"true"`
@@ -38,6 +45,10 @@ type App struct {
 		ReceiveAck bool `mapstructure:"receive_ack"`
 		EscapeHTML bool `mapstructure:"escape_html"`
 	}
+	Users struct {
+		SecondLogin string `mapstructure:"second_login"`
+	}
+	History   struct{ Rooms []string }
 	Heartbeat struct {
 		Ping time.Duration
 		Idle time.Duration
@@ -118,7 +129,8 @@ func defaults() *Config {
 	a := &c.App
 	a.Outside = Listen{"127.0.0.1", 20000}
 	a.Manager.Host, a.Manager.Port = "127.0.0.1", 20001
-	a.Push = Listen{"127.0.0.1", 2121}
+	a.Push.Host, a.Push.Port, a.Push.RequestRate, a.Push.MaxBody = "127.0.0.1", 2121, 1000, 1<<20
+	a.Users.SecondLogin = "allow"
 	a.Auth.Check, a.Auth.Lifetime, a.Auth.Skew = true, 24*time.Hour, 30*time.Second
 	a.Heartbeat.Ping, a.Heartbeat.Idle = 25*time.Second, 60*time.Second
 	a.Limits = Limits{

@@ -46,7 +46,7 @@ func (a *App) validate(bad complain) {
 	for _, l := range []struct {
 		key string
 		Listen
-	}{{"outside", a.Outside}, {"manager", Listen{a.Manager.Host, a.Manager.Port}}, {"push", a.Push}} {
+	}{{"outside", a.Outside}, {"manager", Listen{a.Manager.Host, a.Manager.Port}}, {"push", Listen{a.Push.Host, a.Push.Port}}} {
 		if l.Port < 0 || l.Port > 65535 {
 			bad("app", l.key+".port", "%d is not a port (0-65535)", l.Port)
 		}
@@ -63,6 +63,18 @@ func (a *App) validate(bad complain) {
 	}
 	if !loopback(a.Manager.Host) && len(a.Manager.Token) < 16 {
 		bad("app", "manager.token", "at least 16 bytes are needed when the manager listens on %s", a.Manager.Host)
+	}
+	if !slices.Contains([]string{"allow", "refuse", "replace"}, a.Users.SecondLogin) {
+		bad("app", "users.second_login", "%.40q is none of allow, refuse, replace", a.Users.SecondLogin)
+	}
+	if a.Push.RequestRate < 0 {
+		bad("app", "push.request_rate", "%d: must not be negative", a.Push.RequestRate)
+	}
+	if a.Push.MaxBody < 1024 {
+		bad("app", "push.max_body", "%d: must be at least 1024", a.Push.MaxBody)
+	}
+	if !loopback(a.Push.Host) && len(a.Push.Tokens) == 0 {
+		bad("app", "push.tokens", "a token is needed when the push port listens on %s", a.Push.Host)
 	}
 	l := &a.Limits
 	for key, v := range map[string]int{

@@ -1,0 +1,237 @@
+package hub
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stuffed gives a connection whose peer reads nothing and whose socket is full: what is sent from now on waits in the outbox.
+func stuffed(t *testing.T, cfg Config) (*server, *client, *Conn) {
+	s := serve(t, cfg)
+	c := s.dial()
+	conn := s.only()
+	filler := TextFrame(bytes.Repeat([]byte("x"), 32<<10))
+	s.waitFor("a full socket", func() bool {
+		_ = conn.Send(filler)
+		n, _ := conn.Pending()
+		return n > 0
+	})
+	return s, c, conn
+}
+
+func (s *server) only() *Conn {
+	var one *Conn
+	s.waitFor("a connection", func() bool {
+		s.Each(func(c *Conn) bool { one = c; return false })
+		return one != nil
+	})
+	return one
+}
+
+// readAll reads frames until one has the payload last.
+func (c *client) readAll(last string) (texts []string) {
+	for {
+		_, b, err := c.read()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if !strings.HasPrefix(string(b), "xxx") {
+			texts = append(texts, string(b))
+		}
+		if string(b) == last {
+			return texts
+		}
+	}
+}
+
+func TestClasses(t *testing.T) {
+	cfg := Config{OutboxBytes: 256 << 10, OutboxMessages: 100, WriteTimeout: time.Minute, IdleTimeout: time.Hour}
+	t.Run("latest", func(t *testing.T) {
+		_, c, conn := stuffed(t, cfg)
+		for i := range 1000 {
+			for _, key := range []string{"a", "b"} {
+				if err := conn.Send(TextFrame(fmt.Appendf(nil, "%s%d", key, i)).With(Handling{Class: Latest, Key: key})); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		_ = conn.Send(TextFrame([]byte("end")))
+		got := c.readAll("end")
+		if n := len(got); n < 3 || n > 5 || got[n-3] != "a999" || got[n-2] != "b999" {
+			t.Fatalf("%q", got)
+		}
+	})
+	t.Run("drop-oldest", func(t *testing.T) {
+		s, c, conn := stuffed(t, cfg)
+		for i := range 1000 {
+			if err := conn.Send(TextFrame(fmt.Appendf(nil, "%d", i)).With(Handling{Class: DropOldest})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := conn.Send(TextFrame([]byte("end"))); err != nil {
+			t.Fatal(err)
+		}
+		got := c.readAll("end")
+		n := len(got)
+		if n < 10 || n > 100 || got[n-2] != "999" || got[n-3] != "998" {
+			t.Fatalf("%d: %q", n, got)
+		}
+		if dropped := s.Stats().Dropped; int(dropped)+n-1 != 1000 {
+			t.Fatalf("%d dropped, %d arrived", dropped, n-1)
+		}
+	})
+	t.Run("control makes barrage give way", func(t *testing.T) {
+		_, c, conn := stuffed(t, cfg)
+		for range 20 {
+			_ = conn.Send(TextFrame([]byte("barrage")).With(Handling{Class: DropOldest}))
+		}
+		for i := range 70 {
+			if err := conn.Send(TextFrame(fmt.Appendf(nil, "control %d", i))); err != nil {
+				t.Fatal(i, err)
+			}
+		}
+		_ = conn.Send(TextFrame([]byte("end")))
+		var control int
+		for _, text := range c.readAll("end") {
+			if strings.HasPrefix(text, "control") {
+				control++
+			}
+		}
+		if control != 70 {
+			t.Fatalf("%d of 70", control)
+		}
+	})
+	t.Run("never-drop closes", func(t *testing.T) {
+		s, _, conn := stuffed(t, cfg)
+		var err error
+		for range 200 {
+			if err = conn.Send(TextFrame([]byte("control"))); err != nil {
+				break
+			}
+		}
+		if err != ErrSlow {
+			t.Fatalf("%v", err)
+		}
+		s.wantClose(conn.FD, CloseSlow)
+	})
+}
+
+func TestExcept(t *testing.T) {
+	s := serve(t, Config{})
+	var clients []*client
+	var conns []*Conn
+	for range 3 {
+		clients = append(clients, s.dial())
+		s.waitFor("it is there", func() bool { return s.Len() == len(clients) })
+	}
+	s.Each(func(c *Conn) bool {
+		conns = append(conns, c)
+		if _, err := s.Join(c, "room"); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Bind(c, "u"); err != nil {
+			t.Error(err)
+		}
+		return true
+	})
+	left := conns[1].FD
+	for i := range 50 { // faster than the tick: collected with others
+		s.Publish("room", TextFrame([]byte("all")))
+		s.Publish("room", TextFrame([]byte("some")).With(Handling{Except: []int64{left}}))
+		if i == 49 {
+			s.Publish("room", TextFrame([]byte("end")))
+		}
+	}
+	for i, c := range clients {
+		var all, some int
+		for _, text := range c.readAll("end") {
+			switch text {
+			case "all":
+				all++
+			case "some":
+				some++
+			}
+		}
+		if all != 50 || some != 50 && int64(i+1) != left || some != 0 && int64(i+1) == left {
+			t.Errorf("client %d: %d %d, %d is left out", i+1, all, some, left)
+		}
+	}
+	if n := SendTo(s.User("u"), TextFrame([]byte("x")).With(Handling{Except: []int64{left}})); n != 2 {
+		t.Errorf("sent to %d", n)
+	}
+}
+
+func TestUsers(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial()
+	conn := s.only()
+	for _, uid := range []string{"a", "b", "a"} {
+		if _, err := s.Bind(conn, uid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !s.Unbind(conn, "b") || s.Unbind(conn, "b") || len(s.User("b")) != 0 || len(s.User("a")) != 1 || s.UserCount() != 1 {
+		t.Fatal(conn.Users(), s.UserNames())
+	}
+	for i := range maxUsers {
+		_, err := s.Bind(conn, fmt.Sprint(i))
+		if i == maxUsers-1 && err != ErrTooManyUsers || i < maxUsers-1 && err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	_ = c.nc.Close()
+	s.waitFor("no user is left", func() bool { return s.UserCount() == 0 })
+	if _, err := s.Bind(conn, "late"); err != ErrClosed {
+		t.Fatal(err)
+	}
+}
+
+// A member that catches up gets what it missed, then what was published meanwhile beyond that, then everything, once and in order.
+func TestCatchUp(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial()
+	conn := s.only()
+	push := func(i int) Frame {
+		return TextFrame(fmt.Appendf(nil, "%d", i)).With(Handling{Offset: int64(i)})
+	}
+	if _, err := s.JoinBehind(conn, "room"); err != nil {
+		t.Fatal(err)
+	}
+	for i := 40; i <= 60; i++ {
+		s.Publish("room", push(i))
+		if i == 41 {
+			s.Publish("room", TextFrame([]byte("plain")))
+		}
+	}
+	s.waitFor("all is fanned out", func() bool { return conn.LiveFrom("room") == 40 && s.room("room").idle() })
+	var missed []Frame
+	for i := 10; i <= 50; i++ {
+		missed = append(missed, push(i))
+	}
+	conn.CaughtUp("room", missed, 50)
+	for i := 61; i <= 80; i++ {
+		s.Publish("room", push(i))
+	}
+	s.Publish("room", TextFrame([]byte("end")))
+	got := c.readAll("end")
+	var want []string
+	for i := 10; i <= 50; i++ {
+		want = append(want, fmt.Sprint(i))
+	}
+	want = append(want, "plain")
+	for i := 51; i <= 80; i++ {
+		want = append(want, fmt.Sprint(i))
+	}
+	if strings.Join(got, " ") != strings.Join(append(want, "end"), " ") {
+		t.Fatalf("%q", got)
+	}
+}
+
+func (r *Room) idle() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.sending
+}
