@@ -42,11 +42,12 @@ func packages(t *testing.T) []pkg {
 var arrows = map[string][]string{
 	"public":                  {"app", "framework", "library"},
 	"app":                     {"framework", "library"},
-	"framework":               {"framework/hub", "framework/frame", "framework/auth", "framework/cluster", "library"},
+	"framework":               {"framework/hub", "framework/frame", "framework/auth", "framework/cluster", "framework/bus", "library"},
 	"framework/hub":           {"framework/auth"},
 	"framework/frame":         {},
 	"framework/auth":          {"library"},
 	"framework/cluster":       {},
+	"framework/bus":           {},
 	"framework/manager":       {},
 	"framework/process":       {"framework/manager"},
 	"framework/frameworktest": {"framework", "library"},

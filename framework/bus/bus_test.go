@@ -1,0 +1,449 @@
+package bus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func TestOneOrder(t *testing.T) {
+	c := embedded(t)
+	nodes := []*node{join(t, c()), join(t, c()), join(t, c())}
+	const each = 200
+	var wg sync.WaitGroup
+	for i, n := range nodes {
+		wg.Go(func() {
+			for j := range each {
+				for _, key := range []string{"a", "b", "c", "房间"} {
+					if j%2 == 0 {
+						n.send(key, fmt.Sprintf("%d %d", i, j))
+					} else {
+						n.keep(key, fmt.Sprintf("%d %d", i, j), 10, time.Hour)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, n := range nodes {
+		eventually(t, "all to come", func() bool { return n.count() >= 3*4*each })
+		n.inOrder(each)
+	}
+	sameOrder(t, nodes...)
+	if s := nodes[0].Stats(); s.Sent != 4*each || s.Received != 12*each || s.Lost != 0 || s.Pending != 0 || s.Shards != 4 {
+		t.Errorf("%+v", s)
+	}
+	for _, m := range nodes[1].got() {
+		if m.From != nodes[0].Token() && m.From != nodes[1].Token() && m.From != nodes[2].Token() || m.kept() || m.Kind != 7 && m.Kind != 8 ||
+			(m.Kind == 8) != (m.Offset > 0 && m.Epoch != "" && time.Since(m.At) < time.Minute) {
+			t.Fatalf("%+v", m)
+		}
+	}
+}
+
+func TestBytes(t *testing.T) {
+	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
+		t.Run(name, func(t *testing.T) {
+			n := join(t, embedded(t)(), change)
+			body := make([]byte, 256)
+			for i := range body {
+				body[i] = byte(i)
+			}
+			key := "k \x00\xff\r\n{}"
+			for _, m := range []Message{{Key: key, Body: body, Kind: 255, Keep: 1, Age: time.Minute}, {Key: key}} {
+				if err := n.Send(&m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "both to come", func() bool { return n.count() == 2 })
+			if m := n.got()[0]; m.Key != key || !bytes.Equal(m.Body, body) || m.Kind != 255 || m.Offset != 1 {
+				t.Errorf("%+v", m)
+			}
+			if m := n.got()[1]; m.Key != key || len(m.Body) != 0 || m.Offset != 0 {
+				t.Errorf("%+v", m)
+			}
+			p, err := n.History(t.Context(), key, 0, 10)
+			if err != nil || len(p.Items) != 1 || !bytes.Equal(p.Items[0].Body, body) {
+				t.Errorf("%+v, %v", p, err)
+			}
+		})
+	}
+}
+
+func TestAlone(t *testing.T) {
+	c := embedded(t)
+	client := c()
+	n := join(t, client, alone)
+	const count = 2000
+	for i := range count {
+		if i%3 == 0 {
+			n.keep("r", fmt.Sprintf("a %d", i), 5, time.Hour)
+		} else {
+			n.send("r", fmt.Sprintf("a %d", i))
+		}
+	}
+	eventually(t, "all to come", func() bool { return n.count() == count })
+	n.inOrder(count)
+	var offset int64
+	for _, m := range n.got() {
+		if m.Kind == 8 {
+			if offset++; m.Offset != offset || m.Epoch == "" || m.At.IsZero() {
+				t.Fatalf("%+v instead of %d", m, offset)
+			}
+		}
+	}
+	for i := range 4 {
+		if client.Exists(t.Context(), n.shards[i].stream()).Val() != 0 {
+			t.Error("there is a stream")
+		}
+	}
+}
+
+func TestHistory(t *testing.T) {
+	c := embedded(t)
+	testHistory(t, c())
+}
+
+func testHistory(t *testing.T, client redis.UniversalClient) {
+	n := join(t, client)
+	page := func(room string, after int64, limit int) Page {
+		t.Helper()
+		p, err := n.History(t.Context(), room, after, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if p := page("r", 0, 10); p.Epoch != "" || p.Offset != 0 || p.First != 0 || len(p.Items) != 0 {
+		t.Errorf("%+v", p)
+	}
+	const count, keep = 700, 450
+	for i := range count {
+		n.keep("r", fmt.Sprintf("a %d", i), keep, time.Hour)
+	}
+	eventually(t, "all to come", func() bool { return n.count() == count })
+	for _, tc := range []struct {
+		after       int64
+		limit       int
+		first, last int64
+	}{
+		{0, 1000, 251, 700}, {0, 10, 251, 260}, {0, 250, 251, 500}, {300, 1, 301, 301}, {699, 5, 700, 700}, {700, 5, 0, 0},
+		{9999, 5, 0, 0}, {1<<63 - 1, 5, 0, 0}, {-5, 1, 251, 251}, {0, 0, 0, 0}, {0, -1, 0, 0},
+	} {
+		p := page("r", tc.after, tc.limit)
+		if p.Offset != count || p.First != count-keep+1 || p.Epoch != n.got()[0].Epoch {
+			t.Errorf("%+v: %d, %d, %s", tc, p.Offset, p.First, p.Epoch)
+		}
+		want := 0
+		if tc.first > 0 {
+			want = int(tc.last - tc.first + 1)
+		}
+		if len(p.Items) != want {
+			t.Errorf("%+v: %d items", tc, len(p.Items))
+			continue
+		}
+		for i, it := range p.Items {
+			if it.Offset != tc.first+int64(i) || string(it.Body) != fmt.Sprintf("a %d", it.Offset-1) || time.Since(it.At).Abs() > time.Minute {
+				t.Errorf("%+v: %+v at %d", tc, it, i)
+			}
+		}
+	}
+	if p := page("other", 0, 10); p.Offset != 0 {
+		t.Errorf("%+v", p)
+	}
+	// A shorter life, then a longer one: the old ones are left out, and with nothing new the whole goes.
+	for i := range 20 {
+		n.keep("short", fmt.Sprintf("b %d", i), 100, 300*time.Millisecond)
+	}
+	eventually(t, "them to come", func() bool { return n.count() == count+20 })
+	n.keep("short", "b 20", 100, time.Hour)
+	n.keep("short", "b 21", 100, time.Hour)
+	eventually(t, "the old ones to be left out", func() bool {
+		p := page("short", 0, 100)
+		return p.First == 21 && len(p.Items) == 2 && p.Offset == 22
+	})
+	n.keep("gone", "c 0", 100, 100*time.Millisecond)
+	eventually(t, "it to come", func() bool { return n.count() == count+23 })
+	eventually(t, "it to go", func() bool {
+		p := page("gone", 0, 100)
+		return p.First == 0 && len(p.Items) == 0 && p.Offset == 1 && p.Epoch != ""
+	})
+	n.keep("gone", "c 1", 100, time.Hour)
+	eventually(t, "the next", func() bool { p := page("gone", 0, 9); return p.First == 2 && p.Offset == 2 && len(p.Items) == 1 })
+}
+
+// Answers get lost, one in three. Nothing is doubled, lost or reordered, and alone the offsets are found all the same.
+func TestLostAnswers(t *testing.T) {
+	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
+		t.Run(name, func(t *testing.T) {
+			c := embedded(t)
+			h := &lossy{}
+			h.lose = func(cmd redis.Cmder) bool { return strings.HasPrefix(cmd.Name(), "eval") && rand.N(3) == 0 }
+			n := join(t, c(h), change)
+			const count = 1500
+			for i := range count {
+				n.keep("r", fmt.Sprintf("a %d", i), 10, time.Hour)
+				if i%100 == 0 {
+					eventually(t, "some to be written", func() bool { return n.Stats().Pending < 20 })
+				}
+			}
+			eventually(t, "all to come", func() bool { return n.count() >= count && n.Stats().Pending == 0 })
+			n.inOrder(count)
+			for i, m := range n.got() {
+				if m.Offset != int64(i+1) {
+					t.Fatalf("offset %d of %d", m.Offset, i+1)
+				}
+			}
+		})
+	}
+}
+
+func TestFull(t *testing.T) {
+	c := embedded(t)
+	h := &lossy{}
+	n := join(t, c(h), alone, func(c *Config) { c.PendingMessages = 10 })
+	h.gate.Lock()
+	var sent int
+	var err error
+	for ; sent < 100 && err == nil; sent++ {
+		err = n.Send(&Message{Key: "r", Body: []byte(fmt.Sprintf("a %d", sent)), Keep: 1, Age: time.Hour})
+	}
+	if !errors.Is(err, ErrFull) || sent != 11 {
+		t.Errorf("%d sent, %v", sent, err)
+	}
+	h.gate.Unlock()
+	eventually(t, "room for more", func() bool { return n.Send(&Message{Key: "r", Body: []byte("a 10")}) == nil })
+	eventually(t, "all to come", func() bool { return n.count() == 11 })
+	n.inOrder(11)
+	if err := n.Send(&Message{Body: make([]byte, maxBody+1)}); !errors.Is(err, ErrTooLarge) {
+		t.Error(err)
+	}
+	big := join(t, c(h), alone, func(c *Config) { c.PendingBytes = 1 << 20 })
+	if err := big.Send(&Message{Body: make([]byte, 2<<20)}); !errors.Is(err, ErrFull) {
+		t.Error(err)
+	}
+	if s := big.Stats(); s.Pending != 0 || big.bytes.Load() != 0 {
+		t.Errorf("%+v", s)
+	}
+	if err := big.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := big.Send(&Message{}); !errors.Is(err, ErrStopped) {
+		t.Error(err)
+	}
+}
+
+// What Redis refuses for good is counted, and the others of the shard go on.
+func TestRefused(t *testing.T) {
+	c := embedded(t)
+	client := c()
+	n := join(t, client, quiet)
+	s := n.shard("bad")
+	if err := client.Set(t.Context(), s.offset("bad"), "no hash", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	good := 0
+	for i := 0; good < 10; i++ {
+		key := fmt.Sprint("k", i)
+		if n.shard(key) != s {
+			continue
+		}
+		n.keep("bad", "x 0", 10, time.Hour)
+		n.keep(key, fmt.Sprintf("a %d", 0), 10, time.Hour)
+		good++
+	}
+	eventually(t, "the good ones", func() bool { return n.count() == 10 && n.Stats().Pending == 0 })
+	if st := n.Stats(); st.Sent != 10 || st.Lost < 10 {
+		t.Errorf("%+v", st)
+	}
+	// The sender's own record is unusable.
+	if err := client.Set(t.Context(), s.written(n.Token()), "no hash", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	n.send("bad", "x 0")
+	eventually(t, "it to be given up", func() bool { return n.Stats().Pending == 0 })
+}
+
+// What is no message of ours, or makes the receiver panic, ends no reader.
+func TestMalformed(t *testing.T) {
+	c := embedded(t)
+	client := c()
+	var n *node
+	n = join(t, client, quiet, func(cfg *Config) {
+		cfg.Receive = func(m *Message) {
+			if string(m.Body) == "panic" {
+				panic("so it is")
+			}
+			n.receive(m)
+		}
+	})
+	for _, values := range [][]any{{"x", "y"}, {"h", ""}, {"h", "a b c"}, {"h", "a 1 999"}, {"h", "a 1 1 x y z", "k", "r"}, {"h", "t 5 1"}} {
+		if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: n.shard("r").stream(), Values: values}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.send("r", "panic")
+	n.send("r", "a 0")
+	eventually(t, "the last", func() bool { return n.count() == 2 })
+	if m := n.got(); m[0].From != "t" || string(m[1].Body) != "a 0" {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestFlush(t *testing.T) {
+	c := embedded(t)
+	client := c()
+	a, b := join(t, client), join(t, c())
+	for i := range 100 {
+		a.keep("r", fmt.Sprintf("a %d", i), 10, time.Hour)
+	}
+	eventually(t, "all to come", func() bool { return a.count() == 100 && b.count() == 100 })
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		a.keep("r", fmt.Sprintf("a %d", 100+i), 10, time.Hour)
+	}
+	eventually(t, "all to come", func() bool { return a.count() >= 200 && b.count() >= 200 })
+	a.inOrder(200)
+	b.inOrder(200)
+	got := b.got()
+	if got[0].Epoch == got[199].Epoch || got[199].Epoch == "" {
+		t.Errorf("epochs %q and %q", got[0].Epoch, got[199].Epoch)
+	}
+	p, err := b.History(t.Context(), "r", 0, 100)
+	if err != nil || p.Epoch != got[199].Epoch || p.Offset != got[199].Offset {
+		t.Errorf("%+v, %v, the last message is %+v", p, err, got[199])
+	}
+}
+
+// A Redis that comes back with older data gets what it has lost, and receivers do not see it twice.
+func TestOlderData(t *testing.T) {
+	c := embedded(t)
+	client := c()
+	a, b := join(t, client, quiet), join(t, c(), quiet)
+	s := a.shard("r")
+	for i := range 50 {
+		a.keep("r", fmt.Sprintf("a %d", i), 100, time.Hour)
+	}
+	eventually(t, "all to come", func() bool { return a.count() == 50 && b.count() == 50 })
+	epoch := a.got()[0].Epoch
+	// The last 20 are lost.
+	ids := client.XRevRangeN(t.Context(), s.stream(), "+", "-", 20).Val()
+	for i, e := range ids {
+		client.XDel(t.Context(), s.stream(), e.ID)
+		client.XDel(t.Context(), s.history("r"), fmt.Sprintf("%d-1", 50-i))
+	}
+	client.HSet(t.Context(), s.written(a.Token()), "n", 30)
+	client.HSet(t.Context(), s.offset("r"), "offset", 30)
+	late := join(t, c(), quiet)
+	a.keep("r", "a 50", 100, time.Hour)
+	eventually(t, "the next to come", func() bool { return a.count() >= 51 && b.count() >= 51 && late.count() >= 21 })
+	a.inOrder(51)
+	b.inOrder(51)
+	p, err := b.History(t.Context(), "r", 0, 100)
+	if err != nil || len(p.Items) != 51 || p.Epoch != epoch || a.Stats().Lost+b.Stats().Lost > 0 {
+		t.Errorf("%d items, epoch %q, %q, %v", len(p.Items), p.Epoch, epoch, err)
+	}
+	// Other messages have taken their places: offsets mean something else now, so it is another epoch.
+	client.HSet(t.Context(), s.written(a.Token()), "n", 41)
+	client.HSet(t.Context(), s.offset("r"), "offset", 60)
+	a.keep("r", "a 51", 100, time.Hour)
+	eventually(t, "the next to come", func() bool { return a.count() >= 52 && b.count() >= 52 })
+	a.inOrder(52)
+	b.inOrder(52)
+	if m := b.got()[51]; m.Epoch == epoch {
+		t.Errorf("the epoch is the old one at offset %d", m.Offset)
+	}
+}
+
+// Entries are cut that a reader has not seen.
+func TestCut(t *testing.T) {
+	c := embedded(t)
+	client := c()
+	hold := make(chan struct{})
+	a := join(t, client, quiet)
+	var slow *node
+	slow = join(t, c(), quiet, func(cfg *Config) {
+		cfg.Receive = func(m *Message) { <-hold; slow.receive(m) }
+	})
+	a.send("r", "a 0")
+	eventually(t, "the first", func() bool { return slow.Stats().Received == 1 })
+	for i := range 3000 {
+		a.send("r", fmt.Sprintf("a %d", i+1))
+	}
+	eventually(t, "all to be written", func() bool { return a.count() == 3001 })
+	client.XTrimMaxLen(t.Context(), a.shard("r").stream(), 100)
+	close(hold)
+	eventually(t, "the end", func() bool { g := slow.got(); return len(g) > 0 && string(g[len(g)-1].Body) == "a 3000" })
+	if got, s := slow.count(), slow.Stats(); int64(got)+s.Lost != 3001 || s.Lost == 0 {
+		t.Errorf("%d received, %+v", got, s)
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	c := embedded(t)
+	client := c()
+	closed := c()
+	_ = closed.Close()
+	receive := func(*Message) {}
+	for name, cfg := range map[string]Config{
+		"no client":  {Receive: receive},
+		"no receive": {Client: client},
+		"prefix":     {Client: client, Receive: receive, Prefix: "a{b"},
+		"no redis":   {Client: closed, Receive: receive},
+		"state":      {Client: client, Receive: receive, State: []byte("{")},
+		"version":    {Client: client, Receive: receive, State: []byte(`{"version":2}`)},
+		"shards":     {Client: client, Receive: receive, State: []byte(`{"version":1,"token":"a","shards":[{}]}`)},
+		"position":   {Client: client, Receive: receive, Shards: 1, State: []byte(`{"version":1,"token":"a","shards":[{"position":"$"}]}`)},
+	} {
+		if _, err := Start(t.Context(), cfg); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestStopSaysWhatIsLeft(t *testing.T) {
+	c := embedded(t)
+	h := &lossy{}
+	n := join(t, c(h), quiet)
+	h.gate.Lock()
+	n.send("r", "a 0")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := n.Stop(ctx); err == nil || !strings.Contains(err.Error(), "1 messages") {
+		t.Error(err)
+	}
+	h.gate.Unlock()
+	if err := n.Stop(t.Context()); err != nil {
+		t.Errorf("the second: %v", err)
+	}
+}
+
+func FuzzParseHead(f *testing.F) {
+	f.Add("TOKEN 1 2")
+	f.Add("TOKEN 1 2 3 EPOCH 4")
+	f.Fuzz(func(t *testing.T, text string) {
+		var m Message
+		n, err := parseHead(text, &m)
+		if err != nil {
+			return
+		}
+		if again, err := parseHead(string(appendHead(nil, m.From, n, m.Kind)), &Message{}); err != nil || again != n {
+			t.Errorf("%q: %d, %v", text, again, err)
+		}
+	})
+}
+
+func FuzzParsePage(f *testing.F) {
+	f.Add("e,1,1,1,1,2,body")
+	f.Fuzz(func(t *testing.T, text string) { _, _, _ = parsePage(strings.Split(text, ",")) })
+}

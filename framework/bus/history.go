@@ -1,0 +1,80 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Page is a part of a room's history.
+type Page struct {
+	Epoch  string // "" = nothing was ever kept of that room, or for a month
+	Offset int64  // of the newest message
+	First  int64  // of the oldest that is still kept; 0 = none is
+	Items  []Item // oldest first
+}
+
+// Item is one kept message.
+type Item struct {
+	Offset int64
+	At     time.Time
+	Body   []byte
+}
+
+// chunk is how many entries one call asks for: the bodies may be large.
+const chunk = 100
+
+// History gives the messages of a room with offsets after that one, oldest first, at most limit of them. Fewer are given only
+// where there are no more. Each 100 cost a call to Redis, each with Timeout.
+func (b *Bus) History(ctx context.Context, room string, after int64, limit int) (Page, error) {
+	s := b.shard(room)
+	keys := []string{s.history(room), s.offset(room)}
+	after = min(max(after, 0), 1<<53-2)
+	var page Page
+	for begin := after; ; {
+		n := max(min(limit-len(page.Items), chunk), 1) // the head of a page costs an entry too
+		answer, err := call(ctx, b.cfg.Timeout, func(ctx context.Context) ([]string, error) {
+			return read.Run(ctx, b.cfg.Client, keys, begin, n).StringSlice()
+		})
+		if err != nil {
+			return Page{}, fmt.Errorf("read the history of %q: %w", room, err)
+		}
+		part, looked, err := parsePage(answer)
+		if err != nil {
+			return Page{}, fmt.Errorf("read the history of %q: %w", room, err)
+		}
+		if page.Epoch != "" && part.Epoch != page.Epoch { // it was emptied in between
+			page, begin = Page{}, after
+			if err := ctx.Err(); err != nil {
+				return Page{}, err
+			}
+			continue
+		}
+		part.Items = append(page.Items, part.Items...)
+		page = part
+		if len(page.Items) >= limit || looked == begin || looked >= page.Offset {
+			page.Items = page.Items[:min(len(page.Items), max(limit, 0))]
+			return page, nil
+		}
+		begin = looked
+	}
+}
+
+func parsePage(a []string) (p Page, looked int64, err error) {
+	if len(a) < 4 || len(a)%3 != 1 {
+		return p, 0, fmt.Errorf("an answer of %d parts", len(a))
+	}
+	number := func(text string) (n int64) {
+		n, e := strconv.ParseInt(text, 10, 64)
+		if e != nil {
+			err = e
+		}
+		return n
+	}
+	p.Epoch, p.Offset, p.First, looked = a[0], number(a[1]), number(a[2]), number(a[3])
+	for a = a[4:]; len(a) > 0; a = a[3:] {
+		p.Items = append(p.Items, Item{number(a[0]), time.UnixMilli(number(a[1])), []byte(a[2])})
+	}
+	return p, looked, err
+}

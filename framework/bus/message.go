@@ -1,0 +1,80 @@
+package bus
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Message is what one node tells the others.
+type Message struct {
+	Kind byte
+	Key  string // chooses the shard: a room, a uid, an fd …
+	Body []byte // anything; not to be changed after Send
+	From string // the sending process's token
+
+	// Both > 0: it is also kept in the history of the room Key, with at most Keep-1 others, and for Age.
+	Keep int
+	Age  time.Duration
+
+	// Of kept messages, given by Redis: the number in its room, from 1 without gaps as long as Epoch is the same.
+	Offset int64
+	Epoch  string
+	At     time.Time // when it was stored, by Redis's clock, in ms
+}
+
+func (m *Message) kept() bool { return m.Keep > 0 && m.Age > 0 }
+
+// maxBody is one that Redis takes within any Timeout that makes sense.
+const maxBody = 4 << 20
+
+// overhead is what a message costs besides its texts.
+const overhead = 200
+
+func (m *Message) size() int { return len(m.Key) + len(m.Body) + overhead }
+
+// Send notes a message; it never waits. From, Offset, Epoch and At are not looked at. The message is delivered on all nodes,
+// on this one too.
+func (b *Bus) Send(m *Message) error {
+	if len(m.Body) > maxBody {
+		return ErrTooLarge
+	}
+	if b.closed.Load() {
+		return ErrStopped
+	}
+	size := int64(m.size())
+	n, bytes := b.pending.Add(1), b.bytes.Add(size)
+	if n > int64(b.cfg.PendingMessages) || bytes > int64(b.cfg.PendingBytes) {
+		b.release(1, size)
+		return ErrFull
+	}
+	if !b.shard(m.Key).push(m) {
+		b.release(1, size)
+		return ErrStopped
+	}
+	return nil
+}
+
+func (b *Bus) release(messages, bytes int64) {
+	b.pending.Add(-messages)
+	b.bytes.Add(-bytes)
+}
+
+func (b *Bus) shard(key string) *shard {
+	h := uint32(2166136261) // FNV-1a: all nodes must agree
+	for i := range len(key) {
+		h = (h ^ uint32(key[i])) * 16777619
+	}
+	return b.shards[h%uint32(len(b.shards))]
+}
+
+// deliver gives a message to the application.
+func (b *Bus) deliver(m *Message) {
+	b.received.Add(1)
+	defer func() {
+		if p := recover(); p != nil {
+			b.complaints.say("a receiver of messages between nodes panics", zap.Any("panic", p), zap.Stack("stack"))
+		}
+	}()
+	b.cfg.Receive(m)
+}

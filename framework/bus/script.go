@@ -1,0 +1,134 @@
+package bus
+
+import "github.com/redis/go-redis/v9"
+
+// Both scripts run on a Redis from 5.0 on and on the embedded store. Numbers stay below 2^53, and are formatted by us: Lua's
+// own form of large ones has an exponent.
+
+// write takes the messages of one sender, in order.
+//
+//	KEYS  the sender's record, the bus's stream, then for each kept message its history and its offset
+//	ARGV  what the sender believes that its record says, the number of the first message, how many there are, the stream's cap
+//	      (0 = none is written, and the answers are recorded), an epoch that nobody else uses; then for each message: history's
+//	      length (0 = none), head, key, body, and for kept ones: age in ms, the offset that it was given when it was sent before, or 0
+//
+// The answer is BACK and the record's number when that is lower than believed, and nothing is done then; or OK and a text for
+// each message: "OFFSET EPOCH MS" of kept ones, "" of others, "E" and an error, or "?" where it came before and
+// nothing more is known.
+//
+// The record is written first. So where Redis takes no writes, the script ends with its error before anything is done.
+var write = redis.NewScript(`
+local function int(n) return string.format('%.0f', n) end
+local known, first, count, cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local record = redis.call('HMGET', KEYS[1], 'n', 'f', 'a')
+local sent = tonumber(record[1] or '0')
+if sent < known then return {'BACK', int(sent)} end
+if count == 0 then return {'OK'} end
+local last = first + count - 1
+if last > sent then
+  redis.call('HSET', KEYS[1], 'n', int(last))
+  redis.call('EXPIRE', KEYS[1], 3600)
+end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local before, from = {}, tonumber(record[2] or '0')
+if cap == 0 and record[3] then
+  for text in string.gmatch(record[3], '([^\n]*)\n') do before[#before + 1] = text end
+end
+local answers, a, k = {'OK'}, 6, 3
+for number = first, last do
+  local keep = tonumber(ARGV[a])
+  local head, key, body, answer = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ''
+  if number <= sent then
+    answer = before[number - from + 1] or '?'
+  else
+    if keep > 0 then
+      local age, given = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5])
+      local history, counter = KEYS[k], KEYS[k + 1]
+      local was = redis.pcall('HMGET', counter, 'epoch', 'offset')
+      if was.err then
+        answer = 'E' .. was.err
+      else
+        local epoch, offset = was[1], tonumber(was[2] or '0')
+        if not epoch then
+          epoch, offset = ARGV[5], 0
+          redis.call('DEL', history)
+        elseif given > 0 and given ~= offset + 1 then
+          epoch = ARGV[5]
+        end
+        offset = offset + 1
+        local r = redis.pcall('XADD', history, 'MAXLEN', '=', int(keep), int(offset) .. '-1', 't', int(now), 'a', int(age), 'b', body)
+        if type(r) == 'table' and r.err then
+          answer = 'E' .. r.err
+        else
+          redis.call('HSET', counter, 'epoch', epoch, 'offset', int(offset))
+          redis.call('EXPIRE', counter, 2678400)
+          redis.call('PEXPIRE', history, int(age))
+          local old = redis.call('XRANGE', history, '-', '+', 'COUNT', 2)
+          for i = 1, #old do
+            if tonumber(old[i][2][2]) + tonumber(old[i][2][4]) <= now then redis.call('XDEL', history, old[i][1]) end
+          end
+          answer = int(offset) .. ' ' .. epoch .. ' ' .. int(now)
+          head = head .. ' ' .. answer
+        end
+      end
+    end
+    if cap > 0 and string.sub(answer, 1, 1) ~= 'E' then
+      local r = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', int(cap), '*', 'h', head, 'k', key, 'b', body)
+      if type(r) == 'table' and r.err then answer = 'E' .. r.err end
+    end
+  end
+  if keep > 0 then a, k = a + 6, k + 2 else a = a + 4 end
+  answers[#answers + 1] = answer
+end
+if cap == 0 and last > sent then
+  redis.call('HSET', KEYS[1], 'f', int(first), 'a', table.concat(answers, '\n', 2) .. '\n')
+end
+return answers
+`)
+
+// read gives a page of a room's history.
+//
+//	KEYS  history, offset
+//	ARGV  the offset after which to begin, how many entries
+//
+// The answer is epoch, newest offset, oldest living offset, the last offset looked at, then offset, ms and body of each. Whether an
+// entry is too old goes by the clock that dated it. They are in the order of time, so the oldest living one is
+// found by halving.
+var read = redis.NewScript(`
+local function int(n) return string.format('%.0f', n) end
+local counter = redis.call('HMGET', KEYS[2], 'epoch', 'offset')
+if not counter[1] then return {'', '0', '0', '0'} end
+local newest = tonumber(counter[2])
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local function number(e) return tonumber(string.match(e[1], '^%d+')) end
+local function dead(e) return tonumber(e[2][2]) + tonumber(e[2][4]) <= now end
+local function from(n) return redis.call('XRANGE', KEYS[1], int(n) .. '-0', '+', 'COUNT', 1)[1] end
+local first, e = 0, from(0)
+if e then
+  first = number(e)
+  if dead(e) then
+    local low, high = first, newest + 1
+    while low + 1 < high do
+      local middle = math.floor((low + high) / 2)
+      e = from(middle)
+      if e and dead(e) then low = middle else high = middle end
+    end
+    e = from(high)
+    first = e and number(e) or 0
+  end
+end
+local page = {counter[1], int(newest), int(first), ARGV[1]}
+if first == 0 then return page end
+local list = redis.call('XRANGE', KEYS[1], int(math.max(tonumber(ARGV[1]) + 1, first)) .. '-0', '+', 'COUNT', tonumber(ARGV[2]))
+for i = 1, #list do
+  page[4] = int(number(list[i]))
+  if not dead(list[i]) then
+    page[#page + 1] = page[4]
+    page[#page + 1] = list[i][2][2]
+    page[#page + 1] = list[i][2][6]
+  end
+end
+return page
+`)

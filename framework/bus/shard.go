@@ -1,0 +1,190 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// item is a message on its way.
+type item struct {
+	Message
+	number    int64 // of this sender in this shard; 0 = it does not go to Redis
+	delivered bool  // given to Receive by the writer
+	refused   bool  // counted as lost
+	taken     time.Time
+}
+
+// shard is one stream and what this process knows of it.
+type shard struct {
+	b   *Bus
+	tag string // of its keys: they share a slot
+
+	mu      sync.Mutex
+	queue   []*item // what waits, oldest first
+	next    int64   // the number of the next message
+	waiters []chan struct{}
+	wake    chan struct{} // 1
+
+	doubtful atomic.Bool // Redis was away: what it has is to be compared
+
+	// The writer's; Suspend's while none runs.
+	known    int64   // the highest number that Redis has of this sender, as far as we know
+	retained []*item // taken by Redis a moment ago, oldest first
+	bytes    int     // of retained
+	resend   []*item // of these, what Redis has lost
+	batch    int     // messages of the next call
+	late     bool    // a call's answer was lost
+	full     time.Time
+
+	// The reader's; Suspend's while none runs.
+	position, floor id
+	senders         map[string]*sender
+
+	stated int // of the queue, what is in the state of a Suspend; under mu
+
+	receiving sync.Mutex // held during Receive: beside the writer of an alone Bus the predecessor's messages are read
+}
+
+func newShard(b *Bus, i int) *shard {
+	return &shard{b: b, tag: "{s" + strconv.Itoa(i) + "}", next: 1, batch: maxBatch, wake: make(chan struct{}, 1), senders: map[string]*sender{}}
+}
+
+// Keys, all of one slot.
+
+func (s *shard) stream() string { return s.b.cfg.Prefix + "WEBSOCKET_BUS:" + s.tag }
+func (s *shard) written(token string) string { // hash: n = the highest number of a sender; of an alone one f, a = the answers from number f on
+	return s.b.cfg.Prefix + "WEBSOCKET_SENT:" + s.tag + ":" + token
+}
+func (s *shard) history(room string) string { // stream with ids OFFSET-1: t, a = when and for how long, in ms; b = body
+	return s.b.cfg.Prefix + "WEBSOCKET_HISTORY:" + s.tag + ":" + room
+}
+func (s *shard) offset(room string) string { // hash: epoch, offset
+	return s.b.cfg.Prefix + "WEBSOCKET_OFFSET:" + s.tag + ":" + room
+}
+
+// push appends a message. It refuses after Stop.
+func (s *shard) push(m *Message) bool {
+	it := &item{Message: *m}
+	it.Offset, it.Epoch, it.At = 0, "", time.Time{}
+	if it.Age > 0 {
+		it.Age = max(it.Age, time.Millisecond)
+	}
+	s.mu.Lock()
+	if s.b.closed.Load() {
+		s.mu.Unlock()
+		return false
+	}
+	it.From = s.b.Token()
+	if !s.b.direct() || it.kept() {
+		it.number = s.next
+		s.next++
+	}
+	s.queue = append(s.queue, it)
+	s.mu.Unlock()
+	s.nudge()
+	return true
+}
+
+func (s *shard) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// first are the oldest messages that wait, for one call: at most n of them, and about maxCall bytes.
+func (s *shard) first(n int) []*item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return head(s.queue, n)
+}
+
+func head(list []*item, n int) []*item {
+	bytes := 0
+	for i, it := range list {
+		bytes += it.size()
+		if i == n || i > 0 && bytes > maxCall {
+			return list[:i:i]
+		}
+	}
+	return list[:len(list):len(list)]
+}
+
+// pop removes the oldest messages, which are done.
+func (s *shard) pop(items []*item) {
+	bytes := int64(0)
+	for _, it := range items {
+		bytes += int64(it.size())
+	}
+	s.mu.Lock()
+	clear(s.queue[:len(items)])
+	s.queue = s.queue[len(items):]
+	if len(s.queue) == 0 {
+		s.queue = nil
+		for _, w := range s.waiters {
+			close(w)
+		}
+		s.waiters = nil
+	}
+	s.mu.Unlock()
+	s.b.release(int64(len(items)), bytes)
+}
+
+// emptied is closed as soon as nothing waits.
+func (s *shard) emptied() <-chan struct{} {
+	c := make(chan struct{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 {
+		close(c)
+	} else {
+		s.waiters = append(s.waiters, c)
+	}
+	return c
+}
+
+// end is the last id of the stream; there is none where it does not exist.
+func (s *shard) end(ctx context.Context) (end id, exists bool, err error) {
+	info, err := call(ctx, s.b.cfg.Timeout, func(ctx context.Context) (*redis.XInfoStream, error) {
+		return s.b.cfg.Client.XInfoStream(ctx, s.stream()).Result()
+	})
+	switch {
+	case err != nil && strings.Contains(err.Error(), "no such key"):
+		return id{}, false, nil
+	case err != nil:
+		return id{}, false, err
+	}
+	if end, err = parseID(info.LastGeneratedID); err != nil {
+		return id{}, false, err
+	}
+	return end, true, nil
+}
+
+// id of a stream's entry.
+type id struct{ ms, seq uint64 }
+
+func (i id) String() string {
+	return strconv.FormatUint(i.ms, 10) + "-" + strconv.FormatUint(i.seq, 10)
+}
+
+func (i id) less(j id) bool { return i.ms < j.ms || i.ms == j.ms && i.seq < j.seq }
+
+var errID = errors.New("bus: not an id of a stream")
+
+func parseID(text string) (id, error) {
+	ms, seq, ok := strings.Cut(text, "-")
+	a, err := strconv.ParseUint(ms, 10, 64)
+	b, err2 := strconv.ParseUint(seq, 10, 64)
+	if !ok || err != nil || err2 != nil {
+		return id{}, fmt.Errorf("%w: %.50q", errID, text)
+	}
+	return id{a, b}, nil
+}
