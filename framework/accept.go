@@ -217,13 +217,16 @@ func (a *App) open(tcp *net.TCPConn, r *http.Request, early []byte, id Identity,
 		_ = tcp.Close()
 		return
 	}
-	c.Data = &session{}
+	c.Data = &session{seen: parseSeen(r.URL.RawQuery)}
 	// A user's newer connection must be noted behind the older one: it may come as soon as the client has the older one's 101.
 	order := a.opening.of(id.ID)
 	order.Lock()
 	defer order.Unlock()
 	// State is written only when the 101 is on its way: a client that never reads it was never here.
-	if err := c.Serve(r, func() { a.node.Opened(a.entry(c, nil)) }); err != nil {
+	if err := c.Serve(r, func() {
+		a.node.Opened(a.entry(c, nil))
+		a.identify(c)
+	}); err != nil {
 		a.left(remote)
 	}
 }

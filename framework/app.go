@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"gorm.io/gorm"
 
 	"wsframe/framework/auth"
+	"wsframe/framework/bus"
 	"wsframe/framework/cluster"
 	"wsframe/framework/frame"
 	"wsframe/framework/hub"
@@ -43,7 +45,9 @@ type Options struct {
 	Tokens       *auth.Tokens                   // nil only where the auth check is off
 	NodeID       string                         // names this server in Redis; stable over reloads and restarts of its worker
 	Reload       bool                           // another worker of this node still serves
-	StoreTimeout time.Duration                  // of one Redis call of the bookkeeping; 500 ms
+	Alone        bool                           // Redis is this node's own: there are no others, and no lease is needed
+	StoreTimeout time.Duration                  // of one Redis call of the bookkeeping, and for answers of other nodes; 500 ms
+	Lease        time.Duration                  // for how long a node that is silent counts as living; 15 s
 	Static       fs.FS                          // served under /static/ on the outside port; nil = nothing
 	RawHandler   func(c *hub.Conn, data []byte) // replaces routing; for protocol conformance tests only
 }
@@ -70,6 +74,17 @@ type App struct {
 	refusals refusals
 	pages    *pages
 	syncs    *roomSyncs
+	since    time.Time
+
+	nodeID    string
+	alone     bool
+	askTime   time.Duration
+	bus       atomic.Pointer[bus.Bus] // nil until the previous worker's has ended
+	waiting   outgoing
+	asks      asks
+	histories histories
+	presences *presences
+	ending    sync.WaitGroup // ends of connections that wait for the lease
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -83,15 +98,22 @@ type App struct {
 
 // New mounts the controllers, reaches Redis and takes this node's place in it. Every misuse is reported at once, by name.
 func New(ctx context.Context, o Options) (*App, error) {
-	router, err := newRouter(o.Controllers)
-	if err != nil {
-		return nil, err
-	}
 	if o.Tokens == nil && o.Config.Auth.Check {
 		return nil, errors.New("the auth check is on, but there are no token keys")
 	}
-	a := &App{cfg: o.Config, deps: o.Deps, log: o.Deps.Log, tokens: o.Tokens, router: router}
+	a := &App{
+		cfg: o.Config, deps: o.Deps, log: o.Deps.Log, tokens: o.Tokens,
+		nodeID: o.NodeID, alone: o.Alone, askTime: cmp.Or(o.StoreTimeout, 500*time.Millisecond), since: time.Now(),
+	}
 	a.Sender.app = a
+	var err error
+	if a.router, err = newRouter(append(o.Controllers[:len(o.Controllers):len(o.Controllers)], Mount("sys", &system{a}))); err != nil {
+		return nil, err
+	}
+	a.asks.open = map[int64]chan reply{}
+	if a.histories.rules, err = historyRules(o.Config.History.Rooms); err != nil {
+		return nil, err
+	}
 	if a.log == nil {
 		a.log = zap.NewNop()
 	}
@@ -119,11 +141,23 @@ func New(ctx context.Context, o Options) (*App, error) {
 		RoomFlush: flush, RoomsPerConn: lim.RoomsPerConnection,
 		Compression: a.cfg.Compression.Enabled, CompressionThreshold: a.cfg.Compression.Threshold,
 	})
+	var lease time.Duration
+	if !a.alone {
+		lease = cmp.Or(o.Lease, cluster.DefaultLease)
+	}
+	a.presences = newPresences(a)
 	a.node, err = cluster.Start(ctx, cluster.Config{
-		Client: o.Deps.Redis, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Reload: o.Reload, Timeout: o.StoreTimeout, Log: a.log,
-		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil },
+		Client: o.Deps.Redis, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Reload: o.Reload, Timeout: o.StoreTimeout, Lease: lease, Log: a.log,
+		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil }, Deposed: a.deposed,
 	})
+	if err == nil && !o.Reload {
+		err = a.joinBus(ctx, nil)
+	}
 	if err != nil {
+		a.presences.close()
+		if a.node != nil {
+			_ = a.node.Stop(ctx) // it says less than err
+		}
 		a.hub.Close()
 		return nil, fmt.Errorf("take this node's place in Redis: %w", err)
 	}
@@ -152,9 +186,13 @@ func (a *App) Routes() []Route { return a.router.routes() }
 
 // Say sends the operator's text to every client (contract §5) and returns how many took it.
 func (a *App) Say(text string) int {
-	n, err := a.SendToAll(OK("serverBroadcast", "收到服务广播内容", text))
-	if err != nil {
+	n := a.hub.Len()
+	if c, err := a.Counts(context.Background()); err == nil { // it ends after askTime
+		n = c.Connections
+	}
+	if err := a.SendToAll(OK("serverBroadcast", "收到服务广播内容", text)); err != nil {
 		a.log.Error("say", zap.Error(err))
+		return 0
 	}
 	return n
 }
@@ -260,7 +298,9 @@ func (a *App) Close(ctx context.Context) error {
 	a.StopAccepting()
 	a.pages.close()
 	a.syncs.close()
-	err := a.node.Stop(ctx)
+	a.presences.close()
+	a.ending.Wait() // bounded by ownTime
+	err := errors.Join(a.leaveBus(ctx), a.node.Stop(ctx))
 	a.hub.Close()
 	return err
 }

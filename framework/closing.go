@@ -9,8 +9,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -19,18 +17,11 @@ import (
 	"wsframe/framework/hub"
 )
 
-// session is the framework's own state of a connection (hub.Conn.Data).
-type session struct {
-	mu        sync.Mutex
-	keys      []string // close keys besides rooms
-	listeners []string // controllers, by mounted name
-
-	left atomic.Int64 // rooms left so far, counted before each
-}
-
 var (
 	// ErrName is returned for room names and close keys that cannot be Redis keys of ours.
 	ErrName = errors.New("names are 1 to 128 printable characters without spaces")
+	// ErrUID is returned for uids that nobody can have.
+	ErrUID = errors.New("uids are 1 to 64 letters, digits and any of _.:@+/=|*{}-")
 	// ErrTooManyKeys is returned when a connection has as many close keys or listeners as it may have.
 	ErrTooManyKeys = errors.New("connection has too many close keys or listeners")
 )
@@ -44,24 +35,76 @@ func checkName(name string) error {
 	return nil
 }
 
-func sessionOf(c *hub.Conn) *session { return c.Data.(*session) }
+// JoinOption changes what a Join does.
+type JoinOption func(*joining)
 
-func (a *App) join(c *hub.Conn, room string) error {
+type joining struct{ announce bool }
+
+// Announce has the room's members told when this user comes and leaves (EventJoined, EventLeft). Several connections of a user
+// count once, and being away for less than 5 s counts for nothing.
+func Announce(j *joining) { j.announce = true }
+
+func joinOptions(options []JoinOption) (j joining) {
+	for _, o := range options {
+		o(&j)
+	}
+	return j
+}
+
+// join puts the connection into the room; where its client said what it saw last of it, what it missed comes first.
+func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) error {
 	if err := checkName(room); err != nil {
 		return err
 	}
-	fresh, err := a.hub.Join(c, room)
+	fresh, err := false, error(nil)
+	if p, ok := sessionOf(c).takeSeen(room); ok && !c.InRoom(room) {
+		fresh, err = a.joinBehind(ctx, c, room, p)
+	} else {
+		fresh, err = a.hub.Join(c, room)
+	}
 	if fresh {
 		a.node.KeyAdded(c.FD, room)
+	}
+	if err == nil && j.announce {
+		sessionOf(c).announce(room, true)
+		a.presences.came(c, room)
 	}
 	return err
 }
 
-func (a *App) leave(c *hub.Conn, room string) {
-	sessionOf(c).left.Add(1)
-	if a.hub.Leave(c, room) {
-		a.node.KeyRemoved(c.FD, room)
+// joinElsewhere is join for a goroutine that must not wait.
+func (a *App) joinElsewhere(c *hub.Conn, room string, announce bool) error {
+	s := sessionOf(c)
+	s.mu.Lock()
+	_, waits := s.seen[room]
+	s.mu.Unlock()
+	if !waits {
+		return a.join(context.Background(), c, room, joining{announce})
 	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+		defer cancel()
+		a.protect("a join from elsewhere", func() {
+			if err := a.join(ctx, c, room, joining{announce}); err != nil {
+				a.log.Debug("join from elsewhere", zap.Int64("fd", c.FD), zap.Error(err))
+			}
+		})
+	}()
+	return nil
+}
+
+func (a *App) leave(c *hub.Conn, room string) bool {
+	s := sessionOf(c)
+	s.left.Add(1)
+	if !a.hub.Leave(c, room) {
+		return false
+	}
+	a.node.KeyRemoved(c.FD, room)
+	if s.announces(room) {
+		s.announce(room, false)
+		a.presences.left(c.Auth, room)
+	}
+	return true
 }
 
 // add puts name into one of the session's lists. It tells whether it is new.
@@ -159,15 +202,52 @@ func (a *App) entry(c *hub.Conn, rooms []string) cluster.Entry {
 	return e
 }
 
-// Closed implements hub.Handler: the listeners' OnClose, then the close keys, then the bookkeeping (contract §4).
+// ownTime is how long a connection's end waits to know whether another node has cleaned up after this one.
+const ownTime = time.Minute
+
+// Closed implements hub.Handler: the listeners' OnClose, then the close keys, then the bookkeeping (contract §4). A node that was
+// declared dead leaves all that to whoever did so.
 func (a *App) Closed(c *hub.Conn, code int, reason string, rooms []string) {
 	a.left(c.Remote)
 	e := a.entry(c, rooms)
-	a.tellListeners(e.Listeners, &Closed{FD: c.FD, Auth: c.Auth, Code: code, Reason: reason})
-	a.node.Closed(e)
-	if a.log.Core().Enabled(zap.DebugLevel) {
-		a.log.Debug("connection ended", zap.Int64("fd", c.FD), zap.Int("code", code))
+	end := func(owned bool) {
+		if owned {
+			a.tellListeners(e.Listeners, &Closed{FD: c.FD, Auth: c.Auth, Code: code, Reason: reason})
+			s := sessionOf(c)
+			for _, room := range rooms {
+				if s.announces(room) {
+					a.presences.left(c.Auth, room)
+				}
+			}
+			a.node.Closed(e)
+		}
+		if a.log.Core().Enabled(zap.DebugLevel) {
+			a.log.Debug("connection ended", zap.Int64("fd", c.FD), zap.Int("code", code))
+		}
 	}
+	if !a.node.Doubtful() {
+		owned, _ := a.node.Owns(context.Background(), c.FD) // it asks nobody
+		end(owned)
+		return
+	}
+	a.ending.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), ownTime)
+		defer cancel()
+		owned, err := a.node.Owns(ctx, c.FD)
+		end(owned || err != nil) // nobody can have declared anything while Redis is away
+	})
+}
+
+// deposed closes the connections of before this node was declared dead; their clients come back at once.
+func (a *App) deposed() {
+	ctx, cancel := context.WithTimeout(context.Background(), ownTime)
+	defer cancel()
+	a.hub.Each(func(c *hub.Conn) bool {
+		if owned, _ := a.node.Owns(ctx, c.FD); !owned {
+			c.Close(hub.CloseRestart, "server was away")
+		}
+		return true
+	})
 }
 
 // closeTime is how long the listeners of one connection may take before their context ends.
@@ -190,12 +270,13 @@ func (a *App) tellListeners(names []string, closed *Closed) {
 }
 
 // orphan runs the close listeners of a connection whose process died.
-func (a *App) orphan(_ context.Context, o cluster.Orphan) {
+func (a *App) orphan(ctx context.Context, o cluster.Orphan) {
 	var id Identity
 	if err := json.Unmarshal(o.Auth, &id); err != nil {
 		a.log.Warn("identity of a dead connection cannot be read", zap.Int64("fd", o.FD), zap.Error(err))
 	}
 	a.tellListeners(o.Listeners, &Closed{FD: o.FD, Auth: id, Code: hub.CloseAbnormal, Reason: "server ended"})
+	a.presences.orphaned(ctx, id, o)
 }
 
 // protect runs a hook and logs its panic.

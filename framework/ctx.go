@@ -82,11 +82,62 @@ func (c *Ctx) Body() json.RawMessage {
 func (c *Ctx) Push(r *Reply) error { return c.app.push(c.conn, r) }
 
 // Join puts this connection into a room: it gets what is published there, and leaves it when it ends. The Redis set of
-// the room's name follows within moments.
-func (c *Ctx) Join(room string) error { return c.app.join(c.conn, room) }
+// the room's name follows within moments. A client that came back and said what it saw last of the room gets what it missed first:
+// that waits for one Redis call.
+func (c *Ctx) Join(room string, o ...JoinOption) error {
+	return c.app.join(c, c.conn, room, joinOptions(o))
+}
 
 // Leave takes this connection out of a room; being in it is no condition.
 func (c *Ctx) Leave(room string) { c.app.leave(c.conn, room) }
+
+// LeaveAll takes this connection out of all its rooms.
+func (c *Ctx) LeaveAll() {
+	for _, room := range c.Rooms() {
+		c.Leave(room)
+	}
+}
+
+// BindUID has this connection reached by a uid, besides its token's id.
+func (c *Ctx) BindUID(uid string) error {
+	if err := checkUID(uid); err != nil {
+		return err
+	}
+	return c.app.bind(c.conn, uid)
+}
+
+// UnbindUID undoes BindUID, or the binding to the token's id.
+func (c *Ctx) UnbindUID(uid string) { c.app.hub.Unbind(c.conn, uid) }
+
+// UIDs are the uids that this connection is reached by.
+func (c *Ctx) UIDs() []string { return c.conn.Users() }
+
+// Session is what was kept with this connection by SetSession and UpdateSession.
+func (c *Ctx) Session() map[string]json.RawMessage { return sessionOf(c.conn).snapshot() }
+
+// SetSession replaces the values that are kept with this connection; they live as long as it does, through reloads. ErrSessionSize
+// beyond 16 KiB.
+func (c *Ctx) SetSession(values map[string]any) error { return c.changeOwn(values, false) }
+
+// UpdateSession merges values into the session; nil removes a key.
+func (c *Ctx) UpdateSession(values map[string]any) error { return c.changeOwn(values, true) }
+
+func (c *Ctx) changeOwn(values map[string]any, merge bool) error {
+	raw, err := encodeValues(values)
+	if err != nil {
+		return err
+	}
+	return sessionOf(c.conn).change(raw, merge)
+}
+
+// Close closes this connection behind what is queued for it, its action's reply among that. Codes are as in Kick.
+func (c *Ctx) Close(code int, reason string) error {
+	if err := checkClose(&code, reason); err != nil {
+		return err
+	}
+	c.conn.Close(code, reason)
+	return nil
+}
 
 // Rooms are the rooms this connection is in.
 func (c *Ctx) Rooms() []string { return c.conn.Rooms() }
@@ -121,48 +172,9 @@ type Closed struct {
 // Log is the server's logger with the connection's number.
 func (c *Closed) Log() *zap.Logger { return c.app.log.With(zap.Int64("fd", c.FD)) }
 
-// Sender is what actions, close listeners and the App have in common: sending to others. Safe for concurrent use.
+// Sender is what actions, close listeners and the App have in common: whatever reaches others. Ctx has methods of the same names,
+// without the fd, for its own connection; c.Sender is for those of others. Safe for concurrent use.
 type Sender struct{ app *App }
 
-// SendToFD sends an unasked frame to one connection of this server.
-func (s *Sender) SendToFD(fd int64, r *Reply) error {
-	c := s.app.hub.Get(fd)
-	if c == nil {
-		return hub.ErrClosed
-	}
-	return s.app.push(c, r)
-}
-
-// Publish sends an unasked frame to every member of a room; it is encoded once. Members get a room's frames in one order.
-// An error means that the frame could not be encoded.
-func (s *Sender) Publish(room string, r *Reply) error {
-	f, err := encode(r)
-	if err != nil {
-		return err
-	}
-	s.app.hub.Publish(room, f)
-	s.app.syncRoom(room)
-	return nil
-}
-
-// SendToAll sends an unasked frame to every connection of this server and returns how many took it.
-func (s *Sender) SendToAll(r *Reply) (int, error) {
-	f, err := encode(r)
-	if err != nil {
-		return 0, err
-	}
-	return s.app.hub.Broadcast(f), nil
-}
-
-// Members is the number of members of a room on this server.
+// Members is the number of members of a room on this node. It costs nothing; RoomCount counts on all nodes.
 func (s *Sender) Members(room string) int { return s.app.hub.Members(room) }
-
-// Kick closes a connection after what is queued for it. It tells whether it was there. Codes are 1000 or 3000-4999.
-func (s *Sender) Kick(fd int64, code int, reason string) bool {
-	c := s.app.hub.Get(fd)
-	if c == nil {
-		return false
-	}
-	c.Close(code, reason)
-	return true
-}

@@ -111,7 +111,7 @@ func (s *roomSyncs) adopt(ctx context.Context, c *hub.Conn, room string) error {
 	if err != nil || !named || sessionOf(c).left.Load() != left {
 		return err
 	}
-	if err := a.join(c, room); err != nil {
+	if err := a.join(ctx, c, room, joining{}); err != nil {
 		a.log.Debug("join from Redis", zap.Int64("fd", c.FD), zap.Error(err))
 	}
 	return nil

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -37,20 +39,6 @@ const (
 	batchSize  = 200                   // descriptors in a message; the kernel takes 253
 	settleTime = 20 * time.Millisecond // for running actions to end before the move; later ones end in the old process
 )
-
-// sessionState is the framework's part of a connection's state.
-type sessionState struct {
-	Keys      []string `json:",omitempty"`
-	Listeners []string `json:",omitempty"`
-}
-
-func exportSession(c *hub.Conn) json.RawMessage {
-	s := sessionOf(c)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	b, _ := json.Marshal(sessionState{s.keys, s.listeners}) // texts: it cannot fail
-	return b
-}
 
 // relay is something that the old process still has for moved connections.
 type relay struct {
@@ -130,13 +118,19 @@ func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
 	a.pauseAccepting()
 	begun := time.Now()
 	busy := a.hub.Freeze(settleTime)
-	n, err := a.moveRound(w, m)
+	state, err := a.exportApp(ctx)
+	n := 0
+	if err == nil {
+		n, err = a.moveRound(w, m, state)
+	}
 	if err != nil {
 		_ = w.send(msgAbort, nil, nil) // it may be gone
+		a.resumeApp()
 		a.hub.Thaw()
 		a.resumeAccepting()
 		return r, err
 	}
+	a.handedApp()
 	r.Connections, r.Pause = n, time.Since(begun)
 	if busy > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d actions were still running; their connections moved and waited for them", busy))
@@ -162,7 +156,7 @@ func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
 		shaking := a.shaking.Load()
 		if a.hub.Len() > waiting {
 			a.hub.Freeze(settleTime)
-			late, err := a.moveRound(w, m)
+			late, err := a.moveRound(w, m, nil)
 			if err != nil {
 				a.hub.Thaw()
 				r.Notes = append(r.Notes, "late connections stay here: "+err.Error())
@@ -187,8 +181,8 @@ func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
 	return r, w.send(msgEnd, nil, nil)
 }
 
-// moveRound moves all connections that are frozen here.
-func (a *App) moveRound(w wire, m *mover) (int, error) {
+// moveRound moves all connections that are frozen here, and the App's own state with the first.
+func (a *App) moveRound(w wire, m *mover, state json.RawMessage) (int, error) {
 	var states []hub.State
 	var conns []*hub.Conn
 	total := 0
@@ -235,7 +229,7 @@ func (a *App) moveRound(w wire, m *mover) (int, error) {
 			return 0, err
 		}
 	}
-	if err := w.send(msgCommit, nil, nil); err != nil {
+	if err := w.send(msgCommit, state, nil); err != nil {
 		return 0, err
 	}
 	if err := expect(w, msgServing); err != nil {
@@ -269,7 +263,13 @@ func (a *App) adopt(w wire, serving func()) (r Moved, err error) {
 			case msgRelay:
 				err = a.deliver(body)
 			case msgCommit:
-				if err = w.send(msgServing, nil, nil); err == nil {
+				if !committed {
+					err = a.adoptApp(body)
+				}
+				if err == nil {
+					err = w.send(msgServing, nil, nil)
+				}
+				if err == nil {
 					r.Connections += a.begin(held)
 					if !committed {
 						committed, r.Pause = true, time.Since(begun)
@@ -301,6 +301,13 @@ func (a *App) adopt(w wire, serving func()) (r Moved, err error) {
 		if err == nil {
 			continue
 		}
+		if !committed && !peerGone(err) {
+			// It cannot be taken over here: the old process sees this end close, and goes on.
+			for _, h := range held {
+				h.conn.Discard()
+			}
+			return r, err
+		}
 		// The old process is gone: whatever has come over is only here now.
 		a.log.Error("the old process ended in the middle of the transfer", zap.Error(err), zap.Int("held", len(held)))
 		r.Connections += a.begin(held)
@@ -308,6 +315,11 @@ func (a *App) adopt(w wire, serving func()) (r Moved, err error) {
 		r.Notes = append(r.Notes, "the old process ended in the middle of the transfer")
 		return r, nil
 	}
+}
+
+// peerGone tells whether the process at the other end has ended.
+func peerGone(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 type adopted struct {
@@ -327,11 +339,10 @@ func (a *App) adoptBatch(w wire, body []byte, held map[int64]*adopted) error {
 			return err
 		}
 		c, err := a.hub.Adopt(tcp, s, func(c *hub.Conn) error {
-			var state sessionState
-			if err := json.Unmarshal(s.Data, &state); err != nil {
+			var err error
+			if c.Data, err = a.importSession(c, s.Data); err != nil {
 				return fmt.Errorf("session of %d: %w", s.FD, err)
 			}
-			c.Data = &session{keys: state.Keys, listeners: state.Listeners}
 			return nil
 		})
 		if err != nil {

@@ -90,7 +90,7 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	}
 	options := framework.Options{
 		Config: cfg.App, Deps: deps, Controllers: controllers, Tokens: tokens,
-		NodeID: nodeID(cfg), StoreTimeout: cfg.Cache.Master.Timeout, Reload: w.Reload, RawHandler: rawHandler,
+		NodeID: nodeID(cfg), Alone: cfg.Cache.Master.Driver == "embedded", StoreTimeout: cfg.Cache.Master.Timeout, Reload: w.Reload, RawHandler: rawHandler,
 	}
 	if cfg.App.Demo {
 		options.Static = static.FS
@@ -229,7 +229,11 @@ func (w *worker) Stop(ctx context.Context, code int, reason string, spread time.
 
 func (w *worker) Settled() {
 	w.startAccepting()
-	w.app.Node().Settle()
+	ctx, cancel := context.WithTimeout(context.Background(), bootTime)
+	defer cancel()
+	if err := w.app.Settled(ctx); err != nil {
+		w.log.Error("this node is out of touch with the others", zap.Error(err))
+	}
 }
 
 func (w *worker) ReopenLogs() {

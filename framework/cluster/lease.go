@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -163,6 +164,9 @@ func (n *Node) Owns(ctx context.Context, fd int64) (bool, error) {
 	return !n.lost.Load() && fd >= n.floor.Load(), nil
 }
 
+// Doubtful tells, without asking, that Owns would ask Redis.
+func (n *Node) Doubtful() bool { return n.leased() && !n.lost.Load() && !n.leaseHolds() }
+
 // keepLease refreshes the lease until the node stops.
 func (n *Node) keepLease() {
 	wait := n.cfg.Refresh
@@ -291,6 +295,30 @@ func (n *Node) listMembers(ctx context.Context) ([]member, error) {
 		}
 	}
 	return list, nil
+}
+
+// Living lists the ids of the nodes that have a lease, this one among them, each once. It costs two round trips.
+func (n *Node) Living(ctx context.Context) ([]string, error) {
+	list, err := n.listMembers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	leases := make([]*redis.IntCmd, len(list))
+	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		for i, m := range list {
+			leases[i] = p.Exists(ctx, n.keys.lease(m))
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for living nodes: %w", err)
+	}
+	var ids []string
+	for i, m := range list {
+		if leases[i].Val() == 1 && !slices.Contains(ids, m.node) {
+			ids = append(ids, m.node)
+		}
+	}
+	return ids, nil
 }
 
 // Nodes lists the ids of the nodes that have a lease, or whose connections are not cleaned up yet, each once.

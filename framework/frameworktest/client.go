@@ -28,16 +28,28 @@ type Frame struct {
 	Info   string          `json:"info"`
 	Param  json.RawMessage `json:"param"`
 	ID     json.RawMessage `json:"id"`
+	Room   string          `json:"room"` // of pushes that are kept, as the two below
+	Offset int64           `json:"offset"`
+	Epoch  string          `json:"epoch"`
 }
 
 // Dial connects with a fresh token for that identity.
 func (h *Harness) Dial(id framework.Identity) *Client {
+	h.t.Helper()
+	return h.DialQuery(id, "")
+}
+
+// DialQuery connects with a fresh token, and more for the query: recover=room:epoch:offset.
+func (h *Harness) DialQuery(id framework.Identity, query string) *Client {
 	h.t.Helper()
 	if id.CTime == 0 {
 		id.CTime = time.Now().Unix()
 	}
 	token, err := h.Tokens.Issue(id)
 	check(h.t, err)
+	if query != "" {
+		token += "&" + query
+	}
 	return h.DialToken(token)
 }
 

@@ -14,6 +14,7 @@ package frameworktest
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"path/filepath"
 	"testing"
@@ -59,14 +60,34 @@ func Config(f func(*config.App)) Option {
 // New starts a server with the controllers that mount returns.
 func New(t testing.TB, mount func(framework.Deps) ([]framework.Controller, error), options ...Option) *Harness {
 	t.Helper()
+	return start(t, newStore(t), "test", true, mount, options)
+}
+
+// NewCluster starts several servers that share one store, as nodes do.
+func NewCluster(t testing.TB, nodes int, mount func(framework.Deps) ([]framework.Controller, error), options ...Option) []*Harness {
+	t.Helper()
+	store := newStore(t)
+	list := make([]*Harness, nodes)
+	for i := range list {
+		list[i] = start(t, store, fmt.Sprintf("node-%d", i+1), false, mount, options)
+	}
+	return list
+}
+
+func newStore(t testing.TB) *cache.Embedded {
+	store, err := cache.StartEmbedded()
+	check(t, err)
+	t.Cleanup(store.Close)
+	return store
+}
+
+func start(t testing.TB, store *cache.Embedded, id string, alone bool, mount func(framework.Deps) ([]framework.Controller, error), options []Option) *Harness {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
 	cfg, err := config.Load("", []string{"WSFRAME_APP_RUNTIME_DIR=" + t.TempDir()})
 	check(t, err)
 	h := &Harness{t: t}
-	store, err := cache.StartEmbedded()
-	check(t, err)
-	t.Cleanup(store.Close)
 	h.Redis, err = cache.Open(ctx, cache.Options{Addrs: []string{store.Addr()}, Password: store.Password(), Timeout: time.Second})
 	check(t, err)
 	t.Cleanup(func() { _ = h.Redis.Close() })
@@ -77,7 +98,7 @@ func New(t testing.TB, mount func(framework.Deps) ([]framework.Controller, error
 	check(t, err)
 
 	deps := framework.Deps{DB: h.DB, Redis: h.Redis, Log: zaptest.NewLogger(t)}
-	o := framework.Options{Config: cfg.App, Deps: deps, Tokens: h.Tokens, NodeID: "test"}
+	o := framework.Options{Config: cfg.App, Deps: deps, Tokens: h.Tokens, NodeID: id, Alone: alone, StoreTimeout: 2 * time.Second}
 	for _, f := range options {
 		f(&o)
 	}

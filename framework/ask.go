@@ -1,0 +1,356 @@
+package framework
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wsframe/framework/bus"
+	"wsframe/framework/hub"
+)
+
+var (
+	// ErrNoConnection is returned where no node has the connection.
+	ErrNoConnection = errors.New("no such connection")
+	// ErrPartial is returned beside what is known when not all nodes have answered in time.
+	ErrPartial = errors.New("not all nodes have answered")
+	// ErrBusy is returned when too much waits for Redis.
+	ErrBusy = bus.ErrFull
+)
+
+// query is a question to every node; those whom it does not concern say so, so that nobody waits for them.
+type query struct {
+	ID       int64                      `json:"i"`
+	Node     string                     `json:"n"`
+	Op       string                     `json:"o"`
+	FD       int64                      `json:"f,omitempty"`
+	UID      string                     `json:"u,omitempty"`
+	Room     string                     `json:"r,omitempty"`
+	After    string                     `json:"a,omitempty"`
+	Limit    int                        `json:"l,omitempty"`
+	Code     int                        `json:"c,omitempty"`
+	Text     string                     `json:"t,omitempty"`
+	Flag     bool                       `json:"b,omitempty"`
+	Values   map[string]json.RawMessage `json:"v,omitempty"`
+	Delivery *delivery                  `json:"d,omitempty"`
+}
+
+// reply is one node's answer.
+type reply struct {
+	ID    int64           `json:"i"`
+	Node  string          `json:"n"`
+	Found bool            `json:"f,omitempty"` // the connection is here
+	N     int             `json:"c,omitempty"`
+	Data  json.RawMessage `json:"d,omitempty"`
+	Error string          `json:"e,omitempty"`
+}
+
+// asks are the questions that wait for answers.
+type asks struct {
+	last atomic.Int64
+	mu   sync.Mutex
+	open map[int64]chan reply
+
+	peersMu sync.Mutex
+	peers   []string
+	peersAt time.Time
+}
+
+// peersTime is for how long the list of nodes is good.
+const peersTime = time.Second
+
+// others are the nodes beside this one.
+func (a *App) others(ctx context.Context) ([]string, error) {
+	if a.alone {
+		return nil, nil
+	}
+	k := &a.asks
+	k.peersMu.Lock()
+	defer k.peersMu.Unlock()
+	if time.Since(k.peersAt) < peersTime {
+		return k.peers, nil
+	}
+	nodes, err := a.node.Living(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k.peers = slices.DeleteFunc(nodes, func(id string) bool { return id == a.nodeID })
+	k.peersAt = time.Now()
+	return k.peers, nil
+}
+
+// ask puts a question to this node, then to all others, until enough says that an answer was enough. It waits at most for the
+// store timeout. key has the question come behind what was sent to the same target.
+func (a *App) ask(ctx context.Context, key string, q query, enough func(reply) bool) error {
+	if enough(a.reply(&q)) {
+		return nil
+	}
+	others, err := a.others(ctx)
+	if err != nil {
+		return fmt.Errorf("find the other nodes: %w", err)
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.askTime)
+	defer cancel()
+	k := &a.asks
+	q.ID, q.Node = k.last.Add(1), a.nodeID
+	answers := make(chan reply, len(others)+8)
+	k.mu.Lock()
+	k.open[q.ID] = answers
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		delete(k.open, q.ID)
+		k.mu.Unlock()
+	}()
+	body, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	if err := a.tell(&bus.Message{Kind: question, Key: key, Body: body}); err != nil {
+		return err
+	}
+	waiting := map[string]bool{}
+	for _, id := range others {
+		waiting[id] = true
+	}
+	for len(waiting) > 0 {
+		select {
+		case r := <-answers:
+			if !waiting[r.Node] {
+				continue
+			}
+			delete(waiting, r.Node)
+			if enough(r) {
+				return nil
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d nodes: %w", len(others)+1-len(waiting), len(others)+1, ErrPartial)
+		}
+	}
+	return nil
+}
+
+// questioned answers another node.
+func (a *App) questioned(m *bus.Message) {
+	var q query
+	if err := json.Unmarshal(m.Body, &q); err != nil {
+		a.log.Warn("question from another node", zap.Error(err))
+		return
+	}
+	if q.Node == a.nodeID {
+		return // answered before it was asked
+	}
+	r := a.reply(&q)
+	r.ID, r.Node = q.ID, a.nodeID
+	body, err := json.Marshal(r)
+	if err == nil {
+		err = a.tell(&bus.Message{Kind: answered, Key: q.Node, Body: body})
+	}
+	if err != nil {
+		a.log.Warn("answer to another node", zap.Error(err))
+	}
+}
+
+func (a *App) answered(m *bus.Message) {
+	if m.Key != a.nodeID {
+		return
+	}
+	var r reply
+	if err := json.Unmarshal(m.Body, &r); err != nil {
+		a.log.Warn("answer from another node", zap.Error(err))
+		return
+	}
+	a.asks.mu.Lock()
+	ch := a.asks.open[r.ID]
+	a.asks.mu.Unlock()
+	select {
+	case ch <- r: // nil, when nobody waits any more: never
+	default:
+	}
+}
+
+// Connection is one connection, as lists show it.
+type Connection struct {
+	FD   int64    `json:"fd"`
+	Auth Identity `json:"auth"`
+	UIDs []string `json:"uids,omitempty"`
+	Node string   `json:"node"`
+}
+
+// NodeInfo is one node of the cluster.
+type NodeInfo struct {
+	ID          string `json:"id"`
+	PID         int    `json:"pid"` // of its worker
+	Connections int    `json:"connections"`
+	Rooms       int    `json:"rooms"`
+	UIDs        int    `json:"uids"`
+	Since       int64  `json:"since"` // UNIX seconds: when its worker started
+	Self        bool   `json:"self,omitempty"`
+	Missing     bool   `json:"missing,omitempty"` // it has a lease, but has not answered
+}
+
+// counts is one node's part of Counts. Hashes is left out beyond maxHashes.
+type counts struct {
+	Connections int      `json:"c"`
+	UIDs        int      `json:"u"`
+	Rooms       []string `json:"r"`
+	RoomCount   int      `json:"n"`
+	Hashes      []uint64 `json:"h"`
+}
+
+// maxHashes bounds what is exchanged to count a user or a room of several nodes once.
+const maxHashes = 20_000
+
+// reply is this node's answer. It waits for nobody.
+func (a *App) reply(q *query) (r reply) {
+	fail := func(err error) {
+		if err != nil {
+			r.Error = err.Error()
+		}
+	}
+	data := func(v any) {
+		b, err := json.Marshal(v)
+		r.Data = b
+		fail(err)
+	}
+	var c *hub.Conn
+	if q.FD != 0 {
+		if c = a.hub.Get(q.FD); c == nil || c.Ended() {
+			return r
+		}
+		r.Found = true
+	}
+	switch q.Op {
+	case "online":
+	case "join":
+		fail(a.joinElsewhere(c, q.Room, q.Flag))
+	case "leave":
+		a.leave(c, q.Room)
+	case "leaveAll":
+		for _, room := range c.Rooms() {
+			a.leave(c, room)
+		}
+	case "bind":
+		fail(a.bind(c, q.UID))
+	case "unbind":
+		a.hub.Unbind(c, q.UID)
+	case "session":
+		data(sessionOf(c).snapshot())
+	case "setSession":
+		fail(sessionOf(c).change(q.Values, q.Flag))
+	case "kick":
+		c.Close(q.Code, q.Text)
+	case "kickUID":
+		for _, c := range a.hub.User(q.UID) {
+			if !c.Ended() {
+				r.N++
+			}
+			c.Close(q.Code, q.Text)
+		}
+	case "dismiss":
+		for _, c := range a.hub.RoomMembers(q.Room) {
+			if ended := c.Ended(); a.leave(c, q.Room) && !ended {
+				r.N++
+			}
+		}
+	case "uidOnline":
+		r.Found = len(a.hub.User(q.UID)) > 0
+	case "inRoom":
+		r.Found = a.userInRoom(q.UID, q.Room)
+	case "reach":
+		f := hub.TextFrame([]byte(q.Text))
+		if d := q.Delivery; d != nil {
+			f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
+		}
+		r.N = a.deliverHere(toUID, q.UID, f)
+	case "roomCount":
+		r.N = a.hub.Members(q.Room)
+	case "counts":
+		data(a.ownCounts())
+	case "connections":
+		after, _ := strconv.ParseInt(q.After, 10, 64)
+		var list []*hub.Conn
+		a.hub.Each(func(c *hub.Conn) bool { list = append(list, c); return true })
+		data(a.page(list, after, q.Limit))
+	case "members":
+		after, _ := strconv.ParseInt(q.After, 10, 64)
+		data(a.page(a.hub.RoomMembers(q.Room), after, q.Limit))
+	case "uids":
+		data(pageOf(a.hub.UserNames(), q.After, q.Limit))
+	case "rooms":
+		data(pageOf(a.hub.RoomNames(), q.After, q.Limit))
+	case "node":
+		data(a.info())
+	default:
+		r.Error = "unknown question"
+	}
+	return r
+}
+
+func (a *App) info() NodeInfo {
+	return NodeInfo{
+		ID: a.nodeID, PID: os.Getpid(), Connections: a.hub.Len(), Rooms: a.hub.RoomCount(), UIDs: a.hub.UserCount(), Since: a.since.Unix(),
+	}
+}
+
+// page lists those with an fd beyond after, by fd.
+func (a *App) page(conns []*hub.Conn, after int64, limit int) []Connection {
+	list := make([]*hub.Conn, 0, len(conns))
+	for _, c := range conns {
+		if c.FD > after {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(x, y *hub.Conn) int { return cmp.Compare(x.FD, y.FD) })
+	out := make([]Connection, min(limit, len(list)))
+	for i := range out {
+		c := list[i]
+		out[i] = Connection{FD: c.FD, Auth: c.Auth, UIDs: c.Users(), Node: a.nodeID}
+	}
+	return out
+}
+
+func pageOf(names []string, after string, limit int) []string {
+	slices.Sort(names)
+	i, found := slices.BinarySearch(names, after)
+	if found {
+		i++
+	}
+	return names[i:min(i+limit, len(names))]
+}
+
+// hashOf is FNV-1a: the same on all nodes.
+func hashOf(name string) uint64 {
+	const prime = 1099511628211
+	h := uint64(14695981039346656037)
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * prime
+	}
+	return h
+}
+
+func (a *App) ownCounts() counts {
+	k := counts{Connections: a.hub.Len(), UIDs: a.hub.UserCount(), RoomCount: a.hub.RoomCount()}
+	if k.UIDs <= maxHashes {
+		for _, uid := range a.hub.UserNames() {
+			k.Hashes = append(k.Hashes, hashOf(uid))
+		}
+	}
+	if k.RoomCount <= maxHashes/10 {
+		k.Rooms = a.hub.RoomNames()
+	}
+	return k
+}

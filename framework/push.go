@@ -1,0 +1,233 @@
+package framework
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wsframe/framework/bus"
+	"wsframe/framework/frame"
+	"wsframe/framework/hub"
+)
+
+// ErrTooLarge is returned for a push that would not fit into an empty outbox.
+var ErrTooLarge = errors.New("push is larger than limits.outbox_bytes")
+
+// PublishOption says how a push is to be treated.
+type PublishOption func(*delivery)
+
+// delivery is what travels with a push between nodes.
+type delivery struct {
+	Class  hub.Class `json:"c,omitempty"`
+	Key    string    `json:"k,omitempty"`
+	Except []int64   `json:"x,omitempty"`
+
+	keep int
+	age  time.Duration
+}
+
+// Except leaves out connections.
+func Except(fds ...int64) PublishOption {
+	return func(d *delivery) { d.Except = append(slices.Clip(d.Except), fds...) }
+}
+
+// DropOldest is for what loses its worth with time, like barrage: for a connection that is slow the oldest such frames are dropped.
+// Without a class a push is never dropped: a connection whose outbox is full is closed with 4008, and recovery brings it back.
+func DropOldest(d *delivery) { d.Class = hub.DropOldest }
+
+// Latest is for values of which only the newest counts: a waiting frame of the same key is replaced.
+func Latest(key string) PublishOption {
+	return func(d *delivery) { d.Class, d.Key = hub.Latest, key }
+}
+
+// Keep has a push to a room kept in its history, which then holds at most length pushes and none older than age. It overrides the
+// configuration's history.rooms.
+func Keep(length int, age time.Duration) PublishOption {
+	return func(d *delivery) { d.keep, d.age = length, age }
+}
+
+func (d *delivery) plain() bool { return d.Class == hub.NeverDrop && len(d.Except) == 0 }
+
+// What nodes tell each other (bus.Message.Kind).
+const (
+	toRoom   = 'P' // Key is the room; the body a push
+	toFD     = 'F'
+	toUID    = 'U'
+	toAll    = 'A'
+	question = 'Q' // see ask.go
+	answered = 'R'
+	login    = 'L' // Key is the uid; see user.go
+	refusal  = 'X'
+)
+
+// sealPush encodes a push for the bus: the length of its delivery, the delivery, the reply.
+func sealPush(d *delivery, payload []byte) []byte {
+	var head []byte
+	if !d.plain() {
+		head, _ = json.Marshal(d) // texts and numbers: it cannot fail
+	}
+	b := binary.AppendUvarint(make([]byte, 0, len(head)+len(payload)+4), uint64(len(head)))
+	return append(append(b, head...), payload...)
+}
+
+func openPush(b []byte) (d delivery, payload []byte, err error) {
+	size, n := binary.Uvarint(b)
+	if n <= 0 || size > uint64(len(b)-n) {
+		return d, nil, errors.New("a push between nodes cannot be read")
+	}
+	head := b[n : n+int(size)]
+	if payload = b[n+int(size):]; len(payload) < 2 || payload[len(payload)-1] != '}' {
+		return d, nil, errors.New("a push between nodes is no object")
+	}
+	if len(head) > 0 {
+		err = json.Unmarshal(head, &d)
+	}
+	return d, payload, err
+}
+
+// positioned appends a push with its place in the room's history.
+func positioned(dst, payload []byte, room, epoch string, offset int64) []byte {
+	name, _ := json.Marshal(room) // a text: it cannot fail
+	dst = append(dst, payload[:len(payload)-1]...)
+	dst = append(append(dst, `,"room":`...), name...)
+	dst = strconv.AppendInt(append(dst, `,"offset":`...), offset, 10)
+	return append(strconv.AppendQuote(append(dst, `,"epoch":`...), epoch), '}')
+}
+
+// frameOf makes what the members' connections get.
+func frameOf(payload []byte, m *bus.Message, d *delivery) hub.Frame {
+	b := make([]byte, hub.Headroom, hub.Headroom+len(payload)+96)
+	if m.Offset > 0 {
+		b = positioned(b, payload, m.Key, m.Epoch, m.Offset)
+	} else {
+		b = append(b, payload...)
+	}
+	f := hub.InPlace(b)
+	if m.Offset > 0 || !d.plain() {
+		f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except, Offset: m.Offset})
+	}
+	return f
+}
+
+// dispatch sends a push to wherever its targets are. It waits for nobody.
+func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption) error {
+	var d delivery
+	if kind == toRoom {
+		a.histories.limits(key, &d)
+	}
+	for _, o := range options {
+		o(&d)
+	}
+	payload, err := frame.AppendReply(make([]byte, hub.Headroom, 256), r, nil)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", r.Event, err)
+	}
+	if len(payload) > a.cfg.Limits.OutboxBytes {
+		return fmt.Errorf("%s: %d bytes: %w", r.Event, len(payload), ErrTooLarge)
+	}
+	// The only node tells itself nothing, but for what gets its position in Redis, and what is to come behind that.
+	if a.alone && d.keep == 0 && (kind != toRoom || !a.histories.known(key)) {
+		f := hub.InPlace(payload)
+		if !d.plain() {
+			f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
+		}
+		a.deliverHere(kind, key, f)
+		return nil
+	}
+	if d.keep > 0 {
+		a.histories.note(key)
+	}
+	return a.tell(&bus.Message{Kind: kind, Key: key, Body: sealPush(&d, payload[hub.Headroom:]), Keep: d.keep, Age: d.age})
+}
+
+// deliverHere writes a push to those of its targets that are here, and counts them.
+func (a *App) deliverHere(kind byte, key string, f hub.Frame) int {
+	switch kind {
+	case toRoom:
+		n := a.hub.Publish(key, f)
+		a.syncRoom(key)
+		return n
+	case toUID:
+		return hub.SendTo(a.hub.User(key), f)
+	case toAll:
+		return a.hub.Broadcast(f)
+	case toFD:
+		if fd, err := strconv.ParseInt(key, 10, 64); err == nil {
+			if c := a.hub.Get(fd); c != nil && c.Send(f) == nil {
+				return 1
+			}
+		}
+	}
+	return 0
+}
+
+// received takes what a node has told, this one too (bus.Config.Receive). It does not wait for Redis.
+func (a *App) received(m *bus.Message) {
+	switch m.Kind {
+	case toRoom, toUID, toAll, toFD:
+		d, payload, err := openPush(m.Body)
+		if err != nil {
+			a.log.Warn("push from another node", zap.Error(err))
+			return
+		}
+		a.deliverHere(m.Kind, m.Key, frameOf(payload, m, &d))
+	case question:
+		a.questioned(m)
+	case answered:
+		a.answered(m)
+	case login:
+		a.loggedIn(m)
+	case refusal:
+		a.loginRefused(m)
+	}
+}
+
+// SendToFD sends an unasked frame to one connection, wherever it is. It never waits. ErrClosed and ErrSlow are known only of this
+// node's connections; for another's it costs one write to Redis, in the background.
+func (s *Sender) SendToFD(fd int64, r *Reply, o ...PublishOption) error {
+	a := s.app
+	if c := a.hub.Get(fd); c != nil || a.alone {
+		if c == nil {
+			return ErrNoConnection
+		}
+		if len(o) == 0 {
+			return a.push(c, r)
+		}
+	}
+	return a.dispatch(toFD, strconv.FormatInt(fd, 10), r, o)
+}
+
+// SendToUID sends an unasked frame to all connections of a user, on all nodes. It never waits, and costs one write to Redis where
+// there may be other nodes.
+func (s *Sender) SendToUID(uid string, r *Reply, o ...PublishOption) error {
+	if err := checkUID(uid); err != nil {
+		return err
+	}
+	return s.app.dispatch(toUID, uid, r, o)
+}
+
+// SendToRoom sends an unasked frame to every member of a room, on all nodes. Members get a room's frames in one order, the same on
+// every node. It never waits for Redis, and costs it one write where there may be other nodes or the push is kept, whatever the
+// number of members. An error means that it was not taken: it cannot be encoded, is too large, or too much waits for Redis.
+func (s *Sender) SendToRoom(room string, r *Reply, o ...PublishOption) error {
+	if err := checkName(room); err != nil {
+		return err
+	}
+	return s.app.dispatch(toRoom, room, r, o)
+}
+
+// Publish is SendToRoom.
+func (s *Sender) Publish(room string, r *Reply, o ...PublishOption) error {
+	return s.SendToRoom(room, r, o...)
+}
+
+// SendToAll sends an unasked frame to every connection of all nodes. It never waits.
+func (s *Sender) SendToAll(r *Reply, o ...PublishOption) error {
+	return s.app.dispatch(toAll, "", r, o)
+}

@@ -1,0 +1,175 @@
+package framework
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"wsframe/framework/hub"
+)
+
+// session is the framework's own state of a connection (hub.Conn.Data).
+type session struct {
+	mu        sync.Mutex
+	keys      []string // close keys besides rooms
+	listeners []string // controllers, by mounted name
+	announced []string // rooms whose members hear of this one's coming and going
+	values    map[string]json.RawMessage
+	seen      map[string]position // what the client said it saw last, of rooms it is not in yet
+
+	claims []string // uids whose logins this one has been compared with
+
+	left atomic.Int64 // rooms left so far, counted before each
+}
+
+func sessionOf(c *hub.Conn) *session { return c.Data.(*session) }
+
+// sessionState is what travels of a session. It is empty for most connections.
+type sessionState struct {
+	Keys      []string                   `json:",omitempty"`
+	Listeners []string                   `json:",omitempty"`
+	Announced []string                   `json:",omitempty"`
+	Values    map[string]json.RawMessage `json:",omitempty"`
+	Seen      map[string]position        `json:",omitempty"`
+	UIDs      []string                   `json:",omitempty"` // where they are not the token's id alone
+	Unbound   bool                       `json:",omitempty"` // from that, too
+}
+
+func exportSession(c *hub.Conn) json.RawMessage {
+	s := sessionOf(c)
+	uids := c.Users()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := sessionState{Keys: s.keys, Listeners: s.listeners, Announced: s.announced, Values: s.values, Seen: s.seen}
+	if own := c.Auth.ID; len(uids) == 0 {
+		state.Unbound = own != ""
+	} else if len(uids) > 1 || uids[0] != own {
+		state.UIDs = uids
+	}
+	b, _ := json.Marshal(state) // texts: it cannot fail
+	return b
+}
+
+func (a *App) importSession(c *hub.Conn, raw json.RawMessage) (*session, error) {
+	var state sessionState
+	if err := json.Unmarshal(raw, &state); err != nil {
+		return nil, err
+	}
+	s := &session{keys: state.Keys, listeners: state.Listeners, announced: state.Announced, values: state.Values, seen: state.Seen}
+	uids := state.UIDs
+	if len(uids) == 0 && !state.Unbound && c.Auth.ID != "" {
+		uids = []string{c.Auth.ID}
+	}
+	for _, uid := range uids {
+		if _, err := a.hub.Bind(c, uid); err != nil {
+			return nil, err
+		}
+	}
+	if a.cfg.Users.SecondLogin != loginAllow {
+		s.claims = uids
+	}
+	return s, nil
+}
+
+// maxSession bounds the values of a connection's session, as JSON, in bytes.
+const maxSession = 16 << 10
+
+// ErrSessionSize is returned when a session's values would take more than 16 KiB as JSON.
+var ErrSessionSize = errors.New("session values take more than 16 KiB")
+
+func sizeOf(values map[string]json.RawMessage) int {
+	size := 0
+	for k, v := range values {
+		size += len(k) + len(v) + 4
+	}
+	return size
+}
+
+func encodeValues(values map[string]any) (map[string]json.RawMessage, error) {
+	raw := make(map[string]json.RawMessage, len(values))
+	for k, v := range values {
+		if k == "" || len(k) > 128 {
+			return nil, fmt.Errorf("session key %.40q: %w", k, ErrName)
+		}
+		b, err := json.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("session value %.40q: %w", k, err)
+		}
+		raw[k] = b
+	}
+	return raw, nil
+}
+
+func (s *session) snapshot() map[string]json.RawMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.values == nil {
+		return map[string]json.RawMessage{}
+	}
+	return maps.Clone(s.values)
+}
+
+// change replaces the values, or merges into them; null removes a key then.
+func (s *session) change(raw map[string]json.RawMessage, merge bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := raw
+	if merge {
+		if next = maps.Clone(s.values); next == nil {
+			next = make(map[string]json.RawMessage, len(raw))
+		}
+		maps.Copy(next, raw)
+		maps.DeleteFunc(next, func(_ string, v json.RawMessage) bool { return string(v) == "null" })
+	}
+	if sizeOf(next) > maxSession {
+		return ErrSessionSize
+	}
+	s.values = next
+	return nil
+}
+
+func (s *session) announces(room string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.announced, room)
+}
+
+// announce switches the announcements of this connection in a room.
+func (s *session) announce(room string, on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.announced, room)
+	switch {
+	case on && i < 0:
+		s.announced = append(s.announced, room)
+	case !on && i >= 0:
+		s.announced = slices.Delete(s.announced, i, i+1)
+	}
+}
+
+// expect remembers what the client saw last of a room that it is not in yet. It tells whether there was place for it.
+func (s *session) expect(room string, p position) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.seen[room]; !known && len(s.seen) >= maxSeen {
+		return false
+	}
+	if s.seen == nil {
+		s.seen = map[string]position{}
+	}
+	s.seen[room] = p
+	return true
+}
+
+// takeSeen gives what the client saw last of the room, once.
+func (s *session) takeSeen(room string) (position, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.seen[room]
+	delete(s.seen, room)
+	return p, ok
+}

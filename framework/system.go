@@ -1,0 +1,99 @@
+package framework
+
+import "encoding/json"
+
+// system are the built-in methods, sys.recover and sys.history, for the rooms that a connection is in.
+type system struct{ app *App }
+
+// RoomPosition is what a client saw last of a room.
+type roomPosition struct {
+	Room   string `json:"room"`
+	Offset Int    `json:"offset"`
+	Epoch  Str    `json:"epoch"`
+}
+
+type recoverIn struct {
+	roomPosition
+	Rooms []roomPosition `json:"rooms" validate:"max=32"`
+}
+
+var (
+	errRoom    = NewFail(400, "roomError", "房间名称不正确")
+	errNotIn   = NewFail(403, "notInRoom", "未加入该房间")
+	errHistory = NewFail(503, "historyUnavailable", "暂时无法读取历史消息")
+)
+
+// Recover sends what the client has missed since it saw last what it says. For a room that it is not in yet it is remembered: what
+// was missed comes with the join, before anything new.
+func (s *system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
+	rooms := in.Rooms
+	if in.Room != "" {
+		rooms = append([]roomPosition{in.roomPosition}, rooms...)
+	}
+	if len(rooms) == 0 {
+		return nil, errRoom
+	}
+	results := make([]recovery, 0, len(rooms))
+	for _, p := range rooms {
+		r, err := s.app.recoverHere(c, c.conn, p.Room, position{int64(p.Offset), string(p.Epoch)})
+		if err != nil {
+			return nil, errRoom.Because(err)
+		}
+		results = append(results, r)
+	}
+	return OK("sysRecover", "恢复完成", results), nil
+}
+
+type historyIn struct {
+	Room   string `json:"room"`
+	After  Int    `json:"after" validate:"min=0"`
+	Before Int    `json:"before" validate:"min=0"`
+	Limit  Int    `json:"limit" validate:"min=0,max=100"`
+}
+
+type historyOut struct {
+	Room   string            `json:"room"`
+	Epoch  string            `json:"epoch"`
+	Offset int64             `json:"offset"`
+	First  int64             `json:"first"`
+	Items  []json.RawMessage `json:"items"`
+	Times  []int64           `json:"times"`
+}
+
+// History pages through a room's kept pushes: forwards beyond after, or backwards from before; neither gives the newest. The items
+// are in the order in which they were sent.
+func (s *system) History(c *Ctx, in *historyIn) (*Reply, error) {
+	if checkName(in.Room) != nil {
+		return nil, errRoom
+	}
+	if !c.conn.InRoom(in.Room) {
+		return nil, errNotIn
+	}
+	limit := int(in.Limit)
+	if limit == 0 {
+		limit = 20
+	}
+	after := int64(in.After)
+	switch {
+	case in.Before == 1:
+		after, limit = 0, 0
+	case in.Before > 1:
+		after = max(0, int64(in.Before)-1-int64(limit))
+		limit = min(limit, int(in.Before)-1)
+	case in.After == 0:
+		after = -1
+	}
+	out := historyOut{Room: in.Room, Items: []json.RawMessage{}, Times: []int64{}}
+	page, err := s.app.History(c, in.Room, after, max(limit, 1))
+	if err != nil {
+		return nil, errHistory.Because(err)
+	}
+	out.Epoch, out.Offset, out.First = page.Epoch, page.Offset, page.First
+	for i, item := range page.Items {
+		if i == limit || in.Before > 0 && item.Offset >= int64(in.Before) {
+			break
+		}
+		out.Items, out.Times = append(out.Items, item.Push), append(out.Times, item.Time)
+	}
+	return OK("sysHistory", "历史消息", out), nil
+}

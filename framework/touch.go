@@ -1,0 +1,170 @@
+package framework
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wsframe/framework/bus"
+)
+
+// outgoing is what a new worker says before the previous one has handed over its place on the bus. Its bound is that of a worker
+// which has no connections yet: more is refused.
+type outgoing struct {
+	mu   sync.Mutex
+	list []*bus.Message
+}
+
+const maxOutgoing = 10_000
+
+// joinBus gets in touch with the other nodes: from the streams' ends on, or as the previous worker's successor.
+func (a *App) joinBus(ctx context.Context, state []byte) error {
+	b, err := bus.Start(ctx, bus.Config{
+		Client: a.deps.Redis, Prefix: a.deps.Prefix, Alone: a.alone, Timeout: a.askTime, Receive: a.received, State: state, Log: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.waiting.mu.Lock()
+	defer a.waiting.mu.Unlock()
+	if before := a.bus.Load(); before != nil { // it has served before, like one whose connections come back
+		if err := before.Stop(ctx); err != nil {
+			a.log.Warn("leave the bus", zap.Error(err))
+		}
+	}
+	b.Run()
+	for _, m := range a.waiting.list {
+		if err := b.Send(m); err != nil {
+			a.log.Error("a message from before the reload", zap.Error(err))
+		}
+	}
+	a.waiting.list = nil
+	a.bus.Store(b)
+	return nil
+}
+
+// tell puts a message on the bus. It waits for nobody.
+func (a *App) tell(m *bus.Message) error {
+	if b := a.bus.Load(); b != nil {
+		return b.Send(m)
+	}
+	a.waiting.mu.Lock()
+	defer a.waiting.mu.Unlock()
+	if b := a.bus.Load(); b != nil {
+		return b.Send(m)
+	}
+	if len(a.waiting.list) >= maxOutgoing {
+		return ErrBusy
+	}
+	a.waiting.list = append(a.waiting.list, m)
+	return nil
+}
+
+func (a *App) leaveBus(ctx context.Context) error {
+	b := a.bus.Load()
+	if b == nil {
+		return nil
+	}
+	return b.Stop(ctx)
+}
+
+// Settled tells that no connections come from a previous worker any more.
+func (a *App) Settled(ctx context.Context) error {
+	a.node.Settle()
+	if a.bus.Load() != nil {
+		return nil
+	}
+	return a.joinBus(ctx, nil)
+}
+
+// appState is what travels beside the connections.
+type appState struct {
+	Bus     json.RawMessage `json:",omitempty"`
+	Leaving []presence      `json:",omitempty"`
+	Kept    []string        `json:",omitempty"` // rooms with history
+}
+
+// exportApp stops reading from the bus, and gives what the next worker goes on with. resumeApp or handedApp must follow.
+func (a *App) exportApp(ctx context.Context) ([]byte, error) {
+	state := appState{Leaving: a.presences.pending()}
+	if b := a.bus.Load(); b != nil {
+		raw, err := b.Suspend(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("leave the bus: %w", err)
+		}
+		state.Bus = raw
+	}
+	a.histories.kept.Range(func(room, _ any) bool {
+		state.Kept = append(state.Kept, room.(string))
+		return true
+	})
+	return json.Marshal(state)
+}
+
+// resumeApp goes on after a move that failed.
+func (a *App) resumeApp() {
+	if b := a.bus.Load(); b != nil {
+		b.Resume()
+	}
+}
+
+// handedApp ends this worker's part after a move.
+func (a *App) handedApp() {
+	if b := a.bus.Load(); b != nil {
+		b.Handed()
+	}
+}
+
+// adoptApp goes on where the previous worker stopped.
+func (a *App) adoptApp(raw []byte) error {
+	var state appState
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &state); err != nil {
+			return fmt.Errorf("state of the previous worker: %w", err)
+		}
+	}
+	for _, room := range state.Kept {
+		a.histories.note(room)
+	}
+	for _, e := range state.Leaving {
+		a.presences.later(e)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
+	defer cancel()
+	return a.joinBus(ctx, state.Bus)
+}
+
+// historyRules reads the configuration's pattern:length:age.
+func historyRules(list []string) ([]historyRule, error) {
+	var rules []historyRule
+	for _, text := range list {
+		fields := strings.Split(text, ":")
+		bad := func(why string) error {
+			return fmt.Errorf("history.rooms: %.80q: %s; wanted is pattern:length:age, like CHAT_*:200:24h", text, why)
+		}
+		if len(fields) < 3 {
+			return nil, bad("something is missing")
+		}
+		n := len(fields)
+		r := historyRule{pattern: strings.Join(fields[:n-2], ":")}
+		var err error
+		if _, err = path.Match(r.pattern, ""); err != nil || r.pattern == "" {
+			return nil, bad("the pattern cannot be read")
+		}
+		if r.length, err = strconv.Atoi(fields[n-2]); err != nil || r.length < 1 || r.length > 100_000 {
+			return nil, bad("the length is 1 to 100000")
+		}
+		if r.age, err = time.ParseDuration(fields[n-1]); err != nil || r.age < time.Second {
+			return nil, bad("the age is a time from 1s on")
+		}
+		rules = append(rules, r)
+	}
+	return rules, nil
+}

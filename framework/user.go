@@ -1,0 +1,111 @@
+package framework
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"wsframe/framework/bus"
+	"wsframe/framework/hub"
+)
+
+// Close codes of the policy for a second login of the same user.
+const (
+	CloseReplaced = 4009 // a newer connection of the same user took this one's place
+	CloseRefused  = 4010 // the user is connected already
+)
+
+// What a second login does (users.second_login).
+const (
+	loginAllow   = "allow"
+	loginReplace = "replace"
+	loginRefuse  = "refuse"
+)
+
+var safeUID = regexp.MustCompile(`^[\pL\pN_.:@+/=|*{}-]{1,64}$`)
+
+func checkUID(uid string) error {
+	if len(uid) > 256 || !safeUID.MatchString(uid) {
+		return fmt.Errorf("uid %.40q: %w", uid, ErrUID)
+	}
+	return nil
+}
+
+// identify binds a new connection to its token's id.
+func (a *App) identify(c *hub.Conn) {
+	if checkUID(c.Auth.ID) == nil {
+		_ = a.bind(c, c.Auth.ID) // it has ended already
+	}
+}
+
+// bind has a connection found by a uid, and the user's others hear of it where there can be only one.
+func (a *App) bind(c *hub.Conn, uid string) error {
+	fresh, err := a.hub.Bind(c, uid)
+	if err != nil || !fresh || a.cfg.Users.SecondLogin == loginAllow {
+		return err
+	}
+	return a.tell(&bus.Message{Kind: login, Key: uid, Body: strconv.AppendInt(nil, c.FD, 10)})
+}
+
+// loggedIn compares a login with the user's connections here. All nodes see a user's logins in one order, and a login counts from
+// its turn on: so of any number at the same time exactly one stays, the last or the first.
+func (a *App) loggedIn(m *bus.Message) {
+	fd, err := strconv.ParseInt(string(m.Body), 10, 64)
+	if err != nil {
+		a.log.Warn("login on another node", zap.Error(err))
+		return
+	}
+	conns := a.hub.User(m.Key)
+	var mine *hub.Conn
+	refused := false
+	for _, c := range conns {
+		s := sessionOf(c)
+		switch {
+		case c.FD == fd:
+			mine = c
+		case c.Ended() || !s.hasClaim(m.Key):
+		case a.cfg.Users.SecondLogin == loginReplace:
+			c.Close(CloseReplaced, "logged in elsewhere")
+		case a.cfg.Users.SecondLogin == loginRefuse:
+			refused = true
+		}
+	}
+	switch {
+	case refused && mine != nil:
+		mine.Close(CloseRefused, "connected already")
+	case refused:
+		body, _ := json.Marshal(fd) // a number: it cannot fail
+		if err := a.tell(&bus.Message{Kind: refusal, Key: m.Key, Body: body}); err != nil {
+			a.log.Warn("second login cannot be refused", zap.Error(err))
+		}
+	case mine != nil:
+		sessionOf(mine).claim(m.Key)
+	}
+}
+
+// loginRefused closes a connection whose user another node has.
+func (a *App) loginRefused(m *bus.Message) {
+	fd, err := strconv.ParseInt(string(m.Body), 10, 64)
+	if err != nil {
+		return
+	}
+	if c := a.hub.Get(fd); c != nil {
+		c.Close(CloseRefused, "connected already")
+	}
+}
+
+func (s *session) claim(uid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claims = append(s.claims, uid)
+}
+
+func (s *session) hasClaim(uid string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.claims, uid)
+}
