@@ -187,11 +187,17 @@ func (a *App) removeListener(c *hub.Conn, name string) {
 	}
 }
 
-// entry is what Redis is to know of a connection. keys is nil for a live one: its rooms are read.
+// entry is what Redis is to know of a connection that is in those rooms.
 func (a *App) entry(c *hub.Conn, rooms []string) cluster.Entry {
+	e := a.traces(c, rooms)
+	e.Auth, _ = json.Marshal(c.Auth) // strings and a number: it cannot fail
+	return e
+}
+
+// traces is where Redis may know of a connection.
+func (a *App) traces(c *hub.Conn, rooms []string) cluster.Entry {
 	s := sessionOf(c)
-	identity, _ := json.Marshal(c.Auth) // strings and a number: it cannot fail
-	e := cluster.Entry{FD: c.FD, Auth: identity}
+	e := cluster.Entry{FD: c.FD}
 	if c.Auth.Type == TypeWechatUser {
 		e.UID = c.Auth.ID
 	}
@@ -209,7 +215,7 @@ const ownTime = time.Minute
 // declared dead leaves all that to whoever did so.
 func (a *App) Closed(c *hub.Conn, code int, reason string, rooms []string) {
 	a.left(c.Remote)
-	e := a.entry(c, rooms)
+	e := a.traces(c, rooms)
 	end := func(owned bool) {
 		if owned {
 			a.tellListeners(e.Listeners, &Closed{FD: c.FD, Auth: c.Auth, Code: code, Reason: reason})

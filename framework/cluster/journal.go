@@ -29,13 +29,11 @@ type op struct {
 	entry *Entry // opened and closed
 }
 
-// commands is how many commands the op takes in Redis, at most.
+// commands is about how many commands' time the op takes in Redis.
 func (o *op) commands() int {
 	switch o.kind {
-	case opOpened:
-		return 5 + len(o.entry.Keys)
-	case opClosed:
-		return 5 + len(o.entry.Keys)
+	case opOpened, opClosed:
+		return 2 + len(o.entry.Keys)
 	case opKeyAdded, opKeyRemoved:
 		return 2
 	}

@@ -93,6 +93,7 @@ type Orphan = Entry
 type Node struct {
 	cfg   Config
 	keys  keys
+	slots bool   // Client is that of a Redis Cluster
 	token string // of this process, in leases and claims
 	first int64  // number given to this process
 	place atomic.Pointer[member]
@@ -150,6 +151,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		cfg: cfg, keys: keys{cfg.Prefix}, token: rand.Text(), kick: make(chan struct{}, 1),
 		told: map[string]bool{}, doubts: map[int64]*Entry{}, batch: pipeline,
 	}
+	_, n.slots = cfg.Client.(*redis.ClusterClient)
 	if cfg.Reload {
 		n.adopted = map[int64]bool{}
 	}

@@ -18,39 +18,88 @@ const pipeline = 512
 // that answers again has them behind it at once; a proxy may hold them longer.
 const doubtTime = 4
 
-// releaseUID removes a user's entry only while it still points to this connection: a second device may have come since.
-const releaseUID = `if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end return 0`
+// releaseUID removes users' entries only while they still point to these connections: a second device may have come since.
+const releaseUID = `
+for i = 1, #ARGV, 2 do
+	if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i+1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
+end
+return 0`
+
+// writeOps writes a batch. What opened comes first and what closed last, each kind as few commands: no two connections' operations
+// disturb each other, but for a user's entry, which the newest keeps in any order.
+func (n *Node) writeOps(ctx context.Context, p redis.Pipeliner, ops []op) {
+	floor := n.floor.Load()
+	var opened, closed []*Entry
+	for i := range ops {
+		if o := &ops[i]; o.kind == opOpened && o.fd >= floor {
+			opened = append(opened, o.entry)
+		}
+	}
+	n.writeEntries(ctx, p, opened, true)
+	for i := 0; i < len(ops); {
+		o := &ops[i]
+		switch {
+		case o.fd < floor && o.kind != opStale, o.kind == opOpened:
+			i++
+		case o.kind == opClosed:
+			closed = append(closed, o.entry)
+			i++
+		case o.kind == opKeyAdded:
+			end := i + 1
+			for end < len(ops) && ops[end].kind == opKeyAdded {
+				end++
+			}
+			n.writeKeys(ctx, p, ops[i:end], floor)
+			i = end
+		default:
+			n.write(ctx, p, o)
+			i++
+		}
+	}
+	n.removeEntries(ctx, p, closed)
+}
+
+// gone tells of an operation whose connection has ended before it was noted: nothing would undo it. If the connection
+// ends from here on, its Closed is noted later.
+func (n *Node) gone(fd int64) bool { return n.cfg.Alive != nil && !n.cfg.Alive(fd) }
+
+// writeKeys writes a run of keys that were added.
+func (n *Node) writeKeys(ctx context.Context, p redis.Pipeliner, ops []op, floor int64) {
+	var names []string
+	members := map[string][]any{}
+	for i := range ops {
+		o := &ops[i]
+		if o.fd < floor || n.gone(o.fd) {
+			continue
+		}
+		fd := str(o.fd)
+		p.SAdd(ctx, n.keys.closing(fd), o.key) // first: a crash in between leaves nothing behind
+		if members[o.key] == nil {
+			names = append(names, o.key)
+		}
+		members[o.key] = append(members[o.key], fd)
+	}
+	for _, key := range names {
+		p.SAdd(ctx, n.keys.prefix+key, members[key]...)
+	}
+}
 
 func (n *Node) write(ctx context.Context, p redis.Pipeliner, o *op) {
 	fd, k := str(o.fd), n.keys
-	if o.fd < n.floor.Load() && o.kind != opStale {
-		return
-	}
 	switch o.kind {
-	case opKeyAdded, opCloseKeyAdded, opListenerAdded:
-		// It may have ended before this was noted, and nothing would remove it then. If it ends from here on, its
-		// Closed is noted later.
-		if n.cfg.Alive != nil && !n.cfg.Alive(o.fd) {
-			return
+	case opCloseKeyAdded:
+		if !n.gone(o.fd) {
+			p.SAdd(ctx, k.closing(fd), o.key)
 		}
-	}
-	switch o.kind {
-	case opOpened:
-		n.writeEntry(ctx, p, o.entry, true)
-	case opClosed:
-		n.removeEntry(ctx, p, o.entry)
-	case opKeyAdded:
-		p.SAdd(ctx, k.closing(fd), o.key) // first: a crash in between leaves nothing behind
-		p.SAdd(ctx, k.prefix+o.key, fd)
+	case opListenerAdded:
+		if !n.gone(o.fd) {
+			p.SAdd(ctx, k.listeners(fd), o.key)
+		}
 	case opKeyRemoved:
 		p.SRem(ctx, k.prefix+o.key, fd)
 		p.SRem(ctx, k.closing(fd), o.key)
-	case opCloseKeyAdded:
-		p.SAdd(ctx, k.closing(fd), o.key)
 	case opCloseKeyRemoved:
 		p.SRem(ctx, k.closing(fd), o.key)
-	case opListenerAdded:
-		p.SAdd(ctx, k.listeners(fd), o.key)
 	case opListenerRemoved:
 		p.SRem(ctx, k.listeners(fd), o.key)
 	case opStale:
@@ -58,45 +107,93 @@ func (n *Node) write(ctx context.Context, p redis.Pipeliner, o *op) {
 	}
 }
 
-// writeEntry asserts a live connection: the node's list first, by which it is found, then its bookkeeping and its
-// place in the sets it is in.
+// writeEntry asserts a live connection.
 func (n *Node) writeEntry(ctx context.Context, p redis.Pipeliner, e *Entry, fresh bool) {
-	fd, k := str(e.FD), n.keys
-	p.SAdd(ctx, k.fds(n.self()), fd)
-	p.HSet(ctx, k.info(), fd, e.Auth)
-	if e.UID != "" && fresh {
-		p.HSet(ctx, k.uids(), e.UID, fd)
-	} else if e.UID != "" {
-		p.HSetNX(ctx, k.uids(), e.UID, fd) // a newer connection of the user's may have it
+	n.writeEntries(ctx, p, []*Entry{e}, fresh)
+}
+
+// writeEntries asserts live connections: the node's list first, by which they are found, then their bookkeeping and their
+// places in the sets they are in.
+func (n *Node) writeEntries(ctx context.Context, p redis.Pipeliner, list []*Entry, fresh bool) {
+	if len(list) == 0 {
+		return
 	}
-	if len(e.Listeners) > 0 {
-		p.SAdd(ctx, k.listeners(fd), e.Listeners)
+	k := n.keys
+	fds, infos := make([]any, 0, len(list)), make([]any, 0, 2*len(list))
+	var uids []any
+	for _, e := range list {
+		fd := str(e.FD)
+		fds, infos = append(fds, fd), append(infos, fd, e.Auth)
+		if e.UID != "" && fresh {
+			uids = append(uids, e.UID, fd)
+		}
 	}
-	if len(e.Keys) > 0 {
-		p.SAdd(ctx, k.closing(fd), e.Keys)
+	p.SAdd(ctx, k.fds(n.self()), fds...)
+	p.HSet(ctx, k.info(), infos...)
+	if len(uids) > 0 {
+		p.HSet(ctx, k.uids(), uids...)
 	}
-	for _, key := range e.Keys {
-		p.SAdd(ctx, k.prefix+key, fd)
+	for _, e := range list {
+		fd := str(e.FD)
+		if e.UID != "" && !fresh {
+			p.HSetNX(ctx, k.uids(), e.UID, fd) // a newer connection of the user's may have it
+		}
+		if len(e.Listeners) > 0 {
+			p.SAdd(ctx, k.listeners(fd), e.Listeners)
+		}
+		if len(e.Keys) > 0 {
+			p.SAdd(ctx, k.closing(fd), e.Keys)
+		}
+		for _, key := range e.Keys {
+			p.SAdd(ctx, k.prefix+key, fd)
+		}
 	}
 }
 
-// removeEntry takes a connection out of its sets, then removes its bookkeeping, the node's list last.
 func (n *Node) removeEntry(ctx context.Context, p redis.Pipeliner, e *Entry) {
-	n.removeTraces(ctx, p, e)
-	p.SRem(ctx, n.keys.fds(n.self()), str(e.FD))
+	n.removeEntries(ctx, p, []*Entry{e})
 }
 
-func (n *Node) removeTraces(ctx context.Context, p redis.Pipeliner, e *Entry) {
-	fd, k := str(e.FD), n.keys
-	for _, key := range e.Keys {
-		p.SRem(ctx, k.prefix+key, fd)
+// removeEntries takes connections out of their sets, then removes their bookkeeping, the node's list last.
+func (n *Node) removeEntries(ctx context.Context, p redis.Pipeliner, list []*Entry) {
+	if len(list) == 0 {
+		return
 	}
-	p.Del(ctx, k.closing(fd))
-	p.Del(ctx, k.listeners(fd))
-	if e.UID != "" {
-		p.Eval(ctx, releaseUID, []string{k.uids()}, e.UID, fd)
+	n.removeTraces(ctx, p, list...)
+	fds := make([]any, len(list))
+	for i, e := range list {
+		fds[i] = str(e.FD)
 	}
-	p.HDel(ctx, k.info(), fd)
+	p.SRem(ctx, n.keys.fds(n.self()), fds...)
+}
+
+func (n *Node) removeTraces(ctx context.Context, p redis.Pipeliner, list ...*Entry) {
+	k := n.keys
+	var uids []any
+	fds := make([]string, len(list))
+	own := make([]string, 0, 2*len(list))
+	for i, e := range list {
+		fd := str(e.FD)
+		for _, key := range e.Keys {
+			p.SRem(ctx, k.prefix+key, fd)
+		}
+		if e.UID != "" {
+			uids = append(uids, e.UID, fd)
+		}
+		fds[i] = fd
+		own = append(own, k.closing(fd), k.listeners(fd))
+	}
+	if n.slots { // no command of a Redis Cluster may touch two slots
+		for _, key := range own {
+			p.Del(ctx, key)
+		}
+	} else {
+		p.Del(ctx, own...)
+	}
+	if len(uids) > 0 {
+		p.Eval(ctx, releaseUID, []string{k.uids()}, uids...)
+	}
+	p.HDel(ctx, k.info(), fds...)
 }
 
 // call runs one command with the time a call has.
@@ -245,9 +342,7 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 		}
 	default:
 		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-			for i := range ops {
-				n.write(ctx, p, &ops[i])
-			}
+			n.writeOps(ctx, p, ops)
 		})
 		if err != nil {
 			n.doubtOps(ops)
