@@ -41,7 +41,7 @@ func (c *Config) fill() error {
 	if c.Client == nil || c.Receive == nil {
 		return errors.New("bus: Client and Receive are needed")
 	}
-	if i := strings.Index(c.Prefix, "{"); i >= 0 && !strings.Contains(c.Prefix[i:], "}") {
+	if i := strings.Index(c.Prefix, "{"); i >= 0 && strings.Index(c.Prefix[i:], "}") < 2 { // unclosed, or empty
 		return fmt.Errorf("bus: the prefix %q would spoil the hash tags of a Redis Cluster", c.Prefix)
 	}
 	for _, d := range []struct {
@@ -233,12 +233,12 @@ func (b *Bus) Stop(ctx context.Context) error {
 	}
 	b.closed.Store(true)
 	for _, s := range b.shards {
-		s.mu.Lock() // whoever pushes has pushed
-		s.mu.Unlock()
+		_ = s.emptied() // takes the lock: whoever pushes has pushed
 	}
 	left := b.pending.Load()
-	if b.phase == suspended {
-		left = 0 // they are in the state
+	state := b.phase == suspended || b.phase == started && len(b.cfg.State) > 0
+	if state {
+		left = 0 // they are another process's, or are its again
 	}
 	b.phase = stopped
 	// What runs ends within Timeout, also where ctx has ended.
@@ -253,7 +253,9 @@ func (b *Bus) Stop(ctx context.Context) error {
 		}
 		return fmt.Errorf("%d messages to other nodes were not written: %w", left, err)
 	}
-	b.erase(ctx)
+	if !state {
+		b.erase(ctx)
+	}
 	return nil
 }
 

@@ -32,5 +32,6 @@
 //
 // Suspend stops everything and gives a state from which another process goes on as the same sender from the same positions.
 // Handed then makes a new sender of what the old process still has to say; where the store is its own it says so
-// through the stream, which its successor reads for some minutes. Resume goes on as if nothing had happened.
+// through the stream, which its successor reads for some minutes; only then two senders' messages to one room may be
+// delivered out of the order of their offsets. Resume goes on as if nothing had happened.
 package bus

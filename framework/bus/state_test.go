@@ -203,3 +203,42 @@ func TestStateForAnotherStore(t *testing.T) {
 	eventually(t, "both", func() bool { return n.count() == 2 })
 	n.inOrder(2)
 }
+
+// The next process does not come up: stopping it takes nothing away from the one that goes on.
+func TestNextProcessFails(t *testing.T) {
+	c := embedded(t)
+	client := c()
+	old := join(t, client, quiet)
+	for i := range 20 {
+		old.keep("r", fmt.Sprintf("a %d", i), 100, time.Hour)
+	}
+	eventually(t, "all", func() bool { return old.count() == 20 && old.Stats().Pending == 0 })
+	state, err := old.Suspend(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := Start(t.Context(), Config{Client: c(), Prefix: "p:", Receive: func(*Message) {}, State: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if client.Exists(t.Context(), old.shard("r").written(old.Token())).Val() != 1 {
+		t.Error("the sender's record is gone")
+	}
+	old.Resume()
+	old.keep("r", "a 20", 100, time.Hour)
+	eventually(t, "the next", func() bool { return old.count() == 21 })
+	old.inOrder(21)
+	if m := old.got()[20]; m.Offset != 21 {
+		t.Errorf("%+v", m)
+	}
+	record := old.shard("r").written(old.Token())
+	if err := old.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if client.Exists(t.Context(), record).Val() != 0 {
+		t.Error("the sender's record is left")
+	}
+}
