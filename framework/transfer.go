@@ -2,13 +2,13 @@ package framework
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,21 +23,37 @@ type Moved struct {
 	Notes       []string
 }
 
-// The messages of a transfer, each a kind, a length and JSON.
+// The messages of a transfer. Each is a kind, a length and a body.
+//
+//	old                                        new
+//	H  version, number, claims' descriptor →   makes room
+//	                                       ←   T
+//	B  States, their descriptors           →   adopts, reads nothing yet
+//	R  frames sent to them meanwhile       →   queues them
+//	C  what belongs to the whole App       →   claims them, S, serves
+//	R, D  what their last actions do       →
+//	E                                      →
+//
+// The connections belong to the process that takes the claim of their round: the new one when it serves, or finds the old one
+// dead; the old one when something fails before. So neither a lost message nor a process that is frozen for a while makes
+// both serve, or neither. In version 1, which is still read, there are no H and no claim, bodies are JSON, and each B waits for a T.
 const (
-	msgBatch   = 'B' // old → new: connections, with their descriptors
-	msgTaken   = 'T' // new → old: the batch is held
-	msgRelay   = 'R' // old → new: frames and closes for connections that were exported
-	msgCommit  = 'C' // old → new: all of this round is over there; serve
-	msgServing = 'S' // new → old: from here on they are mine
-	msgDone    = 'D' // old → new: actions of these connections have ended
-	msgAbort   = 'X' // old → new: forget what was not committed
-	msgEnd     = 'E' // old → new: nothing more comes
+	msgHello   = 'H'
+	msgBatch   = 'B'
+	msgTaken   = 'T'
+	msgRelay   = 'R' // JSON
+	msgCommit  = 'C'
+	msgServing = 'S'
+	msgDone    = 'D' // JSON: actions of these connections have ended
+	msgAbort   = 'X' // the old process goes on with what is not claimed
+	msgEnd     = 'E'
 )
 
 const (
-	batchSize  = 200                   // descriptors in a message; the kernel takes 253
+	batchSize  = 100                   // descriptors in a message; the kernel takes 253
 	settleTime = 20 * time.Millisecond // for running actions to end before the move; later ones end in the old process
+	storeTime  = 20 * time.Millisecond // for the store to learn what happened last before the move
+	roundTime  = 5 * time.Second       // for one step of the other process, while clients wait
 )
 
 // relay is something that the old process still has for moved connections.
@@ -106,32 +122,43 @@ func (m *mover) take() (relays []relay, done []int64) {
 
 // wire is the socket between the two processes.
 type wire interface {
-	send(kind byte, v any, conns []*hub.Conn) error
-	receive() (kind byte, body []byte, err error)
-	socket(i int) (*net.TCPConn, error) // of the last batch
+	// send passes a message on, and the descriptors of conns.
+	send(kind byte, body []byte, conns []*hub.Conn) error
+	// receive waits for the next message; limit 0 is until the transfer's context ends.
+	receive(limit time.Duration) (kind byte, body []byte, err error)
+	// socket is the next descriptor that came with a batch.
+	socket() (*net.TCPConn, error)
+
+	hello(body []byte) error // old: the first message, and where the claims lie
+	prepare(n int)           // new: makes room for so many descriptors; an error would show later
+	offer() error            // old, once a round: puts the claim there
+	claim() bool             // takes it; of both processes one gets it
 }
 
 // transfer moves all connections to the process at the other end of w. After an error nothing has moved and everything goes on
 // here; otherwise the connections are served there, and it has waited, until ctx ends, for actions that still run here.
 func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
+	hello := binary.AppendUvarint([]byte{hub.TransferVersion}, uint64(a.hub.Len()))
+	if err := w.hello(hello); err != nil {
+		return r, fmt.Errorf("greet the new process: %w", err)
+	}
+	if err := expect(w, msgTaken); err != nil {
+		return r, err
+	}
 	m := &mover{changed: make(chan struct{}, 1)}
 	a.pauseAccepting()
 	begun := time.Now()
 	busy := a.hub.Freeze(settleTime)
-	state, err := a.exportApp(ctx)
-	n := 0
-	if err == nil {
-		n, err = a.moveRound(w, m, state)
-	}
+	n, err := a.moveRound(w, m, a.exportApp)
 	if err != nil {
-		_ = w.send(msgAbort, nil, nil) // it may be gone
 		a.resumeApp()
 		a.hub.Thaw()
 		a.resumeAccepting()
 		return r, err
 	}
-	a.handedApp()
 	r.Connections, r.Pause = n, time.Since(begun)
+	a.handedApp()
+	a.node.Handed()
 	if busy > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d actions were still running; their connections moved and waited for them", busy))
 	}
@@ -141,10 +168,10 @@ func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
 		relays, done := m.take()
 		waiting -= len(done)
 		if len(relays) > 0 {
-			err = w.send(msgRelay, relays, nil)
+			err = sendJSON(w, msgRelay, relays)
 		}
 		if err == nil && len(done) > 0 {
-			err = w.send(msgDone, done, nil)
+			err = sendJSON(w, msgDone, done)
 		}
 		if err != nil {
 			r.Notes = append(r.Notes, "the new worker ended: "+err.Error())
@@ -156,7 +183,7 @@ func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
 		shaking := a.shaking.Load()
 		if a.hub.Len() > waiting {
 			a.hub.Freeze(settleTime)
-			late, err := a.moveRound(w, m, nil)
+			late, err := a.moveRound(w, m, func(context.Context) ([]byte, error) { return nil, nil })
 			if err != nil {
 				a.hub.Thaw()
 				r.Notes = append(r.Notes, "late connections stay here: "+err.Error())
@@ -181,37 +208,68 @@ func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
 	return r, w.send(msgEnd, nil, nil)
 }
 
-// moveRound moves all connections that are frozen here, and the App's own state with the first.
-func (a *App) moveRound(w wire, m *mover, state json.RawMessage) (int, error) {
-	var states []hub.State
-	var conns []*hub.Conn
-	total := 0
-	flush := func() error {
-		if len(conns) == 0 {
-			return nil
-		}
-		if err := w.send(msgBatch, states, conns); err != nil {
-			return fmt.Errorf("hand connections over: %w", err)
-		}
-		if err := expect(w, msgTaken); err != nil {
+// moveRound moves all connections that are frozen here, and what app gives. After an error they are still this process's.
+func (a *App) moveRound(w wire, m *mover, app func(context.Context) ([]byte, error)) (int, error) {
+	if err := w.offer(); err != nil {
+		return 0, err
+	}
+	err := a.exportAll(w, m, app)
+	if err == nil {
+		err = expect(w, msgServing)
+	}
+	if err != nil && w.claim() {
+		_ = w.send(msgAbort, nil, nil) // it may be gone
+		return 0, err
+	}
+	// Without the claim they are served there, whatever became of the answer.
+	return a.hub.Release(m.left), nil
+}
+
+func (a *App) exportAll(w wire, m *mover, app func(context.Context) ([]byte, error)) error {
+	// Both may wait for the store: at the same time as the connections go over.
+	ctx, cancel := context.WithTimeout(context.Background(), roundTime)
+	defer cancel()
+	stored, state := make(chan error, 1), make(chan error, 1)
+	var c commit
+	go func() { stored <- a.node.Flush(ctx) }()
+	go func() {
+		var err error
+		c.App, err = app(ctx)
+		state <- err
+	}()
+	err := a.exportConns(w, m)
+	if failed := <-state; err == nil {
+		err = failed
+	}
+	if err != nil {
+		return err
+	}
+	if relays, _ := m.take(); len(relays) > 0 {
+		if err := sendJSON(w, msgRelay, relays); err != nil {
 			return err
 		}
-		total += len(conns)
-		states, conns = nil, nil
-		return nil
+	}
+	time.AfterFunc(storeTime, cancel)
+	c.Stored = <-stored == nil
+	return sendJSON(w, msgCommit, c)
+}
+
+func (a *App) exportConns(w wire, m *mover) error {
+	var body []byte
+	var conns []*hub.Conn
+	flush := func() (err error) {
+		if len(conns) > 0 {
+			if err = w.send(msgBatch, body, conns); err != nil {
+				err = fmt.Errorf("hand connections over: %w", err)
+			}
+		}
+		body, conns = body[:0], conns[:0]
+		return err
 	}
 	var err error
 	a.hub.Each(func(c *hub.Conn) bool {
-		for try := 0; ; try++ {
-			s, ok, again := a.hub.Export(c, m, exportSession(c))
-			if again && try < 500 {
-				time.Sleep(time.Millisecond)
-				continue
-			}
-			if ok {
-				states, conns = append(states, s), append(conns, c)
-			}
-			break
+		if s, ok := a.export(c, m); ok {
+			body, conns = s.Append(body), append(conns, c)
 		}
 		if len(conns) == batchSize {
 			err = flush()
@@ -221,25 +279,36 @@ func (a *App) moveRound(w wire, m *mover, state json.RawMessage) (int, error) {
 	if err == nil {
 		err = flush()
 	}
-	if err != nil {
-		return 0, err
-	}
-	if relays, _ := m.take(); len(relays) > 0 {
-		if err := w.send(msgRelay, relays, nil); err != nil {
-			return 0, err
+	return err
+}
+
+// export waits for a connection that is between two messages.
+func (a *App) export(c *hub.Conn, m *mover) (hub.State, bool) {
+	for try := 0; ; try++ {
+		s, ok, again := a.hub.Export(c, m, exportSession(c))
+		if !again || try == 500 {
+			return s, ok // what does not move now is the next round's
 		}
+		time.Sleep(time.Millisecond)
 	}
-	if err := w.send(msgCommit, state, nil); err != nil {
-		return 0, err
+}
+
+// commit is the body of msgCommit.
+type commit struct {
+	Stored bool            // the store knows everything of these connections
+	App    json.RawMessage // exportApp's, in the first round
+}
+
+func sendJSON(w wire, kind byte, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
 	}
-	if err := expect(w, msgServing); err != nil {
-		return 0, err
-	}
-	return a.hub.Release(m.left), nil
+	return w.send(kind, body, nil)
 }
 
 func expect(w wire, want byte) error {
-	kind, _, err := w.receive()
+	kind, _, err := w.receive(roundTime)
 	if err != nil {
 		return fmt.Errorf("wait for the new process: %w", err)
 	}
@@ -249,77 +318,101 @@ func expect(w wire, want byte) error {
 	return nil
 }
 
+// adoption is the new process's side of a transfer.
+type adoption struct {
+	app     *App
+	w       wire
+	version int // of the messages
+	states  hub.States
+	held    map[int64]*adopted
+	begun   time.Time // when the first connections came
+	moved   Moved
+	serving func() // nil once called
+}
+
+var (
+	errTakenBack = errors.New("the old process took its connections back")
+	errWire      = errors.New("not a transfer")
+)
+
 // adopt takes over what the process at the other end of w moves. An error means that nothing was taken over.
-func (a *App) adopt(w wire, serving func()) (r Moved, err error) {
-	held := map[int64]*adopted{}
-	begun := time.Now()
-	committed := false
+func (a *App) adopt(w wire, serving func()) (Moved, error) {
+	t := &adoption{app: a, w: w, version: 1, held: map[int64]*adopted{}, serving: serving}
+	err := t.run()
+	served := t.serving == nil
+	t.finish()
+	switch {
+	case err == nil:
+		return t.moved, nil
+	case !served:
+		return t.moved, err
+	}
+	a.log.Error("transfer", zap.Error(err), zap.Int("moved", t.moved.Connections))
+	t.moved.Notes = append(t.moved.Notes, err.Error())
+	return t.moved, nil
+}
+
+func (t *adoption) run() error {
 	for {
-		kind, body, err := w.receive()
-		if err == nil {
-			switch kind {
-			case msgBatch:
-				err = a.adoptBatch(w, body, held)
-			case msgRelay:
-				err = a.deliver(body)
-			case msgCommit:
-				if !committed {
-					err = a.adoptApp(body)
-				}
-				if err == nil {
-					err = w.send(msgServing, nil, nil)
-				}
-				if err == nil {
-					r.Connections += a.begin(held)
-					if !committed {
-						committed, r.Pause = true, time.Since(begun)
-						serving()
-					}
-				}
-			case msgDone:
-				var fds []int64
-				if err = json.Unmarshal(body, &fds); err == nil {
-					for _, fd := range fds {
-						if h := held[fd]; h != nil {
-							h.conn.Begin(true)
-							delete(held, fd)
-						}
-					}
-				}
-			case msgAbort:
-				for _, h := range held {
-					if !h.begun {
-						h.conn.Discard()
-					}
-				}
-				return r, errors.New("the old process took its connections back")
-			case msgEnd:
-				a.finishAdoption(held)
-				return r, nil
-			}
+		limit := time.Duration(0)
+		if !t.begun.IsZero() && t.serving != nil {
+			limit = roundTime // its clients wait
 		}
-		if err == nil {
-			continue
+		kind, body, err := t.w.receive(limit)
+		switch {
+		case err != nil && isTimeout(err):
+			return fmt.Errorf("wait for the old process: %w", err) // it lives, and claims what it still has
+		case err != nil && t.claim():
+			t.begin(false) // whatever has come over is only here now
+			return fmt.Errorf("the old process ended in the middle of the transfer: %w", err)
+		case err != nil && t.serving == nil:
+			return fmt.Errorf("the old process ended before its last actions: %w", err)
+		case err != nil:
+			return errTakenBack
+		case kind == msgAbort:
+			return errTakenBack
+		case kind == msgEnd:
+			return nil
 		}
-		if !committed && !peerGone(err) {
-			// It cannot be taken over here: the old process sees this end close, and goes on.
-			for _, h := range held {
-				h.conn.Discard()
-			}
-			return r, err
+		if err := t.handle(kind, body); err != nil {
+			return err
 		}
-		// The old process is gone: whatever has come over is only here now.
-		a.log.Error("the old process ended in the middle of the transfer", zap.Error(err), zap.Int("held", len(held)))
-		r.Connections += a.begin(held)
-		a.finishAdoption(held)
-		r.Notes = append(r.Notes, "the old process ended in the middle of the transfer")
-		return r, nil
 	}
 }
 
-// peerGone tells whether the process at the other end has ended.
-func peerGone(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+func isTimeout(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+func (t *adoption) handle(kind byte, body []byte) error {
+	switch kind {
+	case msgHello:
+		return t.greet(body)
+	case msgBatch:
+		if t.begun.IsZero() {
+			t.begun = time.Now()
+		}
+		if err := t.batch(body); err != nil || t.version > 1 {
+			return err
+		}
+		return t.w.send(msgTaken, nil, nil)
+	case msgRelay:
+		return t.app.deliver(body)
+	case msgCommit:
+		return t.commit(body)
+	case msgDone:
+		var fds []int64
+		if err := json.Unmarshal(body, &fds); err != nil {
+			return err
+		}
+		for _, fd := range fds {
+			if h := t.held[fd]; h != nil {
+				h.conn.Begin(true)
+				delete(t.held, fd)
+			}
+		}
+	}
+	return nil
 }
 
 type adopted struct {
@@ -328,19 +421,31 @@ type adopted struct {
 	begun bool
 }
 
-func (a *App) adoptBatch(w wire, body []byte, held map[int64]*adopted) error {
-	var states []hub.State
-	if err := json.Unmarshal(body, &states); err != nil {
+func (t *adoption) greet(body []byte) error {
+	if len(body) == 0 || body[0] != hub.TransferVersion || len(t.held) > 0 {
+		return errWire
+	}
+	t.version = int(body[0])
+	if n, size := binary.Uvarint(body[1:]); size > 0 && n < 1<<24 {
+		t.w.prepare(int(n))
+	}
+	return t.w.send(msgTaken, nil, nil)
+}
+
+func (t *adoption) batch(body []byte) error {
+	states, err := t.states.Decode(body, t.version)
+	if err != nil {
 		return err
 	}
-	for i, s := range states {
-		tcp, err := w.socket(i)
+	for i := range states {
+		s := &states[i]
+		tcp, err := t.w.socket()
 		if err != nil {
-			return err
+			return fmt.Errorf("descriptor of %d: %w", s.FD, err)
 		}
-		c, err := a.hub.Adopt(tcp, s, func(c *hub.Conn) error {
+		c, err := t.app.hub.Adopt(tcp, *s, func(c *hub.Conn) error {
 			var err error
-			if c.Data, err = a.importSession(c, s.Data); err != nil {
+			if c.Data, err = t.app.importSession(c, s.Data); err != nil {
 				return fmt.Errorf("session of %d: %w", s.FD, err)
 			}
 			return nil
@@ -349,34 +454,75 @@ func (a *App) adoptBatch(w wire, body []byte, held map[int64]*adopted) error {
 			_ = tcp.Close()
 			return err
 		}
-		a.admitted.Add(1)
-		a.refusals.entered(c.Remote)
-		held[s.FD] = &adopted{conn: c, busy: s.Busy}
+		t.app.admitted.Add(1)
+		t.app.refusals.entered(c.Remote)
+		t.held[s.FD] = &adopted{conn: c, busy: s.Busy}
 	}
-	return w.send(msgTaken, nil, nil)
+	return nil
 }
 
-// begin serves what is held, and counts it.
-func (a *App) begin(held map[int64]*adopted) (n int) {
-	for fd, h := range held {
+func (t *adoption) commit(body []byte) error {
+	var c commit
+	if t.version > 1 {
+		if err := json.Unmarshal(body, &c); err != nil {
+			return err
+		}
+	}
+	if t.serving != nil {
+		if err := t.app.adoptApp(c.App); err != nil {
+			return err
+		}
+	}
+	if !t.claim() {
+		return errTakenBack
+	}
+	t.begin(c.Stored)
+	_ = t.w.send(msgServing, nil, nil) // they are this process's also where nobody hears it
+	return nil
+}
+
+// claim tells whether what is held is this process's from now on. In version 1 nobody disputes it.
+func (t *adoption) claim() bool { return t.version < 2 || t.w.claim() }
+
+// begin serves what is held. stored tells that the store knows it already.
+func (t *adoption) begin(stored bool) {
+	a := t.app
+	for fd, h := range t.held {
 		if h.begun {
 			continue
 		}
-		n++
 		h.begun = true
-		a.node.Opened(a.entry(h.conn, h.conn.Rooms()))
+		t.moved.Connections++
+		if stored {
+			a.node.Adopted(fd)
+		} else {
+			a.node.Opened(a.entry(h.conn, h.conn.Rooms()))
+		}
 		h.conn.Begin(!h.busy)
 		if !h.busy {
-			delete(held, fd)
+			delete(t.held, fd)
 		}
 	}
-	return n
+	if t.serving != nil {
+		if !t.begun.IsZero() {
+			t.moved.Pause = time.Since(t.begun)
+		}
+		t.serving()
+		t.serving = nil
+	}
 }
 
-// finishAdoption reads from connections whose action in the old process will not end any more.
-func (a *App) finishAdoption(held map[int64]*adopted) {
-	for _, h := range held {
-		h.conn.Begin(true)
+// finish reads from connections whose action in the old process will not end any more, and forgets those that are not this
+// process's.
+func (t *adoption) finish() {
+	for fd, h := range t.held {
+		if h.begun {
+			h.conn.Begin(true)
+		} else {
+			h.conn.Discard()
+			t.app.left(h.conn.Remote)
+		}
+		delete(t.held, fd)
 	}
 }
 

@@ -35,7 +35,7 @@ func (s *slow) Tell(c *framework.Ctx, in *struct {
 	return framework.OK("told", "", int64(in.N)), c.Publish("ROOM", framework.OK("news", "", int64(in.N)))
 }
 
-func pair(t *testing.T) (a, b *os.File) {
+func pair(t testing.TB) (a, b *os.File) {
 	t.Helper()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err != nil {
@@ -45,7 +45,7 @@ func pair(t *testing.T) (a, b *os.File) {
 }
 
 // move has the connections of one App served by another.
-func move(t *testing.T, from, to *framework.App) (gave, took framework.Moved) {
+func move(t testing.TB, from, to *framework.App) (gave, took framework.Moved) {
 	t.Helper()
 	a, b := pair(t)
 	ctx, cancel := context.WithTimeout(context.Background(), frameworktest.Timeout)
@@ -65,7 +65,7 @@ func move(t *testing.T, from, to *framework.App) (gave, took framework.Moved) {
 	return gave, took
 }
 
-func twoApps(t *testing.T, gate chan struct{}) (h1, h2 *frameworktest.Harness) {
+func twoApps(t testing.TB, gate chan struct{}) (h1, h2 *frameworktest.Harness) {
 	mount := func(d framework.Deps) ([]framework.Controller, error) {
 		return []framework.Controller{framework.Mount("s", &slow{gate}), framework.Mount("probe", &probe{})}, nil
 	}
@@ -141,7 +141,7 @@ func TestTransferFails(t *testing.T) {
 	h1, _ := twoApps(t, make(chan struct{}))
 	c := h1.Dial(someone)
 	c.Call("s.join", nil).Want(200, "joined")
-	for _, answer := range []string{"", "T\x00\x00\x00\x00", "T\x00\x00\x00\x00X\x00\x00\x00\x00"} {
+	for _, answer := range []string{"", "T\x00\x00\x00\x00", "\x00\x00", "S\xff\xff\xff\xff"} {
 		a, b := pair(t)
 		go func() {
 			_, _ = b.WriteString(answer)
@@ -157,4 +157,24 @@ func TestTransferFails(t *testing.T) {
 		c.WantNothing()
 		h1.Dial(someone).Call("s.join", nil).Want(200, "joined") // it accepts again
 	}
+}
+
+// The pause of a move, both Apps and the clients in one process.
+func BenchmarkTransfer(b *testing.B) {
+	const n = 4000
+	h1, h2 := twoApps(b, nil)
+	for i := range n {
+		c := h1.Dial(framework.Identity{ID: fmt.Sprint("u", i), Type: framework.TypeWechatUser, Code: "A"})
+		c.Call("s.join", nil).Want(200, "joined")
+	}
+	var pause time.Duration
+	for from, to := h1.App, h2.App; b.Loop(); from, to = to, from {
+		gave, took := move(b, from, to)
+		if gave.Connections != n || from.Hub().Len() != 0 {
+			b.Fatalf("moved %d, left %d", gave.Connections, from.Hub().Len())
+		}
+		pause += max(gave.Pause, took.Pause)
+		from.Resume()
+	}
+	b.ReportMetric(float64(pause.Nanoseconds())/float64(b.N*n), "ns/connection")
 }

@@ -5,13 +5,13 @@ package framework
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -40,15 +40,17 @@ func (a *App) Adopt(ctx context.Context, peer *os.File, serving func()) (Moved, 
 	return a.adopt(w, serving)
 }
 
-// unixWire passes messages, and descriptors with the first byte of a batch.
+// unixWire passes messages, and descriptors with the first byte of one.
 type unixWire struct {
+	ctx   context.Context
 	conn  *net.UnixConn
 	stop  func() bool
 	oob   []byte
 	files []int // received, not yet taken
-}
 
-var errWire = errors.New("not a transfer's socket")
+	// A claim is a byte in a pipe: one read gets it. The new process has no end to write to.
+	claims, offers *os.File
+}
 
 func newUnixWire(ctx context.Context, f *os.File) (*unixWire, error) {
 	defer f.Close()
@@ -60,8 +62,8 @@ func newUnixWire(ctx context.Context, f *os.File) (*unixWire, error) {
 	if !ok {
 		return nil, errors.Join(errWire, c.Close())
 	}
-	w := &unixWire{conn: conn, oob: make([]byte, syscall.CmsgSpace(4*batchSize))}
-	w.stop = context.AfterFunc(ctx, func() { _ = conn.Close() }) // every wait ends with ctx
+	w := &unixWire{ctx: ctx, conn: conn, oob: make([]byte, syscall.CmsgSpace(4*maxRights))}
+	w.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // every wait ends with ctx
 	return w, nil
 }
 
@@ -71,31 +73,41 @@ func (w *unixWire) close() {
 	for _, fd := range w.files {
 		_ = syscall.Close(fd)
 	}
+	_, _ = w.claims.Close(), w.offers.Close() // nil ones say so
 }
 
-const wireHead = 5
+const (
+	wireHead  = 5
+	maxRights = 253 // descriptors in a message, by the kernel
+	maxBody   = 64 << 20
 
-func (w *unixWire) send(kind byte, v any, conns []*hub.Conn) error {
-	b := make([]byte, wireHead, 1024)
-	if v != nil {
-		body, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		b = append(b, body...)
+	spareFiles = 1024 // besides the connections'
+)
+
+func (w *unixWire) send(kind byte, body []byte, conns []*hub.Conn) error {
+	// The descriptors are not this function's, but nobody closes them meanwhile.
+	fds := make([]int, len(conns))
+	for i, c := range conns {
+		fds[i] = c.Descriptor()
 	}
+	return w.sendRights(kind, body, fds)
+}
+
+func (w *unixWire) sendRights(kind byte, body []byte, fds []int) error {
+	if len(body) > maxBody {
+		return fmt.Errorf("transfer message of %d bytes", len(body))
+	}
+	if err := w.limit(w.conn.SetWriteDeadline, roundTime); err != nil {
+		return err
+	}
+	b := make([]byte, wireHead, wireHead+len(body))
 	b[0] = kind
-	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-wireHead))
+	binary.BigEndian.PutUint32(b[1:], uint32(len(body)))
+	b = append(b, body...)
 	n := 0
-	if len(conns) > 0 {
-		fds, err := duplicates(conns)
-		if err == nil {
-			n, _, err = w.conn.WriteMsgUnix(b, unix.UnixRights(fds...), nil)
-		}
-		for _, fd := range fds {
-			_ = syscall.Close(fd)
-		}
-		if err != nil {
+	if len(fds) > 0 {
+		var err error
+		if n, _, err = w.conn.WriteMsgUnix(b, unix.UnixRights(fds...), nil); err != nil {
 			return err
 		}
 	}
@@ -103,23 +115,22 @@ func (w *unixWire) send(kind byte, v any, conns []*hub.Conn) error {
 	return err
 }
 
-// duplicates gives a descriptor of its own for each connection: those of the runtime's poller must not leave its hands.
-func duplicates(conns []*hub.Conn) (fds []int, err error) {
-	for _, c := range conns {
-		var dup int
-		var inner error
-		err := c.Socket(func(fd uintptr) { dup, inner = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
-		if err = errors.Join(err, inner); err != nil {
-			return fds, fmt.Errorf("descriptor of %d: %w", c.FD, err)
-		}
-		fds = append(fds, dup)
+// limit sets a deadline, which ctx's end moves into the past.
+func (w *unixWire) limit(set func(time.Time) error, d time.Duration) error {
+	end := time.Time{}
+	if d > 0 {
+		end = time.Now().Add(d)
 	}
-	return fds, nil
+	if err := set(end); err != nil {
+		return err
+	}
+	return w.ctx.Err()
 }
 
-const maxBody = 64 << 20
-
-func (w *unixWire) receive() (byte, []byte, error) {
+func (w *unixWire) receive(limit time.Duration) (byte, []byte, error) {
+	if err := w.limit(w.conn.SetReadDeadline, limit); err != nil {
+		return 0, nil, err
+	}
 	head := make([]byte, wireHead)
 	if err := w.read(head); err != nil {
 		return 0, nil, err
@@ -131,6 +142,11 @@ func (w *unixWire) receive() (byte, []byte, error) {
 	body := make([]byte, n)
 	if err := w.read(body); err != nil {
 		return 0, nil, err
+	}
+	if head[0] == msgHello {
+		if err := w.greeted(); err != nil {
+			return 0, nil, err
+		}
 	}
 	return head[0], body, nil
 }
@@ -163,14 +179,21 @@ func (w *unixWire) read(b []byte) error {
 	return nil
 }
 
-// socket makes a connection of the next descriptor; they come in the order of the batch.
-func (w *unixWire) socket(i int) (*net.TCPConn, error) {
+// take gives the next descriptor; they come in the order in which they were sent.
+func (w *unixWire) take(name string) (*os.File, error) {
 	if len(w.files) == 0 {
-		return nil, fmt.Errorf("descriptor %d of a batch is missing", i)
+		return nil, errors.New("a descriptor is missing")
 	}
 	fd := w.files[0]
 	w.files = w.files[1:]
-	f := os.NewFile(uintptr(fd), "moved")
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func (w *unixWire) socket() (*net.TCPConn, error) {
+	f, err := w.take("moved")
+	if err != nil {
+		return nil, err
+	}
 	c, err := net.FileConn(f) // a duplicate in the poller
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, err
@@ -180,4 +203,68 @@ func (w *unixWire) socket(i int) (*net.TCPConn, error) {
 		return nil, errors.Join(errWire, c.Close())
 	}
 	return tcp, nil
+}
+
+// prepare has the kernel enlarge the table of descriptors once: in a process with several threads each of the many small steps
+// to the same size takes milliseconds.
+func (w *unixWire) prepare(n int) {
+	raw, err := w.conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		var limit syscall.Rlimit
+		if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+			return
+		}
+		if high, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, min(n+spareFiles, int(limit.Cur)-1)); err == nil {
+			_ = syscall.Close(high)
+		}
+	})
+}
+
+func (w *unixWire) hello(body []byte) (err error) {
+	if w.claims, w.offers, err = os.Pipe(); err != nil {
+		return err
+	}
+	return control(w.claims, func(fd int) error { return w.sendRights(msgHello, body, []int{fd}) })
+}
+
+func (w *unixWire) greeted() (err error) {
+	if w.claims != nil {
+		return errWire
+	}
+	w.claims, err = w.take("claims")
+	return err
+}
+
+func (w *unixWire) offer() error {
+	_, err := w.offers.Write([]byte{1})
+	return err
+}
+
+func (w *unixWire) claim() bool {
+	if w.claims == nil {
+		return false
+	}
+	got := false
+	err := control(w.claims, func(fd int) error {
+		for {
+			n, err := syscall.Read(fd, make([]byte, 1)) // it does not block
+			if err != syscall.EINTR {
+				got = n == 1
+				return err
+			}
+		}
+	})
+	return err == nil && got
+}
+
+func control(f *os.File, do func(fd int) error) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	return errors.Join(raw.Control(func(fd uintptr) { inner = do(int(fd)) }), inner)
 }

@@ -190,15 +190,24 @@ func (n *Node) append(o op) {
 	}
 }
 
-// Opened notes a new connection, or one that was taken over from the previous worker.
-func (n *Node) Opened(e Entry) {
-	if !n.settled.Load() {
-		n.restMu.Lock()
-		if n.adopted != nil && e.FD < n.first {
-			n.adopted[e.FD] = true
-		}
-		n.restMu.Unlock()
+// Adopted notes a connection that was taken over from the previous worker, which has told Redis all of it.
+func (n *Node) Adopted(fd int64) {
+	if n.settled.Load() {
+		return
 	}
+	n.restMu.Lock()
+	if n.adopted != nil && fd < n.first {
+		n.adopted[fd] = true
+	}
+	n.restMu.Unlock()
+}
+
+// Handed tells that the next worker has taken the connections: those that no longer live here are no ghosts.
+func (n *Node) Handed() { n.settled.Store(false) }
+
+// Opened notes a new connection, or one that was taken over without Redis knowing all of it.
+func (n *Node) Opened(e Entry) {
+	n.Adopted(e.FD)
 	n.append(op{kind: opOpened, fd: e.FD, entry: &e})
 }
 

@@ -58,6 +58,7 @@ type Conn struct {
 	start    func()        // begins reading, once adopted
 	thaw     chan struct{} // non-nil: frozen
 	parked   bool          // the reader waits for thaw
+	counted  bool          // Freeze waits for the reader
 	exported bool          // another process has a copy; what is sent here goes there too
 	moved    bool          // it lives there now
 	mover    Mover
@@ -120,8 +121,8 @@ func (c *Conn) Serve(r *http.Request, opened func()) error {
 	c.mu.Unlock()
 	h.add(c)
 	opened()
-	if h.frozen.Load() {
-		c.freeze()
+	if h.freezing.on.Load() {
+		c.freeze(false)
 	}
 	// A goroutine of its own: the handshake has grown this one's stack, and an idle connection keeps its reader's.
 	go c.run(ws)
@@ -158,6 +159,7 @@ func (c *Conn) finish() {
 		c.closeCode = CloseAbnormal
 	}
 	code, reason := c.closeCode, c.closeReason
+	c.settled()
 	c.ended = true
 	if c.done == nil {
 		c.done = closedChan

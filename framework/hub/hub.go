@@ -114,7 +114,8 @@ type Hub struct {
 	count  atomic.Int64
 	inside atomic.Int64 // connections between Accept and the end of Serve
 
-	frozen atomic.Bool // connections are being moved
+	frozen   atomic.Bool // connections are being moved, or some have and still run an action here
+	freezing freezing
 
 	stop     chan struct{}
 	stopOnce sync.Once
@@ -132,6 +133,7 @@ func New(cfg Config) *Hub {
 		h.rooms[i].rooms = map[string]*Room{}
 		h.users[i].conns = map[string][]*Conn{}
 	}
+	h.freezing.parked = make(chan struct{}, 1)
 	h.corks.interval = 2 * time.Millisecond
 	h.coarse.Store(time.Now().Unix())
 	h.upgrader = gws.NewUpgrader(events{}, &gws.ServerOption{

@@ -8,11 +8,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
-
-	"wsframe/framework/auth"
 )
 
 // Moving a connection to another process of the same server, without its client noticing.
@@ -25,31 +24,6 @@ import (
 //
 // Until Release the old process holds everything too and can Thaw: then it goes on as if nothing had happened.
 
-// TransferVersion is the form of State. A new process reads this and the one before.
-const TransferVersion = 1
-
-// State is what travels with a connection, beside its descriptor.
-type State struct {
-	FD       int64
-	Auth     auth.Identity
-	Remote   string
-	Since    time.Time
-	Rooms    []string        `json:",omitempty"`
-	Data     json.RawMessage `json:",omitempty"` // the layer above's
-	In       []byte          `json:",omitempty"` // arrived, not dispatched; a message that has begun from its first fragment on
-	Out      []byte          `json:",omitempty"` // unsent; may begin within a frame
-	Frames   int             `json:",omitempty"` // in Out
-	Busy     bool            `json:",omitempty"` // its action still runs in the old process: no frame is dispatched before its end
-	Deflate  bool            `json:",omitempty"`
-	Tokens   float64
-	LastIn   int64
-	LastPing int64
-	MsgsIn   int64
-	MsgsOut  int64
-	BytesIn  int64
-	BytesOut int64
-}
-
 // Mover takes what the old process still has for exported connections. Its methods are called under locks: they must not block.
 type Mover interface {
 	// Relay is called for frames that are sent to a connection that has been exported. shared: frames may be kept.
@@ -58,33 +32,61 @@ type Mover interface {
 	RelayClose(fd int64, code int, reason string)
 }
 
+// freezing counts the readers that have not parked yet.
+type freezing struct {
+	on     atomic.Bool // new connections are frozen, too
+	left   atomic.Int64
+	parked chan struct{} // told when left becomes 0
+}
+
+func (f *freezing) done() {
+	if f.left.Add(-1) == 0 {
+		select {
+		case f.parked <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // Freeze parks the readers of all connections: what has arrived is dispatched, then nothing more is read. It returns when all
 // have parked, or after settle with the number of those whose action still runs. Sends go on, into the outboxes.
 func (h *Hub) Freeze(settle time.Duration) (busy int) {
-	h.frozen.Store(true)
-	var all []*Conn
-	h.Each(func(c *Conn) bool { all = append(all, c); return true })
-	for _, c := range all {
-		c.freeze()
+	f := &h.freezing
+	f.left.Add(1) // nobody tells before all are counted
+	select {
+	case <-f.parked: // of the last time
+	default:
 	}
-	end := time.Now().Add(settle)
-	for _, c := range all {
-		for !c.parkedOrGone() {
-			if time.Now().After(end) {
-				busy++
-				break
-			}
-			time.Sleep(100 * time.Microsecond)
+	f.on.Store(true)
+	h.frozen.Store(true)
+	h.Each(func(c *Conn) bool { c.freeze(true); return true })
+	if f.left.Add(-1) == 0 {
+		return 0
+	}
+	end := time.NewTimer(settle)
+	defer end.Stop()
+	for f.left.Load() > 0 {
+		select {
+		case <-f.parked:
+		case <-end.C:
+			return int(f.left.Load())
 		}
 	}
-	return busy
+	return 0
 }
 
-// freeze makes the reader park at its next read and holds the writer.
-func (c *Conn) freeze() {
+// freeze makes the reader park at its next read and holds the writer. With count, Freeze waits for the reader.
+func (c *Conn) freeze(count bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != open || c.thaw != nil {
+	if c.state != open || c.moved || !c.hub.freezing.on.Load() {
+		return
+	}
+	if count && !c.parked && !c.counted {
+		c.counted = true
+		c.hub.freezing.left.Add(1)
+	}
+	if c.thaw != nil {
 		return
 	}
 	c.thaw = make(chan struct{})
@@ -93,28 +95,34 @@ func (c *Conn) freeze() {
 	c.sock.freeze()
 }
 
-func (c *Conn) parkedOrGone() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return (c.parked || c.state != open || c.thaw == nil) && !c.out.writing
+// settled has Freeze no longer wait for the reader. c.mu is held.
+func (c *Conn) settled() {
+	if c.counted {
+		c.counted = false
+		c.hub.freezing.done()
+	}
 }
 
-// Thaw lets all connections go on here.
+// Thaw lets all connections go on here that have not moved.
 func (h *Hub) Thaw() {
-	h.frozen.Store(false)
+	h.freezing.on.Store(false)
+	moved := false
 	h.Each(func(c *Conn) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		moved = moved || c.moved
 		c.release()
 		return true
 	})
+	h.frozen.Store(moved) // those whose action still runs must not go on behind it
 }
 
 // release lets a frozen connection go on here. c.mu is held.
 func (c *Conn) release() {
-	if c.thaw == nil {
+	if c.thaw == nil || c.moved {
 		return
 	}
+	c.settled()
 	c.exported = false
 	c.out.held = false
 	c.sock.thaw()
@@ -134,6 +142,7 @@ func (c *Conn) park() (moved bool) {
 	defer c.mu.Unlock()
 	if thaw := c.thaw; thaw != nil && c.state == open {
 		c.parked = true
+		c.settled()
 		c.mu.Unlock()
 		<-thaw // bounded by the transfer, which thaws or moves
 		c.mu.Lock()
@@ -199,15 +208,6 @@ func (h *Hub) Export(c *Conn, m Mover, data json.RawMessage) (s State, ok, again
 	return s, true, false
 }
 
-// Socket gives the descriptor of a connection for as long as f runs.
-func (c *Conn) Socket(f func(fd uintptr)) error {
-	raw, err := c.sock.nc.SyscallConn()
-	if err != nil {
-		return err
-	}
-	return raw.Control(f)
-}
-
 // Release lets go of all exported connections: they are another process's now. left is called for each when its action, too,
 // has ended. Those that were not exported go on here.
 func (h *Hub) Release(left func(fd int64)) (moved int) {
@@ -231,6 +231,7 @@ func (h *Hub) Release(left func(fd int64)) (moved int) {
 func (c *Conn) leaveMoved() {
 	h := c.hub
 	c.mu.Lock()
+	c.settled()
 	c.ended = true
 	if c.done == nil {
 		c.done = closedChan
@@ -250,7 +251,20 @@ func (c *Conn) leaveMoved() {
 // errMoved ends gws's read loop in the old process.
 var errMoved = errors.New("connection has moved")
 
-// Adopt takes over a moved connection. It is in its rooms and can be sent to at once; its frames are read when Start is called.
+// The requests that gws is told an adopted connection came with. It only reads them.
+var (
+	plainRequest   = adoptRequest("")
+	deflateRequest = adoptRequest("permessage-deflate")
+)
+
+func adoptRequest(extensions string) *http.Request {
+	return &http.Request{Method: http.MethodGet, Header: http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
+		"Sec-Websocket-Extensions": {extensions},
+	}}
+}
+
+// Adopt takes over a moved connection. It is in its rooms and can be sent to at once; its frames are read when Begin is called.
 func (h *Hub) Adopt(nc *net.TCPConn, s State, setup func(*Conn) error) (*Conn, error) {
 	c := &Conn{FD: s.FD, Auth: s.Auth, Remote: s.Remote, Since: s.Since, hub: h, adopted: true}
 	if err := c.sock.init(nc); err != nil {
@@ -272,15 +286,9 @@ func (h *Hub) Adopt(nc *net.TCPConn, s State, setup func(*Conn) error) (*Conn, e
 	if err := setup(c); err != nil {
 		return nil, err
 	}
-	request, err := http.NewRequest(http.MethodGet, "/", nil)
-	if err != nil {
-		return nil, err
-	}
-	request.Header = http.Header{
-		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
-	}
+	request := plainRequest
 	if s.Deflate {
-		request.Header.Set("Sec-WebSocket-Extensions", "permessage-deflate")
+		request = deflateRequest
 	}
 	c.deflate = s.Deflate
 	c.br = bufio.NewReaderSize((*shim)(c), 64)

@@ -89,3 +89,6 @@ func (s *socket) tryWrite(b []byte) (int, error) {
 		return n, nil
 	}
 }
+
+// Descriptor is the socket's, of an exported connection: nobody closes it before Release or Thaw.
+func (c *Conn) Descriptor() int { return c.sock.fd }

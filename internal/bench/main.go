@@ -1,5 +1,6 @@
 // Command bench measures what a message, a delivery, an idle connection and a handshake cost the server, beside a bare gws
-// server in the same run: server CPU from the operating system, medians of several rounds, ratios.
+// server in the same run: server CPU from the operating system, medians of several rounds, ratios. P6 is the pause of a reload,
+// beside its limit.
 //
 //	go build -o console ./public && go run ./internal/bench -console ./console
 //
@@ -20,7 +21,8 @@ func main() {
 	console := flag.String("console", "./console", "the binary to measure")
 	rounds := flag.Int("rounds", 5, "rounds of each measurement")
 	seconds := flag.Duration("time", 3*time.Second, "length of a round")
-	only := flag.String("only", "", "P1, P2, P3, P4, P5; empty = all")
+	only := flag.String("only", "", "P1, P2, P3, P4, P5, P6; empty = all")
+	load := flag.Int("load", 10000, "requests a second during the reloads of P6; 0 = as many as the machine can")
 	flag.Parse()
 	switch *role {
 	case "gws":
@@ -30,11 +32,11 @@ func main() {
 		roomServer()
 		return
 	}
-	b := &bench{console: *console, rounds: *rounds, length: *seconds}
+	b := &bench{console: *console, rounds: *rounds, length: *seconds, load: *load}
 	for _, m := range []struct {
 		name string
 		run  func() error
-	}{{"P1", b.requests}, {"P2", b.quietRoom}, {"P3", b.busyRoom}, {"P4", b.idle}, {"P5", b.handshakes}} {
+	}{{"P1", b.requests}, {"P2", b.quietRoom}, {"P3", b.busyRoom}, {"P4", b.idle}, {"P5", b.handshakes}, {"P6", b.reloads}} {
 		if *only != "" && !strings.Contains(*only, m.name) {
 			continue
 		}
@@ -49,6 +51,7 @@ type bench struct {
 	console string
 	rounds  int
 	length  time.Duration
+	load    int
 }
 
 func median(v []float64) float64 {

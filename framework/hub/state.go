@@ -1,0 +1,183 @@
+package hub
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"math"
+	"time"
+
+	"wsframe/framework/auth"
+)
+
+// TransferVersion is the form in which States travel. A new process reads this one and the one before, which was a JSON array.
+const TransferVersion = 2
+
+// State is what travels with a connection, beside its descriptor.
+type State struct {
+	FD       int64
+	Auth     auth.Identity
+	Remote   string
+	Since    time.Time
+	Rooms    []string        `json:",omitempty"`
+	Data     json.RawMessage `json:",omitempty"` // the layer above's
+	In       []byte          `json:",omitempty"` // arrived, not dispatched; a message that has begun from its first fragment on
+	Out      []byte          `json:",omitempty"` // unsent; may begin within a frame
+	Frames   int             `json:",omitempty"` // in Out
+	Busy     bool            `json:",omitempty"` // its action still runs in the old process: no frame is dispatched before its end
+	Deflate  bool            `json:",omitempty"`
+	Tokens   float64
+	LastIn   int64
+	LastPing int64
+	MsgsIn   int64
+	MsgsOut  int64
+	BytesIn  int64
+	BytesOut int64
+}
+
+const (
+	stateBusy = 1 << iota
+	stateDeflate
+)
+
+// Append encodes the state: its fields in order, numbers as varints, texts behind their length.
+func (s *State) Append(b []byte) []byte {
+	var flags byte
+	if s.Busy {
+		flags |= stateBusy
+	}
+	if s.Deflate {
+		flags |= stateDeflate
+	}
+	b = append(b, flags)
+	for _, n := range s.numbers() {
+		b = binary.AppendVarint(b, *n)
+	}
+	b = binary.AppendVarint(b, s.Since.UnixNano())
+	b = binary.AppendVarint(b, int64(s.Frames))
+	b = binary.BigEndian.AppendUint64(b, math.Float64bits(s.Tokens))
+	for _, t := range s.texts() {
+		b = appendText(b, *t)
+	}
+	b = appendText(b, s.Data)
+	b = appendText(b, s.In)
+	b = appendText(b, s.Out)
+	b = binary.AppendUvarint(b, uint64(len(s.Rooms)))
+	for _, room := range s.Rooms {
+		b = appendText(b, room)
+	}
+	return b
+}
+
+func (s *State) numbers() [8]*int64 {
+	return [...]*int64{&s.FD, &s.Auth.CTime, &s.LastIn, &s.LastPing, &s.MsgsIn, &s.MsgsOut, &s.BytesIn, &s.BytesOut}
+}
+
+func (s *State) texts() [5]*string {
+	return [...]*string{&s.Auth.ID, &s.Auth.Type, &s.Auth.Code, &s.Auth.Nickname, &s.Remote}
+}
+
+func appendText[T string | []byte | json.RawMessage](b []byte, text T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+// States encodes and decodes the States of one transfer. The decoder makes each text that many connections share, such as a
+// room's name, once.
+type States struct{ known map[string]string }
+
+var errState = errors.New("state of a connection cannot be read")
+
+// Decode reads what Append and, in the version before, encoding/json wrote. What it gives shares b.
+func (d *States) Decode(b []byte, version int) ([]State, error) {
+	if version < 2 {
+		var list []State
+		err := json.Unmarshal(b, &list)
+		return list, err
+	}
+	if d.known == nil {
+		d.known = map[string]string{}
+	}
+	var list []State
+	for r := (stateReader{b: b, known: d.known}); len(r.b) > 0; {
+		var s State
+		if r.state(&s); r.bad {
+			return nil, errState
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// stateReader takes values from the front of b; bad stands after the first that is not there.
+type stateReader struct {
+	b     []byte
+	bad   bool
+	known map[string]string
+}
+
+func (r *stateReader) state(s *State) {
+	flags := r.take(1)
+	if r.bad {
+		return
+	}
+	s.Busy, s.Deflate = flags[0]&stateBusy != 0, flags[0]&stateDeflate != 0
+	for _, n := range s.numbers() {
+		*n = r.number()
+	}
+	s.Since = time.Unix(0, r.number())
+	s.Frames = int(r.number())
+	if t := r.take(8); !r.bad {
+		s.Tokens = math.Float64frombits(binary.BigEndian.Uint64(t))
+	}
+	for _, t := range s.texts() {
+		*t = r.shared()
+	}
+	s.Data, s.In, s.Out = r.bytes(), r.bytes(), r.bytes()
+	for n := r.size(); n > 0 && !r.bad; n-- {
+		s.Rooms = append(s.Rooms, r.shared())
+	}
+}
+
+func (r *stateReader) take(n uint64) []byte {
+	if n > uint64(len(r.b)) {
+		r.bad, r.b = true, nil
+		return nil
+	}
+	t := r.b[:n:n]
+	r.b = r.b[n:]
+	return t
+}
+
+func (r *stateReader) number() int64 {
+	v, n := binary.Varint(r.b)
+	r.take(uint64(max(n, 0)))
+	r.bad = r.bad || n <= 0
+	return v
+}
+
+func (r *stateReader) size() uint64 {
+	v, n := binary.Uvarint(r.b)
+	r.take(uint64(max(n, 0)))
+	r.bad = r.bad || n <= 0
+	return v
+}
+
+// bytes is nil where there are none.
+func (r *stateReader) bytes() []byte {
+	if n := r.size(); n > 0 {
+		return r.take(n)
+	}
+	return nil
+}
+
+func (r *stateReader) shared() string {
+	t := r.bytes()
+	if s, ok := r.known[string(t)]; ok {
+		return s
+	}
+	s := string(t)
+	if len(r.known) < 1<<16 { // texts that only one connection has are not worth it
+		r.known[s] = s
+	}
+	return s
+}
