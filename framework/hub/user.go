@@ -14,7 +14,7 @@ const maxUsers = 16
 // userShard is a part of the index of connections by uid.
 type userShard struct {
 	mu    sync.RWMutex
-	conns map[string][]*Conn // in the order in which they were bound; replaced, never changed
+	conns map[string][]*Conn
 }
 
 func (h *Hub) userShard(uid string) *userShard { return &h.users[shardOf(uid)] }
@@ -35,7 +35,7 @@ func (h *Hub) Bind(c *Conn, uid string) (bool, error) {
 	s := h.userShard(uid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conns[uid] = append(slices.Clip(s.conns[uid]), c)
+	s.conns[uid] = append(s.conns[uid], c)
 	return true, nil
 }
 
@@ -56,12 +56,15 @@ func (h *Hub) unbind(c *Conn, uid string) {
 	s := h.userShard(uid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rest := slices.DeleteFunc(slices.Clone(s.conns[uid]), func(other *Conn) bool { return other == c })
-	if len(rest) == 0 {
+	list := s.conns[uid]
+	if i := slices.Index(list, c); i >= 0 {
+		list = slices.Delete(list, i, i+1)
+	}
+	if len(list) == 0 {
 		delete(s.conns, uid)
 		return
 	}
-	s.conns[uid] = rest
+	s.conns[uid] = list
 }
 
 // Users are the uids that the connection is bound to.
@@ -71,12 +74,12 @@ func (c *Conn) Users() []string {
 	return slices.Clone(c.uids)
 }
 
-// User is the uid's connections here, in the order in which they were bound. It must not be changed.
+// User is the uid's connections here, in the order in which they were bound.
 func (h *Hub) User(uid string) []*Conn {
 	s := h.userShard(uid)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.conns[uid]
+	return slices.Clone(s.conns[uid])
 }
 
 // UserCount is the number of uids with connections here.
