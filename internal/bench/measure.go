@@ -25,12 +25,12 @@ func masked(text string) []byte {
 	return append(append(b, 0, 0, 0, 0), text...) // a mask of zeros is a mask
 }
 
-func dial(p *process) (net.Conn, error) {
+func dial(p *process, path string) (net.Conn, error) {
 	nc, err := net.Dial("tcp", p.addr)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := fmt.Fprintf(nc, "GET %s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", p.path); err != nil {
+	if _, err := fmt.Fprintf(nc, "GET %s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path); err != nil {
 		return nil, err
 	}
 	br := bufio.NewReaderSize(nc, 1024)
@@ -53,10 +53,14 @@ func dialAll(p *process, n int) ([]net.Conn, error) {
 	var wg sync.WaitGroup
 	gate := make(chan struct{}, 64)
 	for i := range conns {
+		path, err := p.path(i)
+		if err != nil {
+			return nil, err
+		}
 		gate <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-gate }()
-			c, err := dial(p)
+			c, err := dial(p, path)
 			if err != nil {
 				failed.Store(err)
 			}

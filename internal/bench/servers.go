@@ -131,8 +131,8 @@ func roomServer() {
 type process struct {
 	cmd  *exec.Cmd
 	addr string
-	pids []int // whose CPU counts
-	path string
+	pids []int                       // whose CPU counts
+	path func(i int) (string, error) // of the i-th client, each a user of its own
 	dir  string
 }
 
@@ -150,7 +150,7 @@ func startRole(role string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &process{cmd: cmd, addr: strings.TrimSpace(line), pids: []int{cmd.Process.Pid}, path: "/"}, nil
+	return &process{cmd: cmd, addr: strings.TrimSpace(line), pids: []int{cmd.Process.Pid}, path: func(int) (string, error) { return "/", nil }}, nil
 }
 
 // startConsole starts the real thing: master, worker, embedded store, auth on. withMaster counts the master's CPU too.
@@ -186,11 +186,10 @@ func startConsole(console string, withMaster bool, env ...string) (*process, err
 	if err != nil {
 		return nil, err
 	}
-	token, err := tokens.Issue(auth.Identity{ID: "7", Type: "wechatUser", Code: "bench", Nickname: "bench"})
-	if err != nil {
-		return nil, err
+	p.path = func(i int) (string, error) {
+		token, err := tokens.Issue(auth.Identity{ID: strconv.Itoa(i), Type: "wechatUser", Code: "bench", Nickname: "bench"})
+		return "/?auth=" + token, err
 	}
-	p.path = "/?auth=" + token
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", cmd.Process.Pid, cmd.Process.Pid))
 	worker, _ := strconv.Atoi(strings.TrimSpace(string(children)))
 	if err != nil || worker == 0 {
