@@ -56,18 +56,32 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 	if err := checkName(room); err != nil {
 		return err
 	}
-	fresh, err := false, error(nil)
-	if p, ok := sessionOf(c).takeSeen(room); ok && !c.InRoom(room) {
-		fresh, err = a.joinBehind(ctx, c, room, p)
-	} else {
-		fresh, err = a.hub.Join(c, room)
+	s := sessionOf(c)
+	p, back := s.takeSeen(room)
+	if back = back && !c.InRoom(room); back {
+		c.CatchUp(room)
 	}
-	if fresh {
-		a.node.KeyAdded(c.FD, room)
+	err := a.enter(c, s, room)
+	switch {
+	case back && err != nil:
+		c.CaughtUp(room, nil, hub.Mark{})
+	case back:
+		a.catchUp(ctx, c, room, p, announceRecovery)
 	}
 	if err == nil && j.announce {
-		sessionOf(c).announce(room, true)
+		s.announce(room, true)
 		a.presences.came(c, room)
+	}
+	return err
+}
+
+// enter joins and has it noted. A leave from elsewhere at the same time is noted in the order in which it happened.
+func (a *App) enter(c *hub.Conn, s *session, room string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fresh, err := a.hub.Join(c, room)
+	if fresh {
+		a.node.KeyAdded(c.FD, room)
 	}
 	return err
 }
@@ -96,10 +110,15 @@ func (a *App) joinElsewhere(c *hub.Conn, room string, announce bool) error {
 func (a *App) leave(c *hub.Conn, room string) bool {
 	s := sessionOf(c)
 	s.left.Add(1)
-	if !a.hub.Leave(c, room) {
+	s.mu.Lock()
+	was := a.hub.Leave(c, room)
+	if was {
+		a.node.KeyRemoved(c.FD, room)
+	}
+	s.mu.Unlock()
+	if !was {
 		return false
 	}
-	a.node.KeyRemoved(c.FD, room)
 	if s.announces(room) {
 		s.announce(room, false)
 		a.presences.left(c.Auth, room)

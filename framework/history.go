@@ -24,10 +24,7 @@ const (
 )
 
 // position is a place in a room's history. Offsets of one epoch increase by one.
-type position struct {
-	Offset int64
-	Epoch  string
-}
+type position = hub.Mark
 
 // histories says which rooms keep a history.
 type histories struct {
@@ -170,30 +167,21 @@ func (a *App) recoverRoom(ctx context.Context, room string, p position, live int
 	return r, missed
 }
 
-// joinBehind joins, and has what the client missed since p come before anything new.
-func (a *App) joinBehind(ctx context.Context, c *hub.Conn, room string, p position) (fresh bool, err error) {
-	if fresh, err = a.hub.JoinBehind(c, room); err != nil {
-		return false, err
-	}
-	a.catchUp(ctx, c, room, p, func(r recovery) hub.Frame {
-		f, err := encode(OK("sysRecovered", "错过的消息", r))
-		if err != nil { // texts and numbers
-			a.log.Error("recovery", zap.Error(err))
-		}
-		return f
-	})
-	return fresh, nil
+// announceRecovery tells a client that joins what comes behind it.
+func announceRecovery(r recovery) hub.Frame {
+	f, _ := encode(OK("sysRecovered", "错过的消息", r)) // texts and numbers: it cannot fail
+	return f
 }
 
 // catchUp sends what was missed to a connection for which the room is kept back, behind what first gives for it.
 func (a *App) catchUp(ctx context.Context, c *hub.Conn, room string, p position, first func(recovery) hub.Frame) (r recovery) {
 	var frames []hub.Frame
-	var upTo int64
-	defer func() { c.CaughtUp(room, frames, upTo) }() // whatever happens: else nothing of the room would come any more
+	var until hub.Mark
+	defer func() { c.CaughtUp(room, frames, until) }() // whatever happens: else nothing of the room would come any more
 	live := c.LiveFrom(room)
 	r, missed := a.recoverRoom(ctx, room, p, live)
 	if r.Recovered && live == 0 {
-		upTo = r.Offset
+		until = hub.Mark{Offset: r.Offset, Epoch: r.Epoch} // the last of it may not have come by yet
 	}
 	if first != nil {
 		frames = append(frames, first(r))
@@ -235,7 +223,7 @@ func parseSeen(rawQuery string) map[string]position {
 		if err != nil || j < 0 || checkName(one[:j]) != nil || i-j > 65 {
 			continue
 		}
-		seen[one[:j]] = position{offset, one[j+1 : i]}
+		seen[one[:j]] = position{Offset: offset, Epoch: one[j+1 : i]}
 	}
 	return seen
 }

@@ -110,7 +110,7 @@ func frameOf(payload []byte, m *bus.Message, d *delivery) hub.Frame {
 	}
 	f := hub.InPlace(b)
 	if m.Offset > 0 || !d.plain() {
-		f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except, Offset: m.Offset})
+		f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except, Offset: m.Offset, Epoch: m.Epoch})
 	}
 	return f
 }

@@ -35,6 +35,7 @@ type sessionState struct {
 	Announced []string                   `json:",omitempty"`
 	Values    map[string]json.RawMessage `json:",omitempty"`
 	Seen      map[string]position        `json:",omitempty"`
+	Marks     map[string]position        `json:",omitempty"`
 	UIDs      []string                   `json:",omitempty"` // where they are not the token's id alone
 	Unbound   bool                       `json:",omitempty"` // from that, too
 }
@@ -44,7 +45,7 @@ func exportSession(c *hub.Conn) json.RawMessage {
 	uids := c.Users()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := sessionState{Keys: s.keys, Listeners: s.listeners, Announced: s.announced, Values: s.values, Seen: s.seen}
+	state := sessionState{Keys: s.keys, Listeners: s.listeners, Announced: s.announced, Values: s.values, Seen: s.seen, Marks: c.Marks()}
 	if own := c.Auth.ID; len(uids) == 0 {
 		state.Unbound = own != ""
 	} else if len(uids) > 1 || uids[0] != own {
@@ -68,6 +69,9 @@ func (a *App) importSession(c *hub.Conn, raw json.RawMessage) (*session, error) 
 		if _, err := a.hub.Bind(c, uid); err != nil {
 			return nil, err
 		}
+	}
+	for room, m := range state.Marks {
+		c.SetMark(room, m)
 	}
 	if a.cfg.Users.SecondLogin != loginAllow {
 		s.claims = uids

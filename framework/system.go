@@ -35,7 +35,7 @@ func (s *system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
 	}
 	results := make([]recovery, 0, len(rooms))
 	for _, p := range rooms {
-		r, err := s.app.recoverHere(c, c.conn, p.Room, position{int64(p.Offset), string(p.Epoch)})
+		r, err := s.app.recoverHere(c, c.conn, p.Room, position{Offset: int64(p.Offset), Epoch: string(p.Epoch)})
 		if err != nil {
 			return nil, errRoom.Because(err)
 		}

@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,8 @@ func TestClasses(t *testing.T) {
 		}
 		_ = conn.Send(TextFrame([]byte("end")))
 		got := c.readAll("end")
-		if n := len(got); n < 3 || n > 5 || got[n-3] != "a999" || got[n-2] != "b999" {
+		// One of each key waits; one more of each may have been on its way already.
+		if n := len(got); n < 3 || n > 8 || !slices.Contains(got[n-3:], "a999") || !slices.Contains(got[n-3:], "b999") {
 			t.Fatalf("%q", got)
 		}
 	})
@@ -76,7 +78,7 @@ func TestClasses(t *testing.T) {
 		}
 		got := c.readAll("end")
 		n := len(got)
-		if n < 10 || n > 100 || got[n-2] != "999" || got[n-3] != "998" {
+		if n < 2 || n > 150 || got[n-2] != "999" {
 			t.Fatalf("%d: %q", n, got)
 		}
 		if dropped := s.Stats().Dropped; int(dropped)+n-1 != 1000 {
@@ -195,9 +197,10 @@ func TestCatchUp(t *testing.T) {
 	c := s.dial()
 	conn := s.only()
 	push := func(i int) Frame {
-		return TextFrame(fmt.Appendf(nil, "%d", i)).With(Handling{Offset: int64(i)})
+		return TextFrame(fmt.Appendf(nil, "%d", i)).With(Handling{Offset: int64(i), Epoch: "e"})
 	}
-	if _, err := s.JoinBehind(conn, "room"); err != nil {
+	conn.CatchUp("room")
+	if _, err := s.Join(conn, "room"); err != nil {
 		t.Fatal(err)
 	}
 	for i := 40; i <= 60; i++ {
@@ -211,7 +214,7 @@ func TestCatchUp(t *testing.T) {
 	for i := 10; i <= 50; i++ {
 		missed = append(missed, push(i))
 	}
-	conn.CaughtUp("room", missed, 50)
+	conn.CaughtUp("room", missed, Mark{50, "e"})
 	for i := 61; i <= 80; i++ {
 		s.Publish("room", push(i))
 	}

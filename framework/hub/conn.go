@@ -75,6 +75,7 @@ type Conn struct {
 	gone     bool // no more joins
 
 	catchingUp atomic.Int32 // len(behind), for those without the lock
+	keeping    atomic.Int32 // how many of behind keep something back
 
 	// Read by housekeeping without a lock.
 	lastIn      atomic.Int64 // UNIX seconds of the last byte that arrived

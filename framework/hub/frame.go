@@ -39,6 +39,7 @@ type Handling struct {
 	Key    string  // of Latest
 	Except []int64 // fds that do not get it
 	Offset int64   // position in the room's history; 0 = it is not kept
+	Epoch  string  // of that position
 }
 
 // With gives the frame with its handling.

@@ -185,7 +185,7 @@ func (h *Hub) Export(c *Conn, m Mover, data json.RawMessage) (s State, ok, again
 		return s, false, false
 	}
 	busy := c.acting.Load()
-	if !c.parked && !busy || c.out.writing {
+	if !c.parked && !busy || c.out.writing || c.keeping.Load() > 0 {
 		return s, false, true
 	}
 	c.exported, c.mover = true, m
