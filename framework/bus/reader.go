@@ -89,6 +89,11 @@ func (s *shard) fetch(position, floor id, entries chan<- []redis.XMessage, quit 
 			list, err = s.xread(position, count)
 		}
 		if err != nil {
+			select {
+			case <-quit: // of no interest any more: the client is closed, too
+				return
+			default:
+			}
 			if pause == 0 {
 				s.b.cfg.Log.Warn("messages between nodes cannot be read; tried again", zap.String("shard", s.tag), zap.Error(err))
 			}
