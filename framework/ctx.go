@@ -64,7 +64,12 @@ func (c *Ctx) Data() json.RawMessage { return c.body }
 
 // Body is Data with the trusted keys fd, auth and code set by the server (contract §3).
 func (c *Ctx) Body() json.RawMessage {
-	identity, _ := json.Marshal(c.Auth) // strings and a number: it cannot fail
+	identity, _ := json.Marshal(struct { // strings: it cannot fail
+		ID       string `json:"id"`
+		Type     string `json:"type"`
+		Code     string `json:"code"`
+		Nickname string `json:"nickname"`
+	}{c.Auth.ID, c.Auth.Type, c.Auth.Code, c.Auth.Nickname})
 	code, _ := json.Marshal(c.Auth.Code)
 	b := append(make([]byte, 0, len(c.body)+len(identity)+len(code)+48), `{"fd":`...)
 	b = strconv.AppendInt(b, c.FD, 10)
