@@ -11,12 +11,15 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
+
+	"wsframe/framework/hub"
 )
 
 // Serve accepts on ln until StopAccepting. Several listeners may be served at once. It does not close connections.
@@ -226,8 +229,37 @@ func (a *App) open(tcp *net.TCPConn, r *http.Request, early []byte, id Identity,
 	if err := c.Serve(r, func() {
 		a.node.Opened(a.entry(c, nil))
 		a.identify(c)
-	}); err != nil {
+	}, a.greeting(c)); err != nil {
 		a.left(remote)
+	}
+}
+
+// greeting runs every OnConnect; nil where there are none.
+func (a *App) greeting(c *hub.Conn) func() {
+	if !slices.ContainsFunc(a.router.mounted, func(t *Controller) bool { return t.hooks.connect != nil }) {
+		return nil
+	}
+	return func() {
+		ctx := &Ctx{Sender: &a.Sender, FD: c.FD, Auth: c.Auth, Method: "OnConnect", conn: c, body: []byte("{}")}
+		for _, t := range a.router.mounted {
+			if t.hooks.connect == nil {
+				continue
+			}
+			err := errPanic
+			a.protect("OnConnect of "+t.name, func() { err = t.hooks.connect(ctx) })
+			var fail *Fail
+			switch {
+			case err == nil:
+				continue
+			case errors.As(err, &fail):
+				_ = a.push(c, a.failure(ctx, err)) // it is closed anyway
+				c.Close(CloseKicked, "refused")
+			default:
+				ctx.Log().Error("connect", zap.Error(err))
+				c.Close(hub.CloseInternal, "internal error")
+			}
+			return
+		}
 	}
 }
 

@@ -84,7 +84,10 @@ type App struct {
 	asks      asks
 	histories histories
 	presences *presences
-	ending    sync.WaitGroup // ends of connections that wait for the lease
+	ending    sync.WaitGroup  // ends of connections that wait for the lease
+	life      context.Context // ends when this worker's part is over
+	endLife   context.CancelFunc
+	closing   sync.Once
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -110,6 +113,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if a.router, err = newRouter(append(o.Controllers[:len(o.Controllers):len(o.Controllers)], Mount("sys", &system{a}))); err != nil {
 		return nil, err
 	}
+	a.life, a.endLife = context.WithCancel(context.Background())
 	a.asks.open = map[int64]chan reply{}
 	if a.histories.rules, err = historyRules(o.Config.History.Rooms); err != nil {
 		return nil, err
@@ -164,6 +168,15 @@ func New(ctx context.Context, o Options) (*App, error) {
 	a.pages = newPages(a, o.Static)
 	a.syncs = newRoomSyncs(a)
 	a.node.Run()
+	err = a.runHooks("OnWorkerStart", func(h *hooks) func(context.Context) error {
+		if h.start == nil {
+			return nil
+		}
+		return func(ctx context.Context) error { return h.start(ctx, a) }
+	}, a.life)
+	if err != nil {
+		return nil, errors.Join(err, a.Close(ctx))
+	}
 	return a, nil
 }
 
@@ -207,18 +220,20 @@ func (a *App) Reloading(ctx context.Context) error {
 	return a.runHooks("OnReload", func(h *hooks) func(context.Context) error { return h.reload }, ctx)
 }
 
+var errPanic = errors.New("it panicked")
+
 func (a *App) runHooks(what string, pick func(*hooks) func(context.Context) error, ctx context.Context) error {
 	var errs []error
-	for _, c := range a.router.controllers {
+	for _, c := range a.router.mounted {
 		f := pick(&c.hooks)
 		if f == nil {
 			continue
 		}
-		a.protect(what+" of "+c.name, func() {
-			if err := f(ctx); err != nil {
-				errs = append(errs, fmt.Errorf("%s of %s: %w", what, c.name, err))
-			}
-		})
+		err := errPanic
+		a.protect(what+" of "+c.name, func() { err = f(ctx) })
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s of %s: %w", what, c.name, err))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -293,14 +308,21 @@ func (a *App) Shutdown(ctx context.Context, code int, reason string, spread time
 	return errors.Join(append(errs, a.Close(ctx))...)
 }
 
-// Close ends the background work of an App whose connections are gone.
-func (a *App) Close(ctx context.Context) error {
+// Close runs OnWorkerStop and ends the background work of an App whose connections are gone.
+func (a *App) Close(ctx context.Context) (err error) {
+	a.closing.Do(func() { err = a.close(ctx) })
+	return err
+}
+
+func (a *App) close(ctx context.Context) error {
 	a.StopAccepting()
+	a.endLife()
+	stopped := a.runHooks("OnWorkerStop", func(h *hooks) func(context.Context) error { return h.stop }, ctx)
 	a.pages.close()
 	a.syncs.close()
 	a.presences.close()
 	a.ending.Wait() // bounded by ownTime
-	err := errors.Join(a.leaveBus(ctx), a.node.Stop(ctx))
+	err := errors.Join(stopped, a.leaveBus(ctx), a.node.Stop(ctx))
 	a.hub.Close()
 	return err
 }

@@ -42,6 +42,19 @@ type (
 	ShutdownHook interface{ OnShutdown(context.Context) error }
 	// GuardHook runs before each action; an error stops it.
 	GuardHook interface{ Guard(*Ctx) error }
+
+	// WorkerStartHook is called once in every worker before it accepts connections, for timers and the like: ctx ends when the
+	// worker's connections have moved or ended. An error keeps the worker from starting; at a reload the old one, which
+	// serves meanwhile, then goes on.
+	WorkerStartHook interface {
+		OnWorkerStart(ctx context.Context, app *App) error
+	}
+	// ConnectHook is called once for every new connection, before its first frame is read; not for those that a reload moves. An
+	// error ends the connection: a Fail is told to the client, which is closed with 4011; any other error is logged, and
+	// closes it with 1011.
+	ConnectHook interface{ OnConnect(*Ctx) error }
+	// WorkerStopHook is called once when a worker ends, after its connections have moved or ended.
+	WorkerStopHook interface{ OnWorkerStop(context.Context) error }
 )
 
 type hooks struct {
@@ -49,15 +62,46 @@ type hooks struct {
 	close    func(*Closed)
 	reload   func(context.Context) error
 	shutdown func(context.Context) error
+	start    func(context.Context, *App) error
+	connect  func(*Ctx) error
+	stop     func(context.Context) error
+}
+
+// find takes the hooks that c has; message is wrapped like an action.
+func (h *hooks) find(c any, wrap func(Action) Action) {
+	if m, ok := c.(MessageHook); ok {
+		h.message = wrap(m.OnMessage)
+	}
+	if m, ok := c.(CloseHook); ok {
+		h.close = m.OnClose
+	}
+	if m, ok := c.(ReloadHook); ok {
+		h.reload = m.OnReload
+	}
+	if m, ok := c.(ShutdownHook); ok {
+		h.shutdown = m.OnShutdown
+	}
+	if m, ok := c.(WorkerStartHook); ok {
+		h.start = m.OnWorkerStart
+	}
+	if m, ok := c.(ConnectHook); ok {
+		h.connect = m.OnConnect
+	}
+	if m, ok := c.(WorkerStopHook); ok {
+		h.stop = m.OnWorkerStop
+	}
 }
 
 // hookShapes names each hook with the shape it must have.
 var hookShapes = map[string]string{
-	"OnMessage":  "func(*framework.Ctx) (*framework.Reply, error)",
-	"OnClose":    "func(*framework.Closed)",
-	"OnReload":   "func(context.Context) error",
-	"OnShutdown": "func(context.Context) error",
-	"Guard":      "func(*framework.Ctx) error",
+	"OnMessage":     "func(*framework.Ctx) (*framework.Reply, error)",
+	"OnClose":       "func(*framework.Closed)",
+	"OnReload":      "func(context.Context) error",
+	"OnShutdown":    "func(context.Context) error",
+	"Guard":         "func(*framework.Ctx) error",
+	"OnWorkerStart": "func(context.Context, *framework.App) error",
+	"OnConnect":     "func(*framework.Ctx) error",
+	"OnWorkerStop":  "func(context.Context) error",
 }
 
 var (
@@ -130,19 +174,8 @@ func (m *Controller) mount(name string, c any, mw []Middleware) error {
 	if len(wrong) > 0 {
 		return fmt.Errorf("mount %q: %s", name, strings.Join(wrong, "; "))
 	}
-	if h, ok := c.(MessageHook); ok {
-		m.hooks.message = wrap(h.OnMessage)
-	}
-	if h, ok := c.(CloseHook); ok {
-		m.hooks.close = h.OnClose
-	}
-	if h, ok := c.(ReloadHook); ok {
-		m.hooks.reload = h.OnReload
-	}
-	if h, ok := c.(ShutdownHook); ok {
-		m.hooks.shutdown = h.OnShutdown
-	}
-	if len(m.actions) == 0 && m.hooks.message == nil {
+	m.hooks.find(c, wrap)
+	if h := &m.hooks; len(m.actions) == 0 && h.message == nil && h.start == nil && h.connect == nil {
 		return fmt.Errorf("mount %q: %s has no action: %s", name, m.kind, wantedShape)
 	}
 	return nil

@@ -21,8 +21,8 @@
 //	framework.Mount("chat.room", &Room{messages})
 //
 // An action answers with a Reply, with nothing (nil, nil), or with an error: a Fail is told to the client, any other error
-// is 500 controllerError there and a line in the log. Hooks are methods with the names OnMessage, OnClose, OnReload,
-// OnShutdown and Guard; clients can never call them. Middleware wraps actions. Package frameworktest tests it all on a real
+// is 500 controllerError there and a line in the log. Hooks are methods with the names Guard, OnMessage, OnClose, OnReload,
+// OnShutdown, OnWorkerStart, OnConnect and OnWorkerStop; clients can never call them. Middleware wraps actions. Package frameworktest tests it all on a real
 // server.
 //
 // A controller lives with the process and is called by many connections at once: it must be safe for concurrent use. The

@@ -16,6 +16,7 @@ type Route struct {
 // router finds the action of a frame. It is built once and read without locks.
 type router struct {
 	controllers map[string]*Controller
+	mounted     []*Controller     // in their order
 	actions     map[string]target // module.controller.action
 }
 
@@ -43,6 +44,7 @@ func newRouter(list []Controller) (*router, error) {
 			continue
 		}
 		r.controllers[c.name] = c
+		r.mounted = append(r.mounted, c)
 		for name, action := range c.actions {
 			method := c.name + "." + name
 			r.actions[method] = target{c, action, method}

@@ -157,6 +157,7 @@ func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
 		return r, err
 	}
 	r.Connections, r.Pause = n, time.Since(begun)
+	a.endLife()
 	a.handedApp()
 	a.node.Handed()
 	if busy > 0 {

@@ -65,7 +65,7 @@ type Conn struct {
 	onLeft   func(fd int64)
 	late     *fault // closed while exported: holds here, should the move fail
 
-	acting atomic.Bool // the reader is in Handler.Message
+	acting atomic.Bool // the reader is in Handler.Message, or in what comes first
 
 	// Guarded by memberMu.
 	memberMu sync.Mutex
@@ -104,10 +104,11 @@ func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, 
 	return c, nil
 }
 
-// Serve writes the 101, calls opened, and starts the connection's reader; it returns as soon as that runs. The close path
+// Serve writes the 101, calls opened, and starts the connection's reader; it returns as soon as that runs. The reader calls first, if
+// there is one, before it reads. The close path
 // runs exactly once, whatever happens: leave all rooms, Handler.Closed, flush what is queued, close the socket. On an
 // error the connection never was: the socket is closed and neither opened nor Handler is called.
-func (c *Conn) Serve(r *http.Request, opened func()) error {
+func (c *Conn) Serve(r *http.Request, opened, first func()) error {
 	h := c.hub
 	h.inside.Add(1)
 	c.br = bufio.NewReaderSize((*shim)(c), 64)
@@ -126,13 +127,13 @@ func (c *Conn) Serve(r *http.Request, opened func()) error {
 		c.freeze(false)
 	}
 	// A goroutine of its own: the handshake has grown this one's stack, and an idle connection keeps its reader's.
-	go c.run(ws)
+	go c.run(ws, first)
 	return nil
 }
 
-func (c *Conn) run(ws *gws.Conn) {
+func (c *Conn) run(ws *gws.Conn, first func()) {
 	defer c.hub.inside.Add(-1)
-	c.readLoop(ws)
+	c.readLoop(ws, first)
 	if c.hasMoved() {
 		c.leaveMoved()
 		return
@@ -142,13 +143,16 @@ func (c *Conn) run(ws *gws.Conn) {
 }
 
 // readLoop recovers whatever gws or a callback below it may throw: the process and the other connections live on.
-func (c *Conn) readLoop(ws *gws.Conn) {
+func (c *Conn) readLoop(ws *gws.Conn, first func()) {
 	defer func() {
 		if v := recover(); v != nil && v != errMoved {
 			c.hub.cfg.Log.Error("panic in the read loop", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 			c.Close(CloseInternal, "internal error")
 		}
 	}()
+	if first != nil {
+		c.act(first)
+	}
 	ws.ReadLoop()
 }
 

@@ -103,7 +103,7 @@ func serve(t testing.TB, cfg Config) *server {
 			if err != nil {
 				panic(err)
 			}
-			_ = c.Serve(r, func() {})
+			_ = c.Serve(r, func() {}, nil)
 		}
 	}()
 	t.Cleanup(func() {

@@ -298,7 +298,7 @@ func (h *Hub) Adopt(nc *net.TCPConn, s State, setup func(*Conn) error) (*Conn, e
 	}
 	c.mu.Lock()
 	c.state = open
-	c.start = func() { go c.run(ws) }
+	c.start = func() { go c.run(ws, nil) }
 	c.out.held = true // until Begin: the old process may still take it back
 	if len(s.Out) > 0 {
 		c.out.queue = []chunk{{b: s.Out, n: s.Frames, owned: true}}

@@ -365,8 +365,17 @@ func (k *corks) run() {
 	}
 }
 
-// dispatch hands one message to the Handler and recovers what it throws.
+// dispatch hands one message to the Handler.
 func (c *Conn) dispatch(data []byte) {
+	c.msgsIn.Add(1)
+	if c.in.more() {
+		c.cork()
+	}
+	c.act(func() { c.hub.cfg.Handler.Message(c, data) })
+}
+
+// act runs what the reader is to do for the application, and recovers what it throws.
+func (c *Conn) act(f func()) {
 	c.acting.Store(true)
 	defer func() {
 		if v := recover(); v != nil {
@@ -377,9 +386,5 @@ func (c *Conn) dispatch(data []byte) {
 			c.parkBusy() // it may have been exported during the action
 		}
 	}()
-	c.msgsIn.Add(1)
-	if c.in.more() {
-		c.cork()
-	}
-	c.hub.cfg.Handler.Message(c, data)
+	f()
 }

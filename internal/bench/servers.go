@@ -122,7 +122,7 @@ func roomServer() {
 			if err != nil {
 				panic(err)
 			}
-			_ = c.Serve(req, func() { _, _ = r.h.Join(c, "room") })
+			_ = c.Serve(req, func() { _, _ = r.h.Join(c, "room") }, nil)
 		}()
 	}
 }
@@ -161,7 +161,7 @@ func startConsole(console string, withMaster bool, env ...string) (*process, err
 	}
 	cmd := exec.Command(console, "-s", "start", "-c", "config")
 	const key = "bench-key-0123456789abcdef"
-	cmd.Env = append(os.Environ(), append([]string{"WSFRAME_APP_RUNTIME_DIR=" + dir, "WSFRAME_APP_OUTSIDE_PORT=0", "WSFRAME_APP_MANAGER_PORT=0", "WSFRAME_APP_AUTH_KEY=" + key}, env...)...)
+	cmd.Env = append(os.Environ(), append([]string{"WSFRAME_APP_RUNTIME_DIR=" + dir, "WSFRAME_APP_OUTSIDE_PORT=0", "WSFRAME_APP_MANAGER_PORT=0", "WSFRAME_APP_PUSH_PORT=0", "WSFRAME_APP_AUTH_KEY=" + key}, env...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
