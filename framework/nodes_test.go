@@ -346,6 +346,7 @@ func TestSecondLogin(t *testing.T) {
 	t.Run("refuse", func(t *testing.T) {
 		onNodes(t, func(t *testing.T, at func(int) *frameworktest.Harness) {
 			a := at(0).Dial(user("u"))
+			a.WantNothing() // it is read, so it is bound
 			if err := at(0).App.SendToUID("u", framework.OK("behind the login", "")); err != nil {
 				t.Fatal(err)
 			}
