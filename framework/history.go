@@ -180,7 +180,7 @@ func (a *App) catchUp(ctx context.Context, c *hub.Conn, room string, p position,
 	defer func() { c.CaughtUp(room, frames, until) }() // whatever happens: else nothing of the room would come any more
 	live := c.LiveFrom(room)
 	r, missed := a.recoverRoom(ctx, room, p, live)
-	if r.Recovered && live == 0 {
+	if live == 0 {
 		until = hub.Mark{Offset: r.Offset, Epoch: r.Epoch} // the last of it may not have come by yet
 	}
 	if first != nil {
