@@ -48,6 +48,7 @@ var arrows = map[string][]string{
 	"framework/auth":          {"library"},
 	"framework/cluster":       {},
 	"framework/bus":           {},
+	"framework/push":          {},
 	"framework/manager":       {},
 	"framework/process":       {"framework/manager"},
 	"framework/frameworktest": {"framework", "library"},

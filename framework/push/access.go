@@ -1,0 +1,136 @@
+package push
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Token lets who shows it as "Authorization: Bearer VALUE" do what its scopes allow.
+type Token struct {
+	Value  string
+	Scopes []string // none = all
+}
+
+// ParseToken reads the configuration's "SECRET send read".
+func ParseToken(text string) (Token, error) {
+	words := strings.Fields(text)
+	if len(words) == 0 || len(words[0]) < 16 {
+		return Token{}, fmt.Errorf("a token has at least 16 bytes, and its scopes behind it")
+	}
+	for _, scope := range words[1:] {
+		if !slices.Contains(scopes, scope) {
+			return Token{}, fmt.Errorf("%q is no scope: they are %s", scope, strings.Join(scopes, ", "))
+		}
+	}
+	return Token{words[0], words[1:]}, nil
+}
+
+// caller is somebody whom the server knows.
+type caller struct {
+	name   string // for Idempotency-Keys: they are the caller's own
+	scopes []string
+	rate   *bucket
+}
+
+func (c *caller) may(scope string) bool { return len(c.scopes) == 0 || slices.Contains(c.scopes, scope) }
+
+// access tells who calls. Without any token only this machine's processes are let in, and no web page: neither one that a browser
+// of this machine shows, nor one behind a name that was made to point here, nor what a proxy passes on.
+type access struct {
+	sums    [][sha256.Size]byte
+	callers []*caller
+	local   *caller // nil where there are tokens
+}
+
+func newAccess(tokens []Token, rate int) *access {
+	a := &access{}
+	for _, t := range tokens {
+		sum := sha256.Sum256([]byte(t.Value))
+		a.sums = append(a.sums, sum)
+		a.callers = append(a.callers, &caller{fmt.Sprintf("%x", sum[:8]), t.Scopes, newBucket(rate)})
+	}
+	if len(tokens) == 0 {
+		a.local = &caller{"local", nil, newBucket(rate)}
+	}
+	return a
+}
+
+func (a *access) of(r *http.Request) (*caller, *Error) {
+	if a.local != nil {
+		if why := foreign(r); why != "" {
+			return nil, fail(CodeForbidden, "no token is configured (push.tokens), so only processes of this machine are served: %s", why)
+		}
+		return a.local, nil
+	}
+	value, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	sum := sha256.Sum256([]byte(value))
+	var found *caller
+	for i := range a.sums { // all of them, however soon it is found
+		if subtle.ConstantTimeCompare(sum[:], a.sums[i][:]) == 1 {
+			found = a.callers[i]
+		}
+	}
+	if !ok || found == nil {
+		return nil, fail(CodeUnauthorized, "a token is needed: Authorization: Bearer TOKEN")
+	}
+	return found, nil
+}
+
+// foreign tells why a request does not come from a process of this machine.
+func foreign(r *http.Request) string {
+	for _, name := range []string{"Origin", "Sec-Fetch-Site", "X-Forwarded-For", "X-Real-Ip", "Forwarded", "Via"} {
+		if r.Header.Get(name) != "" {
+			return "this request has the header " + name
+		}
+	}
+	if !loopback(r.RemoteAddr) {
+		return "this one comes from elsewhere"
+	}
+	if !loopback(r.Host) {
+		return "this one is for another host"
+	}
+	return ""
+}
+
+func loopback(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = strings.Trim(hostport, "[]")
+	}
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// bucket allows so many requests a second, and as many at once. The zero rate allows all.
+type bucket struct {
+	rate float64
+
+	mu   sync.Mutex
+	left float64
+	at   time.Time
+}
+
+func newBucket(rate int) *bucket { return &bucket{rate: float64(rate), left: float64(rate), at: time.Now()} }
+
+func (b *bucket) take(n int) bool {
+	if b.rate == 0 {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.left = min(b.rate, b.left+b.rate*now.Sub(b.at).Seconds())
+	b.at = now
+	if need := min(float64(n), b.rate); b.left < need { // what is larger than the bucket takes all of it
+		return false
+	}
+	b.left -= float64(n)
+	return true
+}

@@ -1,0 +1,86 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Code names an error for programs.
+type Code string
+
+// What can go wrong.
+const (
+	CodeBadRequest    Code = "badRequest"       // malformed, unknown or missing fields, wrong types, too long
+	CodeUnauthorized  Code = "unauthorized"     // no token, or a wrong one
+	CodeForbidden     Code = "forbidden"        // the token's scopes do not allow it
+	CodeNotFound      Code = "notFound"         // no such page
+	CodeUnknownMethod Code = "unknownMethod"    // no such call
+	CodeNoConnection  Code = "noConnection"     // no node has the connection
+	CodeNotAllowed    Code = "methodNotAllowed" // GET where POST is wanted
+	CodeInProgress    Code = "inProgress"       // the same Idempotency-Key is under way for too long
+	CodeLimit         Code = "limitReached"     // the connection is in too many rooms, has too many uids, too large a session
+	CodeTooLarge      Code = "tooLarge"         // the body, or the push for an outbox
+	CodeMediaType     Code = "unsupportedMediaType"
+	CodeKeyReused     Code = "keyReused" // the Idempotency-Key was another request's
+	CodeRateLimited   Code = "rateLimited"
+	CodeInternal      Code = "internal"    // the cause is in the server's log
+	CodeQueueFull     Code = "queueFull"   // too much waits for Redis; nothing was done
+	CodeUnavailable   Code = "unavailable" // too many requests, or the server starts or ends; nothing was done
+	CodePartial       Code = "partial"     // not all nodes have answered; result holds what is known
+	CodeTimeout       Code = "timeout"     // what was asked for may still happen
+)
+
+var statuses = map[Code]int{
+	CodeBadRequest: 400, CodeUnauthorized: 401, CodeForbidden: 403, CodeNotFound: 404, CodeUnknownMethod: 404, CodeNoConnection: 404,
+	CodeNotAllowed: 405, CodeInProgress: 409, CodeLimit: 409, CodeTooLarge: 413, CodeMediaType: 415, CodeKeyReused: 422, CodeRateLimited: 429,
+	CodeInternal: 500, CodeQueueFull: 503, CodeUnavailable: 503, CodePartial: 504, CodeTimeout: 504,
+}
+
+// Status is the code's HTTP status.
+func (c Code) Status() int {
+	if s := statuses[c]; s != 0 {
+		return s
+	}
+	return http.StatusInternalServerError
+}
+
+// undone tells that nothing has happened yet, so that a second try does no harm.
+func (c Code) undone() bool {
+	return c == CodeQueueFull || c == CodeUnavailable || c == CodeRateLimited || c == CodeInProgress
+}
+
+// Error is what a caller is told. The Client returns it, too.
+type Error struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+
+	status int           // of the answer, in a client
+	after  time.Duration // when to try again
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Message) }
+
+func fail(c Code, format string, args ...any) *Error {
+	return &Error{Code: c, Message: fmt.Sprintf(format, args...)}
+}
+
+// errorOf is what the caller is told of a backend's error, and what the log is.
+func errorOf(b Backend, err error) (e *Error, cause error) {
+	if errors.As(err, &e) {
+		return e, nil
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fail(CodeTimeout, "it took too long; it may still happen"), nil
+	}
+	code, message := b.ErrorCode(err)
+	switch {
+	case statuses[code] == 0 || code == CodeInternal:
+		return fail(CodeInternal, "internal error"), err
+	case message == "":
+		message = err.Error()
+	}
+	return fail(code, "%s", message), nil
+}

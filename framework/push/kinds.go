@@ -1,0 +1,141 @@
+package push
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxInt is the largest number that JavaScript keeps exact.
+const maxInt = 1<<53 - 1
+
+// kind is what a field may be: the tag `is` of its struct names it. Fields without omitempty must be there.
+type kind struct {
+	min, max int64          // of a number; of a text's characters; of a list's items
+	pattern  *regexp.Regexp // of a text
+	words    []string       // the texts there are
+	of       string         // kind of a list's items
+}
+
+var kinds = map[string]kind{
+	"fd":     {min: 1, max: maxInt},
+	"fds":    {max: 1000, of: "fd"},
+	"after":  {max: maxInt},
+	"back":   {min: -1, max: maxInt},
+	"uid":    {max: 64, pattern: regexp.MustCompile(`^[\p{L}\p{N}_.:@+/=|*{}-]{1,64}$`)},
+	"room":   {max: 128, pattern: regexp.MustCompile(`^[\p{L}\p{N}_.:@{}-]{1,128}$`)},
+	"name":   {max: 128},
+	"event":  {max: 128, pattern: regexp.MustCompile(`^[\p{L}\p{N}\p{P}\p{S}]{1,128}$`)},
+	"info":   {max: 1024},
+	"status": {min: 100, max: 999},
+	"class":  {words: []string{NeverDrop, DropOldest, Latest}},
+	"key":    {max: 128},
+	"keep":   {min: 1, max: 100_000},
+	"age":    {min: 1, max: 31 * 24 * 3600},
+	"limit":  {min: 1, max: 1000},
+	"code":   {min: 1000, max: 4999},
+	"reason": {max: 123},
+	"values": {max: 256},
+	"calls":  {min: 1, max: 100},
+	"method": {max: 64, pattern: regexp.MustCompile(`^[A-Za-z]{1,64}$`)},
+}
+
+// check tells what is wrong with a value of that kind; "" = nothing.
+func (k *kind) check(v reflect.Value) string {
+	switch v.Kind() {
+	case reflect.Int, reflect.Int64:
+		if n := v.Int(); n < k.min || n > k.max {
+			return fmt.Sprintf("must be between %d and %d", k.min, k.max)
+		}
+	case reflect.String:
+		s := v.String()
+		switch {
+		case k.words != nil:
+			for _, w := range k.words {
+				if s == w {
+					return ""
+				}
+			}
+			return "must be one of " + strings.Join(k.words, ", ")
+		case int64(utf8.RuneCountInString(s)) > k.max:
+			return fmt.Sprintf("must have at most %d characters", k.max)
+		case k.pattern != nil && !k.pattern.MatchString(s):
+			return "must match " + k.pattern.String()
+		}
+	case reflect.Slice, reflect.Map:
+		if n := int64(v.Len()); n < k.min || n > k.max {
+			return fmt.Sprintf("must have %d to %d entries", k.min, k.max)
+		}
+		if k.of != "" {
+			item := kinds[k.of]
+			for i := range v.Len() {
+				if text := item.check(v.Index(i)); text != "" {
+					return fmt.Sprintf("[%d] %s", i, text)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// field is one key of a request.
+type field struct {
+	name     string
+	kind     string
+	doc      string
+	required bool
+	index    []int
+	typ      reflect.Type
+}
+
+// fieldsOf lists the keys of a struct and of those embedded in it.
+func fieldsOf(t reflect.Type) (list []field) {
+	for _, f := range reflect.VisibleFields(t) {
+		if f.Anonymous {
+			continue
+		}
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		list = append(list, field{name, f.Tag.Get("is"), f.Tag.Get("doc"), !strings.Contains(options, "omitempty"), f.Index, f.Type})
+	}
+	return list
+}
+
+// decode reads a request's JSON object and checks every field.
+func decode(body []byte, fields []field, in any) *Error {
+	d := json.NewDecoder(strings.NewReader(string(body)))
+	d.DisallowUnknownFields()
+	if trimmed := strings.TrimLeft(string(body), " \t\r\n"); !strings.HasPrefix(trimmed, "{") {
+		return fail(CodeBadRequest, "the body must be a JSON object")
+	}
+	if err := d.Decode(in); err != nil {
+		return fail(CodeBadRequest, "%s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if d.More() {
+		return fail(CodeBadRequest, "something follows the JSON object")
+	}
+	return examine(fields, reflect.ValueOf(in).Elem())
+}
+
+func examine(fields []field, v reflect.Value) *Error {
+	for i := range fields {
+		f := &fields[i]
+		value := v.FieldByIndex(f.index)
+		if value.IsZero() {
+			if !f.required {
+				continue
+			}
+			if f.typ.Kind() == reflect.Map || f.typ.Kind() == reflect.Slice {
+				return fail(CodeBadRequest, "%s is missing", f.name)
+			}
+		}
+		if k, ok := kinds[f.kind]; ok {
+			if text := k.check(value); text != "" {
+				return fail(CodeBadRequest, "%s %s", f.name, text)
+			}
+		}
+	}
+	return nil
+}
