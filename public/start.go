@@ -59,7 +59,10 @@ func (c *console) start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	master := process.New(process.MasterConfig{
-		Sockets:    []process.Socket{{Name: "outside", Key: "outside.port", Host: cfg.App.Outside.Host, Port: cfg.App.Outside.Port}},
+		Sockets: []process.Socket{
+			{Name: "outside", Key: "outside.port", Host: cfg.App.Outside.Host, Port: cfg.App.Outside.Port},
+			{Name: "push", Key: "push.port", Host: cfg.App.Push.Host, Port: cfg.App.Push.Port},
+		},
 		Manager:    process.Socket{Name: "manager", Key: "manager.port", Host: cfg.App.Manager.Host, Port: cfg.App.Manager.Port},
 		Token:      cfg.App.Manager.Token,
 		RuntimeDir: cfg.App.Runtime.Dir,
@@ -139,7 +142,7 @@ func notify(state string) {
 func (c *console) printStart(cfg *config.Config, s process.Started) {
 	fmt.Fprintf(c.out, "wsframe %s\n\n", version)
 	printRoutes(c.out, s.Routes)
-	fmt.Fprintf(c.out, "\noutside  ws://%s/\nmanager  ws://%s/\nstore    %s\ndatabase %s\n", s.Addrs["outside"], s.Addrs["manager"], cfg.Cache.Master.Driver, cfg.DB.Master.Driver)
+	fmt.Fprintf(c.out, "\noutside  ws://%s/\nmanager  ws://%s/\npush     http://%s/\nstore    %s\ndatabase %s\n", s.Addrs["outside"], s.Addrs["manager"], s.Addrs["push"], cfg.Cache.Master.Driver, cfg.DB.Master.Driver)
 	for _, n := range s.Notes {
 		fmt.Fprintln(c.out, "note:", n)
 	}

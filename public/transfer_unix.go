@@ -22,7 +22,12 @@ func (w *worker) Transfer(ctx context.Context, peer *os.File) (process.TransferR
 	if err := w.app.Node().Flush(ctx); err != nil {
 		w.log.Warn("the store does not know everything at the move", zap.Error(err))
 	}
-	return report(w.app.Transfer(ctx, peer))
+	w.pausePush() // what back ends ask for next is asked where the connections are
+	moved, err := w.app.Transfer(ctx, peer)
+	if err != nil {
+		w.resumePush()
+	}
+	return report(moved, err)
 }
 
 // Adopt takes them over, then accepts new ones.

@@ -19,6 +19,7 @@ import (
 	"wsframe/framework/hub"
 	"wsframe/framework/manager"
 	"wsframe/framework/process"
+	"wsframe/framework/push"
 	"wsframe/library/cache"
 	"wsframe/library/config"
 	"wsframe/library/db"
@@ -31,9 +32,11 @@ const bootTime = 10 * time.Second
 
 // worker is the application of one worker process; it implements process.Handler.
 type worker struct {
-	app *framework.App
-	log *log.Logger
+	app  *framework.App
+	push *push.Server
+	log  *log.Logger
 
+	pushPaused bool   // between Transfer and the end
 	accept     func() // begins accepting
 	acceptOnce sync.Once
 }
@@ -104,8 +107,16 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	}
 	ready := process.Ready{Notes: append(notes, cfg.Warnings()...), Routes: routesOf(a.Routes())}
 	ready.Transfer = transferVersions
-	serving := make(chan error, 1)
-	h := &worker{app: a, log: l, accept: func() { go func() { serving <- a.Serve(w.Listener("outside")) }() }}
+	pushes, err := newPush(&cfg.App, deps, a, l)
+	if err != nil {
+		return errors.Join(err, a.Close(ctx))
+	}
+	serving := make(chan error, 2)
+	h := &worker{app: a, push: pushes, log: l}
+	h.accept = func() {
+		go func() { serving <- a.Serve(w.Listener("outside")) }()
+		go func() { serving <- h.servePush(w.Listener("push")) }()
+	}
 	if w.Reload {
 		// Who comes is served by the old worker until its connections are here: what is published then reaches all of them.
 		defer time.AfterFunc(adoptWait, h.startAccepting).Stop()
@@ -114,9 +125,9 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	}
 	l.Info("worker is ready", zap.Int("routes", len(ready.Routes)))
 	err = w.Serve(ctx, ready, h, cfg.App.Limits.StopGrace)
-	err = errors.Join(err, a.Close(ctx))
+	err = errors.Join(err, h.stopPush(ctx), a.Close(ctx))
 	h.startAccepting() // an App that is closed closes what it is given
-	return errors.Join(err, <-serving)
+	return errors.Join(err, <-serving, <-serving)
 }
 
 // adoptWait is how long the worker of a reload waits for the old one's connections before it accepts new ones; the old one may
@@ -222,7 +233,7 @@ func (w *worker) Reloading(ctx context.Context) error { return w.app.Reloading(c
 
 func (w *worker) Stop(ctx context.Context, code int, reason string, spread time.Duration) (int, error) {
 	n := w.app.Hub().Len()
-	err := w.app.Shutdown(ctx, code, reason, spread)
+	err := errors.Join(w.stopPush(ctx), w.app.Shutdown(ctx, code, reason, spread))
 	w.log.Info("worker has stopped", zap.Int("code", code), zap.Int("connections", n), zap.Error(err))
 	return n, err
 }

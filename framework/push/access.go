@@ -39,7 +39,9 @@ type caller struct {
 	rate   *bucket
 }
 
-func (c *caller) may(scope string) bool { return len(c.scopes) == 0 || slices.Contains(c.scopes, scope) }
+func (c *caller) may(scope string) bool {
+	return len(c.scopes) == 0 || slices.Contains(c.scopes, scope)
+}
 
 // access tells who calls. Without any token only this machine's processes are let in, and no web page: neither one that a browser
 // of this machine shows, nor one behind a name that was made to point here, nor what a proxy passes on.
@@ -117,7 +119,9 @@ type bucket struct {
 	at   time.Time
 }
 
-func newBucket(rate int) *bucket { return &bucket{rate: float64(rate), left: float64(rate), at: time.Now()} }
+func newBucket(rate int) *bucket {
+	return &bucket{rate: float64(rate), left: float64(rate), at: time.Now()}
+}
 
 func (b *bucket) take(n int) bool {
 	if b.rate == 0 {

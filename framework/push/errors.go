@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 )
 
 // Code names an error for programs.
@@ -56,9 +55,6 @@ func (c Code) undone() bool {
 type Error struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
-
-	status int           // of the answer, in a client
-	after  time.Duration // when to try again
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Message) }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net"
@@ -342,7 +341,9 @@ func (s *Server) batch(ctx context.Context, c *caller, body []byte) answer {
 
 func success(result any) answer { return encode(http.StatusOK, envelope{Result: result}) }
 
-func problem(e *Error, result any) answer { return encode(e.Code.Status(), envelope{Result: result, Error: e}) }
+func problem(e *Error, result any) answer {
+	return encode(e.Code.Status(), envelope{Result: result, Error: e})
+}
 
 func encode(status int, v envelope) answer {
 	body, err := json.Marshal(v)
@@ -374,5 +375,5 @@ func (s *Server) note(what string, err error) {
 }
 
 func (s *Server) warn(what string, err error) {
-	s.cfg.Log.Warn("push port", zap.String("call", what), zap.Error(fmt.Errorf("%w", err)))
+	s.cfg.Log.Warn("push port", zap.String("call", what), zap.Error(err))
 }

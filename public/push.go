@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"wsframe/framework"
+	"wsframe/framework/hub"
+	"wsframe/framework/push"
+	"wsframe/library/config"
+	"wsframe/library/log"
+)
+
+// newPush makes the port for back ends.
+func newPush(cfg *config.App, deps framework.Deps, a *framework.App, l *log.Logger) (*push.Server, error) {
+	c := push.Config{
+		Backend: backend{&a.Sender}, Store: store{deps.Redis, deps.Prefix + "WSFRAME_PUSH:"},
+		RateLimit: cfg.Push.RequestRate, MaxBody: cfg.Push.MaxBody, OnlineCount: cfg.Push.OnlineCount, Log: l.Logger,
+	}
+	for _, text := range cfg.Push.Tokens {
+		token, err := push.ParseToken(text)
+		if err != nil {
+			return nil, err
+		}
+		c.Tokens = append(c.Tokens, token)
+	}
+	return push.NewServer(c), nil
+}
+
+func (w *worker) servePush(ln net.Listener) error {
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return errors.New("the master gave no push port")
+	}
+	return w.push.Serve(tcp)
+}
+
+// pausePush has back ends' requests wait, and new ones go to the worker that shares the port.
+func (w *worker) pausePush() {
+	w.push.Pause()
+	w.pushPaused = true
+}
+
+func (w *worker) resumePush() {
+	w.pushPaused = false
+	w.push.Resume()
+}
+
+func (w *worker) stopPush(ctx context.Context) error {
+	paused := w.pushPaused
+	w.pushPaused = false
+	return w.push.Shutdown(ctx, paused)
+}
+
+// store implements push.Store.
+type store struct {
+	redis  redis.UniversalClient
+	prefix string
+}
+
+func (s store) Claim(ctx context.Context, key string, value []byte, age time.Duration) ([]byte, error) {
+	for range 3 { // what is there may end between the two
+		free, err := s.redis.SetNX(ctx, s.prefix+key, value, age).Result()
+		if err != nil || free {
+			return nil, err
+		}
+		there, err := s.redis.Get(ctx, s.prefix+key).Bytes()
+		if !errors.Is(err, redis.Nil) {
+			return there, err
+		}
+	}
+	return nil, errors.New("a key in Redis comes and goes")
+}
+
+func (s store) Put(ctx context.Context, key string, value []byte, age time.Duration) error {
+	return s.redis.Set(ctx, s.prefix+key, value, age).Err()
+}
+
+func (s store) Remove(ctx context.Context, key string) error {
+	return s.redis.Del(ctx, s.prefix+key).Err()
+}
+
+// backend implements push.Backend by the application API.
+type backend struct{ *framework.Sender }
+
+func replyOf(p *push.Push) *framework.Reply {
+	r := framework.OK(p.Event, p.Info)
+	if p.Status != 0 {
+		r.Status = p.Status
+	}
+	if len(p.Param) > 0 {
+		r.Param = p.Param
+	}
+	return r
+}
+
+func optionsOf(p *push.Push) []framework.PublishOption {
+	var list []framework.PublishOption
+	if len(p.Except) > 0 {
+		list = append(list, framework.Except(p.Except...))
+	}
+	switch p.Class {
+	case push.DropOldest:
+		list = append(list, framework.DropOldest)
+	case push.Latest:
+		list = append(list, framework.Latest(p.Key))
+	}
+	return list
+}
+
+func (b backend) SendToFD(fd int64, p *push.Push) error {
+	return b.Sender.SendToFD(fd, replyOf(p), optionsOf(p)...)
+}
+
+func (b backend) SendToUID(uid string, p *push.Push) error {
+	return b.Sender.SendToUID(uid, replyOf(p), optionsOf(p)...)
+}
+
+func (b backend) SendToRoom(room string, p *push.Push, k push.Keep) error {
+	options := optionsOf(p)
+	if k.Length > 0 {
+		options = append(options, framework.Keep(k.Length, k.Age()))
+	}
+	return b.Sender.SendToRoom(room, replyOf(p), options...)
+}
+
+func (b backend) SendToAll(p *push.Push) error {
+	return b.Sender.SendToAll(replyOf(p), optionsOf(p)...)
+}
+
+func (b backend) Reach(ctx context.Context, uid string, p *push.Push) (int, error) {
+	return b.Sender.Reach(ctx, uid, replyOf(p), optionsOf(p)...)
+}
+
+func (b backend) Join(ctx context.Context, fd int64, room string, announce bool) error {
+	var options []framework.JoinOption
+	if announce {
+		options = append(options, framework.Announce)
+	}
+	return b.Sender.Join(ctx, fd, room, options...)
+}
+
+func anyOf(values map[string]json.RawMessage) map[string]any {
+	m := make(map[string]any, len(values))
+	for name, v := range values {
+		if string(v) == "null" {
+			m[name] = nil
+			continue
+		}
+		m[name] = v
+	}
+	return m
+}
+
+func (b backend) SetSession(ctx context.Context, fd int64, values map[string]json.RawMessage) error {
+	return b.Sender.SetSession(ctx, fd, anyOf(values))
+}
+
+func (b backend) UpdateSession(ctx context.Context, fd int64, values map[string]json.RawMessage) error {
+	return b.Sender.UpdateSession(ctx, fd, anyOf(values))
+}
+
+func (b backend) Counts(ctx context.Context) (push.Counts, error) {
+	n, err := b.Sender.Counts(ctx)
+	return push.Counts(n), err
+}
+
+func connectionsOf(list []framework.Connection, err error) ([]push.Connection, error) {
+	items := make([]push.Connection, len(list))
+	for i, c := range list {
+		items[i] = push.Connection{FD: c.FD, Auth: push.Identity(c.Auth), UIDs: c.UIDs, Node: c.Node}
+	}
+	return items, err
+}
+
+func (b backend) Connections(ctx context.Context, after int64, limit int) ([]push.Connection, error) {
+	return connectionsOf(b.Sender.Connections(ctx, after, limit))
+}
+
+func (b backend) RoomMembers(ctx context.Context, room string, after int64, limit int) ([]push.Connection, error) {
+	return connectionsOf(b.Sender.RoomMembers(ctx, room, after, limit))
+}
+
+func (b backend) History(ctx context.Context, room string, after int64, limit int) (push.HistoryPage, error) {
+	p, err := b.Sender.History(ctx, room, after, limit)
+	items := make([]push.HistoryItem, len(p.Items))
+	for i, item := range p.Items {
+		items[i] = push.HistoryItem(item)
+	}
+	return push.HistoryPage{Room: p.Room, Epoch: p.Epoch, Offset: p.Offset, First: p.First, Items: items}, err
+}
+
+func (b backend) ErrorCode(err error) (push.Code, string) {
+	for _, known := range []struct {
+		err  error
+		code push.Code
+	}{
+		{framework.ErrNoConnection, push.CodeNoConnection}, {hub.ErrClosed, push.CodeNoConnection}, {hub.ErrSlow, push.CodeNoConnection},
+		{framework.ErrPartial, push.CodePartial}, {framework.ErrBusy, push.CodeQueueFull}, {framework.ErrTooLarge, push.CodeTooLarge},
+		{framework.ErrName, push.CodeBadRequest}, {framework.ErrUID, push.CodeBadRequest},
+		{framework.ErrTooManyKeys, push.CodeLimit}, {framework.ErrSessionSize, push.CodeLimit},
+		{hub.ErrTooManyRooms, push.CodeLimit}, {hub.ErrTooManyUsers, push.CodeLimit},
+	} {
+		if errors.Is(err, known.err) {
+			return known.code, ""
+		}
+	}
+	return push.CodeInternal, ""
+}
