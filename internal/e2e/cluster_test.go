@@ -1,0 +1,291 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"wsframe/internal/testserver"
+)
+
+// Three real nodes and a real Redis, or a Redis Cluster: everything reaches everybody, once, in one order, while a node reloads too.
+func TestNodes(t *testing.T) {
+	onStores(t, func(t *testing.T, s *store) {
+		n := startNodes(t, s, 3, nil)
+		nodesOrder(t, n)
+		nodesCalls(t, n)
+		nodesRecovery(t, n)
+		for i := range n.list {
+			n.list[i].ok("-s", "stop")
+		}
+		if left := slices.DeleteFunc(n.keys(), func(key string) bool { return strings.Contains(key, "HISTORY") || strings.Contains(key, "OFFSET") }); len(left) > 0 {
+			t.Errorf("left after all have stopped: %v", left)
+		}
+	})
+}
+
+func nodesOrder(t *testing.T, n *nodes) {
+	var members []*member
+	for i := range n.list {
+		members = append(members, n.crowd(10, i, fmt.Sprint("order", i, "-"), "order")...)
+	}
+	x := n.speak("order", 300, 0)
+	until(t, "a load", func() bool { return x.sent() > 1500 })
+	out := n.list[1].ok("-s", "reload")
+	if !strings.Contains(out, "11 connections moved, 0 drained") {
+		t.Errorf("reload: %s", out)
+	}
+	before := x.sent()
+	until(t, "a load", func() bool { return x.sent() > before+1500 })
+	x.stop()
+	x.check(members)
+	for _, m := range members {
+		if code, ended := m.closed(); ended {
+			t.Errorf("a connection of node %d has ended with %d", m.node, code)
+		}
+		_ = m.nc.Close()
+	}
+}
+
+func nodesCalls(t *testing.T, n *nodes) {
+	a, b, c := n.member(0, "a", "calls"), n.member(1, "b", "calls"), n.member(2, "b", "calls")
+	all := []*member{a, b, c}
+	number := 0
+	send := func(data map[string]any, to ...*member) {
+		t.Helper()
+		for _, from := range all { // from every node
+			number++
+			data["from"], data["number"] = 0, number
+			from.must(t, "hall.send", data)
+			want := note{0, number}
+			for _, m := range to {
+				until(t, fmt.Sprintf("%v to come to node %d", data, m.node), func() bool { return slices.Contains(m.notes(), want) })
+			}
+			for _, m := range all {
+				if !slices.Contains(to, m) && slices.Contains(m.notes(), want) {
+					t.Errorf("%v came to node %d", data, m.node)
+				}
+			}
+		}
+	}
+	send(map[string]any{"to": b.fd}, b)
+	send(map[string]any{"uid": "b"}, b, c)
+	send(map[string]any{"room": "calls"}, a, b, c)
+	send(map[string]any{}, a, b, c)
+	a.must(t, "hall.bind", map[string]any{"to": c.fd, "uid": "team"})
+	b.must(t, "hall.bind", map[string]any{"to": a.fd, "uid": "team"})
+	send(map[string]any{"uid": "team"}, a, c)
+	var reached int
+	if b.must(t, "hall.reach", map[string]any{"uid": "team", "from": 0, "number": 1 << 20}, &reached); reached != 2 {
+		t.Errorf("%d reached", reached)
+	}
+	a.must(t, "hall.leave", map[string]any{"to": c.fd, "room": "calls"})
+	send(map[string]any{"room": "calls"}, a, b)
+	b.must(t, "hall.join", map[string]any{"to": c.fd, "room": "calls"})
+	send(map[string]any{"room": "calls"}, a, b, c)
+	var members []int64
+	a.must(t, "hall.members", map[string]any{"room": "calls", "limit": 10}, &members)
+	want := []int64{a.fd, b.fd, c.fd}
+	slices.Sort(want)
+	if !slices.Equal(members, want) {
+		t.Errorf("members %v, want %v", members, want)
+	}
+
+	c.must(t, "hall.remember", map[string]any{"values": map[string]any{"cart": []int{1, 2}}})
+	b.must(t, "hall.remember", map[string]any{"to": c.fd, "values": map[string]any{"seen": "b"}})
+	var session map[string]json.RawMessage
+	a.must(t, "hall.session", map[string]any{"to": c.fd}, &session)
+	if string(session["cart"]) != "[1,2]" || string(session["seen"]) != `"b"` {
+		t.Errorf("session %s", session)
+	}
+	if err := a.call("hall.session", map[string]any{"to": c.fd + 1_000_000}); err == nil || !strings.Contains(err.Error(), "no such connection") {
+		t.Errorf("unknown fd: %v", err)
+	}
+
+	number++
+	a.must(t, "hall.send", map[string]any{"to": c.fd, "from": 0, "number": number})
+	a.must(t, "hall.kick", map[string]any{"to": c.fd, "close": 4321})
+	until(t, "the kicked one to end", func() bool { code, ended := c.closed(); return ended && code == 4321 })
+	if !slices.Contains(c.notes(), note{0, number}) {
+		t.Error("kicked before what was queued had come")
+	}
+	var kicked int
+	if a.must(t, "hall.kick", map[string]any{"uid": "b"}, &kicked); kicked != 1 {
+		t.Errorf("%d kicked", kicked)
+	}
+	until(t, "the kicked user to end", func() bool { code, ended := b.closed(); return ended && code == 4011 })
+	until(t, "both to be told of and forgotten", func() bool {
+		times, _ := n.told()
+		return times[b.fd] == 1 && times[c.fd] == 1 && len(n.set("calls")) == 1
+	})
+	_ = a.nc.Close()
+}
+
+// Somebody comes back again and again, each time to another node, in the middle of what is said: what was missed comes once, in order,
+// by the query or by sys.recover.
+func nodesRecovery(t *testing.T, n *nodes) {
+	witness := n.member(0, "witness", "story")
+	x := n.speak("story", 300, 10_000)
+	rounds, missed := 9, 0
+	if long {
+		rounds = 60
+	}
+	var all []note
+	next, epoch := int64(1), ""
+	for i := range rounds {
+		query := ""
+		if epoch != "" && i%2 == 0 {
+			query = fmt.Sprintf("&recover=story:%s:%d", epoch, next-1)
+		}
+		m, err := n.join(i%3, "wanderer", "", query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case i%4 == 1: // before the join
+			m.must(t, "sys.recover", map[string]any{"room": "story", "epoch": epoch, "offset": next - 1})
+		case i%4 == 3: // behind it, in the live stream
+			m.must(t, "hall.join", map[string]any{"room": "story"})
+			m.must(t, "sys.recover", map[string]any{"room": "story", "epoch": epoch, "offset": next - 1})
+		}
+		m.must(t, "hall.join", map[string]any{"room": "story"})
+		until(t, "the story to go on", func() bool { return m.count() > 60 })
+		_ = m.nc.Close() // without a word
+		<-m.ended
+		before := x.sent()
+		until(t, "the story to go on without it", func() bool { return x.sent() > before+60 })
+		if epoch != "" {
+			if m.mu.Lock(); i%4 != 3 {
+				if len(m.recovered) != 1 || !m.recovered[0].Recovered {
+					t.Fatalf("round %d: %+v", i, m.recovered)
+				}
+				missed += m.recovered[0].Count
+			}
+			m.mu.Unlock()
+		}
+		got := m.notes()
+		if i%4 == 3 { // what came before the recovery was asked for, comes once too
+			slices.SortFunc(got, func(a, b note) int { return int(m.offsetOf(a) - m.offsetOf(b)) })
+			slices.Sort(m.offsets)
+		}
+		for k, o := range m.offsets {
+			if o != next && next > 1 || epoch != "" && m.epoch != epoch {
+				t.Fatalf("round %d: offset %d in the place of %d, epoch %s after %s", i, o, next, m.epoch, epoch)
+			}
+			next = o + 1
+			all = append(all, got[k])
+		}
+		epoch = m.epoch
+	}
+	x.stop()
+	x.check([]*member{witness})
+	told := witness.notes()
+	first := slices.Index(told, all[0])
+	if first < 0 || !slices.Equal(told[first:first+len(all)], all) {
+		t.Errorf("the wanderer was told another story in %d pushes", len(all))
+	}
+	t.Logf("came back %d times: %d pushes, %d of them recovered, none lost, doubled or out of order", rounds-1, len(all), missed)
+}
+
+func (m *member) offsetOf(n note) int64 { return m.offsets[slices.Index(m.got, n)] }
+
+// Redis is killed, freezes and is emptied under load (promises R1, R2, R3), and is far away: nobody notices but by the time it takes.
+func TestNodesWhileRedisIsInTrouble(t *testing.T) {
+	t.Parallel()
+	s := oneRedis(t)
+	r := s.masters[0]
+	proxy := testserver.StartProxy(t, r.Addr)
+	n := startNodes(t, s, 3, func(i int) []string {
+		if i == 2 { // one node's line is its own
+			return []string{proxy.Addr}
+		}
+		return s.addrs()
+	})
+	var members []*member
+	for i := range n.list {
+		members = append(members, n.crowd(20, i, fmt.Sprint("m", i, "-"), "hall")...)
+	}
+	load := func(what string, trouble func(x *speakers)) {
+		t.Helper()
+		t.Log(what)
+		for _, m := range members {
+			m.mu.Lock()
+			m.got, m.offsets = nil, nil
+			m.mu.Unlock()
+		}
+		x := n.speak("hall", 300, 0)
+		until(t, "a load", func() bool { return x.sent() > 500 })
+		trouble(x)
+		before := x.sent()
+		until(t, "a load", func() bool { return x.sent() > before+500 })
+		x.stop()
+		x.check(members)
+		if slow := x.slowest(); slow > 2500*time.Millisecond { // what waits for Redis waits for 5 s
+			t.Errorf("somebody waited %v for an answer", slow)
+		}
+		for _, s := range x.list {
+			_ = s.nc.Close()
+		}
+		for _, m := range members {
+			if code, ended := m.closed(); ended {
+				t.Fatalf("a connection of node %d has ended with %d", m.node, code)
+			}
+		}
+	}
+	load("Redis is killed for a second", func(*speakers) {
+		r.Kill()
+		time.Sleep(time.Second) // the outage
+		r.Restart()
+	})
+	load("200 ms each way between one node and Redis", func(*speakers) {
+		proxy.Delay(200 * time.Millisecond)
+		defer proxy.Delay(0)
+		time.Sleep(2 * time.Second) // the time of it
+	})
+	var gone []*member
+	load("Redis is frozen for 5 s", func(*speakers) {
+		r.Freeze()
+		defer r.Thaw()
+		for i := range n.list {
+			for _, m := range n.crowd(10, i, fmt.Sprint("late", i, "-"), "late") {
+				_ = m.nc.Close()
+				gone = append(gone, m)
+			}
+		}
+		time.Sleep(5 * time.Second) // the outage
+	})
+	until(t, "closes to be done", func() bool { return len(n.set("late")) == 0 })
+	load("Redis is emptied", func(*speakers) {
+		if err := s.client.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	begun := time.Now()
+	complete := func() bool {
+		info, err := s.client.HLen(t.Context(), "t:WEBSOCKET_FDINFO").Result()
+		return err == nil && len(n.set("hall")) == len(members) && int(info) == len(members)
+	}
+	for !complete() {
+		if time.Since(begun) > 30*time.Second {
+			t.Fatalf("an emptied Redis was not filled again: %d of %d in the room", len(n.set("hall")), len(members))
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Logf("rebuilt %v after the load had ended", time.Since(begun).Round(time.Millisecond))
+	times, _ := n.told()
+	for _, m := range gone {
+		if times[m.fd] != 1 {
+			t.Errorf("the end of %d was told %d times", m.fd, times[m.fd])
+		}
+	}
+	for _, m := range members {
+		if times[m.fd] != 0 {
+			t.Errorf("the end of %d was told, but it lives", m.fd)
+		}
+	}
+}

@@ -1,0 +1,187 @@
+// Package app stands in for the application in the tests of many nodes: go build's -overlay puts this file in the place of
+// app/app.go. Everything else of the binary under test is as it is released.
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"wsframe/framework"
+)
+
+// Controllers mounts the one controller, through which clients use the application API.
+func Controllers(framework.Deps) ([]framework.Controller, error) {
+	closed, err := os.OpenFile(os.Getenv("HALL_CLOSED"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return []framework.Controller{framework.Mount("hall", &Hall{closed})}, nil
+}
+
+// Hall does what it is asked to.
+type Hall struct{ closed *os.File }
+
+// OnClose notes each end that it is told of, with the process to which it was told.
+func (h *Hall) OnClose(c *framework.Closed) {
+	if _, err := fmt.Fprintf(h.closed, "%d %d %d\n", c.FD, os.Getpid(), c.Code); err != nil {
+		c.Log().Error("close listener: " + err.Error())
+	}
+}
+
+// In is what all actions take.
+type In struct {
+	FD     int64          `json:"to"`
+	UID    string         `json:"uid"`
+	Room   string         `json:"room"`
+	Code   int            `json:"close"`
+	Keep   int            `json:"keep"`
+	After  int64          `json:"after"`
+	Limit  int            `json:"limit"`
+	Count  int            `json:"count"`
+	From   int            `json:"from"`
+	Number int            `json:"number"`
+	Values map[string]any `json:"values"`
+}
+
+func done(err error, param ...any) (*framework.Reply, error) {
+	if err != nil {
+		return nil, framework.NewFail(599, "hallError", err.Error())
+	}
+	return framework.OK("done", "", param...), nil
+}
+
+// Join puts the asking connection into a room, or another one.
+func (h *Hall) Join(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	if in.FD != 0 {
+		return done(c.Sender.Join(c, in.FD, in.Room))
+	}
+	if err := c.AddCloseListener("hall"); err != nil {
+		return nil, err
+	}
+	if in.Room != "" {
+		if err := c.Join(in.Room); err != nil {
+			return nil, err
+		}
+	}
+	return done(nil, c.FD)
+}
+
+// Leave is its opposite.
+func (h *Hall) Leave(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	if in.FD != 0 {
+		return done(c.Sender.Leave(c, in.FD, in.Room))
+	}
+	c.Leave(in.Room)
+	return done(nil)
+}
+
+// Send sends {from, number} to whom it says: a connection, a user, a room, all.
+func (h *Hall) Send(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	push := framework.OK("n", "", []int{in.From, in.Number})
+	var o []framework.PublishOption
+	if in.Keep > 0 {
+		o = append(o, framework.Keep(in.Keep, time.Hour))
+	}
+	switch {
+	case in.FD != 0:
+		return done(c.SendToFD(in.FD, push))
+	case in.UID != "":
+		return done(c.SendToUID(in.UID, push))
+	case in.Room != "":
+		return done(c.Publish(in.Room, push, o...))
+	default:
+		return done(c.SendToAll(push))
+	}
+}
+
+// Reach is Send to a user, with the number of those who have it.
+func (h *Hall) Reach(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	n, err := c.Reach(c, in.UID, framework.OK("n", "", []int{in.From, in.Number}))
+	return done(err, n)
+}
+
+// Session gives a connection's values, and Remember changes them.
+func (h *Hall) Session(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	values, err := c.Sender.Session(c, in.FD)
+	return done(err, values)
+}
+
+// Remember changes a connection's values.
+func (h *Hall) Remember(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	if in.FD == 0 {
+		return done(c.UpdateSession(in.Values))
+	}
+	return done(c.Sender.UpdateSession(c, in.FD, in.Values))
+}
+
+// Bind has a connection reached by a uid.
+func (h *Hall) Bind(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	return done(c.Sender.BindUID(c, in.FD, in.UID))
+}
+
+// Kick ends a connection, or a user's.
+func (h *Hall) Kick(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	if in.UID != "" {
+		n, err := c.KickUID(c, in.UID, in.Code, "kicked")
+		return done(err, n)
+	}
+	return done(c.Kick(c, in.FD, in.Code, "kicked"))
+}
+
+// Bye ends the asking connection.
+func (h *Hall) Bye(c *framework.Ctx) (*framework.Reply, error) { return done(c.Close(4321, "bye")) }
+
+// Counts counts over all nodes.
+func (h *Hall) Counts(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	n, err := c.Sender.Counts(c)
+	return done(err, n)
+}
+
+// Members lists a room's.
+func (h *Hall) Members(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	list, err := c.RoomMembers(c, in.Room, in.After, in.Limit)
+	fds := make([]int64, len(list))
+	for i := range list {
+		fds[i] = list[i].FD
+	}
+	return done(err, fds)
+}
+
+// Burst publishes count pushes to a room as fast as they are taken, then says how long Redis needed, in microseconds: until the
+// asking connection would get the last of them, were it a member.
+func (h *Hall) Burst(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	begun := time.Now()
+	for i := range in.Count {
+		push := framework.OK("n", "", []int{in.From, in.Number + i})
+		for {
+			err := c.Publish(in.Room, push)
+			if err == nil {
+				break
+			}
+			if time.Since(begun) > time.Minute {
+				return done(err)
+			}
+			time.Sleep(time.Millisecond) // too much waits for Redis
+		}
+	}
+	return done(nil, time.Since(begun).Microseconds())
+}
+
+// Walk lists all members of a room page by page, and gives their number and the time, in microseconds.
+func (h *Hall) Walk(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	begun, n := time.Now(), 0
+	for after := int64(0); ; {
+		list, err := c.RoomMembers(context.WithoutCancel(c), in.Room, after, in.Limit)
+		if err != nil {
+			return done(err)
+		}
+		if n += len(list); len(list) < in.Limit {
+			b, err := json.Marshal([]int64{int64(n), time.Since(begun).Microseconds()})
+			return done(err, json.RawMessage(b))
+		}
+		after = list[len(list)-1].FD
+	}
+}
