@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -213,6 +214,18 @@ type counts struct {
 
 // maxHashes bounds what is exchanged to count a user or a room of several nodes once.
 const maxHashes = 20_000
+
+// told are the errors that callers tell apart; between nodes an error is its text.
+var told = []error{ErrName, ErrUID, ErrTooManyKeys, ErrSessionSize, hub.ErrTooManyRooms, hub.ErrTooManyUsers, hub.ErrClosed, hub.ErrSlow}
+
+func remoteError(text string) error {
+	for _, err := range told {
+		if before, ok := strings.CutSuffix(text, err.Error()); ok {
+			return fmt.Errorf("%s%w", before, err)
+		}
+	}
+	return errors.New(text)
+}
 
 // reply is this node's answer. It waits for nobody.
 func (a *App) reply(q *query) (r reply) {

@@ -35,7 +35,7 @@ func (s *Sender) onFD(ctx context.Context, q query) (r reply, err error) {
 	})
 	switch {
 	case r.Found && r.Error != "":
-		return r, errors.New(r.Error)
+		return r, remoteError(r.Error)
 	case r.Found:
 		return r, nil
 	case err == nil:

@@ -108,6 +108,9 @@ func TestBadStarts(t *testing.T) {
 	for _, tc := range []struct{ name, env, want string }{
 		{"busy outside port", "WSFRAME_APP_OUTSIDE_PORT=" + port, "address already in use (config/app.yaml: outside.port)"},
 		{"busy manager port", "WSFRAME_APP_MANAGER_PORT=" + port, "address already in use (config/app.yaml: manager.port)"},
+		{"busy push port", "WSFRAME_APP_PUSH_PORT=" + port, "address already in use (config/app.yaml: push.port)"},
+		{"short push token", "WSFRAME_APP_PUSH_TOKENS=short send", "push.tokens"},
+		{"unknown scope", "WSFRAME_APP_PUSH_TOKENS=0123456789abcdef all", "\"all\" is no scope"},
 		{"bad port", "WSFRAME_APP_OUTSIDE_PORT=99999", "99999 is not a port"},
 		{"unknown key", "WSFRAME_APP_OUTSIDE_PROT=1", "WSFRAME_APP_OUTSIDE_PROT: no such setting"},
 		{"runtime is a file", "WSFRAME_APP_RUNTIME_DIR=" + file, "not a directory"},

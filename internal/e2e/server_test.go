@@ -103,6 +103,7 @@ type server struct {
 	config  string
 	outside string // host:port
 	manager string
+	push    string
 	cmd     *exec.Cmd
 	out     *lockedBuffer
 	ended   chan struct{}
@@ -113,10 +114,11 @@ type server struct {
 func prepare(t testing.TB, env ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), config: filepath.Join(root, "config"), out: &lockedBuffer{}, ended: make(chan struct{})}
-	outside, admin := freePort(t), freePort(t)
-	s.outside, s.manager = fmt.Sprintf("127.0.0.1:%d", outside), fmt.Sprintf("127.0.0.1:%d", admin)
+	outside, admin, push := freePort(t), freePort(t), freePort(t)
+	s.outside, s.manager, s.push = fmt.Sprintf("127.0.0.1:%d", outside), fmt.Sprintf("127.0.0.1:%d", admin), fmt.Sprintf("127.0.0.1:%d", push)
 	s.env = append(os.Environ(),
-		"WSFRAME_APP_OUTSIDE_PORT="+strconv.Itoa(outside), "WSFRAME_APP_MANAGER_PORT="+strconv.Itoa(admin), "WSFRAME_APP_RUNTIME_DIR="+s.dir)
+		"WSFRAME_APP_OUTSIDE_PORT="+strconv.Itoa(outside), "WSFRAME_APP_MANAGER_PORT="+strconv.Itoa(admin), "WSFRAME_APP_PUSH_PORT="+strconv.Itoa(push),
+		"WSFRAME_APP_RUNTIME_DIR="+s.dir)
 	s.env = append(s.env, env...)
 	return s
 }

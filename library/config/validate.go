@@ -73,6 +73,18 @@ func (a *App) validate(bad complain) {
 	if a.Push.MaxBody < 1024 {
 		bad("app", "push.max_body", "%d: must be at least 1024", a.Push.MaxBody)
 	}
+	for i, text := range a.Push.Tokens {
+		words := strings.Fields(text)
+		if len(words) == 0 || len(words[0]) < 16 {
+			bad("app", "push.tokens", "token %d: needs at least 16 bytes, and its scopes behind it", i+1)
+			continue
+		}
+		for _, scope := range words[1:] {
+			if scope != "send" && scope != "read" && scope != "manage" {
+				bad("app", "push.tokens", "token %d: %q is no scope: they are send, read, manage", i+1, scope)
+			}
+		}
+	}
 	if !loopback(a.Push.Host) && len(a.Push.Tokens) == 0 {
 		bad("app", "push.tokens", "a token is needed when the push port listens on %s", a.Push.Host)
 	}
