@@ -1,10 +1,14 @@
 package push
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -103,39 +107,87 @@ func fieldsOf(t reflect.Type) (list []field) {
 	return list
 }
 
-// decode reads a request's JSON object and checks every field.
+// decode reads a request's JSON object and checks every field. Names are exact, and none may come twice: another reader of the same
+// body could take another value.
 func decode(body []byte, fields []field, in any) *Error {
-	d := json.NewDecoder(strings.NewReader(string(body)))
-	d.DisallowUnknownFields()
-	if trimmed := strings.TrimLeft(string(body), " \t\r\n"); !strings.HasPrefix(trimmed, "{") {
+	if !utf8.Valid(body) { // a push that is not UTF-8 would end its readers' connections (RFC 6455, 8.1)
+		return fail(CodeBadRequest, "the body is not UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return fail(CodeBadRequest, "the body must be a JSON object")
 	}
-	if err := d.Decode(in); err != nil {
-		return fail(CodeBadRequest, "%s", strings.TrimPrefix(err.Error(), "json: "))
+	v := reflect.ValueOf(in).Elem()
+	given := make([]bool, len(fields))
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return malformed(err)
+		}
+		name, _ := t.(string)
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
+		var raw json.RawMessage
+		switch err := d.Decode(&raw); {
+		case err != nil:
+			return malformed(err)
+		case i < 0:
+			return fail(CodeBadRequest, "%.64q is no field of this", name)
+		case given[i]:
+			return fail(CodeBadRequest, "%s is there twice", name)
+		case string(raw) == "null":
+			continue
+		}
+		given[i] = true
+		if e := fields[i].read(raw, v); e != nil {
+			return e
+		}
 	}
-	if d.More() {
+	if _, err := d.Token(); err != nil {
+		return malformed(err)
+	}
+	if _, err := d.Token(); err != io.EOF {
 		return fail(CodeBadRequest, "something follows the JSON object")
 	}
-	return examine(fields, reflect.ValueOf(in).Elem())
-}
-
-func examine(fields []field, v reflect.Value) *Error {
 	for i := range fields {
-		f := &fields[i]
-		value := v.FieldByIndex(f.index)
-		if value.IsZero() {
-			if !f.required {
-				continue
-			}
-			if f.typ.Kind() == reflect.Map || f.typ.Kind() == reflect.Slice {
-				return fail(CodeBadRequest, "%s is missing", f.name)
-			}
-		}
-		if k, ok := kinds[f.kind]; ok {
-			if text := k.check(value); text != "" {
-				return fail(CodeBadRequest, "%s %s", f.name, text)
-			}
+		if fields[i].required && !given[i] {
+			return fail(CodeBadRequest, "%s is missing", fields[i].name)
 		}
 	}
 	return nil
+}
+
+func malformed(err error) *Error {
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fail(CodeBadRequest, "the JSON ends too soon")
+	}
+	return fail(CodeBadRequest, "malformed JSON: %v", err)
+}
+
+// read sets one field of a request and checks it.
+func (f *field) read(raw json.RawMessage, in reflect.Value) *Error {
+	value := in.FieldByIndex(f.index)
+	if err := json.Unmarshal(raw, value.Addr().Interface()); err != nil {
+		return fail(CodeBadRequest, "%s must be %s", f.name, nameOf(f.typ))
+	}
+	if k, ok := kinds[f.kind]; ok {
+		if text := k.check(value); text != "" {
+			return fail(CodeBadRequest, "%s %s", f.name, text)
+		}
+	}
+	return nil
+}
+
+// nameOf is a type in JSON's words.
+func nameOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	case reflect.String:
+		return "a text"
+	case reflect.Slice:
+		return "a list"
+	}
+	return "an object"
 }
