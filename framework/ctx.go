@@ -144,6 +144,9 @@ func (c *Ctx) Close(code int, reason string) error {
 	return nil
 }
 
+// InRoom tells whether this connection is in a room.
+func (c *Ctx) InRoom(room string) bool { return c.conn.InRoom(room) }
+
 // Rooms are the rooms this connection is in.
 func (c *Ctx) Rooms() []string { return c.conn.Rooms() }
 

@@ -565,7 +565,7 @@ func TestPresence(t *testing.T) {
 			return c
 		}
 		a := join(1)
-		watcher.WantPush(framework.EventJoined).WantParam(`{"id":"p","nickname":"np"}`)
+		watcher.WantPush(framework.EventJoined).WantParam(`{"room":"room","id":"p","nickname":"np"}`)
 		b := join(2) // the same user again
 		a.Vanish()   // is still there
 		watcher.WantNothing()
@@ -573,7 +573,7 @@ func TestPresence(t *testing.T) {
 		c := join(0) // a reconnect
 		watcher.WantNothing()
 		c.Call("hall.leave", map[string]any{"room": "room"}).Want(200, "left")
-		watcher.WantPush(framework.EventLeft).WantParam(`{"id":"p","nickname":"np"}`)
+		watcher.WantPush(framework.EventLeft).WantParam(`{"room":"room","id":"p","nickname":"np"}`)
 		watcher.WantNothing()
 	})
 }

@@ -13,7 +13,7 @@ import (
 	"wsframe/framework/hub"
 )
 
-// Events of announced rooms; param is {"id","nickname"}.
+// Events of announced rooms; param is {"room","id","nickname"}.
 const (
 	EventJoined = "roomJoin"
 	EventLeft   = "roomLeave"
@@ -44,6 +44,7 @@ type presence struct {
 }
 
 type presentUser struct {
+	Room     string `json:"room"` // a client may be in several
 	ID       string `json:"id"`
 	Nickname string `json:"nickname"`
 }
@@ -153,7 +154,7 @@ func (p *presences) look(e presence) error {
 	if err != nil || !changed {
 		return err
 	}
-	return a.SendToRoom(e.Room, OK(event, "", presentUser{e.ID, e.Nickname}))
+	return a.SendToRoom(e.Room, OK(event, "", presentUser{e.Room, e.ID, e.Nickname}))
 }
 
 // userInRoom tells whether a user has a connection in a room here.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
 )
 
@@ -15,6 +16,11 @@ type Str string
 
 // Bool is a flag that may come as true, 1, "1", "true" and their opposites; null and "" are false.
 type Bool bool
+
+// wrongType is the error from which the decoder knows the field.
+func wrongType[T any](value string) error {
+	return &json.UnmarshalTypeError{Value: fmt.Sprintf("%.20q", value), Type: reflect.TypeFor[T]()}
+}
 
 func unquote(b []byte) (string, bool, error) {
 	b = bytes.TrimSpace(b)
@@ -41,7 +47,7 @@ func (i *Int) UnmarshalJSON(b []byte) error {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
-		return fmt.Errorf("%.20q is not a whole number", s)
+		return wrongType[int64](s)
 	}
 	*i = Int(n)
 	return nil
@@ -54,7 +60,7 @@ func (s *Str) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	if !quoted && v != "" && v[0] != '-' && (v[0] < '0' || v[0] > '9') {
-		return fmt.Errorf("%.20s is neither a string nor a number", v)
+		return wrongType[string](v)
 	}
 	*s = Str(v)
 	return nil
@@ -72,7 +78,7 @@ func (t *Bool) UnmarshalJSON(b []byte) error {
 	case "1", "true":
 		*t = true
 	default:
-		return fmt.Errorf("%.20q is not a flag", s)
+		return wrongType[bool](s)
 	}
 	return nil
 }

@@ -156,6 +156,23 @@ func (c *Client) WantPush(event string) *Frame {
 	return f
 }
 
+// NextPush passes over pushes until one of that event comes: what comes by itself, like who joins and leaves, has no fixed place.
+func (c *Client) NextPush(event string) *Frame {
+	c.t.Helper()
+	for i, f := range c.pushes {
+		if f.Event == event {
+			c.pushes = c.pushes[i+1:]
+			return f
+		}
+	}
+	c.pushes = nil
+	for {
+		if f := c.frame(c.Receive()); f.Event == event && f.ID == nil {
+			return f
+		}
+	}
+}
+
 // WantNothing checks that nothing has arrived: a heartbeat is answered before anything else comes.
 func (c *Client) WantNothing() {
 	c.t.Helper()
