@@ -3,6 +3,7 @@
 package app
 
 import (
+	"wsframe/app/chat"
 	"wsframe/app/index"
 	"wsframe/app/live"
 	"wsframe/framework"
@@ -16,7 +17,10 @@ func Controllers(d framework.Deps) ([]framework.Controller, error) {
 		return nil, err
 	}
 	pending := live.NewPending(d.Redis, d.Prefix)
+	views := chat.NewViews(d.Redis, d.Prefix, d.Log)
 	return []framework.Controller{
+		framework.Mount("chat.room", chat.NewRoom(views)),
+		framework.Mount("chat.user", &chat.User{}),
 		framework.Mount("index.index", &index.Index{}),
 		framework.Mount("live.user", live.NewUser(messages, pending)),
 		framework.Mount("live.wall", live.NewWall(messages, pending)),
