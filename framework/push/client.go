@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -42,21 +43,28 @@ func (c *Client) CallOnce(ctx context.Context, key, method string, params, resul
 	if err != nil {
 		return fmt.Errorf("push: %s: %w", method, err)
 	}
+	for try := 1; ; try++ {
+		err := c.post(ctx, key, method, body, result)
+		var e *Error
+		if !errors.As(err, &e) || e.Code != CodeUnavailable || try == 3 {
+			return err
+		}
+		select { // a worker that is just being replaced has done nothing
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func (c *Client) post(ctx context.Context, key, method string, body []byte, result any) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/api/v1/"+url.PathEscape(method), bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("push: %s: %w", method, err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Idempotency-Key", key)
-	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	res, err := c.HTTP.Do(r)
-	if err != nil {
-		return fmt.Errorf("push: %s: %w", method, err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
+	status, text, err := c.do(r)
 	if err != nil {
 		return fmt.Errorf("push: %s: %w", method, err)
 	}
@@ -65,7 +73,7 @@ func (c *Client) CallOnce(ctx context.Context, key, method string, params, resul
 		Error  *Error
 	}
 	if err := json.Unmarshal(text, &answer); err != nil {
-		return fmt.Errorf("push: %s: HTTP %d, which no wsframe server says", method, res.StatusCode)
+		return fmt.Errorf("push: %s: HTTP %d, which no wsframe server says", method, status)
 	}
 	if result != nil && len(answer.Result) > 0 {
 		if err := json.Unmarshal(answer.Result, result); err != nil {
@@ -78,6 +86,19 @@ func (c *Client) CallOnce(ctx context.Context, key, method string, params, resul
 	return nil
 }
 
+func (c *Client) do(r *http.Request) (status int, body []byte, err error) {
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.HTTP.Do(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer res.Body.Close()
+	body, err = io.ReadAll(res.Body)
+	return res.StatusCode, body, err
+}
+
 // Publish is web-msg-sender's form: text for one user, or for all where uid is "". The server escapes it for HTML. It answers ok, offline or fail.
 func (c *Client) Publish(ctx context.Context, uid, text string) (string, error) {
 	form := url.Values{"type": {"publish"}, "to": {uid}, "content": {text}}
@@ -86,15 +107,7 @@ func (c *Client) Publish(ctx context.Context, uid, text string) (string, error) 
 		return "", fmt.Errorf("push: publish: %w", err)
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	res, err := c.HTTP.Do(r)
-	if err != nil {
-		return "", fmt.Errorf("push: publish: %w", err)
-	}
-	defer res.Body.Close()
-	said, err := io.ReadAll(io.LimitReader(res.Body, 64))
+	_, said, err := c.do(r)
 	if err != nil {
 		return "", fmt.Errorf("push: publish: %w", err)
 	}
