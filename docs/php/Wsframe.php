@@ -1,0 +1,268 @@
+<?php
+/**
+ * Pushes to the clients of wsframe, and asks about them, from PHP 7.2 or newer. One file, no dependency but PHP's own HTTP
+ * streams (allow_url_fopen, which is on by default). All calls, their fields and errors: docs/push.md.
+ *
+ *   require 'Wsframe.php';
+ *   $ws = new Wsframe('http://127.0.0.1:2121', getenv('WSFRAME_PUSH_TOKEN'));  // the token may be '' where none is configured
+ *   $ws->sendToUid('7', 'orderPaid', ['id' => 5]);           // clients get {"status":200,"event":"orderPaid","info":"","param":{"id":5}}
+ *   $ws->sendToRoom('LIVE_5', 'barrage', 'hi', ['class' => 'drop-oldest']);
+ *   $ws->sendToAll('notice', 'Closing at ten', ['info' => 'notice', 'except' => [$fd]]);
+ *   if ($ws->reach('7', 'call', 'ring') === 0) { … }         // how many connections of the user have taken it
+ *   $ws->once('order-5-paid')->sendToUid('7', 'orderPaid');  // once in ten minutes, however often this is run
+ *   foreach ($ws->batch([['join', ['fd' => 5, 'room' => 'A']], ['counts']]) as $answer) { … }
+ *   $ws->publish('7', 'text');                               // as web-msg-sender does: 'ok', 'offline' or 'fail'
+ *
+ * What the server refuses is a RuntimeException: its message begins with the error code ("noConnection: …"), getCode() is the HTTP
+ * status; 0 means that there was no answer. A call that certainly was not done, or of which nothing was heard, is tried three
+ * times in all, always with the same Idempotency-Key: it is done at most once.
+ *
+ * ---- 中文 ----
+ *
+ * 从 PHP（7.2 及以上）向 wsframe 的客户端推送消息，并查询在线情况。单文件，只用 PHP 自带的 HTTP 流
+ * （allow_url_fopen，默认开启）。全部方法、字段与错误码见 docs/push.zh-CN.md，用法见上例：
+ *   sendToUid 发给某个用户的所有连接；sendToFd 发给一个连接；sendToRoom 发给房间；sendToAll 发给所有人；
+ *   reach 同 sendToUid，并返回收到的连接数；once('键') 使同一操作在十分钟内只执行一次；batch 一次执行多个调用；
+ *   publish 与 web-msg-sender 相同，返回 'ok'、'offline' 或 'fail'。
+ * 服务端拒绝时抛出 RuntimeException：消息以错误码开头（"noConnection: …"），getCode() 为 HTTP 状态码，0 表示没有收到应答。
+ * 确定未执行、或没有收到应答的调用会用同一个 Idempotency-Key 重试，共三次，因此最多只执行一次。
+ */
+class Wsframe
+{
+    private const TRIES = 3;
+
+    private $base;
+    private $token;
+    private $timeout;
+    private $key;
+
+    /** $timeout: seconds for one try. */
+    public function __construct(string $base = 'http://127.0.0.1:2121', string $token = '', float $timeout = 10.0)
+    {
+        $this->base = rtrim($base, '/');
+        $this->token = $token;
+        $this->timeout = $timeout;
+    }
+
+    /** A client for one call, which is done once in ten minutes for this key (1 to 128 printable ASCII characters). */
+    public function once(string $key): self
+    {
+        $copy = clone $this;
+        $copy->key = $key;
+        return $copy;
+    }
+
+    /** Any call of the JSON API; its answer as an array. */
+    public function call(string $method, array $params = []): array
+    {
+        $body = json_encode((object) $params, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_PRESERVE_ZERO_FRACTION);
+        if ($body === false) {
+            throw new InvalidArgumentException("$method: " . json_last_error_msg());
+        }
+        $headers = ['Content-Type: application/json', 'Idempotency-Key: ' . ($this->key ?? bin2hex(random_bytes(16)))];
+        for ($try = 1; ; $try++) {
+            list($status, $text) = $this->post('/api/v1/' . rawurlencode($method), $body, $headers);
+            $answer = json_decode($text, true);
+            $error = is_array($answer) ? ($answer['error'] ?? null) : ['code' => 'noAnswer', 'message' => $status ? "HTTP $status, but no JSON" : $text];
+            if ($error === null) {
+                return $answer['result'] ?? [];
+            }
+            if ($try === self::TRIES || !in_array($status, [0, 409, 429, 503], true) || $error['code'] === 'limitReached') {
+                throw new RuntimeException($error['code'] . ': ' . $error['message'], $status);
+            }
+            usleep(200000 * $try);
+        }
+    }
+
+    /**
+     * Several calls, one after the other, in one request: [['method', [params]], …], at most 100. The answers stand in the same
+     * order, each ['result' => …] or ['error' => ['code' => …, 'message' => …]]; one that fails does not stop the others.
+     */
+    public function batch(array $calls): array
+    {
+        $list = [];
+        foreach ($calls as $call) {
+            $list[] = ['method' => $call[0], 'params' => (object) ($call[1] ?? [])];
+        }
+        return $this->call('batch', ['calls' => $list])['results'];
+    }
+
+    /** web-msg-sender's form: $content, which the server escapes for HTML, for one user, or all where $uid is ''. It is not tried again. */
+    public function publish(string $uid, string $content): string
+    {
+        $form = http_build_query(['type' => 'publish', 'to' => $uid, 'content' => $content], '', '&');
+        list($status, $text) = $this->post('/', $form, ['Content-Type: application/x-www-form-urlencoded']);
+        return $status === 0 ? 'fail' : $text;
+    }
+
+    // Pushes. $param: anything that json_encode takes; null = none. $more: info, status, except, class, key; of rooms also keep
+    // and age_seconds.
+
+    public function sendToFd(int $fd, string $event, $param = null, array $more = []): void
+    {
+        $this->call('sendToFD', ['fd' => $fd] + self::push($event, $param, $more));
+    }
+
+    public function sendToUid(string $uid, string $event, $param = null, array $more = []): void
+    {
+        $this->call('sendToUID', ['uid' => $uid] + self::push($event, $param, $more));
+    }
+
+    public function sendToRoom(string $room, string $event, $param = null, array $more = []): void
+    {
+        $this->call('sendToRoom', ['room' => $room] + self::push($event, $param, $more));
+    }
+
+    public function sendToAll(string $event, $param = null, array $more = []): void
+    {
+        $this->call('sendToAll', self::push($event, $param, $more));
+    }
+
+    /** As sendToUid; returns how many connections have taken it. */
+    public function reach(string $uid, string $event, $param = null, array $more = []): int
+    {
+        return $this->call('reach', ['uid' => $uid] + self::push($event, $param, $more))['connections'];
+    }
+
+    // Rooms, users, connections.
+
+    /** $announce: the room's members are told who comes and leaves. */
+    public function join(int $fd, string $room, bool $announce = false): void
+    {
+        $this->call('join', ['fd' => $fd, 'room' => $room, 'announce' => $announce]);
+    }
+
+    public function leave(int $fd, string $room): void
+    {
+        $this->call('leave', ['fd' => $fd, 'room' => $room]);
+    }
+
+    public function leaveAll(int $fd): void
+    {
+        $this->call('leaveAll', ['fd' => $fd]);
+    }
+
+    /** Takes all members out of a room; returns how many there were. */
+    public function dismissRoom(string $room): int
+    {
+        return $this->call('dismissRoom', ['room' => $room])['members'];
+    }
+
+    public function bindUid(int $fd, string $uid): void
+    {
+        $this->call('bindUID', ['fd' => $fd, 'uid' => $uid]);
+    }
+
+    public function unbindUid(int $fd, string $uid): void
+    {
+        $this->call('unbindUID', ['fd' => $fd, 'uid' => $uid]);
+    }
+
+    /** Closes a connection behind what is queued for it. $code: 1000 or 3000-4999. */
+    public function kick(int $fd, int $code = 4011, string $reason = ''): void
+    {
+        $this->call('kick', ['fd' => $fd, 'code' => $code, 'reason' => $reason]);
+    }
+
+    /** Closes all connections of a user; returns how many there were. */
+    public function kickUid(string $uid, int $code = 4011, string $reason = ''): int
+    {
+        return $this->call('kickUID', ['uid' => $uid, 'code' => $code, 'reason' => $reason])['connections'];
+    }
+
+    /** The values kept with a connection, by name. */
+    public function session(int $fd): array
+    {
+        return $this->call('session', ['fd' => $fd])['values'];
+    }
+
+    public function setSession(int $fd, array $values): void
+    {
+        $this->call('setSession', ['fd' => $fd, 'values' => (object) $values]);
+    }
+
+    /** Merges; null removes a value. */
+    public function updateSession(int $fd, array $values): void
+    {
+        $this->call('updateSession', ['fd' => $fd, 'values' => (object) $values]);
+    }
+
+    // Who is there. Lists come in pages of at most 1,000: $after is the last of the page before.
+
+    public function isOnline(int $fd): bool
+    {
+        return $this->call('isOnline', ['fd' => $fd])['online'];
+    }
+
+    public function isUidOnline(string $uid): bool
+    {
+        return $this->call('isUIDOnline', ['uid' => $uid])['online'];
+    }
+
+    /** ['connections' => …, 'uids' => …, 'rooms' => …, 'nodes' => …] */
+    public function counts(): array
+    {
+        return $this->call('counts');
+    }
+
+    public function roomCount(string $room): int
+    {
+        return $this->call('roomCount', ['room' => $room])['members'];
+    }
+
+    /** Each ['fd' => …, 'auth' => ['id' => …, 'type' => …, …], 'uids' => […], 'node' => …] */
+    public function connections(int $after = 0, int $limit = 100): array
+    {
+        return $this->call('connections', ['after' => $after, 'limit' => $limit])['items'];
+    }
+
+    public function roomMembers(string $room, int $after = 0, int $limit = 100): array
+    {
+        return $this->call('roomMembers', ['room' => $room, 'after' => $after, 'limit' => $limit])['items'];
+    }
+
+    public function uids(string $after = '', int $limit = 100): array
+    {
+        return $this->call('uids', ['after' => $after, 'limit' => $limit])['items'];
+    }
+
+    public function roomNames(string $after = '', int $limit = 100): array
+    {
+        return $this->call('roomNames', ['after' => $after, 'limit' => $limit])['items'];
+    }
+
+    /** ['room', 'epoch', 'offset', 'first', 'items' => [['offset', 'time', 'push'], …]]; $after -1 = the newest. */
+    public function history(string $room, int $after = -1, int $limit = 100): array
+    {
+        return $this->call('history', ['room' => $room, 'after' => $after, 'limit' => $limit]);
+    }
+
+    private static function push(string $event, $param, array $more): array
+    {
+        return ['event' => $event] + ($param === null ? [] : ['param' => $param]) + $more;
+    }
+
+    /** @return array [HTTP status, body]; [0, reason] where there was no answer. */
+    private function post(string $path, string $body, array $headers): array
+    {
+        if ($this->token !== '') {
+            $headers[] = 'Authorization: Bearer ' . $this->token;
+        }
+        $headers[] = 'Connection: close';
+        $context = stream_context_create(['http' => [
+            'method' => 'POST', 'header' => $headers, 'content' => $body, 'timeout' => $this->timeout,
+            'ignore_errors' => true, 'follow_location' => 0, 'protocol_version' => 1.1,
+        ]]);
+        $stream = @fopen($this->base . $path, 'rb', false, $context);
+        if ($stream === false) {
+            return [0, error_get_last()['message'] ?? 'no answer'];
+        }
+        $text = stream_get_contents($stream);
+        $meta = stream_get_meta_data($stream);
+        fclose($stream);
+        if ($meta['timed_out'] || $text === false || empty($meta['wrapper_data'][0])) {
+            return [0, "no answer in {$this->timeout} s"];
+        }
+        return [(int) explode(' ', $meta['wrapper_data'][0])[1], $text];
+    }
+}
