@@ -23,7 +23,22 @@ type Redis struct {
 // StartRedis starts one; options are redis.conf's, e.g. "--cluster-enabled", "yes".
 func StartRedis(t testing.TB, options ...string) *Redis {
 	t.Helper()
-	path, dir, password := program(t, "redis-server", "redis-server"), directory(t), rand.Text()
+	return startRedis(t, rand.Text(), options)
+}
+
+// StartReplica starts a replica of r, with the same password.
+func StartReplica(t testing.TB, r *Redis) *Redis {
+	t.Helper()
+	host, port, err := net.SplitHostPort(r.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startRedis(t, r.Password, []string{"--replicaof", host + " " + port})
+}
+
+func startRedis(t testing.TB, password string, options []string) *Redis {
+	t.Helper()
+	path, dir := program(t, "redis-server", "redis-server"), directory(t)
 	ready := func(c net.Conn) error {
 		if _, err := fmt.Fprintf(c, "AUTH %s\r\nPING\r\n", password); err != nil {
 			return err
@@ -50,7 +65,7 @@ func StartRedis(t testing.TB, options ...string) *Redis {
 // SentinelMaster is the name under which StartSentinel's sentinel knows its Redis.
 const SentinelMaster = "mymaster"
 
-// StartSentinel starts a Redis Sentinel without a password that watches r.
+// StartSentinel starts a Redis Sentinel without a password that watches r, and puts a replica in its place a second after it fell silent.
 func StartSentinel(t testing.TB, r *Redis) *Server {
 	t.Helper()
 	path, dir := program(t, "redis-server", "redis-server"), directory(t)
@@ -67,7 +82,8 @@ func StartSentinel(t testing.TB, r *Redis) *Server {
 	}
 	return start(t, dir, ready, func(own int) []string {
 		file := filepath.Join(dir, "sentinel.conf") // sentinels write into theirs
-		conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor %s %s %s 1\nsentinel auth-pass %[3]s %[6]s\n", own, dir, SentinelMaster, host, port, r.Password)
+		conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor %s %s %s 1\nsentinel auth-pass %[3]s %[6]s\n"+
+			"sentinel down-after-milliseconds %[3]s 1000\nsentinel failover-timeout %[3]s 5000\n", own, dir, SentinelMaster, host, port, r.Password)
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 			t.Fatal(err)
 		}
