@@ -168,6 +168,8 @@ func (c *console) printDemo(cfg *config.Config, addr string) {
 	}{
 		{"wall", auth.Identity{ID: "wall-1", Type: framework.TypeWall, Code: "demo", Nickname: "大屏幕"}},
 		{"user", auth.Identity{ID: "user-1", Type: framework.TypeWechatUser, Code: "demo", Nickname: "小明"}},
+		{"chat", auth.Identity{ID: "user-1", Type: framework.TypeWechatUser, Code: "demo", Nickname: "小明"}},
+		{"chat", auth.Identity{ID: "user-2", Type: framework.TypeWechatUser, Code: "demo", Nickname: "小红"}},
 	} {
 		token, err := tokens.Issue(page.id)
 		if err != nil {

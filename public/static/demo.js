@@ -4,22 +4,24 @@
 
   const table = {
     zh: {
-      wallTitle: '现场大屏幕', userTitle: '现场互动', wall: '大屏幕', open: '已连接', closed: '正在连接…', refused: '无法连接，链接可能已过期',
+      wallTitle: '现场大屏幕', userTitle: '现场互动', wall: '大屏幕', open: '已连接', closed: '正在连接…', refused: '无法连接，链接可能已过期', ended: '服务器已断开此连接',
       noToken: '这个页面需要令牌', noTokenHelp: '请使用服务启动时打印的链接，或者在首页粘贴令牌。', home: '打开首页',
       review: '等待审核', clean: '清空', approve: '通过', drop: '拒绝', recall: '撤回', none: '没有等待审核的消息', firstMessage: '等待第一条消息',
       firstHelp: '手机发送的消息通过审核后会出现在这里', sayWall: '对所有人说…', broadcast: '广播', sayUser: '说点什么…', send: '发送',
       waiting: '等待审核', recalled: '大屏幕撤回了一条消息', failed: '没有发送：', welcome: '发送消息，审核通过后所有人都能看到',
-      lead: '服务运行正常。演示有两个页面，每个页面需要一个令牌：', wallText: '展示消息、审核用户消息、广播与撤回', userText: '在手机上发送消息，接收弹幕',
-      paste: '粘贴令牌', go: '打开', printed: '启动服务时会打印两个带令牌的链接。用下面的命令可以签发新的令牌：',
+      lead: '服务运行正常。演示有三个页面，每个页面需要一个令牌：', wallText: '展示消息、审核用户消息、广播与撤回', userText: '在手机上发送消息，接收弹幕',
+      chatTitle: '聊天', chatText: '房间、私信、在线列表，断线重连不丢消息',
+      paste: '粘贴令牌', go: '打开', printed: '启动服务时会打印带令牌的链接。用下面的命令可以签发新的令牌：',
     },
     en: {
-      wallTitle: 'Live wall', userTitle: 'Live room', wall: 'Wall', open: 'Connected', closed: 'Connecting…', refused: 'Cannot connect. The link may have expired',
+      wallTitle: 'Live wall', userTitle: 'Live room', wall: 'Wall', open: 'Connected', closed: 'Connecting…', refused: 'Cannot connect. The link may have expired', ended: 'The server has ended this connection',
       noToken: 'This page needs a token', noTokenHelp: 'Use the link that the server printed at its start, or paste a token on the front page.', home: 'Front page',
       review: 'To review', clean: 'Clear', approve: 'Approve', drop: 'Drop', recall: 'Take back', none: 'Nothing to review', firstMessage: 'Waiting for the first message',
       firstHelp: 'What phones send appears here once it is approved', sayWall: 'Say something to everybody…', broadcast: 'Broadcast', sayUser: 'Say something…', send: 'Send',
       waiting: 'Waiting for review', recalled: 'The wall took a message back', failed: 'Not sent: ', welcome: 'Say something: everybody sees it once it is approved',
-      lead: 'The server works. The demo has two pages, and each needs a token:', wallText: 'Shows messages, reviews what users say, broadcasts, takes back', userText: 'Sends messages from the phone, receives the barrage',
-      paste: 'Paste a token', go: 'Open', printed: 'The server prints two links with tokens at its start. This makes another token:',
+      lead: 'The server works. The demo has three pages, and each needs a token:', wallText: 'Shows messages, reviews what users say, broadcasts, takes back', userText: 'Sends messages from the phone, receives the barrage',
+      chatTitle: 'Chat', chatText: 'Rooms, private messages, who is online; nothing is lost when the network is',
+      paste: 'Paste a token', go: 'Open', printed: 'The server prints links with tokens at its start. This makes another token:',
     },
   };
 
@@ -72,10 +74,19 @@
       $('send').disabled = kind !== 'open';
     };
     state('', t.closed);
-    ws.on('open', () => ready().then(() => state('open', t.open), (e) => state('bad', e.message)));
-    ws.on('close', (code, reason, failures) => failures > 2 ? state('bad', t.refused) : state('', t.closed));
+    let connection = 0;
+    ws.on('open', () => {
+      const own = ++connection;
+      ready().then(() => state('open', t.open)).catch((e) => own === connection && state('bad', e.message));
+    });
+    ws.on('close', (code, reason, failures) => {
+      connection++;
+      if (code >= 4009 && code <= 4011) state('bad', t.ended);
+      else if (failures > 2) state('bad', t.refused);
+      else state('', t.closed);
+    });
     return ws;
   }
 
-  global.demo = { t, $, element, avatar, join };
+  global.demo = { lang, t, $, element, avatar, join };
 })(globalThis);

@@ -1,7 +1,7 @@
 'use strict';
 const { t, $ } = demo;
 for (const e of document.querySelectorAll('[data-t]')) e.textContent = t[e.dataset.t];
-for (const page of ['wall', 'user']) {
+for (const page of ['wall', 'user', 'chat']) {
   const form = $(page);
   form.elements.token.placeholder = form.elements.token.ariaLabel = t.paste;
   form.addEventListener('submit', (e) => {

@@ -10,6 +10,10 @@
  * It sends the heartbeat and notices when nothing answers it. After a loss it comes back: at once when the server asks for it
  * (1012) or the network returns, else after 0.5 to 15 s with jitter, until close(). Browsers do not tell a page why a
  * handshake failed: 'close' carries how many attempts in a row never opened, so that a page can say that its token may be too old.
+ * It stays away when the server says that it must: 4009 logged in elsewhere, 4010 connected already, 4011 kicked.
+ *
+ * Of rooms with history it remembers what came last, and says so when it comes back: the server then sends what was missed, once it
+ * has joined again, and before that the event sysRecovered. Nothing comes twice. docs/protocol.md, "History and recovery".
  */
 (function (global) {
   'use strict';
@@ -17,6 +21,8 @@
   const HEARTBEAT = 25000; // ms; the server closes what is silent for 60 s
   const CALL_TIMEOUT = 10000; // ms
   const LONGEST_WAIT = 15000; // ms between two attempts
+  const STAY_AWAY = [4009, 4010, 4011]; // close codes
+  const RECOVER_LENGTH = 4000; // characters of the query at most; the server takes 8 KiB with everything
 
   /** Opens a connection: {url, token}. Throws where the url is none. */
   function connect({ url, token }) {
@@ -27,6 +33,7 @@
 
     const listeners = new Map(); // event → Set of functions
     const waiting = new Map(); // request id → its call
+    const seen = new Map(); // room → {epoch, offset} of what came last, the room that was quiet longest first
     let socket = null, nextId = 1, failures = 0, heard = true, beat = 0, timer = 0, closed = false;
 
     function emit(event, ...args) {
@@ -38,6 +45,9 @@
     function open() {
       clearTimeout(timer);
       timer = 0;
+      address.searchParams.delete('recover');
+      const back = recoverable();
+      if (back) address.searchParams.set('recover', back);
       const s = socket = new WebSocket(address, protocols);
       let opened = false;
       s.onopen = () => {
@@ -60,6 +70,7 @@
         clearInterval(beat);
         if (!opened) failures++;
         for (const call of [...waiting.values()]) call.fail('connection lost');
+        closed ||= STAY_AWAY.includes(code);
         if (!closed) {
           const wait = code === 1012 ? 0 : Math.min(LONGEST_WAIT, 500 * 2 ** failures);
           timer = setTimeout(open, wait * (0.5 + Math.random() / 2) + Math.random() * 200);
@@ -68,9 +79,34 @@
       }
     }
 
+    /** What is said in the query of the next connection: room:epoch:offset,… */
+    function recoverable() {
+      let list = '';
+      for (const [room, { epoch, offset }] of [...seen].reverse()) {
+        const one = (list && ',') + room + ':' + epoch + ':' + offset;
+        if (encodeURIComponent(list + one).length > RECOVER_LENGTH) break;
+        list += one;
+      }
+      return list;
+    }
+
+    /** Remembers what came last of a room, and tells whether it is new. */
+    function saw(room, epoch, offset) {
+      const last = seen.get(room);
+      if (last && last.epoch === epoch && last.offset >= offset) return false;
+      seen.delete(room);
+      if (epoch) seen.set(room, { epoch, offset });
+      return true;
+    }
+
     function receive(data) {
       if (data === '3') return;
       const frame = JSON.parse(data);
+      if (frame.offset && !saw(frame.room, frame.epoch, frame.offset)) return;
+      if (frame.event === 'sysRecovered' && !frame.param.recovered) { // from there on it comes live
+        seen.delete(frame.param.room);
+        saw(frame.param.room, frame.param.epoch, frame.param.offset);
+      }
       const call = frame.id !== undefined && waiting.get(frame.id);
       if (call) call.answer(frame);
       else emit(frame.event, frame.param, frame);
@@ -108,6 +144,10 @@
         listeners.get(event).add(f);
         return () => listeners.get(event).delete(f);
       },
+      /** Says what the page has got of a room otherwise, by sys.history. */
+      saw,
+      /** Has a room that was left no longer recovered. */
+      forget(room) { seen.delete(room); },
       /** Ends the connection for good. */
       close() {
         closed = true;
