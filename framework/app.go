@@ -80,6 +80,7 @@ type App struct {
 	alone     bool
 	askTime   time.Duration
 	bus       atomic.Pointer[bus.Bus] // nil until the previous worker's has ended
+	passed    atomic.Bool             // the connections are another worker's
 	waiting   outgoing
 	asks      asks
 	histories histories

@@ -132,7 +132,7 @@ func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption)
 		return fmt.Errorf("%s: %d bytes: %w", r.Event, len(payload), ErrTooLarge)
 	}
 	// The only node tells itself nothing, but for what gets its position in Redis, and what is to come behind that.
-	if a.alone && d.keep == 0 && (kind != toRoom || !a.histories.known(key)) {
+	if a.alone && d.keep == 0 && !a.passed.Load() && (kind != toRoom || !a.histories.known(key)) {
 		f := hub.InPlace(payload)
 		if !d.plain() {
 			f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
@@ -192,7 +192,7 @@ func (a *App) received(m *bus.Message) {
 // node's connections; for another's it costs one write to Redis, in the background.
 func (s *Sender) SendToFD(fd int64, r *Reply, o ...PublishOption) error {
 	a := s.app
-	if c := a.hub.Get(fd); c != nil || a.alone {
+	if c := a.hub.Get(fd); c != nil || a.alone && !a.passed.Load() {
 		if c == nil {
 			return ErrNoConnection
 		}

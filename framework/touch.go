@@ -46,6 +46,7 @@ func (a *App) joinBus(ctx context.Context, state []byte) error {
 		}
 	}
 	a.waiting.list = nil
+	a.passed.Store(false)
 	a.bus.Store(b)
 	return nil
 }

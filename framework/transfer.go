@@ -214,11 +214,13 @@ func (a *App) moveRound(w wire, m *mover, app func(context.Context) ([]byte, err
 	if err := w.offer(); err != nil {
 		return 0, err
 	}
+	passed := a.passed.Load()
 	err := a.exportAll(w, m, app)
 	if err == nil {
 		err = expect(w, msgServing)
 	}
 	if err != nil && w.claim() {
+		a.passed.Store(passed)
 		_ = w.send(msgAbort, nil, nil) // it may be gone
 		return 0, err
 	}
@@ -245,6 +247,9 @@ func (a *App) exportAll(w wire, m *mover, app func(context.Context) ([]byte, err
 	if err != nil {
 		return err
 	}
+	// What is published here from now on waits, and is told to the new process behind what has been.
+	a.passed.Store(true)
+	a.hub.SettleRooms()
 	if relays, _ := m.take(); len(relays) > 0 {
 		if err := sendJSON(w, msgRelay, relays); err != nil {
 			return err

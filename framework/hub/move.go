@@ -239,6 +239,7 @@ func (c *Conn) leaveMoved() {
 		close(c.done)
 	}
 	c.mu.Unlock()
+	c.settleRooms() // what was published in time goes the way of the connection
 	c.leaveAll()
 	c.mu.Lock()
 	c.sock.close()

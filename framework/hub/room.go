@@ -34,6 +34,8 @@ type Room struct {
 	since   time.Time  // when the first of pending was published
 	sending bool       // a fan-out runs, or a tick is armed: it will take what is pending
 	taken   *sync.Cond // signalled when pending was taken
+	written *sync.Cond // signalled when a fan-out has ended
+	fanOuts int        // that have ended
 	busy    time.Time  // of the last publish
 	gap     time.Duration
 }
@@ -151,7 +153,7 @@ func (h *Hub) Join(c *Conn, name string) (bool, error) {
 	r := s.rooms[name]
 	if r == nil {
 		r = &Room{name: name, hub: h, gap: time.Second, place: map[*Conn]seat{}}
-		r.taken = sync.NewCond(&r.mu)
+		r.taken, r.written = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
 		s.rooms[name] = r
 	}
 	r.mu.Lock()
@@ -345,6 +347,7 @@ func (r *Room) publish(f Frame) int {
 func (r *Room) fanOut(members []*Conn, list []segment) {
 	r.write(members, list)
 	r.mu.Lock()
+	r.ended()
 	if len(r.pending) == 0 {
 		r.sending = false
 		r.mu.Unlock()
@@ -376,6 +379,7 @@ func (r *Room) flush() {
 		r.mu.Lock()
 		if len(r.pending) == 0 {
 			r.sending = false
+			r.written.Broadcast()
 			r.mu.Unlock()
 			return
 		}
@@ -392,6 +396,54 @@ func (r *Room) flush() {
 		r.taken.Broadcast()
 		r.mu.Unlock()
 		r.write(members, list)
+		r.mu.Lock()
+		r.ended()
+		r.mu.Unlock()
+	}
+}
+
+// ended notes the end of a fan-out. r.mu is held.
+func (r *Room) ended() {
+	r.fanOuts++
+	r.written.Broadcast()
+}
+
+// settle returns when everything is written that was published before: by the fan-out that runs, and the next one. That takes a
+// tick at most, and no fan-out blocks.
+func (r *Room) settle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	until := r.fanOuts + 1
+	if len(r.pending) > 0 {
+		until++
+	}
+	for r.sending && r.fanOuts < until {
+		r.written.Wait()
+	}
+}
+
+func (c *Conn) settleRooms() {
+	c.memberMu.Lock()
+	rooms := slices.Clone(c.rooms)
+	c.memberMu.Unlock()
+	for _, r := range rooms {
+		r.settle()
+	}
+}
+
+// SettleRooms returns when the members' outboxes have everything that was published before.
+func (h *Hub) SettleRooms() {
+	var rooms []*Room
+	for i := range h.rooms {
+		s := &h.rooms[i]
+		s.mu.Lock()
+		for _, r := range s.rooms {
+			rooms = append(rooms, r)
+		}
+		s.mu.Unlock()
+	}
+	for _, r := range rooms {
+		r.settle()
 	}
 }
 

@@ -89,7 +89,8 @@ type nodes struct {
 	closed string // file with what close listeners were told
 }
 
-// startNodes starts as many; addrs gives each the addresses of the store, nil = its own.
+// startNodes starts as many; addrs gives each the addresses of the store, nil = its own. Without a store there is one node with an
+// embedded one.
 func startNodes(t *testing.T, s *store, count int, addrs func(i int) []string, env ...string) *nodes {
 	t.Helper()
 	n := &nodes{t: t, store: s, closed: filepath.Join(t.TempDir(), "closed")}
@@ -98,13 +99,16 @@ func startNodes(t *testing.T, s *store, count int, addrs func(i int) []string, e
 		t.Fatal(err)
 	}
 	for i := range count {
-		list := s.addrs()
-		if addrs != nil {
-			list = addrs(i)
+		if s != nil {
+			list := s.addrs()
+			if addrs != nil {
+				list = addrs(i)
+			}
+			env = append(env[:len(env):len(env)], "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS="+strings.Join(list, ","),
+				"WSFRAME_CACHE_MASTER_PASSWORD="+s.password, "WSFRAME_CACHE_MASTER_PREFIX=t:")
 		}
 		n.list = append(n.list, prepare(t, append([]string{
-			"WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS=" + strings.Join(list, ","), "WSFRAME_CACHE_MASTER_PASSWORD=" + s.password,
-			"WSFRAME_CACHE_MASTER_PREFIX=t:", "WSFRAME_APP_AUTH_KEY=" + hallKey, "WSFRAME_APP_PUSH_PORT=0", "WSFRAME_APP_LIMITS_MESSAGE_RATE=0",
+			"WSFRAME_APP_AUTH_KEY=" + hallKey, "WSFRAME_APP_PUSH_PORT=0", "WSFRAME_APP_LIMITS_MESSAGE_RATE=0",
 			"WSFRAME_APP_DEMO=false", "HALL_CLOSED=" + n.closed,
 		}, env...)...))
 	}

@@ -194,6 +194,42 @@ func nodesRecovery(t *testing.T, n *nodes) {
 
 func (m *member) offsetOf(n note) int64 { return m.offsets[slices.Index(m.got, n)] }
 
+// An action publishes all through a reload, on a node that is alone and on one of two: first in the old worker, then through the new
+// one, in one order.
+func TestActionOutlivesReload(t *testing.T) {
+	for name, s := range map[string]func(t *testing.T) *nodes{
+		"alone": func(t *testing.T) *nodes { return startNodes(t, nil, 1, nil) },
+		"two":   func(t *testing.T) *nodes { return startNodes(t, oneRedis(t), 2, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := s(t)
+			var members []*member
+			for i := range n.list {
+				members = append(members, n.crowd(5, i, fmt.Sprint("m", i, "-"), "hall")...)
+			}
+			asking := n.member(0, "speaker", "")
+			number := 0
+			for range 4 {
+				const count = 400
+				done, err := asking.ask("hall.burst", map[string]any{"room": "hall", "from": 0, "number": number, "count": count, "pause": 1})
+				if err != nil {
+					t.Fatal(err)
+				}
+				before := members[0].count()
+				until(t, "some of it", func() bool { return members[0].count() > before+50 })
+				n.list[0].ok("-s", "reload")
+				if _, err := asking.wait(done); err != nil {
+					t.Fatal(err)
+				}
+				number += count
+			}
+			x := &speakers{t: t, list: []*speaker{{member: asking, sent: number}}}
+			x.check(members)
+		})
+	}
+}
+
 // Redis is killed, freezes and is emptied under load (promises R1, R2, R3), and is far away: nobody notices but by the time it takes.
 func TestNodesWhileRedisIsInTrouble(t *testing.T) {
 	t.Parallel()

@@ -43,6 +43,7 @@ type In struct {
 	Count  int            `json:"count"`
 	From   int            `json:"from"`
 	Number int            `json:"number"`
+	Pause  int            `json:"pause"`
 	Values map[string]any `json:"values"`
 }
 
@@ -150,8 +151,8 @@ func (h *Hall) Members(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	return done(err, fds)
 }
 
-// Burst publishes count pushes to a room as fast as they are taken, then says how long Redis needed, in microseconds: until the
-// asking connection would get the last of them, were it a member.
+// Burst publishes count pushes to a room as fast as they are taken, or with pauses in milliseconds, and says how long that took, in
+// microseconds.
 func (h *Hall) Burst(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	begun := time.Now()
 	for i := range in.Count {
@@ -166,6 +167,7 @@ func (h *Hall) Burst(c *framework.Ctx, in *In) (*framework.Reply, error) {
 			}
 			time.Sleep(time.Millisecond) // too much waits for Redis
 		}
+		time.Sleep(time.Duration(in.Pause) * time.Millisecond)
 	}
 	return done(nil, time.Since(begun).Microseconds())
 }
