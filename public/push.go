@@ -40,23 +40,6 @@ func (w *worker) servePush(ln net.Listener) error {
 	return w.push.Serve(tcp)
 }
 
-// pausePush has back ends' requests wait, and new ones go to the worker that shares the port.
-func (w *worker) pausePush() {
-	w.push.Pause()
-	w.pushPaused = true
-}
-
-func (w *worker) resumePush() {
-	w.pushPaused = false
-	w.push.Resume()
-}
-
-func (w *worker) stopPush(ctx context.Context) error {
-	paused := w.pushPaused
-	w.pushPaused = false
-	return w.push.Shutdown(ctx, paused)
-}
-
 // store implements push.Store.
 type store struct {
 	redis  redis.UniversalClient

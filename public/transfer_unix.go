@@ -22,10 +22,10 @@ func (w *worker) Transfer(ctx context.Context, peer *os.File) (process.TransferR
 	if err := w.app.Node().Flush(ctx); err != nil {
 		w.log.Warn("the store does not know everything at the move", zap.Error(err))
 	}
-	w.pausePush() // what back ends ask for next is asked where the connections are
+	w.push.Pause() // what back ends ask for next is asked where the connections are
 	moved, err := w.app.Transfer(ctx, peer)
 	if err != nil {
-		w.resumePush()
+		w.push.Resume()
 	}
 	return report(moved, err)
 }

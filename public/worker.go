@@ -36,7 +36,6 @@ type worker struct {
 	push *push.Server
 	log  *log.Logger
 
-	pushPaused bool   // between Transfer and the end
 	accept     func() // begins accepting
 	acceptOnce sync.Once
 }
@@ -125,7 +124,7 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	}
 	l.Info("worker is ready", zap.Int("routes", len(ready.Routes)))
 	err = w.Serve(ctx, ready, h, cfg.App.Limits.StopGrace)
-	err = errors.Join(err, h.stopPush(ctx), a.Close(ctx))
+	err = errors.Join(err, pushes.Shutdown(ctx), a.Close(ctx))
 	h.startAccepting() // an App that is closed closes what it is given
 	return errors.Join(err, <-serving, <-serving)
 }
@@ -233,7 +232,7 @@ func (w *worker) Reloading(ctx context.Context) error { return w.app.Reloading(c
 
 func (w *worker) Stop(ctx context.Context, code int, reason string, spread time.Duration) (int, error) {
 	n := w.app.Hub().Len()
-	err := errors.Join(w.stopPush(ctx), w.app.Shutdown(ctx, code, reason, spread))
+	err := errors.Join(w.push.Shutdown(ctx), w.app.Shutdown(ctx, code, reason, spread))
 	w.log.Info("worker has stopped", zap.Int("code", code), zap.Int("connections", n), zap.Error(err))
 	return n, err
 }

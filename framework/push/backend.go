@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"time"
@@ -85,11 +86,13 @@ type Push struct {
 
 // JSON is v as a Param; what cannot be encoded becomes an error of the call that sends it.
 func JSON(v any) json.RawMessage {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		return json.RawMessage("!" + err.Error()) // no JSON: Marshal of the whole refuses it
 	}
-	return b
+	return bytes.TrimSpace(b.Bytes())
 }
 
 // Keep has a push kept in its room's history, which then holds at most Length pushes and none older than AgeSeconds. The zero Keep

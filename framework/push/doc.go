@@ -3,7 +3,7 @@
 //	s := push.NewServer(push.Config{Backend: backend, Store: store, Tokens: []push.Token{{Value: secret, Scopes: []string{"send"}}}, RateLimit: 1000, Log: log})
 //	go s.Serve(listener)
 //	…
-//	err = s.Shutdown(ctx, false) // finishes what is under way
+//	err = s.Shutdown(ctx) // finishes what is under way
 //
 // and what a back end written in Go does:
 //

@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -12,63 +13,102 @@ import (
 var escape = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#039;")
 
 // form is web-msg-sender's: type=publish&to=UID&content=TEXT by GET or POST. It answers ok, offline or fail, all with status 200 as the
-// original does, but for who may not call.
+// original does, but for who may not call; the header message says why it is fail, as the outside port does (contract §1).
 func (s *Server) form(w http.ResponseWriter, r *http.Request) {
-	say := func(status int, text string) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, text) // the caller's loss
+	if r.URL.Path != "/" {
+		write(w, problem(fail(CodeNotFound, "there is nothing here; GET /openapi.json lists what there is"), nil))
+		return
 	}
+	say, e := s.publish(w, r)
+	status := http.StatusOK
+	if e != nil {
+		say = "fail"
+		w.Header().Set("message", header(e.Error()))
+		switch e.Code {
+		case CodeBadRequest, CodePartial, CodeTimeout, CodeInternal:
+		default:
+			status = e.Code.Status()
+		}
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	decorate(w.Header(), status)
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, say) // the caller's loss
+}
+
+// header makes a text fit for a header.
+func header(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error) {
 	c, e := s.access.of(r)
 	switch {
-	case e == nil && !c.may(ScopeSend):
-		e = fail(CodeForbidden, "")
-	case e == nil && !c.rate.take(1):
-		e = fail(CodeRateLimited, "")
-	case e == nil && r.URL.Path != "/":
-		e = fail(CodeNotFound, "")
-	case e == nil && r.Method != http.MethodGet && r.Method != http.MethodPost:
-		e = fail(CodeNotAllowed, "")
-	}
-	if e != nil {
-		say(e.Code.Status(), "fail")
-		return
+	case e != nil:
+		return "", e
+	case !c.may(ScopeSend):
+		return "", fail(CodeForbidden, "this needs a token with the scope %s", ScopeSend)
+	case r.Method != http.MethodGet && r.Method != http.MethodPost:
+		return "", fail(CodeNotAllowed, "GET or POST")
+	case !c.rate.take(1):
+		return "", fail(CodeRateLimited, "more than %d requests a second", s.cfg.RateLimit)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody))
-	if err := r.ParseMultipartForm(int64(s.cfg.MaxBody)); err != nil && err != http.ErrNotMultipart {
-		say(http.StatusOK, "fail")
-		return
+	var large *http.MaxBytesError
+	err := r.ParseForm()
+	if err == nil {
+		err = r.ParseMultipartForm(int64(s.cfg.MaxBody))
+	}
+	switch {
+	case errors.As(err, &large):
+		return "", fail(CodeTooLarge, "the body has more than %d bytes", large.Limit)
+	case err != nil && !errors.Is(err, http.ErrNotMultipart):
+		return "", fail(CodeBadRequest, "the form is malformed")
 	}
 	if r.MultipartForm != nil {
 		defer func() { _ = r.MultipartForm.RemoveAll() }() // nothing was written: all of it fits into memory
 	}
+	to, text := r.FormValue("to"), r.FormValue("content")
+	uid := kinds["uid"]
+	switch {
+	case r.FormValue("type") != "publish":
+		return "", fail(CodeBadRequest, "type must be publish")
+	case !utf8.ValidString(text):
+		return "", fail(CodeBadRequest, "content is not UTF-8")
+	case to != "" && !uid.pattern.MatchString(to):
+		return "", fail(CodeBadRequest, "to must match %s", uid.pattern)
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), callTime)
 	defer cancel()
-	say(http.StatusOK, s.publish(ctx, r.FormValue("type"), r.FormValue("to"), r.FormValue("content")))
+	if e := s.enter(ctx); e != nil {
+		return "", e
+	}
+	defer s.leave()
+	return s.tell(ctx, to, &Push{Event: "new_msg", Param: JSON(escape.Replace(text))})
 }
 
-func (s *Server) publish(ctx context.Context, kind, to, content string) string {
-	if kind != "publish" || !utf8.ValidString(content) {
-		return "fail"
-	}
-	p := &Push{Event: "new_msg", Param: JSON(escape.Replace(content))}
+// tell sends to a user, or to all.
+func (s *Server) tell(ctx context.Context, to string, p *Push) (string, *Error) {
+	n, err := 1, error(nil)
 	if to == "" {
-		if err := s.cfg.Backend.SendToAll(p); err != nil {
-			s.note("publish", err)
-			return "fail"
+		err = s.cfg.Backend.SendToAll(p)
+	} else {
+		n, err = s.cfg.Backend.Reach(ctx, to, p)
+	}
+	switch {
+	case err != nil && (to == "" || n == 0):
+		e, cause := errorOf(s.cfg.Backend, err)
+		if cause != nil {
+			s.warn("publish", cause)
 		}
-		return "ok"
+		return "", e
+	case n == 0:
+		return "offline", nil
 	}
-	uid := kinds["uid"]
-	if !uid.pattern.MatchString(to) {
-		return "fail"
-	}
-	switch n, err := s.cfg.Backend.Reach(ctx, to, p); {
-	case n > 0:
-		return "ok"
-	case err != nil:
-		s.note("publish", err)
-		return "fail"
-	}
-	return "offline"
+	return "ok", nil
 }

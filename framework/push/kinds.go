@@ -166,7 +166,11 @@ func malformed(err error) *Error {
 // read sets one field of a request and checks it.
 func (f *field) read(raw json.RawMessage, in reflect.Value) *Error {
 	value := in.FieldByIndex(f.index)
-	if err := json.Unmarshal(raw, value.Addr().Interface()); err != nil {
+	err := json.Unmarshal(raw, value.Addr().Interface())
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return fail(CodeBadRequest, "%s: %s", f.name, e.Message)
+	}
+	if err != nil {
 		return fail(CodeBadRequest, "%s must be %s", f.name, nameOf(f.typ))
 	}
 	if k, ok := kinds[f.kind]; ok {

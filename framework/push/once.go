@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"net/http"
 	"regexp"
 	"time"
 )
@@ -20,8 +21,10 @@ type Store interface {
 
 // A request with an Idempotency-Key is claimed in the Store before anything is done, and its answer is kept there: two calls to Redis. So
 // it is done once, whatever node gets it again, through reloads. A second request while the first is under way waits for its answer.
-// Where the server dies between doing and keeping, nobody knows whether it was done: it counts as not done after pendingTime.
+// What was not done is not kept: the key may come again. Where the server dies between doing and keeping, nobody knows whether it was
+// done: it counts as not done after pendingTime.
 const (
+	maxKept     = 64 << 10 // bytes of an answer; of a larger one only that it was done
 	onceTime    = 10 * time.Minute
 	pendingTime = time.Minute
 	waitTime    = 5 * time.Second
@@ -73,11 +76,15 @@ func (s *Server) once(ctx context.Context, key string, c *caller, method string,
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitTime)
 	defer cancel()
 	var err error
-	if code.undone() {
+	if code.undone() || code.Status() < http.StatusInternalServerError {
 		err = s.cfg.Store.Remove(ctx, name)
 	} else {
-		kept := binary.BigEndian.AppendUint16(append([]byte(nil), print[:]...), uint16(a.status))
-		err = s.cfg.Store.Put(ctx, name, append(kept, a.body...), onceTime)
+		k := a
+		if len(k.body) > maxKept {
+			k = problem(fail(CodeTooLarge, "it was done before; its answer was too large to be kept"), nil)
+		}
+		kept := binary.BigEndian.AppendUint16(append([]byte(nil), print[:]...), uint16(k.status))
+		err = s.cfg.Store.Put(ctx, name, append(kept, k.body...), onceTime)
 	}
 	if err != nil {
 		s.warn("the answer to a request with an Idempotency-Key cannot be kept", err)

@@ -10,8 +10,35 @@ import (
 // EventOnline tells all clients how many there are: param is {"users","connections"}.
 const EventOnline = "update_online_count"
 
+// watch is a running watchOnline.
+type watch struct {
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// watch starts watchOnline. s.mu is held.
+func (s *Server) watch() {
+	if !s.cfg.OnlineCount || s.online != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &watch{cancel, make(chan struct{})}
+	s.online = w
+	go func() { defer close(w.done); s.watchOnline(ctx) }()
+}
+
+// unwatch ends it. s.mu is held; watchOnline never takes it.
+func (s *Server) unwatch() {
+	if s.online != nil {
+		s.online.stop()
+		<-s.online.done
+		s.online = nil
+	}
+}
+
 // watchOnline tells all clients when the number of users or connections has changed, once a second at most: of all nodes the one that
-// claims the second does so. That costs a call to Redis a second on each node, and one question to all nodes.
+// claims the second does so, so that nobody has to be elected, and another one takes over a second after a node died. That costs
+// a call to Redis a second on each node, and one question to all nodes a second in all.
 func (s *Server) watchOnline(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

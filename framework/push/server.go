@@ -40,11 +40,13 @@ type Server struct {
 	http   *http.Server
 	places chan struct{} // a request holds one
 
-	gate sync.RWMutex // requests hold it for reading while they act; Pause holds it
-	mu   sync.Mutex
-	ln   *listener
-	stop context.CancelFunc // of watchOnline; nil while it does not run
-	over bool
+	mu     sync.Mutex
+	ln     *listener
+	open   map[net.Conn]time.Time // connections that may hold a request: since when; zero = they do
+	acting int                    // requests that are at the Backend
+	paused chan struct{}          // not nil: requests wait for its close
+	online *watch                 // nil while it does not run
+	over   bool
 }
 
 // NewServer makes a Server; Serve starts it.
@@ -55,14 +57,14 @@ func NewServer(cfg Config) *Server {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = 1 << 20
 	}
-	s := &Server{cfg: cfg, access: newAccess(cfg.Tokens, cfg.RateLimit), places: make(chan struct{}, maxRequests)}
+	s := &Server{cfg: cfg, access: newAccess(cfg.Tokens, cfg.RateLimit), places: make(chan struct{}, maxRequests), open: map[net.Conn]time.Time{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/v1/{method}", s.api)
 	mux.HandleFunc("GET /openapi.json", s.document)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("/", s.form)
 	s.http = &http.Server{
-		Handler: s.guard(mux), ErrorLog: zap.NewStdLog(cfg.Log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))),
+		Handler: s.guard(mux), ConnState: s.track, ErrorLog: zap.NewStdLog(cfg.Log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10,
 	}
 	return s
@@ -78,7 +80,11 @@ func (s *Server) Serve(ln *net.TCPListener) error {
 		return ln.Close()
 	}
 	s.ln = l
-	s.watch()
+	if s.paused != nil {
+		l.pause()
+	} else {
+		s.watch()
+	}
 	s.mu.Unlock()
 	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -86,67 +92,123 @@ func (s *Server) Serve(ln *net.TCPListener) error {
 	return nil
 }
 
-// watch starts watchOnline. s.mu is held.
-func (s *Server) watch() {
-	if s.cfg.OnlineCount && s.stop == nil {
-		var ctx context.Context
-		ctx, s.stop = context.WithCancel(context.Background())
-		go s.watchOnline(ctx)
+// track is http.Server's ConnState.
+func (s *Server) track(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		s.open[c] = time.Now()
+	case http.StateActive:
+		s.open[c] = time.Time{}
+	default:
+		delete(s.open, c)
 	}
 }
 
-func (s *Server) unwatch() {
-	if s.stop != nil {
-		s.stop()
-		s.stop = nil
+// busy tells whether requests are under way, or are about to come on connections that have just been accepted.
+func (s *Server) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, since := range s.open {
+		if since.IsZero() || time.Since(since) < newTime {
+			return true
+		}
 	}
+	return s.acting > 0
 }
 
-// Pause lets no request act from now on: those under way end first, which callTime bounds, others wait, and new connections are left to
-// whoever shares the listener. Resume or Shutdown must follow.
+const (
+	pauseTime = 1500 * time.Millisecond // for requests under way to end; those that do not go on beside what follows
+	newTime   = 200 * time.Millisecond  // for the request of a connection that was accepted
+)
+
+// Pause has this server's requests end, and leaves new connections to whoever shares the listener: until then they wait in the kernel's
+// queue, and none is refused. It returns when all have ended, or after pauseTime; requests that come later on connections that
+// were slow wait. Resume or Shutdown follows.
 func (s *Server) Pause() {
 	s.mu.Lock()
+	if s.paused != nil || s.over {
+		s.mu.Unlock()
+		return
+	}
 	if s.ln != nil {
 		s.ln.pause()
 	}
 	s.unwatch()
 	s.mu.Unlock()
 	s.http.SetKeepAlivesEnabled(false) // it closes idle connections
-	s.gate.Lock()
+	for end := time.Now().Add(pauseTime); s.busy() && time.Now().Before(end); {
+		time.Sleep(2 * time.Millisecond)
+	}
+	s.mu.Lock()
+	s.paused = make(chan struct{})
+	s.mu.Unlock()
 }
 
 // Resume undoes Pause.
 func (s *Server) Resume() {
-	s.gate.Unlock()
 	s.http.SetKeepAlivesEnabled(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ln != nil && !s.over {
-		s.ln.resume()
+	if s.paused == nil || s.over {
+		return
+	}
+	s.release()
+	if s.ln != nil {
 		s.watch()
 	}
 }
 
-// Shutdown closes the listener and waits until the requests under way have their answers. paused tells that Pause was called: requests that
-// wait are told to try again.
-func (s *Server) Shutdown(ctx context.Context, paused bool) error {
-	s.mu.Lock()
-	s.over = true
-	s.unwatch()
+// release lets waiting requests and connections in. s.mu is held.
+func (s *Server) release() {
+	if s.paused != nil {
+		close(s.paused)
+		s.paused = nil
+	}
 	if s.ln != nil {
 		s.ln.resume()
 	}
+}
+
+// Shutdown closes the listener and waits until the requests under way have their answers. Those that a Pause has kept waiting are told to
+// try again.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.over = true
+	s.unwatch()
+	s.release()
 	s.mu.Unlock()
-	if paused {
-		s.gate.Unlock()
-	}
 	return s.http.Shutdown(ctx)
 }
 
-func (s *Server) closed() bool {
+// enter lets a request act; leave must follow where there is no error.
+func (s *Server) enter(ctx context.Context) *Error {
+	for {
+		s.mu.Lock()
+		paused, over := s.paused, s.over
+		if paused == nil && !over {
+			s.acting++
+		}
+		s.mu.Unlock()
+		if over {
+			return fail(CodeUnavailable, "the server ends; nothing was done")
+		}
+		if paused == nil {
+			return nil
+		}
+		select {
+		case <-paused:
+		case <-ctx.Done():
+			return fail(CodeUnavailable, "the server is being replaced; nothing was done")
+		}
+	}
+}
+
+func (s *Server) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.over
+	s.acting--
 }
 
 // listener can leave new connections to other processes for a while.
@@ -249,24 +311,28 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request) (answer, *Error) {
 	case err != nil:
 		return answer{}, fail(CodeBadRequest, "the body ends too soon")
 	}
-	s.gate.RLock()
-	defer s.gate.RUnlock()
-	if s.closed() {
-		return answer{}, fail(CodeUnavailable, "the server ends; nothing was done")
+	key, base := r.Header.Get("Idempotency-Key"), r.Context()
+	if key != "" {
+		base = context.WithoutCancel(base) // whoever asks again wants to know what became of it
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), callTime)
+	ctx, cancel := context.WithTimeout(base, callTime)
 	defer cancel()
+	if e := s.enter(ctx); e != nil {
+		return answer{}, e
+	}
+	defer s.leave()
 	do := func() (answer, Code) {
+		perform := s.invoke
 		if name == "batch" {
-			return s.batch(ctx, c, body), ""
+			perform = s.batch
 		}
-		result, e := s.invoke(ctx, c, name, body)
+		result, e := perform(ctx, c, name, body)
 		if e != nil {
 			return problem(e, result), e.Code
 		}
 		return success(result), ""
 	}
-	if key := r.Header.Get("Idempotency-Key"); key != "" && changes {
+	if key != "" && changes {
 		return s.once(ctx, key, c, name, body, do)
 	}
 	a, _ := do()
@@ -305,6 +371,17 @@ type batchCall struct {
 	Params json.RawMessage `json:"params,omitempty" doc:"its body"`
 }
 
+var callFields = fieldsOf(reflectType[batchCall]())
+
+// UnmarshalJSON is as strict as with any request.
+func (c *batchCall) UnmarshalJSON(b []byte) error {
+	type plain batchCall
+	if e := decode(b, callFields, (*plain)(c)); e != nil {
+		return e
+	}
+	return nil
+}
+
 type envelope struct {
 	Result any    `json:"result,omitempty"`
 	Error  *Error `json:"error,omitempty"`
@@ -317,13 +394,13 @@ type batchOut struct {
 var batchFields = fieldsOf(reflectType[batchIn]())
 
 // batch does several calls; one that fails does not stop the others.
-func (s *Server) batch(ctx context.Context, c *caller, body []byte) answer {
+func (s *Server) batch(ctx context.Context, c *caller, _ string, body []byte) (any, *Error) {
 	var in batchIn
 	if e := decode(body, batchFields, &in); e != nil {
-		return problem(e, nil)
+		return nil, e
 	}
 	if n := len(in.Calls) - 1; n > 0 && !c.rate.take(n) {
-		return problem(fail(CodeRateLimited, "more than %d requests a second", s.cfg.RateLimit), nil)
+		return nil, fail(CodeRateLimited, "more than %d requests a second, of which a batch is as many as it has calls", s.cfg.RateLimit)
 	}
 	out := batchOut{Results: make([]envelope, len(in.Calls))}
 	for i, call := range in.Calls {
@@ -336,7 +413,7 @@ func (s *Server) batch(ctx context.Context, c *caller, body []byte) answer {
 		}
 		out.Results[i] = envelope{result, e}
 	}
-	return success(out)
+	return out, nil
 }
 
 func success(result any) answer { return encode(http.StatusOK, envelope{Result: result}) }
@@ -356,15 +433,19 @@ func encode(status int, v envelope) answer {
 func write(w http.ResponseWriter, a answer) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
+	decorate(h, a.status)
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body) // the caller's loss
+}
+
+func decorate(h http.Header, status int) {
 	h.Set("X-Content-Type-Options", "nosniff")
-	switch a.status {
+	switch status {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", "Bearer")
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusConflict:
 		h.Set("Retry-After", "1")
 	}
-	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body) // the caller's loss
 }
 
 // note logs what a form's fail cannot tell.
