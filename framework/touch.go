@@ -139,7 +139,16 @@ func (a *App) adoptApp(raw []byte) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
 	defer cancel()
-	return a.joinBus(ctx, state.Bus)
+	if err := a.joinBus(ctx, state.Bus); err != nil {
+		return err
+	}
+	// What the previous worker has said last stands before what it will still say, if Redis is no slower than that.
+	ctx, cancel = context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	if err := a.bus.Load().Flush(ctx); err != nil {
+		a.log.Debug("messages of the previous worker wait for Redis", zap.Error(err))
+	}
+	return nil
 }
 
 // historyRules reads the configuration's pattern:length:age.

@@ -259,6 +259,9 @@ func (b *Bus) Stop(ctx context.Context) error {
 	return nil
 }
 
+// Flush waits until nothing waits to be written any more.
+func (b *Bus) Flush(ctx context.Context) error { return b.flush(ctx) }
+
 // flush waits until nothing waits.
 func (b *Bus) flush(ctx context.Context) error {
 	for _, s := range b.shards {
