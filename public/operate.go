@@ -116,6 +116,9 @@ func (c *console) reload(ctx context.Context) error {
 		for _, route := range r.Removed {
 			fmt.Fprintln(c.out, "route gone:", route)
 		}
+		for _, route := range r.Changed {
+			fmt.Fprintln(c.out, "route of another controller:", route)
+		}
 		if c.check {
 			fmt.Fprintln(c.out, "the new worker would serve; nothing was changed")
 			return nil

@@ -1,0 +1,34 @@
+// Package app stands in for the application in the tests of reloads: go build's -overlay puts this file, or one that was changed, in
+// the place of app/app.go.
+package app
+
+import "wsframe/framework"
+
+// Controllers mounts what a reload changes.
+func Controllers(framework.Deps) ([]framework.Controller, error) {
+	return []framework.Controller{
+		framework.Mount("desk.clerk", &Clerk{}),
+		framework.Mount("desk.first", &First{}),
+		framework.Mount("desk.porter", &Porter{}),
+	}, nil
+}
+
+// Clerk answers otherwise after a reload.
+type Clerk struct{}
+
+// Ask says which code answers.
+func (*Clerk) Ask(c *framework.Ctx) (*framework.Reply, error) {
+	return framework.OK("answer", "", "the first code"), nil
+}
+
+// First has a route that the next code lacks.
+type First struct{}
+
+// Only is that route.
+func (*First) Only(c *framework.Ctx) (*framework.Reply, error) { return framework.OK("only", ""), nil }
+
+// Porter is another type in the next code.
+type Porter struct{}
+
+// Open is what both have.
+func (*Porter) Open(c *framework.Ctx) (*framework.Reply, error) { return framework.OK("open", ""), nil }
