@@ -147,9 +147,9 @@ async function open(talk) {
 /** Takes a message, live or from a history; fresh ones count as unread where they are not seen. */
 function take(frame, fresh) {
   const m = frame.param;
-  if (frame.event !== 'roomSay' && frame.event !== 'privateSay') return;
+  if (!me || (frame.event !== 'roomSay' && frame.event !== 'privateSay')) return; // before that a history brings it
   if (m.from.nickname) names.set(m.from.id, m.from.nickname);
-  const mine = me && m.from.id === me.id;
+  const mine = m.from.id === me.id;
   const talk = frame.event === 'roomSay' ? rooms.get(m.room) : talkOf(mine ? m.to : m.from.id);
   if (!talk) return;
   talk.feed ||= feedOf(frame.room); // it may come before the answer to the join

@@ -1,0 +1,306 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+// line is the way between a page and the server, which can be cut: both ends then see a reset, and who dials is turned away.
+type line struct {
+	addr string
+
+	mu    sync.Mutex
+	cut   bool
+	conns map[net.Conn]bool
+	tried int // while it was cut
+}
+
+func newLine(t *testing.T, to string) *line {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &line{addr: ln.Addr().String(), conns: map[net.Conn]bool{}}
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			in, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() { l.carry(in, to) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		l.Cut()
+		work.Wait()
+	})
+	return l
+}
+
+func (l *line) carry(in net.Conn, to string) {
+	defer in.Close()
+	out, err := net.Dial("tcp", to)
+	if err != nil {
+		return
+	}
+	defer out.Close()
+	l.mu.Lock()
+	if l.cut {
+		l.tried++
+		l.mu.Unlock()
+		return
+	}
+	l.conns[in], l.conns[out] = true, true
+	l.mu.Unlock()
+	var both sync.WaitGroup
+	for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
+		both.Go(func() {
+			_, _ = io.Copy(way[0], way[1]) // whatever ends it
+			_, _ = in.Close(), out.Close()
+		})
+	}
+	both.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, in)
+	delete(l.conns, out)
+}
+
+func (l *line) Cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut, l.tried = true, 0
+	for c := range l.conns {
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+	}
+}
+
+func (l *line) Restore() { l.mu.Lock(); defer l.mu.Unlock(); l.cut = false }
+
+func (l *line) Tried() int { l.mu.Lock(); defer l.mu.Unlock(); return l.tried }
+
+// chats are the links to the chat, for 小明 and 小红; those of a page behind a line lead through that.
+func (s *server) chats() []string {
+	s.t.Helper()
+	links := regexp.MustCompile(`http://\S+/static/chat\.html#auth=\S+`).FindAllString(s.out.String(), -1)
+	if len(links) != 2 {
+		s.t.Fatalf("start printed the links %q", links)
+	}
+	return links
+}
+
+// shown are the texts of the messages on a page, in their order.
+func shown(t *testing.T, tab context.Context) []string {
+	t.Helper()
+	list, err := chromedp.Run(tab, chromedp.Evaluate[[]string](`[...document.querySelectorAll('#talk article p')].map((p) => p.textContent)`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func wantShown(t *testing.T, who string, tab context.Context, want ...string) {
+	t.Helper()
+	until(t, fmt.Sprintf("%s sees %q", who, want), func() bool { return len(shown(t, tab)) >= len(want) })
+	if got := shown(t, tab); !slices.Equal(got, want) {
+		t.Fatalf("%s sees %q, want %q", who, got, want)
+	}
+}
+
+func article(text string) string {
+	return `//article[contains(., "` + text + `") and not(contains(@class, "pending"))]`
+}
+
+// still waits until nothing on the page moves: what moves is missed by a click.
+func still(t *testing.T, tab context.Context) {
+	t.Helper()
+	until(t, "nothing moves", func() bool {
+		n, err := chromedp.Run(tab, chromedp.Evaluate[int](`document.getAnimations().filter((a) => a.playState === 'running').length`))
+		return err == nil && n == 0
+	})
+}
+
+func screenshot(t *testing.T, tab context.Context, name string) {
+	t.Helper()
+	dir := os.Getenv("WSFRAME_SCREENSHOT")
+	if dir == "" {
+		return
+	}
+	if dir == "1" {
+		dir = filepath.Join(root, "docs", "images")
+	}
+	still(t, tab)
+	png, err := chromedp.Run(tab, chromedp.CaptureScreenshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Two users in a room: one is cut off and gets what it missed, once; one reloads its page; they write to each other in private.
+// With WSFRAME_SCREENSHOT=1 the page is kept as the README's picture; with a folder, all of them in there.
+func TestBrowserChat(t *testing.T) {
+	s := start(t)
+	links, way := s.chats(), newLine(t, s.outside)
+	ming := openBrowser(t, "zh-CN")
+	run(t, ming, chromedp.EmulateViewport(1280, 760), chromedp.Navigate(links[0]), chromedp.WaitVisible(`.state.open`))
+	hong := openTab(t, ming)
+	run(t, hong, chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile), chromedp.Navigate(strings.Replace(links[1], s.outside, way.addr, 1)),
+		chromedp.WaitReady(`.state.open`))
+	run(t, ming, chromedp.WaitVisible(`//*[@id="members"]//button[contains(., "小红")]`), chromedp.WaitVisible(`//*[@class="note" and text()="小红 来了"]`))
+
+	// Text is text.
+	const markup = `<img src=x onerror="document.title='pwned'">大家好！`
+	say(t, ming, markup)
+	run(t, hong, chromedp.WaitVisible(article("大家好！")))
+	say(t, hong, "你好，小明")
+	wantShown(t, "小明", ming, markup, "你好，小明")
+	wantShown(t, "小红", hong, markup, "你好，小明")
+
+	// Cut off: what is said meanwhile comes when the line is back, and nothing of before comes again.
+	way.Cut()
+	run(t, hong, chromedp.WaitNotPresent(`.state.open`))
+	for _, text := range []string{"刚上线的新版本支持断线恢复", "网络断开时也不会丢消息", "连回来就能看到"} {
+		say(t, ming, text)
+		run(t, ming, chromedp.WaitVisible(article(text)))
+	}
+	until(t, "the page tries to come back", func() bool { return way.Tried() > 0 })
+	way.Restore()
+	all := []string{markup, "你好，小明", "刚上线的新版本支持断线恢复", "网络断开时也不会丢消息", "连回来就能看到"}
+	run(t, hong, chromedp.WaitReady(`.state.open`), chromedp.WaitVisible(`//*[@class="note" and text()="已补回 3 条错过的消息"]`))
+	wantShown(t, "小红", hong, all...)
+	say(t, hong, "回来了，一条不少")
+	all = append(all, "回来了，一条不少")
+	wantShown(t, "小明", ming, all...)
+	wantShown(t, "小红", hong, all...)
+
+	// A message whose line breaks before anybody has confirmed it is not shown as sent, and goes out once when asked for.
+	way.Cut()
+	run(t, hong, chromedp.WaitNotPresent(`.state.open`))
+	say(t, ming, "还在吗？")
+	run(t, ming, chromedp.WaitVisible(article("还在吗")))
+	until(t, "the page tries to come back", func() bool { return way.Tried() > 0 })
+	way.Restore()
+	all = append(all, "还在吗？")
+	wantShown(t, "小红", hong, all...)
+
+	// A page that is loaded again shows the room as it is.
+	run(t, hong, chromedp.Reload(), chromedp.WaitReady(`.state.open`))
+	wantShown(t, "小红", hong, all...)
+
+	// In private, to and fro.
+	run(t, ming, chromedp.Click(`//*[@id="members"]//button[contains(., "小红")]`), chromedp.WaitVisible(`//h1[text()="小红"]`))
+	say(t, ming, "悄悄问一句，晚上一起吃饭吗？")
+	wantShown(t, "小明", ming, "悄悄问一句，晚上一起吃饭吗？")
+	run(t, hong, chromedp.WaitVisible(`#elsewhere`))
+	wantShown(t, "小红", hong, all...) // the room is still open there
+	run(t, hong, chromedp.Click(`#menu`), chromedp.WaitVisible(`//*[@id="users"]//button[contains(., "小明")]/b[text()="1"]`))
+	still(t, hong)
+	screenshot(t, hong, "chat-menu")
+	run(t, hong, chromedp.Click(`//*[@id="users"]//button[contains(., "小明")]`), chromedp.WaitVisible(article("晚上一起吃饭")))
+	say(t, hong, "好呀，六点见")
+	run(t, ming, chromedp.WaitVisible(article("六点见")))
+	run(t, hong, chromedp.Reload(), chromedp.WaitReady(`.state.open`))
+	wantShown(t, "小红", hong, "悄悄问一句，晚上一起吃饭吗？", "好呀，六点见")
+
+	for i, other := range []struct{ nickname, text string }{{"阿强", "PHP 转 Go 第一天，半小时就写好了一个房间"}, {"Lena", "Greetings from Berlin!"}, {"老王", "服务器 reload 的时候聊天也没断，这是怎么做到的？"}} {
+		out := strings.Fields(s.ok("-s", "token", "-type", "wechatUser", "-id", fmt.Sprint("other-", i), "-code", "demo", "-nickname", other.nickname))
+		p := dial(t, s.outside, out[len(out)-1])
+		p.send(`{"method":"chat.room.join","room":"lobby"}`)
+		p.send(`{"method":"chat.room.say","room":"lobby","text":"` + other.text + `"}`)
+		run(t, hong, chromedp.WaitReady(`//*[@id="rooms"]//button[contains(., "大厅")]/b[text()="`+fmt.Sprint(i+1)+`"]`))
+		all = append(all, other.text)
+	}
+	run(t, ming, chromedp.WaitVisible(`//*[@id="rooms"]//button[contains(., "大厅")]/b[text()="3"]`), chromedp.Click(`//*[@id="rooms"]//button[contains(., "大厅")]`),
+		chromedp.WaitVisible(`//*[@id="members"]//button[contains(., "老王")]`))
+	wantShown(t, "小明", ming, all...)
+	say(t, ming, "socket 直接交给新进程，浏览器毫无察觉")
+	run(t, hong, chromedp.Click(`#menu`))
+	still(t, hong)
+	run(t, hong, chromedp.Click(`//*[@id="rooms"]//button[contains(., "大厅")]`), chromedp.WaitVisible(article("毫无察觉")))
+	until(t, "views are shown", func() bool {
+		text, err := chromedp.Run(ming, chromedp.Text(`#views`))
+		return err == nil && strings.Contains(text, "次访问")
+	})
+	screenshot(t, ming, "chat")
+	screenshot(t, hong, "chat-phone")
+
+	// Leaving takes effect; what is said then is not heard.
+	run(t, hong, chromedp.Click(`#leave`), chromedp.WaitReady(`//*[@id="rooms"]//button[contains(@class, "outside") and contains(., "大厅")]`))
+	for name, tab := range map[string]context.Context{"小明": ming, "小红": hong} {
+		if title, err := chromedp.Run(tab, chromedp.Title()); err != nil || title == "pwned" || countOf(t, tab, "article img") != 0 {
+			t.Errorf("the page of %s has read a message as HTML: %q %v", name, title, err)
+		}
+	}
+}
+
+// A page does not notice a reload of the server: its connection stays, and what is said before and after comes once.
+func TestBrowserChatReload(t *testing.T) {
+	s := start(t)
+	links := s.chats()
+	ming := openBrowser(t, "en-US")
+	// The page's own view of its connections.
+	watched := func(tab context.Context) {
+		t.Helper()
+		_, err := chromedp.Call(tab, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `globalThis.sockets = [];
+			globalThis.WebSocket = class extends WebSocket { constructor(...a) { super(...a); sockets.push('opened'); this.addEventListener('close', () => sockets.push('closed')); } };`})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	watched(ming)
+	run(t, ming, chromedp.EmulateViewport(1280, 760), chromedp.Navigate(links[0]), chromedp.WaitVisible(`//*[contains(@class, "open") and text()="Connected"]`))
+	hong := openTab(t, ming)
+	watched(hong)
+	run(t, hong, chromedp.Navigate(links[1]), chromedp.WaitVisible(`.state.open`))
+	var all []string
+	for i := range 3 {
+		for who, tab := range map[string]context.Context{"Ming": ming, "Hong": hong} {
+			text := fmt.Sprintf("%s says %d", who, i)
+			say(t, tab, text)
+			all = append(all, text)
+			wantShown(t, "Ming", ming, all...)
+			wantShown(t, "Hong", hong, all...)
+		}
+		old := s.status().WorkerPID
+		s.ok("-s", "reload")
+		if s.status().WorkerPID == old {
+			t.Fatal("the worker is the old one")
+		}
+	}
+	run(t, ming, chromedp.Click(`//*[@id="members"]//button[contains(., "小红")]`))
+	say(t, ming, "still here?")
+	run(t, hong, chromedp.Click(`//*[@id="users"]//button[contains(., "小明")]`), chromedp.WaitVisible(article("still here?")))
+	for who, tab := range map[string]context.Context{"Ming": ming, "Hong": hong} {
+		events, err := chromedp.Run(tab, chromedp.Evaluate[[]string](`sockets`))
+		if err != nil || !slices.Equal(events, []string{"opened"}) {
+			t.Errorf("the page of %s saw its connections %q %v", who, events, err)
+		}
+		if n := countOf(t, tab, ".state.open"); n != 1 {
+			t.Errorf("the page of %s says that it is not connected", who)
+		}
+	}
+}
