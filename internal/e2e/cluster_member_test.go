@@ -290,11 +290,14 @@ type speaker struct {
 	failed  error
 }
 
-// speak begins: so many a second from each, kept in the history where keep is not 0.
-func (n *nodes) speak(room string, perSecond, keep int) *speakers {
+// speak begins: so many a second from each of those nodes, none = all, kept in the history where keep is not 0.
+func (n *nodes) speak(room string, perSecond, keep int, from ...int) *speakers {
 	n.t.Helper()
 	x := &speakers{t: n.t, stopped: make(chan struct{})}
 	for i := range n.list {
+		if len(from) > 0 && !slices.Contains(from, i) {
+			continue
+		}
 		s := &speaker{member: n.member(i, fmt.Sprintf("speaker-%s-%d", room, i), "")}
 		x.list = append(x.list, s)
 	}

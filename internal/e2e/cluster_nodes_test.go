@@ -98,35 +98,55 @@ func startNodes(t *testing.T, s *store, count int, addrs func(i int) []string, e
 	if n.tokens, err = auth.New(auth.Config{Keys: []string{hallKey}}); err != nil {
 		t.Fatal(err)
 	}
-	for i := range count {
-		if s != nil {
-			list := s.addrs()
-			if addrs != nil {
-				list = addrs(i)
-			}
-			env = append(env[:len(env):len(env)], "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS="+strings.Join(list, ","),
-				"WSFRAME_CACHE_MASTER_PASSWORD="+s.password, "WSFRAME_CACHE_MASTER_PREFIX=t:")
+	env = append([]string{
+		"WSFRAME_APP_AUTH_KEY=" + hallKey, "WSFRAME_APP_PUSH_PORT=0", "WSFRAME_APP_LIMITS_MESSAGE_RATE=0",
+		"WSFRAME_APP_DEMO=false", "HALL_CLOSED=" + n.closed,
+	}, env...)
+	place := func(i int) *server {
+		if s == nil {
+			return prepare(t, env...)
 		}
-		n.list = append(n.list, prepare(t, append([]string{
-			"WSFRAME_APP_AUTH_KEY=" + hallKey, "WSFRAME_APP_PUSH_PORT=0", "WSFRAME_APP_LIMITS_MESSAGE_RATE=0",
-			"WSFRAME_APP_DEMO=false", "HALL_CLOSED=" + n.closed,
-		}, env...)...))
+		list := s.addrs()
+		if addrs != nil {
+			list = addrs(i)
+		}
+		return prepare(t, append(env[:len(env):len(env)], "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS="+strings.Join(list, ","),
+			"WSFRAME_CACHE_MASTER_PASSWORD="+s.password, "WSFRAME_CACHE_MASTER_PREFIX=t:")...)
 	}
-	for i := range n.list {
+	for i := range count {
+		n.list = append(n.list, place(i))
 		n.launch(i)
 	}
-	for i, node := range n.list {
-		until(t, fmt.Sprintf("node %d is ready", i), func() bool {
-			select {
-			case <-node.ended:
-				t.Fatalf("node %d ended: %v\n%s", i, node.exit, node.out)
-			default:
+	for i := range n.list {
+		for try := 0; !n.ready(i); try++ { // somebody else has taken its port
+			if try == 3 {
+				t.Fatalf("node %d ended: %v\n%s", i, n.list[i].exit, n.list[i].out)
 			}
-			return strings.Contains(node.out.String(), "manager  ws://")
-		})
+			n.list[i] = place(i)
+			n.launch(i)
+		}
 	}
 	time.Sleep(1100 * time.Millisecond) // for so long a node may know of others only those that were there before
 	return n
+}
+
+// ready waits until a node serves; it does not where it has ended, for want of a port.
+func (n *nodes) ready(i int) (ok bool) {
+	n.t.Helper()
+	s := n.list[i]
+	until(n.t, fmt.Sprintf("node %d is ready", i), func() bool {
+		select {
+		case <-s.ended:
+			if !strings.Contains(s.out.String(), "address already in use") {
+				n.t.Fatalf("node %d ended: %v\n%s", i, s.exit, s.out)
+			}
+			return true
+		default:
+		}
+		ok = strings.Contains(s.out.String(), "manager  ws://")
+		return ok
+	})
+	return ok
 }
 
 // launch starts a node, or again one that was killed.
