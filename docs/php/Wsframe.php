@@ -5,13 +5,13 @@
  *
  *   require 'Wsframe.php';
  *   $ws = new Wsframe('http://127.0.0.1:2121', getenv('WSFRAME_PUSH_TOKEN'));  // the token may be '' where none is configured
- *   $ws->sendToUid('7', 'orderPaid', ['id' => 5]);           // clients get {"status":200,"event":"orderPaid","info":"","param":{"id":5}}
+ *   $ws->sendToUID('7', 'orderPaid', ['id' => 5]);           // clients get {"status":200,"event":"orderPaid","info":"","param":{"id":5}}
  *   $ws->sendToRoom('LIVE_5', 'barrage', 'hi', ['class' => 'drop-oldest']);
  *   $ws->sendToAll('notice', 'Closing at ten', ['info' => 'notice', 'except' => [$fd]]);
  *   if ($ws->reach('7', 'call', 'ring') === 0) { … }         // how many connections of the user have taken it
- *   $ws->once('order-5-paid')->sendToUid('7', 'orderPaid');  // once in ten minutes, however often this is run
+ *   $ws->once('order-5-paid')->sendToUID('7', 'orderPaid');  // once in ten minutes, however often this is run
  *   foreach ($ws->batch([['join', ['fd' => 5, 'room' => 'A']], ['counts']]) as $answer) { … }
- *   $ws->publish('7', 'text');                               // as web-msg-sender does: 'ok', 'offline' or 'fail'
+ *   $ws->newMsg('7', 'text');                                // as web-msg-sender does: 'ok', 'offline' or 'fail'
  *
  * What the server refuses is a RuntimeException: its message begins with the error code ("noConnection: …"), getCode() is the HTTP
  * status; 0 means that there was no answer. A call that certainly was not done, or of which nothing was heard, is tried three
@@ -21,9 +21,9 @@
  *
  * 从 PHP（7.2 及以上）向 wsframe 的客户端推送消息，并查询在线情况。单文件，只用 PHP 自带的 HTTP 流
  * （allow_url_fopen，默认开启）。全部方法、字段与错误码见 docs/push.zh-CN.md，用法见上例：
- *   sendToUid 发给某个用户的所有连接；sendToFd 发给一个连接；sendToRoom 发给房间；sendToAll 发给所有人；
- *   reach 同 sendToUid，并返回收到的连接数；once('键') 使同一操作在十分钟内只执行一次；batch 一次执行多个调用；
- *   publish 与 web-msg-sender 相同，返回 'ok'、'offline' 或 'fail'。
+ *   sendToUID 发给某个用户的所有连接；sendToFD 发给一个连接；sendToRoom 发给房间；sendToAll 发给所有人；
+ *   reach 同 sendToUID，并返回收到的连接数；once('键') 使同一操作在十分钟内只执行一次；batch 一次执行多个调用；
+ *   newMsg 与 web-msg-sender 相同，返回 'ok'、'offline' 或 'fail'。
  * 服务端拒绝时抛出 RuntimeException：消息以错误码开头（"noConnection: …"），getCode() 为 HTTP 状态码，0 表示没有收到应答。
  * 确定未执行、或没有收到应答的调用会用同一个 Idempotency-Key 重试，共三次，因此最多只执行一次。
  */
@@ -88,7 +88,7 @@ class Wsframe
     }
 
     /** web-msg-sender's form: $content, which the server escapes for HTML, for one user, or all where $uid is ''. It is not tried again. */
-    public function publish(string $uid, string $content): string
+    public function newMsg(string $uid, string $content): string
     {
         $form = http_build_query(['type' => 'publish', 'to' => $uid, 'content' => $content], '', '&');
         list($status, $text) = $this->post('/', $form, ['Content-Type: application/x-www-form-urlencoded']);
@@ -98,12 +98,12 @@ class Wsframe
     // Pushes. $param: anything that json_encode takes; null = none. $more: info, status, except, class, key; of rooms also keep
     // and age_seconds.
 
-    public function sendToFd(int $fd, string $event, $param = null, array $more = []): void
+    public function sendToFD(int $fd, string $event, $param = null, array $more = []): void
     {
         $this->call('sendToFD', ['fd' => $fd] + self::push($event, $param, $more));
     }
 
-    public function sendToUid(string $uid, string $event, $param = null, array $more = []): void
+    public function sendToUID(string $uid, string $event, $param = null, array $more = []): void
     {
         $this->call('sendToUID', ['uid' => $uid] + self::push($event, $param, $more));
     }
@@ -113,12 +113,18 @@ class Wsframe
         $this->call('sendToRoom', ['room' => $room] + self::push($event, $param, $more));
     }
 
+    /** The same as sendToRoom. */
+    public function publish(string $room, string $event, $param = null, array $more = []): void
+    {
+        $this->sendToRoom($room, $event, $param, $more);
+    }
+
     public function sendToAll(string $event, $param = null, array $more = []): void
     {
         $this->call('sendToAll', self::push($event, $param, $more));
     }
 
-    /** As sendToUid; returns how many connections have taken it. */
+    /** As sendToUID; returns how many connections have taken it. */
     public function reach(string $uid, string $event, $param = null, array $more = []): int
     {
         return $this->call('reach', ['uid' => $uid] + self::push($event, $param, $more))['connections'];
@@ -148,12 +154,12 @@ class Wsframe
         return $this->call('dismissRoom', ['room' => $room])['members'];
     }
 
-    public function bindUid(int $fd, string $uid): void
+    public function bindUID(int $fd, string $uid): void
     {
         $this->call('bindUID', ['fd' => $fd, 'uid' => $uid]);
     }
 
-    public function unbindUid(int $fd, string $uid): void
+    public function unbindUID(int $fd, string $uid): void
     {
         $this->call('unbindUID', ['fd' => $fd, 'uid' => $uid]);
     }
@@ -165,7 +171,7 @@ class Wsframe
     }
 
     /** Closes all connections of a user; returns how many there were. */
-    public function kickUid(string $uid, int $code = 4011, string $reason = ''): int
+    public function kickUID(string $uid, int $code = 4011, string $reason = ''): int
     {
         return $this->call('kickUID', ['uid' => $uid, 'code' => $code, 'reason' => $reason])['connections'];
     }
@@ -194,7 +200,7 @@ class Wsframe
         return $this->call('isOnline', ['fd' => $fd])['online'];
     }
 
-    public function isUidOnline(string $uid): bool
+    public function isUIDOnline(string $uid): bool
     {
         return $this->call('isUIDOnline', ['uid' => $uid])['online'];
     }

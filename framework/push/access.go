@@ -87,7 +87,10 @@ func (a *access) of(r *http.Request) (*caller, *Error) {
 
 // foreign tells why a request does not come from a process of this machine.
 func foreign(r *http.Request) string {
-	for _, name := range []string{"Origin", "Sec-Fetch-Site", "X-Forwarded-For", "X-Real-Ip", "Forwarded", "Via"} {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "none" { // none: somebody has typed the address
+		return "a web page has made this request"
+	}
+	for _, name := range []string{"Origin", "X-Forwarded-For", "X-Real-Ip", "Forwarded", "Via"} {
 		if r.Header.Get(name) != "" {
 			return "this request has the header " + name
 		}

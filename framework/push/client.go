@@ -99,17 +99,17 @@ func (c *Client) do(r *http.Request) (status int, body []byte, err error) {
 	return res.StatusCode, body, err
 }
 
-// Publish is web-msg-sender's form: text for one user, or for all where uid is "". The server escapes it for HTML. It answers ok, offline or fail.
-func (c *Client) Publish(ctx context.Context, uid, text string) (string, error) {
+// NewMsg is web-msg-sender's form: text for one user, or for all where uid is "". The server escapes it for HTML. It answers ok, offline or fail.
+func (c *Client) NewMsg(ctx context.Context, uid, text string) (string, error) {
 	form := url.Values{"type": {"publish"}, "to": {uid}, "content": {text}}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/", strings.NewReader(form.Encode()))
 	if err != nil {
-		return "", fmt.Errorf("push: publish: %w", err)
+		return "", fmt.Errorf("push: new_msg: %w", err)
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	_, said, err := c.do(r)
 	if err != nil {
-		return "", fmt.Errorf("push: publish: %w", err)
+		return "", fmt.Errorf("push: new_msg: %w", err)
 	}
 	return string(said), nil
 }
@@ -134,6 +134,11 @@ func (c *Client) SendToUID(ctx context.Context, uid string, p *Push) error {
 // SendToRoom sends a push to all members of a room; the zero Keep leaves its history to the server.
 func (c *Client) SendToRoom(ctx context.Context, room string, p *Push, k Keep) error {
 	return c.Call(ctx, "sendToRoom", pushToRoom{onRoom{room}, *p, k}, nil)
+}
+
+// Publish is SendToRoom.
+func (c *Client) Publish(ctx context.Context, room string, p *Push, k Keep) error {
+	return c.SendToRoom(ctx, room, p, k)
 }
 
 // SendToAll sends a push to all connections.

@@ -8,7 +8,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -19,8 +18,10 @@ import (
 // callTime is how long one request may take once it has been read.
 const callTime = 5 * time.Second
 
-// maxRequests is how many are served at once; more are told to try again.
-const maxRequests = 512
+const (
+	maxRequests = 512  // are served at once; more are told to try again
+	maxConns    = 2048 // are open at once; more are closed
+)
 
 // Config of a Server.
 type Config struct {
@@ -43,6 +44,7 @@ type Server struct {
 	mu     sync.Mutex
 	ln     *listener
 	open   map[net.Conn]time.Time // connections that may hold a request: since when; zero = they do
+	conns  int                    // that are open at all
 	acting int                    // requests that are at the Backend
 	paused chan struct{}          // not nil: requests wait for its close
 	online *watch                 // nil while it does not run
@@ -99,8 +101,14 @@ func (s *Server) track(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		s.open[c] = time.Now()
+		if s.conns++; s.conns > maxConns {
+			_ = c.Close() // it holds a descriptor that clients could have
+		}
 	case http.StateActive:
 		s.open[c] = time.Time{}
+	case http.StateClosed:
+		s.conns--
+		delete(s.open, c)
 	default:
 		delete(s.open, c)
 	}
@@ -209,45 +217,6 @@ func (s *Server) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.acting--
-}
-
-// listener can leave new connections to other processes for a while.
-type listener struct {
-	*net.TCPListener
-
-	mu   sync.Mutex
-	open chan struct{} // closed while it accepts
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.TCPListener.Accept()
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return c, err
-		}
-		l.mu.Lock()
-		open := l.open
-		l.mu.Unlock()
-		<-open
-	}
-}
-
-func (l *listener) pause() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open = make(chan struct{})
-	_ = l.SetDeadline(time.Unix(1, 0)) // a closed one ends Accept anyway
-}
-
-func (l *listener) resume() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_ = l.SetDeadline(time.Time{}) // likewise
-	select {
-	case <-l.open:
-	default:
-		close(l.open)
-	}
 }
 
 // guard bounds how many requests are served at once, and answers for what panics.
@@ -362,58 +331,9 @@ func (s *Server) invoke(ctx context.Context, c *caller, name string, body []byte
 	return result, e
 }
 
-type batchIn struct {
-	Calls []batchCall `json:"calls" is:"calls" doc:"1 to 100 calls, done one after the other"`
-}
-
-type batchCall struct {
-	Method string          `json:"method" is:"method" doc:"any other method"`
-	Params json.RawMessage `json:"params,omitempty" doc:"its body"`
-}
-
-var callFields = fieldsOf(reflectType[batchCall]())
-
-// UnmarshalJSON is as strict as with any request.
-func (c *batchCall) UnmarshalJSON(b []byte) error {
-	type plain batchCall
-	if e := decode(b, callFields, (*plain)(c)); e != nil {
-		return e
-	}
-	return nil
-}
-
 type envelope struct {
 	Result any    `json:"result,omitempty"`
 	Error  *Error `json:"error,omitempty"`
-}
-
-type batchOut struct {
-	Results []envelope `json:"results" doc:"one for each call, with result or error"`
-}
-
-var batchFields = fieldsOf(reflectType[batchIn]())
-
-// batch does several calls; one that fails does not stop the others.
-func (s *Server) batch(ctx context.Context, c *caller, _ string, body []byte) (any, *Error) {
-	var in batchIn
-	if e := decode(body, batchFields, &in); e != nil {
-		return nil, e
-	}
-	if n := len(in.Calls) - 1; n > 0 && !c.rate.take(n) {
-		return nil, fail(CodeRateLimited, "more than %d requests a second, of which a batch is as many as it has calls", s.cfg.RateLimit)
-	}
-	out := batchOut{Results: make([]envelope, len(in.Calls))}
-	for i, call := range in.Calls {
-		if len(call.Params) == 0 {
-			call.Params = json.RawMessage("{}")
-		}
-		result, e := s.invoke(ctx, c, call.Method, call.Params)
-		if e == nil && result == nil {
-			result = nothing{}
-		}
-		out.Results[i] = envelope{result, e}
-	}
-	return out, nil
 }
 
 func success(result any) answer { return encode(http.StatusOK, envelope{Result: result}) }

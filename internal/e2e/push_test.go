@@ -202,15 +202,15 @@ func TestPushPHP(t *testing.T) {
 	script := `require $argv[1];
 $ws = new Wsframe($argv[2], $argv[3]);
 $fd = $ws->connections()[0]['fd'];
-$ws->sendToUid('7', 'orderPaid', ['id' => 5, 'name' => '小<明>']);
-$ws->sendToFd($fd, 'empty');
+$ws->sendToUID('7', 'orderPaid', ['id' => 5, 'name' => '小<明>']);
+$ws->sendToFD($fd, 'empty');
 $ws->join($fd, 'A', false);
 $ws->sendToRoom('A', 'say', 1.0, ['info' => 'i', 'class' => 'drop-oldest']);
 $ws->sendToAll('all', [], ['except' => [$fd]]);
 $ws->sendToAll('all', [1]);
 $out = [
-    'reach' => $ws->reach('7', 'reach', false), 'nobody' => $ws->reach('9', 'reach'), 'publish' => [$ws->publish('7', '<b>'), $ws->publish('9', 'x')],
-    'online' => [$ws->isOnline($fd), $ws->isUidOnline('9')], 'counts' => $ws->counts(), 'members' => [$ws->roomCount('A'), count($ws->roomMembers('A'))],
+    'reach' => $ws->reach('7', 'reach', false), 'nobody' => $ws->reach('9', 'reach'), 'newMsg' => [$ws->newMsg('7', '<b>'), $ws->newMsg('9', 'x')],
+    'online' => [$ws->isOnline($fd), $ws->isUIDOnline('9')], 'counts' => $ws->counts(), 'members' => [$ws->roomCount('A'), count($ws->roomMembers('A'))],
     'names' => [$ws->uids(), $ws->roomNames()],
 ];
 $ws->setSession($fd, []);
@@ -219,16 +219,16 @@ $ws->updateSession($fd, ['a' => null, 'c' => ['x']]);
 $out['session'] = $ws->session($fd);
 $ws->sendToRoom('A', 'kept', 1, ['keep' => 5, 'age_seconds' => 60]);
 $out['history'] = $ws->history('A')['items'][0]['push']['event'];
-$ws->bindUid($fd, 'other');
-$ws->unbindUid($fd, 'other');
-$ws->once('order-5')->sendToUid('7', 'once');
-$ws->once('order-5')->sendToUid('7', 'once');
+$ws->bindUID($fd, 'other');
+$ws->unbindUID($fd, 'other');
+$ws->once('order-5')->sendToUID('7', 'once');
+$ws->once('order-5')->sendToUID('7', 'once');
 $out['batch'] = $ws->batch([['leave', ['fd' => $fd, 'room' => 'A']], ['roomCount', ['room' => 'A']], ['counts'], ['nothing']]);
 $out['dismissed'] = $ws->dismissRoom('A');
 $ws->leaveAll($fd);
 foreach ([
     function () use ($ws) { $ws->kick(5); },
-    function () use ($ws) { $ws->sendToUid('a b', 'e'); },
+    function () use ($ws) { $ws->sendToUID('a b', 'e'); },
     function () use ($ws) { $ws->sendToAll("\xff"); },
     function () use ($argv) { (new Wsframe($argv[2], 'wrong-0123456789abcdef'))->counts(); },
     function () { (new Wsframe('http://127.0.0.1:1'))->counts(); },
@@ -240,7 +240,7 @@ foreach ([
         $out['errors'][] = get_class($e) . ' ' . $e->getCode() . ' ' . strtok($e->getMessage(), ':');
     }
 }
-$out['kicked'] = $ws->kickUid('7', 4100, 'out');
+$out['kicked'] = $ws->kickUID('7', 4100, 'out');
 echo json_encode($out, JSON_UNESCAPED_UNICODE);`
 	cmd := exec.Command("php", "-d", "error_reporting=-1", "-d", "display_errors=stderr", "-r", script, "--", filepath.Join(root, "docs/php/Wsframe.php"), "http://"+s.push, pushToken)
 	var said, errs lockedBuffer
@@ -248,7 +248,7 @@ echo json_encode($out, JSON_UNESCAPED_UNICODE);`
 	if err := cmd.Run(); err != nil || errs.String() != "" {
 		t.Fatalf("%v\n%s%s", err, &said, &errs)
 	}
-	const want = `{"reach":1,"nobody":0,"publish":["ok","offline"],"online":[true,false],"counts":{"connections":1,"uids":1,"rooms":1,"nodes":1},` +
+	const want = `{"reach":1,"nobody":0,"newMsg":["ok","offline"],"online":[true,false],"counts":{"connections":1,"uids":1,"rooms":1,"nodes":1},` +
 		`"members":[1,1],"names":[["7"],["A"]],"session":{"b":2,"c":["x"]},"history":"kept",` +
 		`"batch":[{"result":[]},{"result":{"members":0}},{"result":{"connections":1,"uids":1,"rooms":0,"nodes":1}},{"error":{"code":"unknownMethod","message":"there is no method \"nothing\""}}],"dismissed":0,` +
 		`"errors":["RuntimeException 404 noConnection","RuntimeException 400 badRequest","InvalidArgumentException 0 sendToAll","RuntimeException 401 unauthorized","RuntimeException 0 noAnswer"],"kicked":1}`
@@ -371,11 +371,11 @@ func TestPushNodes(t *testing.T) {
 		return strings.Contains(frame, `"event":"update_online_count","info":"当前2人在线，共打开2个页面","param":{"connections":2,"users":2}`)
 	})
 	for _, c := range []*push.Client{a, b} {
-		if said, err := c.Publish(ctx, "7", "hi"); said != "ok" || err != nil {
+		if said, err := c.NewMsg(ctx, "7", "hi"); said != "ok" || err != nil {
 			t.Error(said, err)
 		}
 		seven.want(`"param":"hi"`)
-		if said, err := c.Publish(ctx, "9", "hi"); said != "offline" || err != nil {
+		if said, err := c.NewMsg(ctx, "9", "hi"); said != "offline" || err != nil {
 			t.Error(said, err)
 		}
 	}

@@ -1,0 +1,26 @@
+package push
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestOnline(t *testing.T) {
+	s := NewServer(Config{Backend: &recorder{}, Store: &memory{m: map[string][]byte{}}})
+	b, turns := s.cfg.Backend.(*recorder), s.cfg.Store.(*memory)
+	for i, want := range []int{1, 0, 0} { // once for a number, however often it is looked at, whoever does
+		if err := s.tellOnline(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		sent := slices.DeleteFunc(b.said(), func(c string) bool { return c == "Counts" })
+		if len(sent) != want || want == 1 && !strings.Contains(sent[0], `"event":"update_online_count","info":"当前1人在线，共打开2个页面"`) {
+			t.Errorf("%d: %s", i, sent)
+		}
+		if i == 1 {
+			_ = turns.Remove(t.Context(), "ONLINE_TURN")
+		}
+	}
+	h := serve(t, Config{OnlineCount: true}) // it runs, and ends
+	until(t, "told", func() bool { return len(h.backend.said()) > 0 })
+}
