@@ -177,6 +177,14 @@ func (n *Node) resync(ctx context.Context) error {
 	if err := n.watchCounter(ctx); err != nil {
 		return err
 	}
+	// Redis itself tells where they were, unless a part of that was lost, as by a FLUSHALL in the middle of it.
+	for _, o := range n.j.places() {
+		if n.doubtAt = n.cfg.Now(); o.kind == opClosed {
+			n.doubt(o.fd, o.entry)
+		} else {
+			n.doubt(o.fd, &Entry{Keys: []string{o.key}})
+		}
+	}
 	return n.reconcile(ctx, append(n.liveFDs(), n.ghosts(known)...), nil)
 }
 

@@ -57,6 +57,7 @@ type journal struct {
 	appended uint64 // ops ever
 	written  uint64 // of these, in Redis or dropped
 	overflow bool   // ops were dropped: Redis must be compared with what lives
+	undone   []op   // of these, what would have taken connections out of sets; at most max
 	resyncs  int
 	waiters  int
 	changed  chan struct{} // closed and replaced when written or overflow change and somebody waits
@@ -92,8 +93,15 @@ func (j *journal) poke() {
 	}
 }
 
-// drop forgets everything; mu is held. The buffers are left to the writer, which may be reading them.
+// drop forgets everything but places that were left; mu is held. The buffers are left to the writer, which may be reading them.
 func (j *journal) drop() {
+	for _, list := range [][]op{j.taken[j.at:], j.ops} {
+		for i := range list {
+			if k := list[i].kind; (k == opClosed || k == opKeyRemoved) && len(j.undone) < j.max {
+				j.undone = append(j.undone, list[i])
+			}
+		}
+	}
 	j.ops, j.taken, j.at = nil, nil, 0
 	j.dropped++
 	j.written = j.appended
@@ -146,6 +154,15 @@ func (j *journal) overflowed() (bool, int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.overflow, j.dropped
+}
+
+// places gives what was undone, once.
+func (j *journal) places() []op {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	undone := j.undone
+	j.undone = nil
+	return undone
 }
 
 // resynced says that Redis was compared. If more was dropped meanwhile it must be compared again.
