@@ -46,6 +46,12 @@ type typed struct {
 func (p *probe) Typed(_ *framework.Ctx, in *typed) (*framework.Reply, error) {
 	return framework.OK("typed", "", in), nil
 }
+func (p *probe) Leave(c *framework.Ctx) (*framework.Reply, error) {
+	if err := c.Close(999, ""); err == nil {
+		return nil, errors.New("999 is no close code")
+	}
+	return framework.OK("left", ""), errors.Join(c.Close(4321, "bye"), c.Close(4322, "too late"))
+}
 func (p *probe) Nothing(*framework.Ctx) (*framework.Reply, error) { return nil, nil }
 func (p *probe) Panics(*framework.Ctx) (*framework.Reply, error)  { panic("secret cause") }
 func (p *probe) Fails(*framework.Ctx) (*framework.Reply, error) {
@@ -142,6 +148,8 @@ func TestFrames(t *testing.T) {
 	}
 	c.Send(`{"method":"probe.nothing"}`)
 	c.WantNothing()
+	c.Call("probe.leave", nil).Want(200, "left") // the reply comes before the end
+	c.WantClose(4321)
 }
 
 // What is no JSON object closes the connection (contract §3, promise C2); the next client is served.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,9 +26,19 @@ type Ctx struct {
 	Auth   Identity // from the token, never from the frame
 	Method string   // as the client wrote it
 
-	conn *hub.Conn
-	body []byte
+	conn  *hub.Conn
+	body  []byte
+	leave atomic.Pointer[leave]
 }
+
+// leave is a Close that waits for its action's reply.
+type leave struct {
+	code   int
+	reason string
+}
+
+// released stands in Ctx.leave once there is no reply to wait for.
+var released = new(leave)
 
 var _ context.Context = (*Ctx)(nil)
 
@@ -135,13 +146,22 @@ func (c *Ctx) changeOwn(values map[string]any, merge bool) error {
 	return sessionOf(c.conn).change(raw, merge)
 }
 
-// Close closes this connection behind what is queued for it, its action's reply among that. Codes are as in Kick.
+// Close closes this connection behind its action's reply and what is queued before that. Codes are as in Kick.
 func (c *Ctx) Close(code int, reason string) error {
 	if err := checkClose(&code, reason); err != nil {
 		return err
 	}
-	c.conn.Close(code, reason)
+	if !c.leave.CompareAndSwap(nil, &leave{code, reason}) && c.leave.Load() == released {
+		c.conn.Close(code, reason)
+	}
 	return nil
+}
+
+// done closes the connection if its action has asked for that.
+func (c *Ctx) done() {
+	if l := c.leave.Swap(released); l != nil {
+		c.conn.Close(l.code, l.reason)
+	}
 }
 
 // InRoom tells whether this connection is in a room.

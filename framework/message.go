@@ -74,12 +74,16 @@ func (a *App) Message(c *hub.Conn, data []byte) {
 	if err != nil {
 		reply = a.failure(ctx, err)
 	}
-	if reply == nil {
-		return
+	if reply != nil {
+		a.answer(ctx, reply, req.ID)
 	}
-	if err := a.send(c, reply, req.ID); err != nil && !errors.Is(err, hub.ErrClosed) && !errors.Is(err, hub.ErrSlow) {
+	ctx.done()
+}
+
+func (a *App) answer(ctx *Ctx, reply *Reply, id []byte) {
+	if err := a.send(ctx.conn, reply, id); err != nil && !errors.Is(err, hub.ErrClosed) && !errors.Is(err, hub.ErrSlow) {
 		ctx.Log().Error("reply cannot be encoded", zap.Error(err))
-		_ = a.send(c, errInternal.reply(), req.ID)
+		_ = a.send(ctx.conn, errInternal.reply(), id)
 	}
 }
 
