@@ -25,13 +25,14 @@ const (
 	takeLease = `
 if redis.call('EXISTS', KEYS[2]) == 1 then return -1 end
 if ARGV[3] == '1' or redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
+if ARGV[4] == '' then redis.call('PEXPIRE', KEYS[4], ARGV[5]) else redis.call('SET', KEYS[4], ARGV[4], 'PX', ARGV[5]) end
 return redis.call('SETNX', KEYS[3], '1')`
 
 	endLease = `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 if redis.call('SCARD', KEYS[3]) > 0 then return 0 end
-redis.call('DEL', KEYS[2])
+redis.call('DEL', KEYS[2], KEYS[4])
 return 1`
 
 	declareDead = `
@@ -60,8 +61,13 @@ func (n *Node) take(ctx context.Context, m member, first bool) error {
 	if first {
 		flag = "1"
 	}
+	var about []byte
+	if n.cfg.About != nil {
+		about = n.cfg.About()
+	}
 	answer, err := call(n, ctx, func(ctx context.Context) (int64, error) {
-		return n.cfg.Client.Eval(ctx, takeLease, []string{k.lease(m), k.dead(m), k.mark(m)}, n.token, n.cfg.Lease.Milliseconds(), flag).Int64()
+		return n.cfg.Client.Eval(ctx, takeLease, []string{k.lease(m), k.dead(m), k.mark(m), k.about(m)},
+			n.token, n.cfg.Lease.Milliseconds(), flag, about, aboutTime.Milliseconds()).Int64()
 	})
 	if err != nil {
 		return fmt.Errorf("show a sign of life: %w", err)

@@ -30,6 +30,9 @@ type Config struct {
 	// only its own next worker cleans up after it. DefaultLease is 15 s.
 	Lease   time.Duration
 	Refresh time.Duration // how often the lease is refreshed; a third of it
+	// About is what this node says of itself beside its lease, for Signs; it is asked at each refresh, and must not wait. nil: what
+	// was said before stays.
+	About func() []byte
 
 	// Live walks the live connections, Alive tells whether one is among them. A connection is among them before
 	// Opened and no longer at Closed.
@@ -302,7 +305,7 @@ func (n *Node) Stop(ctx context.Context) error {
 func (n *Node) leave(ctx context.Context) error {
 	m := n.self()
 	empty, err := call(n, ctx, func(ctx context.Context) (int64, error) {
-		return n.cfg.Client.Eval(ctx, endLease, []string{n.keys.lease(m), n.keys.mark(m), n.keys.fds(m)}, n.token).Int64()
+		return n.cfg.Client.Eval(ctx, endLease, []string{n.keys.lease(m), n.keys.mark(m), n.keys.fds(m), n.keys.about(m)}, n.token).Int64()
 	})
 	if err == nil && empty == 1 {
 		err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.SRem(ctx, n.keys.nodes(), m.String()) })

@@ -110,7 +110,7 @@ func (n *Node) bury(ctx context.Context, m member, only map[string]bool) error {
 		return nil
 	}
 	return n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-		p.Del(ctx, n.keys.mark(m))
+		p.Del(ctx, n.keys.mark(m), n.keys.about(m))
 		p.SRem(ctx, n.keys.nodes(), m.String())
 		if m.node == n.cfg.NodeID { // its process ended for certain, or is this one
 
