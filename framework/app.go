@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,9 @@ type Options struct {
 	Alone        bool                           // Redis is this node's own: there are no others, and no lease is needed
 	StoreTimeout time.Duration                  // of one Redis call of the bookkeeping, and for answers of other nodes; 500 ms
 	Lease        time.Duration                  // for how long a node that is silent counts as living; 15 s
+	Address      string                         // of the outside port, for NodeSign; "" = not told
+	Version      string                         // for NodeSign
+	Begun        time.Time                      // when the server was started, for NodeSign; zero = now
 	Static       fs.FS                          // served under /static/ on the outside port; nil = nothing
 	RawHandler   func(c *hub.Conn, data []byte) // replaces routing; for protocol conformance tests only
 }
@@ -78,6 +82,8 @@ type App struct {
 
 	nodeID    string
 	alone     bool
+	reloaded  bool     // another worker of this node has served before
+	about     NodeSign // what does not change
 	askTime   time.Duration
 	bus       atomic.Pointer[bus.Bus] // nil until the previous worker's has ended
 	passed    atomic.Bool             // the connections are another worker's
@@ -102,33 +108,11 @@ type App struct {
 
 // New mounts the controllers, reaches Redis and takes this node's place in it. Every misuse is reported at once, by name.
 func New(ctx context.Context, o Options) (*App, error) {
-	if o.Tokens == nil && o.Config.Auth.Check {
-		return nil, errors.New("the auth check is on, but there are no token keys")
-	}
-	a := &App{
-		cfg: o.Config, deps: o.Deps, log: o.Deps.Log, tokens: o.Tokens,
-		nodeID: o.NodeID, alone: o.Alone, askTime: cmp.Or(o.StoreTimeout, 500*time.Millisecond), since: time.Now(),
-	}
-	a.Sender.app = a
-	var err error
-	if a.router, err = newRouter(append(o.Controllers[:len(o.Controllers):len(o.Controllers)], Mount("sys", &system{a}))); err != nil {
+	a, err := mount(o)
+	if err != nil {
 		return nil, err
-	}
-	a.life, a.endLife = context.WithCancel(context.Background())
-	a.asks.open = map[int64]chan reply{}
-	if a.histories.rules, err = historyRules(o.Config.History.Rooms); err != nil {
-		return nil, err
-	}
-	if a.log == nil {
-		a.log = zap.NewNop()
 	}
 	lim := &a.cfg.Limits
-	a.decoding = frame.Options{MaxDepth: lim.JSONDepth}
-	a.origins = newOrigins(a.cfg.Origins, a.cfg.AllowNoOrigin)
-	if a.proxies, err = newProxies(a.cfg.TrustedProxies); err != nil {
-		return nil, err
-	}
-	a.refusals.init(lim.RefusedRate, lim.ConnectionsPerIP)
 	var handler hub.Handler = a
 	if o.RawHandler != nil {
 		handler = raw{a, o.RawHandler}
@@ -153,7 +137,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	a.presences = newPresences(a)
 	a.node, err = cluster.Start(ctx, cluster.Config{
 		Client: o.Deps.Redis, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Reload: o.Reload, Timeout: o.StoreTimeout, Lease: lease, Log: a.log,
-		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil }, Deposed: a.deposed,
+		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil }, Deposed: a.deposed, About: a.saidBesideLease,
 	})
 	if err == nil && !o.Reload {
 		err = a.joinBus(ctx, nil)
@@ -178,6 +162,54 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.Close(ctx))
 	}
+	return a, nil
+}
+
+// Examine tells what New would serve, or why it would not, without taking part in anything.
+func Examine(o Options) ([]Route, error) {
+	a, err := mount(o)
+	if err != nil {
+		return nil, err
+	}
+	a.endLife()
+	return a.Routes(), nil
+}
+
+// mount makes an App as far as nothing but its options is needed.
+func mount(o Options) (*App, error) {
+	if o.Tokens == nil && o.Config.Auth.Check {
+		return nil, errors.New("the auth check is on, but there are no token keys")
+	}
+	a := &App{
+		cfg: o.Config, deps: o.Deps, log: o.Deps.Log, tokens: o.Tokens,
+		nodeID: o.NodeID, alone: o.Alone, askTime: cmp.Or(o.StoreTimeout, 500*time.Millisecond), since: time.Now(),
+	}
+	a.reloaded = o.Reload
+	a.about = NodeSign{Address: o.Address, Version: o.Version, Since: a.since.Unix()}
+	if !o.Begun.IsZero() {
+		a.about.Since = o.Begun.Unix()
+	}
+	a.about.Host, _ = os.Hostname() // unknown where it fails
+	a.Sender.app = a
+	var err error
+	if a.router, err = newRouter(withSystem(o.Controllers, a)); err != nil {
+		return nil, err
+	}
+	a.life, a.endLife = context.WithCancel(context.Background())
+	a.asks.open = map[int64]chan reply{}
+	if a.histories.rules, err = historyRules(o.Config.History.Rooms); err != nil {
+		return nil, err
+	}
+	if a.log == nil {
+		a.log = zap.NewNop()
+	}
+	lim := &a.cfg.Limits
+	a.decoding = frame.Options{MaxDepth: lim.JSONDepth}
+	a.origins = newOrigins(a.cfg.Origins, a.cfg.AllowNoOrigin)
+	if a.proxies, err = newProxies(a.cfg.TrustedProxies); err != nil {
+		return nil, err
+	}
+	a.refusals.init(lim.RefusedRate, lim.ConnectionsPerIP)
 	return a, nil
 }
 

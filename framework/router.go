@@ -96,9 +96,14 @@ func (r *router) routes() []Route {
 	return list
 }
 
-// Routes is the route table of controllers, sorted by method, without making an App.
+// withSystem adds the built-in controller; a is nil where nothing will be called.
+func withSystem(controllers []Controller, a *App) []Controller {
+	return append(controllers[:len(controllers):len(controllers)], Mount("sys", &system{a}))
+}
+
+// Routes is the route table of controllers and of what is built in, sorted by method, without making an App.
 func Routes(controllers []Controller) ([]Route, error) {
-	r, err := newRouter(controllers)
+	r, err := newRouter(withSystem(controllers, nil))
 	if err != nil {
 		return nil, err
 	}

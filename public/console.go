@@ -52,6 +52,7 @@ const usage = `console -s COMMAND [options]
   reload [-check]      replace the worker by the binary and config now on disk; -check: only examine
   status [-json]       what it is doing
   connections          who is connected
+  nodes [-json]        the servers that share its Redis
   say -i TEXT          send a text to every client
   token -type T -id ID -code C -nickname N [-3des]
                        issue a token; it is the last line
@@ -82,7 +83,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		return 2
 	}
 	commands := map[string]func(context.Context) error{
-		"start": c.start, "stop": c.stop, "restart": c.restart, "reload": c.reload, "status": c.status, "connections": c.connections,
+		"start": c.start, "stop": c.stop, "restart": c.restart, "reload": c.reload, "status": c.status, "connections": c.connections, "nodes": c.nodes,
 		"say": c.say, "token": c.token, "routes": c.routes, "checkconfig": c.checkConfig, "dev": c.dev,
 	}
 	f := commands[c.command]

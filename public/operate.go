@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -135,13 +136,12 @@ func (c *console) status(ctx context.Context) error {
 			return err
 		}
 		if c.json {
-			e := json.NewEncoder(c.out)
-			e.SetIndent("", "  ")
-			return e.Encode(s)
+			return c.encode(s)
 		}
 		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 		row := func(name string, v any) { fmt.Fprintf(w, "%s\t%v\n", name, v) }
 		row("connections", s.Connections)
+		row("users", s.UIDs)
 		row("rooms", s.Rooms)
 		row("master pid", s.MasterPID)
 		row("worker pid", s.WorkerPID)
@@ -154,9 +154,66 @@ func (c *console) status(ctx context.Context) error {
 		row("bytes out", s.BytesOut)
 		row("closed as slow", s.ClosedSlow)
 		row("closed as idle", s.ClosedIdle)
+		row("frames dropped", s.Dropped)
 		row("goroutines", s.Goroutines)
 		row("store", fmt.Sprintf("%s (%d pending)", s.Store, s.StorePending))
+		row("nodes", nodesLine(s.Nodes, s.NodesError))
 		row("version", s.Version)
+		if s.MasterVersion != s.Version {
+			row("master's version", s.MasterVersion)
+		}
+		return w.Flush()
+	})
+}
+
+func (c *console) encode(v any) error {
+	e := json.NewEncoder(c.out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// nodesLine counts the nodes and names them.
+func nodesLine(list []manager.NodeInfo, failed string) string {
+	names := make([]string, len(list))
+	for i, n := range list {
+		names[i] = n.ID
+		if n.State != manager.NodeAlive {
+			names[i] += " " + n.State
+		}
+	}
+	line := fmt.Sprintf("%d (%s)", len(list), strings.Join(names, ", "))
+	if failed != "" {
+		line += "; others are not known: " + failed
+	}
+	return line
+}
+
+// nodes lists the servers that share the Redis; one that has an embedded store lists itself.
+func (c *console) nodes(ctx context.Context) error {
+	return c.ask(ctx, askTime, func(ctx context.Context, m *manager.Client) error {
+		list, err := m.Nodes(ctx)
+		if err != nil {
+			return err
+		}
+		if c.json {
+			return c.encode(list)
+		}
+		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "NODE\tADDRESS\tSTATE\tREFRESHED\tCONNECTIONS\tUSERS\tROOMS\tSINCE\tWORKER\tVERSION")
+		for _, n := range list {
+			since, refreshed := "-", "-"
+			if n.Since > 0 {
+				since = time.Unix(n.Since, 0).Format(time.DateTime)
+			}
+			switch {
+			case n.Self:
+				refreshed = "now"
+			case n.RefreshedSeconds >= 0:
+				refreshed = fmt.Sprintf("%d s ago", n.RefreshedSeconds)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%d\t%s\n", n.ID, cmp.Or(n.Address, n.Host, "-"), n.State, refreshed, n.Connections, n.UIDs, n.Rooms,
+				since, n.WorkerPID, cmp.Or(n.Version, "-"))
+		}
 		return w.Flush()
 	})
 }

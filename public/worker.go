@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -93,19 +94,19 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	options := framework.Options{
 		Config: cfg.App, Deps: deps, Controllers: controllers, Tokens: tokens,
 		NodeID: nodeID(cfg), Alone: cfg.Cache.Master.Driver == "embedded", StoreTimeout: cfg.Cache.Master.Timeout, Reload: w.Reload, RawHandler: rawHandler,
+		Address: address(w.Listener("outside")), Version: version, Begun: w.Begun,
 	}
 	if cfg.App.Demo {
 		options.Static = static.FS
 	}
 	if w.Check {
-		return checkOnly(ctx, w, options, notes)
+		return checkOnly(ctx, w, options, cfg, notes)
 	}
 	a, err := framework.New(boot, options)
 	if err != nil {
 		return err
 	}
-	ready := process.Ready{Notes: append(notes, cfg.Warnings()...), Routes: routesOf(a.Routes())}
-	ready.Transfer = transferVersions
+	ready := process.Ready{Version: version, Notes: append(notes, cfg.Warnings()...), Routes: routesOf(a.Routes()), Transfer: transferVersions}
 	pushes, err := newPush(&cfg.App, deps, a, l)
 	if err != nil {
 		return errors.Join(err, a.Close(ctx))
@@ -136,12 +137,12 @@ const adoptWait = 2 * time.Second
 func (w *worker) startAccepting() { w.acceptOnce.Do(w.accept) }
 
 // checkOnly tells whether this worker could serve, without taking part.
-func checkOnly(ctx context.Context, w *process.Worker, o framework.Options, notes []string) error {
-	routes, err := framework.Routes(o.Controllers)
+func checkOnly(ctx context.Context, w *process.Worker, o framework.Options, cfg *config.Config, notes []string) error {
+	routes, err := framework.Examine(o)
 	if err != nil {
 		return err
 	}
-	return w.Report(ctx, process.Ready{Routes: routesOf(routes), Notes: notes})
+	return w.Report(ctx, process.Ready{Version: version, Notes: append(notes, cfg.Warnings()...), Routes: routesOf(routes), Transfer: transferVersions})
 }
 
 func routesOf(list []framework.Route) []process.Route {
@@ -201,8 +202,40 @@ func (w *worker) Stats() process.Stats {
 	return process.Stats{
 		Connections: s.Connections, Rooms: s.Rooms, MessagesIn: s.MessagesIn, MessagesOut: s.MessagesOut,
 		BytesIn: s.BytesIn, BytesOut: s.BytesOut, Slow: s.Slow, Idle: s.Idle,
-		Goroutines: runtime.NumGoroutine(), StorePending: pending,
+		Goroutines: runtime.NumGoroutine(), StorePending: pending, UIDs: s.Users, Dropped: s.Dropped,
 	}
+}
+
+func (w *worker) Nodes(ctx context.Context) ([]manager.NodeInfo, error) {
+	signs, err := w.app.Signs(ctx)
+	list := make([]manager.NodeInfo, len(signs))
+	for i, s := range signs {
+		list[i] = manager.NodeInfo{
+			ID: s.ID, Self: s.Self, State: manager.NodeDead, Host: s.Host, Address: s.Address, Version: s.Version, WorkerPID: s.PID,
+			Connections: s.Connections, UIDs: s.UIDs, Rooms: s.Rooms, Since: s.Since, RefreshedSeconds: int64(max(s.Age, -time.Second) / time.Second),
+		}
+		if s.Living {
+			list[i].State = manager.NodeAlive
+		}
+	}
+	return list, err
+}
+
+// address is where others reach the outside port, as far as this machine knows.
+func address(ln net.Listener) string {
+	if ln == nil {
+		return ""
+	}
+	host, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			return ""
+		}
+	}
+	return net.JoinHostPort(host, port)
 }
 
 func (w *worker) Say(text string) int { return w.app.Say(text) }

@@ -21,12 +21,15 @@ type Backend interface {
 	Stop(ctx context.Context, graceful bool) error                // returns at once; graceful: with the whole grace time
 	Say(ctx context.Context, text string) (clients int, err error)
 	Connections(ctx context.Context, offset, limit int) ([]ConnInfo, error)
+	Nodes(ctx context.Context) ([]NodeInfo, error)
 }
 
 // Status is what the server is doing.
 type Status struct {
-	Version        string `json:"version"`
+	Version        string `json:"version"`        // of the worker's program, which a reload replaces
+	MasterVersion  string `json:"master_version"` // of the master's
 	Connections    int    `json:"connections"`
+	UIDs           int    `json:"uids"` // users with connections
 	Rooms          int    `json:"rooms"`
 	MasterPID      int    `json:"master_pid"`
 	WorkerPID      int    `json:"worker_pid"`
@@ -39,9 +42,35 @@ type Status struct {
 	BytesOut       int64  `json:"bytes_out"`
 	ClosedSlow     int64  `json:"closed_slow"`
 	ClosedIdle     int64  `json:"closed_idle"`
+	Dropped        int64  `json:"dropped"` // frames that may be dropped (drop-oldest, latest) and that slow connections did not get
 	Goroutines     int    `json:"goroutines"`
 	Store          string `json:"store"`         // embedded or redis
 	StorePending   int    `json:"store_pending"` // bookkeeping that the store does not know yet
+
+	Nodes      []NodeInfo `json:"nodes"`                 // all else here is this node's alone
+	NodesError string     `json:"nodes_error,omitempty"` // why not all nodes are known
+}
+
+// The states of a node.
+const (
+	NodeAlive = "alive"
+	NodeDead  = "dead" // it has shown no sign of life for longer than its lease; it disappears when it is cleaned up after
+)
+
+// NodeInfo is one node of the cluster, by its last sign of life.
+type NodeInfo struct {
+	ID               string `json:"id"`
+	Self             bool   `json:"self"` // the one that was asked
+	State            string `json:"state"`
+	Host             string `json:"host"`    // of the machine
+	Address          string `json:"address"` // of the outside port, as others reach it where that is known
+	Version          string `json:"version"`
+	WorkerPID        int    `json:"worker_pid"`
+	Connections      int    `json:"connections"`
+	UIDs             int    `json:"uids"`
+	Rooms            int    `json:"rooms"`
+	Since            int64  `json:"since"`             // UNIX seconds: when it was started; 0: not known
+	RefreshedSeconds int64  `json:"refreshed_seconds"` // age of the sign; -1: not known
 }
 
 // ConnInfo is one live connection.

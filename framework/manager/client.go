@@ -127,5 +127,10 @@ func (c *Client) Connections(ctx context.Context, offset, limit int) (list []Con
 	return list, c.call(ctx, request{Method: "connections", Offset: offset, Limit: limit}, &list)
 }
 
+// Nodes lists the nodes of the cluster.
+func (c *Client) Nodes(ctx context.Context) (list []NodeInfo, err error) {
+	return list, c.call(ctx, request{Method: "nodes"}, &list)
+}
+
 // Ended is closed when the server has ended the connection.
 func (c *Client) Ended() <-chan struct{} { return c.ended }

@@ -222,7 +222,7 @@ func (s *Server) command(c *gws.Conn, frame []byte) {
 
 func known(method string) string {
 	switch method {
-	case "status", "reload", "stop", "say", "connections":
+	case "status", "reload", "stop", "say", "connections", "nodes":
 		return method
 	}
 	return "unknown"
@@ -277,6 +277,8 @@ func (s *Server) answerJSON(ctx context.Context, c *gws.Conn, r *request) {
 		data, err = b.Say(ctx, r.text())
 	case "connections":
 		data, err = b.Connections(ctx, max(r.Offset, 0), min(max(r.Limit, 1), 1000))
+	case "nodes":
+		data, err = b.Nodes(ctx)
 	default:
 		err = fmt.Errorf("unknown command %.40q", r.Method)
 	}

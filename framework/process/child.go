@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"wsframe/framework/manager"
 )
 
 // child is a worker as its master sees it.
@@ -97,6 +99,18 @@ func (c *child) tell(ctx context.Context, kind string) error {
 		c.endWithin(killAfter)
 	}
 	return err
+}
+
+// nodes asks for the nodes of the cluster. What is known is there beside an error too.
+func (c *child) nodes(ctx context.Context) ([]manager.NodeInfo, error) {
+	var a nodesAnswer
+	if err := c.peer.call(ctx, "nodes", nil, &a); err != nil {
+		return nil, err
+	}
+	if a.Error != "" {
+		return a.Nodes, errors.New(a.Error)
+	}
+	return a.Nodes, nil
 }
 
 // endWithin waits for the worker's own end, then kills it.

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -215,7 +216,7 @@ func (m *Master) start(ctx context.Context, extra ...string) (*child, error) {
 	for i, s := range m.cfg.Sockets {
 		names[i] = s.Name
 	}
-	env := append(slices.Clone(m.cfg.Env), envRole+"=worker", envSockets+"="+strings.Join(names, ","))
+	env := append(slices.Clone(m.cfg.Env), envRole+"=worker", envSockets+"="+strings.Join(names, ","), envBegun+"="+strconv.FormatInt(m.begun.Unix(), 10))
 	if m.cfg.Store.Addr != "" {
 		env = append(env, envStore+"="+m.cfg.Store.Addr+" "+m.cfg.Store.Password)
 	}
@@ -325,7 +326,7 @@ func (m *Master) beginStop(graceful bool) bool {
 func (m *Master) Status(ctx context.Context) (manager.Status, error) {
 	m.mu.Lock()
 	s := manager.Status{
-		Version: m.cfg.Version, MasterPID: os.Getpid(), WorkerRestarts: m.restarts, Store: m.cfg.StoreKind,
+		Version: m.cfg.Version, MasterVersion: m.cfg.Version, MasterPID: os.Getpid(), WorkerRestarts: m.restarts, Store: m.cfg.StoreKind,
 		UptimeSeconds: int64(time.Since(m.begun).Seconds()), MemoryBytes: residentBytes(os.Getpid()),
 	}
 	c := m.worker
@@ -342,8 +343,28 @@ func (m *Master) Status(ctx context.Context) (manager.Status, error) {
 	s.WorkerPID, s.MemoryBytes = c.pid, s.MemoryBytes+residentBytes(c.pid)
 	s.Connections, s.Rooms, s.Goroutines, s.StorePending = w.Connections, w.Rooms, w.Goroutines, w.StorePending
 	s.MessagesIn, s.MessagesOut, s.BytesIn, s.BytesOut = w.MessagesIn, w.MessagesOut, w.BytesIn, w.BytesOut
-	s.ClosedSlow, s.ClosedIdle = w.Slow, w.Idle
+	s.ClosedSlow, s.ClosedIdle, s.Dropped, s.UIDs = w.Slow, w.Idle, w.Dropped, w.UIDs
+	s.Version = cmp.Or(c.info.Version, s.Version)
+	ctx, cancel := context.WithTimeout(ctx, nodesTime)
+	defer cancel()
+	var err error
+	if s.Nodes, err = c.nodes(ctx); err != nil { // the store is away: all else is as true as before
+		s.NodesError = err.Error()
+	}
 	return s, nil
+}
+
+// nodesTime is what a status waits for the store.
+const nodesTime = 2 * time.Second
+
+// Nodes implements manager.Backend.
+func (m *Master) Nodes(ctx context.Context) ([]manager.NodeInfo, error) {
+	c, err := m.current()
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.nodes(ctx)
+	return list, gone(err)
 }
 
 // Say implements manager.Backend.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,11 +20,14 @@ const (
 	envReload  = "WSFRAME_RELOAD"  // another worker still serves
 	envCheck   = "WSFRAME_CHECK"   // boot, report, end
 	envStore   = "WSFRAME_STORE"   // address and password of the embedded store
+	envBegun   = "WSFRAME_BEGUN"   // UNIX seconds: when the master was started
 )
 
 // Stats is what a worker counts.
 type Stats struct {
 	Connections, Rooms      int
+	UIDs                    int
+	Dropped                 int64
 	MessagesIn, MessagesOut int64
 	BytesIn, BytesOut       int64
 	Slow, Idle              int64
@@ -33,6 +37,7 @@ type Stats struct {
 
 // Ready is what a booted worker tells its master.
 type Ready struct {
+	Version  string // of the program; "" = the master's
 	Routes   []Route
 	Notes    []string
 	Transfer Versions // zero: its connections cannot be moved
@@ -52,6 +57,8 @@ type Handler interface {
 	Stats() Stats
 	Say(text string) int
 	Connections(offset, limit int) []manager.ConnInfo
+	// Nodes lists what it knows; beside an error too.
+	Nodes(ctx context.Context) ([]manager.NodeInfo, error)
 	// Reloading is told in the old worker before the new one takes over.
 	Reloading(ctx context.Context) error
 	// Stop ends accepting and closes all connections with the code, spread over the time; it returns how many there were.
@@ -90,6 +97,7 @@ type Worker struct {
 	Reload bool // another worker of this server still serves
 	Check  bool // boot and report, but do not serve
 	Store  Store
+	Begun  time.Time // when the master was started
 
 	sockets map[string]net.Listener
 	peer    *peer
@@ -109,6 +117,9 @@ func FromEnv() (*Worker, bool, error) {
 	}
 	w := newWorker(os.Getenv(envReload) != "", os.Getenv(envCheck) != "")
 	w.Store.Addr, w.Store.Password, _ = strings.Cut(os.Getenv(envStore), " ")
+	if at, err := strconv.ParseInt(os.Getenv(envBegun), 10, 64); err == nil {
+		w.Begun = time.Unix(at, 0)
+	}
 	conn, err := inheritConn(3)
 	if err != nil {
 		return nil, true, fmt.Errorf("inherit the control channel: %w", err)
@@ -121,7 +132,7 @@ func FromEnv() (*Worker, bool, error) {
 		}
 	}
 	// What the worker starts is no worker.
-	for _, name := range []string{envRole, envSockets, envReload, envCheck, envStore} {
+	for _, name := range []string{envRole, envSockets, envReload, envCheck, envStore, envBegun} {
 		_ = os.Unsetenv(name)
 	}
 	ignoreBrokenPipe()
@@ -204,6 +215,19 @@ type stopRequest struct {
 	Grace  time.Duration
 }
 
+// nodesAnswer carries what is known beside the error.
+type nodesAnswer struct {
+	Nodes []manager.NodeInfo
+	Error string
+}
+
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
 type pageRequest struct{ Offset, Limit int }
 
 func (w *Worker) handle(ctx context.Context, r request) (any, error) {
@@ -235,6 +259,9 @@ func (w *Worker) handle(ctx context.Context, r request) (any, error) {
 			return nil, err
 		}
 		return h.Connections(p.Offset, p.Limit), nil
+	case "nodes":
+		list, err := h.Nodes(ctx)
+		return nodesAnswer{list, textOf(err)}, nil
 	case "reloading":
 		return nil, h.Reloading(ctx)
 	case "transfer", "adopt":
@@ -270,9 +297,5 @@ func transferAnswerOf(ctx context.Context, h Handler, r request) (any, error) {
 		f = t.Adopt
 	}
 	report, err := f(ctx, r.files[0])
-	a := transferAnswer{Report: report}
-	if err != nil {
-		a.Error = err.Error()
-	}
-	return a, nil
+	return transferAnswer{report, textOf(err)}, nil
 }

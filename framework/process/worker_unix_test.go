@@ -197,6 +197,8 @@ func (h *testHandler) Stats() Stats {
 
 func (h *testHandler) Say(text string) int { return len(text) }
 
+func (h *testHandler) Nodes(context.Context) ([]manager.NodeInfo, error) { return nil, nil }
+
 func (h *testHandler) Connections(offset, limit int) []manager.ConnInfo {
 	return []manager.ConnInfo{{FD: int64(offset), ID: strings.Repeat("x", limit)}}
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"wsframe/framework/manager"
 )
 
 func TestConsole(t *testing.T) {
@@ -322,5 +324,84 @@ func TestSignals(t *testing.T) {
 		}
 	case <-time.After(wait):
 		t.Fatal("SIGTERM does not end it")
+	}
+}
+
+// All nodes that share a Redis are listed by each of them, with what they said of themselves; one that is killed is listed as
+// dead, until it is cleaned up after.
+func TestConsoleNodes(t *testing.T) {
+	t.Parallel()
+	n := startNodes(t, oneRedis(t), 2, nil)
+	n.member(0, "u1", "hall")
+	n.member(1, "u2", "hall")
+	n.member(1, "u2", "hall")
+	listed := func(i int) map[string]manager.NodeInfo {
+		var list []manager.NodeInfo
+		if err := json.Unmarshal([]byte(n.list[i].ok("-s", "nodes", "-json")), &list); err != nil {
+			t.Fatal(err)
+		}
+		all := map[string]manager.NodeInfo{}
+		for _, node := range list {
+			all[node.Address] = node
+		}
+		return all
+	}
+	for i := range n.list {
+		var found map[string]manager.NodeInfo
+		until(t, fmt.Sprintf("all to be listed by node %d", i), func() bool { // by the next refresh of their leases
+			found = listed(i)
+			return len(found) == 2 && found[n.list[0].outside].Connections == 1 && found[n.list[1].outside].Connections == 2
+		})
+		for j, s := range n.list {
+			node, st := found[s.outside], s.status()
+			if node.State != manager.NodeAlive || node.Self != (i == j) || node.UIDs != 1 || node.Rooms != 1 || node.WorkerPID != st.WorkerPID ||
+				node.Version != st.Version || !strings.HasSuffix(node.ID, s.dir) || node.Host == "" || node.RefreshedSeconds < 0 || node.RefreshedSeconds > 15 ||
+				time.Since(time.Unix(node.Since, 0)) > time.Hour {
+				t.Errorf("node %d lists %d as %+v", i, j, node)
+			}
+		}
+		st := n.list[i].status()
+		if len(st.Nodes) != 2 || st.NodesError != "" || st.UIDs != 1 || st.Connections != i+1 {
+			t.Errorf("status of node %d: %+v", i, st)
+		}
+		if out := n.list[i].ok("-s", "status"); !strings.Contains(out, "nodes            2 (") || !strings.Contains(out, n.list[1-i].dir) {
+			t.Errorf("status of node %d:\n%s", i, out)
+		}
+	}
+	out := n.list[0].ok("-s", "nodes")
+	if strings.Count(out, "\n") != 3 || !strings.Contains(out, n.list[1].outside) || strings.Count(out, "alive") != 2 {
+		t.Errorf("nodes:\n%s", out)
+	}
+	// What a node says survives its reload.
+	n.list[1].ok("-s", "reload")
+	worker := n.list[1].status().WorkerPID
+	until(t, "the new worker to be listed", func() bool {
+		node := listed(0)[n.list[1].outside]
+		return node.WorkerPID == worker && node.Connections == 2 && node.State == manager.NodeAlive
+	})
+	// A node that is frozen is dead when its lease has run out, and is forgotten when the other one has cleaned up after it.
+	n.signal(1, syscall.SIGSTOP)
+	dead := false
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		node, there := listed(0)[n.list[1].outside]
+		dead = dead || node.State == manager.NodeDead && node.RefreshedSeconds >= 14
+		if !there {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("still listed: %+v", node)
+		}
+	}
+	if !dead {
+		t.Error("the frozen node was never listed as dead")
+	}
+	n.signal(1, syscall.SIGCONT)
+	until(t, "it to be back", func() bool { return listed(0)[n.list[1].outside].State == manager.NodeAlive })
+	// Without Redis the rest of the status is there all the same.
+	n.store.masters[0].Freeze()
+	st := n.list[0].status()
+	n.store.masters[0].Thaw()
+	if st.NodesError == "" || len(st.Nodes) != 1 || !st.Nodes[0].Self || st.Connections != 1 {
+		t.Errorf("status without Redis: %+v", st)
 	}
 }

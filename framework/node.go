@@ -1,0 +1,80 @@
+package framework
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// NodeSign is a node's last sign of life: what operators see of it, also when it no longer answers.
+type NodeSign struct {
+	ID          string `json:"-"`
+	Host        string `json:"host"`    // of the machine
+	Address     string `json:"address"` // of the outside port; "" = not told
+	Version     string `json:"version"`
+	PID         int    `json:"pid"` // of its worker
+	Connections int    `json:"connections"`
+	UIDs        int    `json:"uids"`
+	Rooms       int    `json:"rooms"`
+	Since       int64  `json:"since"` // UNIX seconds; 0 = not known
+
+	Self   bool          `json:"-"`
+	Living bool          `json:"-"` // it has a lease
+	Age    time.Duration `json:"-"` // of this sign; < 0: not known
+}
+
+// sign is this node's own.
+func (a *App) sign() NodeSign {
+	s := a.about
+	s.PID, s.Connections, s.UIDs, s.Rooms = os.Getpid(), a.hub.Len(), a.hub.UserCount(), a.hub.RoomCount()
+	return s
+}
+
+// saidBesideLease is what goes to Redis with the lease. During a reload the worker speaks that has the connections.
+func (a *App) saidBesideLease() []byte {
+	if a.passed.Load() || a.reloaded && a.bus.Load() == nil {
+		return nil
+	}
+	b, err := json.Marshal(a.sign())
+	if err != nil {
+		a.log.Error("what this node says of itself", zap.Error(err))
+	}
+	return b
+}
+
+// Signs lists the nodes that live, or that are dead and not yet cleaned up after, by id. This one's is of now; the others' are as old as their Age, some
+// seconds at most while they live. It asks Redis, and no other node: two round trips, none where the node is alone.
+func (a *App) Signs(ctx context.Context) ([]NodeSign, error) {
+	own := a.sign()
+	own.ID, own.Self, own.Living = a.nodeID, true, true
+	if a.alone {
+		return []NodeSign{own}, nil
+	}
+	signs, err := a.node.Signs(ctx)
+	if err != nil {
+		return []NodeSign{own}, err
+	}
+	list := make([]NodeSign, 0, len(signs)+1)
+	for _, s := range signs {
+		if s.Node == a.nodeID {
+			own.Living, own.Age = s.Living, s.Age
+			list = append(list, own)
+			continue
+		}
+		var n NodeSign
+		if len(s.About) > 0 && json.Unmarshal(s.About, &n) != nil {
+			n = NodeSign{} // of a version that says it in another way
+		}
+		n.ID, n.Living, n.Age = s.Node, s.Living, s.Age
+		list = append(list, n)
+	}
+	if !slices.ContainsFunc(list, func(n NodeSign) bool { return n.Self }) { // Redis was emptied
+		own.Living, own.Age = false, -1
+		list = append(list, own)
+	}
+	return list, nil
+}
