@@ -1,10 +1,11 @@
 // Command bench measures what a message, a delivery, an idle connection and a handshake cost the server, beside a bare gws
 // server in the same run: server CPU from the operating system, medians of several rounds, ratios. P6 is the pause of a reload,
-// beside its limit.
+// beside its limit. N1 to N3 are many nodes at one Redis: a room of 10,000, publishes, and the list of the room's members.
 //
 //	go build -o console ./public && go run ./internal/bench -console ./console
 //
-// Linux only. Each server is a process of its own; the clients run in this one.
+// Linux only. Each server is a process of its own; the clients run in this one, those of N1 to N3 in others. N1 to N3 build a
+// console with a controller of their own, so they are run inside the checkout, and need redis-server.
 package main
 
 import (
@@ -17,11 +18,11 @@ import (
 )
 
 func main() {
-	role := flag.String("role", "", "internal: gws or room")
+	role := flag.String("role", "", "internal: gws, room or clients")
 	console := flag.String("console", "./console", "the binary to measure")
 	rounds := flag.Int("rounds", 5, "rounds of each measurement")
 	seconds := flag.Duration("time", 3*time.Second, "length of a round")
-	only := flag.String("only", "", "P1, P2, P3, P4, P5, P6; empty = all")
+	only := flag.String("only", "", "P1, P2, P3, P4, P5, P6, N1, N2, N3, or several of them; empty = all")
 	load := flag.Int("load", 10000, "requests a second during the reloads of P6; 0 = as many as the machine can")
 	flag.Parse()
 	switch *role {
@@ -31,20 +32,29 @@ func main() {
 	case "room":
 		roomServer()
 		return
+	case "clients":
+		if err := clients(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: clients:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	b := &bench{console: *console, rounds: *rounds, length: *seconds, load: *load}
 	for _, m := range []struct {
 		name string
 		run  func() error
-	}{{"P1", b.requests}, {"P2", b.quietRoom}, {"P3", b.busyRoom}, {"P4", b.idle}, {"P5", b.handshakes}, {"P6", b.reloads}} {
+	}{{"P1", b.requests}, {"P2", b.quietRoom}, {"P3", b.busyRoom}, {"P4", b.idle}, {"P5", b.handshakes}, {"P6", b.reloads},
+		{"N1", b.crowdedRoom}, {"N2", b.publishes}, {"N3", b.members}} {
 		if *only != "" && !strings.Contains(*only, m.name) {
 			continue
 		}
 		if err := m.run(); err != nil {
+			b.clean()
 			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", m.name, err)
 			os.Exit(1)
 		}
 	}
+	b.clean()
 }
 
 type bench struct {
@@ -52,6 +62,7 @@ type bench struct {
 	rounds  int
 	length  time.Duration
 	load    int
+	built   string // the console of N1 to N3
 }
 
 func median(v []float64) float64 {
@@ -62,7 +73,7 @@ func median(v []float64) float64 {
 
 // compare measures two servers in turn and prints the medians and the median of the ratios.
 func (b *bench) compare(what, unit string, ours, theirs func() (float64, error)) error {
-	var a, g, ratio []float64
+	var f figure
 	for range b.rounds {
 		x, err := ours()
 		if err != nil {
@@ -72,8 +83,19 @@ func (b *bench) compare(what, unit string, ours, theirs func() (float64, error))
 		if err != nil {
 			return err
 		}
-		a, g, ratio = append(a, x), append(g, y), append(ratio, x/y)
+		f.add(x, y)
 	}
-	fmt.Printf("%-52s wsframe %8.2f %s   gws %8.2f %s   ratio %.2f (%.2f-%.2f)\n", what, median(a), unit, median(g), unit, median(ratio), slices.Min(ratio), slices.Max(ratio))
+	f.print(what, "wsframe", "gws", unit)
 	return nil
+}
+
+// figure is what two servers were measured at, round by round.
+type figure struct{ first, second, ratio []float64 }
+
+func (f *figure) add(x, y float64) {
+	f.first, f.second, f.ratio = append(f.first, x), append(f.second, y), append(f.ratio, x/y)
+}
+
+func (f *figure) print(what, first, second, unit string) {
+	fmt.Printf("%-52s %s %8.2f %s   %s %8.2f %s   ratio %.2f (%.2f-%.2f)\n", what, first, median(f.first), unit, second, median(f.second), unit, median(f.ratio), slices.Min(f.ratio), slices.Max(f.ratio))
 }

@@ -25,12 +25,16 @@ func masked(text string) []byte {
 	return append(append(b, 0, 0, 0, 0), text...) // a mask of zeros is a mask
 }
 
+func handshake(path string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+}
+
 func dial(p *process, path string) (net.Conn, error) {
 	nc, err := net.Dial("tcp", p.addr)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := fmt.Fprintf(nc, "GET %s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path); err != nil {
+	if _, err := io.WriteString(nc, handshake(path)); err != nil {
 		return nil, err
 	}
 	br := bufio.NewReaderSize(nc, 1024)

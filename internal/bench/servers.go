@@ -131,6 +131,7 @@ func roomServer() {
 type process struct {
 	cmd  *exec.Cmd
 	addr string
+	push string                      // address of the push port
 	pids []int                       // whose CPU counts
 	path func(i int) (string, error) // of the i-th client, each a user of its own
 	dir  string
@@ -172,13 +173,16 @@ func startConsole(console string, withMaster bool, env ...string) (*process, err
 	}
 	p := &process{cmd: cmd, dir: dir}
 	r := bufio.NewReader(out)
-	for p.addr == "" {
+	for p.addr == "" || p.push == "" {
 		line, err := r.ReadString('\n')
 		if err != nil {
 			return nil, err
 		}
 		if rest, ok := strings.CutPrefix(line, "outside  ws://"); ok {
 			p.addr = strings.TrimSuffix(strings.TrimSpace(rest), "/")
+		}
+		if rest, ok := strings.CutPrefix(line, "push     "); ok {
+			p.push = strings.TrimSpace(rest)
 		}
 	}
 	go func() { _, _ = r.WriteTo(os.Stderr) }()
@@ -200,6 +204,34 @@ func startConsole(console string, withMaster bool, env ...string) (*process, err
 		p.pids = append(p.pids, cmd.Process.Pid)
 	}
 	return p, nil
+}
+
+// startRedis starts a redis-server with an append-only file, as nodes share one.
+func startRedis() (*process, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "wsframe-bench-")
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: cmd, addr: fmt.Sprintf("127.0.0.1:%d", port), pids: []int{cmd.Process.Pid}, dir: dir}
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		c, err := net.Dial("tcp", p.addr)
+		if err == nil {
+			_ = c.Close()
+			return p, nil
+		}
+		if time.Now().After(end) {
+			p.stop()
+			return nil, fmt.Errorf("redis-server: %w", err)
+		}
+	}
 }
 
 func childOf(pid int) int {

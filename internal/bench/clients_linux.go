@@ -1,0 +1,265 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// silence is how long the clients wait for a frame before they complain.
+const silence = 30 * time.Second
+
+// descriptors gets the process, and those that it starts, so many open files, or as many as there can be.
+func descriptors(want int) (got int) {
+	var l syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {
+		return 0
+	}
+	for _, hard := range []uint64{max(l.Max, uint64(want)), l.Max} { // only root raises the second
+		more := syscall.Rlimit{Cur: hard, Max: hard}
+		if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &more) == nil {
+			return int(hard)
+		}
+	}
+	return int(l.Cur)
+}
+
+// client is a connection that counts what arrives. It does not answer pings.
+type client struct {
+	fd     int
+	frames int // of text
+	skip   int // bytes that are left of a frame
+	text   bool
+	head   [10]byte
+	n      int // bytes of it
+}
+
+// take counts the frames that end in b.
+func (c *client) take(b []byte) error {
+	for len(b) > 0 {
+		if c.skip > 0 {
+			n := min(c.skip, len(b))
+			if c.skip -= n; c.skip == 0 && c.text {
+				c.frames++
+			}
+			b = b[n:]
+			continue
+		}
+		c.head[c.n] = b[0]
+		c.n++
+		b = b[1:]
+		need := 2
+		if c.n >= 2 {
+			need += map[byte]int{126: 2, 127: 8}[c.head[1]]
+		}
+		if c.n < need {
+			continue
+		}
+		switch {
+		case need == 2:
+			c.skip = int(c.head[1])
+		case need == 4:
+			c.skip = int(binary.BigEndian.Uint16(c.head[2:]))
+		default:
+			c.skip = int(binary.BigEndian.Uint64(c.head[2:]))
+		}
+		switch kind := c.head[0]; {
+		case kind == 0x88:
+			return fmt.Errorf("closed by the server: % x", b)
+		case kind != 0x81 && kind != 0x89 && kind != 0x8a:
+			return fmt.Errorf("a frame that begins with %#x", kind)
+		}
+		c.text, c.n = c.head[0] == 0x81 && c.skip > 0, 0
+	}
+	return nil
+}
+
+// listeners are all clients of a process.
+type listeners struct {
+	places []string
+	list   []client
+	poll   int
+	buf    [64 << 10]byte
+}
+
+// clients is the process of a crowd.
+func clients(in io.Reader, out io.Writer) error {
+	l := &listeners{}
+	lines := bufio.NewReader(in)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return nil // that is the end
+		}
+		verb, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		answer := ""
+		switch verb {
+		case "at":
+			l.places = append(l.places, rest)
+			continue
+		case "open":
+			err = l.open()
+		case "ask":
+			err = l.send(l.list, rest)
+			if err == nil {
+				err = l.wait(1)
+			}
+		case "run":
+			number, text, _ := strings.Cut(rest, " ")
+			var n int
+			if n, err = strconv.Atoi(number); err != nil {
+				break
+			}
+			begun := time.Now()
+			if err = l.send(l.list[:1], text); err == nil {
+				err = l.wait(n)
+			}
+			answer = strconv.FormatInt(time.Since(begun).Microseconds(), 10)
+		}
+		if err != nil {
+			_, err = fmt.Fprintln(out, "error", err)
+		} else {
+			_, err = fmt.Fprintln(out, "ok", answer)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (l *listeners) open() (err error) {
+	if l.poll, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+		return err
+	}
+	l.list = make([]client, len(l.places))
+	failed := make(chan error, len(l.places))
+	gate := make(chan struct{}, 32)
+	var wg sync.WaitGroup
+	for i, place := range l.places {
+		gate <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-gate }()
+			if err := l.list[i].connect(place); err != nil {
+				failed <- fmt.Errorf("client %d: %w", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+	}
+	for i := range l.list {
+		e := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(i)}
+		if err := syscall.EpollCtl(l.poll, syscall.EPOLL_CTL_ADD, l.list[i].fd, &e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// connect is the handshake, beside Go's own poller.
+func (c *client) connect(place string) error {
+	address, path, _ := strings.Cut(place, " ")
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	if c.fd, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0); err != nil {
+		return err
+	}
+	if err := syscall.Connect(c.fd, &syscall.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().Unmap().As4()}); err != nil {
+		return err
+	}
+	if err := syscall.SetsockoptTimeval(c.fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{Sec: int64(silence / time.Second)}); err != nil {
+		return err
+	}
+	if err := c.write([]byte(handshake(path))); err != nil {
+		return err
+	}
+	var b []byte
+	part := make([]byte, 1024)
+	for {
+		n, err := syscall.Read(c.fd, part)
+		if err != nil || n == 0 {
+			return fmt.Errorf("no answer to the handshake: %w", errors.Join(err, io.ErrUnexpectedEOF))
+		}
+		b = append(b, part[:n]...)
+		if head, rest, ok := bytes.Cut(b, []byte("\r\n\r\n")); ok {
+			if !bytes.HasPrefix(head, []byte("HTTP/1.1 101 ")) {
+				return fmt.Errorf("handshake: %.40q", head)
+			}
+			return errors.Join(c.take(rest), syscall.SetNonblock(c.fd, true))
+		}
+	}
+}
+
+func (c *client) write(b []byte) error {
+	n, err := syscall.Write(c.fd, b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	return err
+}
+
+func (l *listeners) send(to []client, text string) error {
+	b := masked(text)
+	for i := range l.list {
+		l.list[i].frames = 0
+	}
+	for i := range to {
+		if err := to[i].write(b); err != nil {
+			return fmt.Errorf("client %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// wait reads until each client has so many frames. More is an error.
+func (l *listeners) wait(want int) error {
+	missing := len(l.list)
+	events := make([]syscall.EpollEvent, 1024)
+	for missing > 0 {
+		n, err := syscall.EpollWait(l.poll, events, int(silence/time.Millisecond))
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("%d of %d clients do not have their %d frames", missing, len(l.list), want)
+		}
+		for _, e := range events[:n] {
+			c := &l.list[e.Fd]
+			n, err := syscall.Read(c.fd, l.buf[:])
+			if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR) {
+				continue
+			}
+			if err != nil || n == 0 {
+				return fmt.Errorf("client %d has %d of %d frames: %w", e.Fd, c.frames, want, errors.Join(err, io.EOF))
+			}
+			before := c.frames
+			if err := c.take(l.buf[:n]); err != nil {
+				return fmt.Errorf("client %d has %d of %d frames: %w", e.Fd, c.frames, want, err)
+			}
+			if c.frames > want {
+				return fmt.Errorf("client %d has %d frames, more than %d", e.Fd, c.frames, want)
+			}
+			if before < want && c.frames == want {
+				missing--
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,415 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"wsframe/framework/push"
+)
+
+// crowdSize is the room of N1 and N3.
+const crowdSize = 10_000
+
+// crowd is how many of them this machine's limit of open files allows; each process needs some more.
+func (b *bench) crowd() (int, error) {
+	const spare = 300
+	got := descriptors(crowdSize + spare)
+	n := min(crowdSize, (got-spare)/100*100)
+	if n < 3 {
+		return 0, fmt.Errorf("%d open files are not enough", got)
+	}
+	if n < crowdSize {
+		fmt.Printf("only %d open files: the room has %d members\n", got, n)
+	}
+	return n, nil
+}
+
+// stage is nodes with our own controller, and their Redis, if they share one.
+type stage struct {
+	nodes []*process
+	redis *process
+	store *redis.Client
+}
+
+// build makes the console with the controller, once.
+func (b *bench) build() (string, error) {
+	if b.built != "" {
+		return b.built, nil
+	}
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the checkout: %w", err)
+	}
+	root := filepath.Dir(strings.TrimSpace(string(mod)))
+	dir, err := os.MkdirTemp("", "wsframe-bench-")
+	if err != nil {
+		return "", err
+	}
+	b.built = filepath.Join(dir, "console")
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
+		filepath.Join(root, "app/app.go"): filepath.Join(root, "internal/bench/testdata/stage/app.go"),
+	}})
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(file, overlay, 0o600); err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-overlay", file, "-o", b.built, "./public")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the console: %w\n%s", err, out)
+	}
+	return b.built, nil
+}
+
+// clean removes what build made.
+func (b *bench) clean() {
+	if b.built != "" {
+		_ = os.RemoveAll(filepath.Dir(b.built))
+	}
+}
+
+// stage starts one node with its embedded store, or several with one Redis.
+func (b *bench) stage(nodes int, env ...string) (_ *stage, err error) {
+	binary, err := b.build()
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{}
+	defer func() {
+		if err != nil {
+			s.stop()
+		}
+	}()
+	// The clients answer no pings, and a call that a busy machine delays is not repeated.
+	env = append([]string{"WSFRAME_APP_HEARTBEAT_PING=1h", "WSFRAME_APP_HEARTBEAT_IDLE=2h", "WSFRAME_CACHE_MASTER_TIMEOUT=5s", "WSFRAME_APP_DEMO=false"}, env...)
+	if nodes > 1 {
+		if s.redis, err = startRedis(); err != nil {
+			return nil, err
+		}
+		s.store = redis.NewClient(&redis.Options{Addr: s.redis.addr, DisableIdentity: true})
+		env = append(env, "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS="+s.redis.addr)
+	}
+	for range nodes {
+		p, err := startConsole(binary, false, env...)
+		if err != nil {
+			return nil, err
+		}
+		s.nodes = append(s.nodes, p)
+	}
+	return s, nil
+}
+
+func (s *stage) stop() {
+	for _, p := range s.nodes {
+		p.stop()
+	}
+	if s.redis != nil {
+		_ = s.store.Close()
+		s.redis.stop()
+	}
+}
+
+// cpu is that of all workers, in microseconds.
+func (s *stage) cpu() (total float64) {
+	for _, p := range s.nodes {
+		total += p.cpu()
+	}
+	return total
+}
+
+// commands are the calls of each command that Redis has counted, those in scripts too.
+func (s *stage) commands() (map[string]float64, error) {
+	text, err := s.store.Info(context.Background(), "commandstats").Result()
+	if err != nil {
+		return nil, err
+	}
+	calls := map[string]float64{}
+	for line := range strings.Lines(text) {
+		name, rest, ok := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
+		if !ok {
+			continue
+		}
+		number, _, _ := strings.Cut(rest, ",")
+		calls[name], _ = strconv.ParseFloat(number, 64)
+	}
+	return calls, nil
+}
+
+// traffic is what publishes cost Redis.
+type traffic struct{ scripts, entries, reads, cpu []float64 }
+
+// counted measures what run has Redis do, for each of count publishes.
+func (s *stage) counted(t *traffic, count int, run func() error) error {
+	if s.redis == nil {
+		return run()
+	}
+	before, err := s.commands()
+	if err != nil {
+		return err
+	}
+	used := s.redis.cpu()
+	if err := run(); err != nil {
+		return err
+	}
+	used = s.redis.cpu() - used
+	after, err := s.commands()
+	if err != nil {
+		return err
+	}
+	each := func(names ...string) (n float64) {
+		for _, name := range names {
+			n += after[name] - before[name]
+		}
+		return n / float64(count)
+	}
+	t.scripts = append(t.scripts, each("evalsha", "eval"))
+	t.entries = append(t.entries, each("xadd"))
+	t.reads = append(t.reads, each("xread"))
+	t.cpu = append(t.cpu, used/float64(count))
+	return nil
+}
+
+func (t *traffic) print() {
+	if len(t.cpu) > 0 {
+		fmt.Printf("    Redis, for each publish: %.3f calls that write, %.2f entries of streams in them, %.3f reads by all nodes, %.1f µs CPU\n",
+			median(t.scripts), median(t.entries), median(t.reads), median(t.cpu))
+	}
+}
+
+// crowdedRoom is N1: deliveries in a room of 10,000 on one node, and on three.
+func (b *bench) crowdedRoom() error {
+	n, err := b.crowd()
+	if err != nil {
+		return err
+	}
+	for _, nodes := range []int{1, 3} {
+		if err := b.crowdedNodes(nodes, n); err != nil {
+			return fmt.Errorf("%d nodes: %w", nodes, err)
+		}
+	}
+	return nil
+}
+
+func (b *bench) crowdedNodes(nodes, n int) error {
+	s, err := b.stage(nodes)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	reference, err := startRole("gws")
+	if err != nil {
+		return err
+	}
+	defer reference.stop()
+	ours, err := gather(n, `{"method":"stage.join","room":"hall"}`, s.nodes...)
+	if err != nil {
+		return err
+	}
+	defer ours.leave()
+	theirs, err := gather(n, "", reference)
+	if err != nil {
+		return err
+	}
+	defer theirs.leave()
+	param := payload[slices.Index(payload, 'p')+len(`param":`) : len(payload)-1]
+	for _, c := range []struct {
+		name  string
+		count int
+		every time.Duration
+	}{
+		{"10 publishes a second", max(int(b.length.Seconds()*10), 1), 100 * time.Millisecond},
+		{"as fast as it goes", 100, 0},
+	} {
+		var cost, rate figure
+		var t traffic
+		deliveries := float64(c.count * n)
+		for range b.rounds {
+			var took time.Duration
+			before := s.cpu()
+			err := s.counted(&t, c.count, func() (err error) {
+				took, err = ours.run(c.count, fmt.Sprintf(`{"method":"stage.publish","room":"hall","count":%d,"every":%d,"push":%s}`, c.count, c.every.Microseconds(), param))
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			used := s.cpu() - before
+			before = reference.cpu()
+			reached, err := theirs.run(c.count, fmt.Sprintf("PUBLISH %d %d", c.count, c.every.Microseconds()))
+			if err != nil {
+				return err
+			}
+			cost.add(used/deliveries, (reference.cpu()-before)/deliveries)
+			rate.add(deliveries/took.Seconds()/1000, deliveries/reached.Seconds()/1000)
+		}
+		what := fmt.Sprintf("N1 %d members on %s, %s", n, plural(nodes, "node"), c.name)
+		cost.print(what, "wsframe", "gws", "µs CPU")
+		rate.print("   deliveries", "wsframe", "gws", "k/s")
+		t.print()
+	}
+	return nil
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// publishes is N2: pushes of 200 bytes from one node to a room with a member on each of three, so to one shard of the streams;
+// beside plain XADDs of as many bytes, 256 in a pipeline, in the same Redis.
+func (b *bench) publishes() error {
+	const nodes, size = 3, 200
+	s, err := b.stage(nodes, "WSFRAME_APP_LIMITS_OUTBOX_MESSAGES=100000", "WSFRAME_APP_LIMITS_OUTBOX_BYTES=67108864") // Redis is measured, not a client's patience
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	all, err := gather(nodes, `{"method":"stage.join","room":"hall"}`, s.nodes...)
+	if err != nil {
+		return err
+	}
+	defer all.leave()
+	for _, c := range []struct {
+		name  string
+		keep  int
+		count int
+		every time.Duration
+	}{
+		{"plain, as fast as it goes", 0, 50_000, 0},
+		{"kept in history, as fast as it goes", 100, 50_000, 0},
+		{"plain, 200 a second", 0, max(int(b.length.Seconds()*200), 1), 5 * time.Millisecond},
+		{"kept in history, 200 a second", 100, max(int(b.length.Seconds()*200), 1), 5 * time.Millisecond},
+	} {
+		var rate figure
+		var worker []float64
+		var t traffic
+		for range b.rounds {
+			var took time.Duration
+			before := s.cpu()
+			err := s.counted(&t, c.count, func() (err error) {
+				took, err = all.run(c.count, fmt.Sprintf(`{"method":"stage.publish","room":"hall","count":%d,"every":%d,"keep":%d,"size":%d}`, c.count, c.every.Microseconds(), c.keep, size))
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			worker = append(worker, (s.cpu()-before)/float64(c.count))
+			bare, err := s.bare(50_000, size)
+			if err != nil {
+				return err
+			}
+			rate.add(float64(c.count)/took.Seconds(), 50_000/bare.Seconds())
+		}
+		what := "N2 publishes, " + c.name
+		if c.every == 0 {
+			rate.print(what, "wsframe", "bare XADD", "/s")
+		} else {
+			fmt.Println(what)
+		}
+		t.print()
+		fmt.Printf("    the workers of all nodes: %.1f µs CPU for each publish\n", median(worker))
+	}
+	return nil
+}
+
+// bare has Redis take as many entries from a client that does nothing else.
+func (s *stage) bare(count, size int) (time.Duration, error) {
+	const batch = 256
+	ctx := context.Background()
+	body := strings.Repeat("x", size)
+	begun := time.Now()
+	for left := count; left > 0; left -= batch {
+		pipe := s.store.Pipeline()
+		for range min(batch, left) {
+			pipe.XAdd(ctx, &redis.XAddArgs{Stream: "bare", MaxLen: 100_000, Approx: true, Values: []string{"b", body}})
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(begun), nil
+}
+
+// members is N3: the list of a room of 10,000, by pages of 1,000 through the push port, on three nodes beside one.
+func (b *bench) members() error {
+	n, err := b.crowd()
+	if err != nil {
+		return err
+	}
+	var stages [2]*stage
+	for i, nodes := range []int{1, 3} {
+		if stages[i], err = b.stage(nodes); err != nil {
+			return err
+		}
+		defer stages[i].stop()
+		all, err := gather(n, `{"method":"stage.join","room":"hall"}`, stages[i].nodes...)
+		if err != nil {
+			return err
+		}
+		defer all.leave()
+	}
+	var took, used figure
+	for range b.rounds {
+		var ms, us [2]float64
+		for i, s := range stages {
+			before := s.cpu()
+			begun := time.Now()
+			got, err := s.list("hall")
+			if err != nil {
+				return err
+			}
+			ms[i] = float64(time.Since(begun).Microseconds()) / 1000
+			us[i] = (s.cpu() - before) / 1000
+			if got != n {
+				return fmt.Errorf("%s: %d members of %d are listed", plural(len(s.nodes), "node"), got, n)
+			}
+		}
+		took.add(ms[1], ms[0])
+		used.add(us[1], us[0])
+	}
+	took.print(fmt.Sprintf("N3 list of %d members, pages of 1,000", n), "3 nodes", "1 node", "ms")
+	used.print("   the workers of all nodes", "3 nodes", "1 node", "ms CPU")
+	return nil
+}
+
+// list counts the members that the pages show, in order.
+func (s *stage) list(room string) (int, error) {
+	const page = 1000
+	client, err := push.NewClient(s.nodes[0].push, "")
+	if err != nil {
+		return 0, err
+	}
+	defer client.HTTP.CloseIdleConnections()
+	var after int64
+	for n := 0; ; {
+		var answer struct{ Items []push.Connection }
+		if err := client.Call(context.Background(), "roomMembers", map[string]any{"room": room, "after": after, "limit": page}, &answer); err != nil {
+			return n, err
+		}
+		for _, c := range answer.Items {
+			if c.FD <= after {
+				return n, errors.New("the list is not in order")
+			}
+			after = c.FD
+		}
+		if n += len(answer.Items); len(answer.Items) < page {
+			return n, nil
+		}
+	}
+}

@@ -1,0 +1,67 @@
+// Package app stands in for the application where many nodes are measured: go build's -overlay puts this file in the place of
+// app/app.go. Everything else of the binary is as it is released.
+package app
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"wsframe/framework"
+)
+
+// Controllers mounts the one controller.
+func Controllers(framework.Deps) ([]framework.Controller, error) {
+	return []framework.Controller{framework.Mount("stage", &Stage{})}, nil
+}
+
+// Stage publishes.
+type Stage struct{}
+
+// In is what all actions take.
+type In struct {
+	Room  string          `json:"room"`
+	Count int             `json:"count"` // of pushes
+	Every int             `json:"every"` // µs between them; 0 = as fast as they are taken
+	Keep  int             `json:"keep"`  // > 0: kept in history, with so many others
+	Size  int             `json:"size"`  // bytes of a push, where Param is empty
+	Param json.RawMessage `json:"push"`
+}
+
+// Join puts the asking connection into a room.
+func (s *Stage) Join(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	return framework.OK("done", ""), c.Join(in.Room)
+}
+
+// Publish publishes to a room, and answers nothing.
+func (s *Stage) Publish(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	push := framework.OK("barrage", "", in.Param)
+	if len(in.Param) == 0 {
+		const around = `{"status":200,"event":"barrage","info":"","param":""}`
+		push.Param = strings.Repeat("x", max(in.Size-len(around), 1))
+	}
+	var o []framework.PublishOption
+	if in.Keep > 0 {
+		o = append(o, framework.Keep(in.Keep, time.Hour))
+	}
+	sender, log := c.Sender, c.Log()
+	go func() {
+		next := time.Now()
+		for range in.Count {
+			err := sender.Publish(in.Room, push, o...)
+			for ; errors.Is(err, framework.ErrBusy); err = sender.Publish(in.Room, push, o...) {
+				time.Sleep(time.Millisecond) // too much waits for Redis
+			}
+			if err != nil {
+				log.Error("publish: " + err.Error())
+				return
+			}
+			if in.Every > 0 {
+				next = next.Add(time.Duration(in.Every) * time.Microsecond)
+				time.Sleep(time.Until(next))
+			}
+		}
+	}()
+	return nil, nil
+}
