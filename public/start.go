@@ -20,6 +20,7 @@ import (
 	"wsframe/framework/process"
 	"wsframe/library/cache"
 	"wsframe/library/config"
+	"wsframe/library/log"
 )
 
 func (c *console) load() (*config.Config, error) {
@@ -38,9 +39,9 @@ func (c *console) start(ctx context.Context) error {
 	if c.daemon {
 		return c.startDaemon(cfg)
 	}
-	self, err := os.Executable()
+	self, err := program()
 	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
+		return err
 	}
 	l, err := openLog(cfg, "master")
 	if err != nil {
@@ -78,18 +79,52 @@ func (c *console) start(ctx context.Context) error {
 		Started: func(s process.Started) {
 			l.Info("server is ready", zap.Any("addrs", s.Addrs), zap.String("store", cfg.Cache.Master.Driver))
 			c.printStart(cfg, s)
-			notify("READY=1")
 		},
+		Reloaded: func() { c.reconfigure(l) },
+		Notify:   notify,
 	})
 	go c.signals(ctx, master, l.Logger)
 	err = master.Run(ctx)
-	notify("STOPPING=1")
 	if err == nil {
 		l.Info("server has stopped")
 		return nil
 	}
 	l.Error("server has stopped", zap.Error(err))
 	return err
+}
+
+// reconfigure takes over what of the configuration on disk is the master's and may change while it runs: the level of its log.
+func (c *console) reconfigure(l *log.Logger) {
+	cfg, err := c.load() // the worker has read it too, a moment before
+	if err == nil {
+		err = l.SetLevel(cfg.App.Log.Level)
+	}
+	if err != nil {
+		l.Error("the master keeps its configuration", zap.Error(err))
+	}
+}
+
+// program is the path by which this program was started, links unresolved: a release that is switched by a symbolic link is found
+// there after the switch, and a file that takes the place of this one is too.
+func program() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		return self, nil
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return self, nil
+	}
+	// The first argument is the caller's word only.
+	a, errA := os.Stat(path)
+	b, errB := os.Stat(self)
+	if errA != nil || errB != nil || !os.SameFile(a, b) {
+		return self, nil
+	}
+	return path, nil
 }
 
 // signals: SIGTERM and Ctrl-C stop gracefully and, a second time, at once; SIGHUP reloads; SIGUSR1 reopens the logs.
@@ -110,33 +145,14 @@ func (c *console) signals(ctx context.Context, m *process.Master, l *zap.Logger)
 			_ = m.Stop(ctx, true) // it has no error
 		case isReload(s):
 			go func() {
-				notify("RELOADING=1")
 				if _, err := m.Reload(ctx, false); err != nil {
 					fmt.Fprintln(c.err, "console: reload:", err)
 				}
-				notify("READY=1")
 			}()
 		default:
 			m.ReopenLogs()
 		}
 	}
-}
-
-// notify tells systemd, where it started us (Type=notify).
-func notify(state string) {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return
-	}
-	conn, err := net.Dial("unixgram", path)
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	if state == "RELOADING=1" {
-		state += fmt.Sprintf("\nMONOTONIC_USEC=%d", monotonic().Microseconds())
-	}
-	_, _ = conn.Write([]byte(state)) // systemd's loss
 }
 
 func (c *console) printStart(cfg *config.Config, s process.Started) {
@@ -182,9 +198,9 @@ func (c *console) printDemo(cfg *config.Config, addr string) {
 
 // startDaemon starts the master in a session of its own and waits until it serves or has failed.
 func (c *console) startDaemon(cfg *config.Config) error {
-	self, err := os.Executable()
+	self, err := program()
 	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
+		return err
 	}
 	logs := filepath.Join(cfg.App.Runtime.Dir, "logs")
 	if err := os.MkdirAll(logs, 0o755); err != nil {

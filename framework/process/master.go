@@ -47,6 +47,10 @@ type MasterConfig struct {
 	Stdout     io.Writer
 	Stderr     io.Writer
 	Started    func(info Started) // called once the first worker serves
+	Reloaded   func()             // after each reload that replaced the worker: the configuration may be another one
+	// Notify is told Serving when the first worker serves, Reloading and Serving around reloads, and Stopping as soon as the server
+	// is to end; one after the other. It must not wait for long.
+	Notify func(State)
 }
 
 // Started is what there is to tell when the server serves.
@@ -67,6 +71,12 @@ type Master struct {
 	life    context.Context // ends when the server is to end
 	endLife context.CancelFunc
 	reloads sync.WaitGroup
+
+	// Held while a state changes and is told, so that states are told in order. Taken before mu.
+	sayMu    sync.Mutex
+	served   bool // Serving was told
+	final    bool // Stopping was told
+	promised bool // Reloading was told, and Serving not since
 
 	// Held from the moment a reload can no longer be given up until it has decided which worker serves. Taken before mu.
 	handover sync.Mutex
@@ -165,6 +175,9 @@ func (m *Master) Run(ctx context.Context) error {
 	if cfg.Started != nil {
 		cfg.Started(Started{first.info.Routes, m.addrs, first.info.Notes})
 	}
+	m.sayMu.Lock()
+	m.say(Serving)
+	m.sayMu.Unlock()
 	supervised := make(chan struct{})
 	go func() { defer close(supervised); m.supervise() }()
 	select {
@@ -309,17 +322,22 @@ func (m *Master) Stop(_ context.Context, graceful bool) error {
 
 // beginStop reports whether this was the first wish to stop.
 func (m *Master) beginStop(graceful bool) bool {
+	m.sayMu.Lock()
+	defer m.sayMu.Unlock()
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.stopping {
-		return false
+	first := !m.stopping
+	if first {
+		m.stopping = true
+		if !graceful {
+			m.grace = min(m.grace, 2*time.Second)
+		}
+		m.endLife()
 	}
-	m.stopping = true
-	if !graceful {
-		m.grace = min(m.grace, 2*time.Second)
+	m.mu.Unlock()
+	if first {
+		m.say(Stopping)
 	}
-	m.endLife()
-	return true
+	return first
 }
 
 // Status implements manager.Backend.

@@ -29,7 +29,7 @@ const (
 // one is touched; when it does not, the old one goes on and the error says why. Then the live connections are moved, where both
 // workers can, and closed with 1012 where not.
 func (m *Master) Reload(ctx context.Context, check bool) (r manager.ReloadReport, err error) {
-	old, err := m.beginReload()
+	old, err := m.beginReload(check)
 	if err != nil {
 		return r, err
 	}
@@ -82,28 +82,43 @@ func (m *Master) Reload(ctx context.Context, check bool) (r manager.ReloadReport
 	if err := next.peer.call(tell, "settled", nil, nil); err != nil {
 		m.cfg.Log.Warn("tell the new worker that it is alone", zap.Error(err))
 	}
+	if m.cfg.Reloaded != nil {
+		m.cfg.Reloaded()
+	}
 	m.cfg.Log.Info("reloaded", zap.Int("old_pid", r.OldPID), zap.Int("new_pid", r.NewPID), zap.Int("moved", r.Moved), zap.Int("drained", r.Drained),
 		zap.Duration("pause", r.Pause), zap.Duration("took", time.Since(begun)), zap.Strings("notes", r.Notes))
 	return r, nil
 }
 
-func (m *Master) beginReload() (*child, error) {
+func (m *Master) beginReload(check bool) (old *child, err error) {
+	m.sayMu.Lock()
+	defer m.sayMu.Unlock()
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	switch {
 	case m.stopping:
-		return nil, errStopping
+		err = errStopping
 	case m.reloading != nil:
-		return nil, errReloading
+		err = errReloading
 	case m.worker == nil:
-		return nil, errNoWorker
+		err = errNoWorker
+	default:
+		m.reloading = make(chan struct{})
+		m.reloads.Add(1)
 	}
-	m.reloading = make(chan struct{})
-	m.reloads.Add(1)
-	return m.worker, nil
+	old = m.worker
+	m.mu.Unlock()
+	if !check {
+		m.sayRequested(err)
+	}
+	return old, err
 }
 
 func (m *Master) endReload() {
+	m.sayMu.Lock()
+	defer m.sayMu.Unlock()
+	if m.promised {
+		defer m.say(Serving)
+	}
 	m.mu.Lock()
 	close(m.reloading)
 	m.reloading = nil
