@@ -3,11 +3,14 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -404,4 +407,211 @@ func TestConsoleNodes(t *testing.T) {
 	if st.NodesError == "" || len(st.Nodes) != 1 || !st.Nodes[0].Self || st.Connections != 1 {
 		t.Errorf("status without Redis: %+v", st)
 	}
+}
+
+// systemd is told of each reload, whoever asked for it, and of a stop when it begins.
+func TestServiceManager(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	s := start(t, "NOTIFY_SOCKET="+path)
+	var last int64
+	want := func(prefix string) {
+		t.Helper()
+		b := make([]byte, 200)
+		if err := socket.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := socket.Read(b)
+		got := string(b[:n])
+		if err != nil || !strings.HasPrefix(got, prefix) {
+			t.Fatalf("told %q %v, want %q", got, err, prefix)
+		}
+		if at, ok := strings.CutPrefix(got, "RELOADING=1\nMONOTONIC_USEC="); ok {
+			now, err := strconv.ParseInt(at, 10, 64)
+			if err != nil || now <= last {
+				t.Errorf("the time of a reload is %q, after %d", at, last)
+			}
+			last = now
+		} else if got != prefix {
+			t.Errorf("told %q", got)
+		}
+	}
+	want("READY=1")
+	s.ok("-s", "reload", "-check")
+	s.ok("-s", "reload")
+	want("RELOADING=1\n")
+	want("READY=1")
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	want("RELOADING=1\n")
+	want("READY=1")
+	worker := s.status().WorkerPID
+	if err := syscall.Kill(worker, syscall.SIGSTOP); err != nil { // the end must wait for it
+		t.Fatal(err)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	want("STOPPING=1")
+	select {
+	case <-s.ended:
+		t.Error("it was told when all was over")
+	default:
+	}
+	if err := syscall.Kill(worker, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	<-s.ended
+}
+
+// A release is switched by a symbolic link, and the one before is removed: a reload starts the path that was started, as it is now.
+func TestReloadByPath(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	release := func(name string) {
+		t.Helper()
+		cmd := exec.Command("go", "build", "-ldflags", "-X main.version="+name, "-o", filepath.Join(dir, name, "console"), "./public")
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	release("one")
+	release("two")
+	for _, tc := range []struct{ name, arg, path string }{
+		{"absolute", filepath.Join(dir, "absolute", "console"), ""},
+		{"relative", "./relative/console", ""},
+		{"in PATH", "console", filepath.Join(dir, "in PATH")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			link := filepath.Join(dir, tc.name)
+			point := func(to string) {
+				t.Helper()
+				if err := os.Symlink(to, link+".next"); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Rename(link+".next", link); err != nil {
+					t.Fatal(err)
+				}
+			}
+			first := tc.name + " one"
+			if err := os.CopyFS(filepath.Join(dir, first), os.DirFS(filepath.Join(dir, "one"))); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(filepath.Join(dir, first, "console"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			point(first)
+			s := prepare(t)
+			if tc.path != "" {
+				s.env = append(s.env, "PATH="+tc.path+":"+os.Getenv("PATH"))
+			}
+			s.launchAs(&exec.Cmd{Path: filepath.Join(link, "console"), Args: []string{tc.arg, "-s", "start", "-c", s.config}, Dir: dir})
+			if st := s.status(); st.Version != "one" || st.MasterVersion != "one" {
+				t.Fatalf("%+v", st)
+			}
+			point("two")
+			if err := os.RemoveAll(filepath.Join(dir, first)); err != nil {
+				t.Fatal(err)
+			}
+			s.ok("-s", "reload", "-check")
+			s.ok("-s", "reload")
+			if st := s.status(); st.Version != "two" || st.MasterVersion != "one" || len(st.Nodes) != 1 || st.Nodes[0].Version != "two" {
+				t.Fatalf("%+v", st)
+			}
+		})
+	}
+}
+
+// A check finds nothing new where nothing is, and a reload takes over the level of the master's log.
+func TestReloadConfig(t *testing.T) {
+	t.Parallel()
+	s := prepare(t)
+	s.config = filepath.Join(t.TempDir(), "config")
+	if err := os.CopyFS(s.config, os.DirFS(filepath.Join(root, "config"))); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(s.config, "app.yaml")
+	config := copyOf(t, file)
+	level := func(name string) {
+		t.Helper()
+		changed := bytes.Replace(config, []byte("  level: info "), []byte("  level: "+name+" "), 1)
+		if err := os.WriteFile(file, changed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	level("error")
+	s.launch()
+	until(t, "server is ready", func() bool { return strings.Contains(s.out.String(), "manager  ws://") })
+	dial(t, s.outside, s.token("wall", "w"))
+	out := s.ok("-s", "reload", "-check")
+	if strings.Contains(out, "route") || strings.Contains(out, "1012") || !strings.HasSuffix(out, "the new worker would serve; nothing was changed\n") {
+		t.Errorf("check:\n%s", out)
+	}
+	s.ok("-s", "reload")
+	if said := s.log(); strings.Contains(said, "reloaded") || strings.Contains(said, "server is ready") {
+		t.Errorf("logged below the level:\n%s", said)
+	}
+	level("info")
+	s.ok("-s", "reload")
+	if said := s.log(); strings.Count(said, `"reloaded"`) != 1 {
+		t.Errorf("the master's log has the level of before:\n%s", said)
+	}
+
+	// What status says of memory is what the kernel says of both processes.
+	st := s.status()
+	var resident int64
+	for _, pid := range []int{st.MasterPID, st.WorkerPID} {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			t.Skip(err) // no Linux
+		}
+		_, rest, _ := strings.Cut(string(b), "VmRSS:")
+		var kb int64
+		if _, err := fmt.Sscan(rest, &kb); err != nil {
+			t.Fatal(err)
+		}
+		resident += kb << 10
+	}
+	if st.MemoryBytes < resident*2/3 || st.MemoryBytes > resident*3/2 {
+		t.Errorf("memory %d, resident %d", st.MemoryBytes, resident)
+	}
+}
+
+// launchAs starts the server by a command of its own.
+func (s *server) launchAs(cmd *exec.Cmd) {
+	s.t.Helper()
+	cmd.Env, cmd.Stdout, cmd.Stderr = s.env, s.out, s.out
+	s.cmd = cmd
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	go func() { s.exit = cmd.Wait(); close(s.ended) }()
+	s.t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-s.ended:
+		case <-time.After(wait):
+			_ = cmd.Process.Kill()
+			<-s.ended
+			s.t.Errorf("the server had to be killed")
+		}
+		if s.t.Failed() {
+			s.t.Logf("server said:\n%s", s.out)
+		}
+	})
+	until(s.t, "server is ready", func() bool {
+		select {
+		case <-s.ended:
+			s.t.Fatalf("server ended: %v\n%s", s.exit, s.out)
+		default:
+		}
+		return strings.Contains(s.out.String(), "manager  ws://")
+	})
 }
