@@ -191,6 +191,9 @@ func (c *client) connect(place string) error {
 	part := make([]byte, 1024)
 	for {
 		n, err := syscall.Read(c.fd, part)
+		if errors.Is(err, syscall.EINTR) {
+			continue // with a time limit even those of Go's own scheduler
+		}
 		if err != nil || n == 0 {
 			return fmt.Errorf("no answer to the handshake: %w", errors.Join(err, io.ErrUnexpectedEOF))
 		}
