@@ -233,6 +233,7 @@ func (b *bench) crowdedNodes(nodes, n int) error {
 		every         time.Duration
 	}{
 		{"10 publishes a second", slow, slow, 100 * time.Millisecond},
+		{"500 publishes a second", 1000, 100, 2 * time.Millisecond},
 		{"as fast as it goes", 1000, 100, 0},
 	} {
 		var cost, rate figure
