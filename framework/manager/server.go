@@ -1,15 +1,16 @@
 package manager
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
-	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,19 +19,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// What the original answers (contract §5).
-const (
-	answerReload  = "服务即将重启"
-	answerStop    = "服务即将关闭"
-	answerUnknown = "指令无效"
-	answerFormat  = "格式不符合规范"
-)
-
 const (
 	maxMessage = 16 << 10
 	maxConns   = 32
 	idleTime   = 2 * time.Minute
-	stopTime   = 3 * time.Second
+	writeTime  = 10 * time.Second // for a client to take an answer
+	stopTime   = 3 * time.Second  // for a command to end at Close, and for a client to say goodbye
 )
 
 // Config of a Server.
@@ -42,20 +36,32 @@ type Config struct {
 
 // Server answers admin commands.
 type Server struct {
-	cfg  Config
-	http *http.Server
-	up   *gws.Upgrader
+	cfg     Config
+	http    *http.Server
+	up      *gws.Upgrader
+	life    context.Context // of commands; ends with Close
+	endLife context.CancelFunc
 
-	mu    sync.Mutex
-	conns map[*gws.Conn]struct{}
-	work  sync.WaitGroup
+	mu     sync.Mutex
+	taken  int // places of maxConns, handshakes included
+	conns  map[*session]struct{}
+	closed bool
+	work   sync.WaitGroup // one for each place; none is added once closed
+}
+
+// session is one admin connection.
+type session struct {
+	ws   *gws.Conn
+	peer string
+	idle chan struct{} // holds a value while no command runs
 }
 
 // NewServer makes one; Serve starts it.
 func NewServer(cfg Config) *Server {
-	s := &Server{cfg: cfg, conns: map[*gws.Conn]struct{}{}}
+	s := &Server{cfg: cfg, conns: map[*session]struct{}{}}
+	s.life, s.endLife = context.WithCancel(context.Background())
 	s.up = gws.NewUpgrader(&handler{server: s}, &gws.ServerOption{
-		ReadMaxPayloadSize: maxMessage, CheckUtf8Enabled: true, Logger: quiet{}, Recovery: func(gws.Logger) {},
+		ReadMaxPayloadSize: maxMessage, CheckUtf8Enabled: true, Logger: quiet{},
 	})
 	s.http = &http.Server{
 		Handler: http.HandlerFunc(s.accept), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 10 * time.Second,
@@ -70,23 +76,36 @@ func (quiet) Error(...any) {}
 
 // Serve answers on ln until Close.
 func (s *Server) Serve(ln net.Listener) error {
-	err := s.http.Serve(ln)
+	err := s.http.Serve(listener{ln})
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return err
 }
 
-// Close ends all connections and waits for the commands that run.
+// Close ends the contexts of the commands that run, lets them answer for a moment, and ends all connections.
 func (s *Server) Close() {
 	_ = s.http.Close()
+	s.endLife()
 	s.mu.Lock()
+	s.closed = true
 	for c := range s.conns {
-		_ = c.NetConn().SetDeadline(time.Now().Add(stopTime)) // what it is being told may still go out
-		_ = c.WriteClose(1001, nil)
+		go c.goodbye()
 	}
 	s.mu.Unlock()
 	s.work.Wait()
+}
+
+// goodbye closes with 1001, after the answer to the command that runs. Both wait at most stopTime.
+func (c *session) goodbye() {
+	timer := time.NewTimer(stopTime)
+	defer timer.Stop()
+	select {
+	case <-c.idle:
+	case <-timer.C:
+	}
+	_ = c.ws.NetConn().SetDeadline(time.Now().Add(stopTime)) // of a closed one: WriteClose says so
+	_ = c.ws.WriteClose(1001, nil)
 }
 
 // accept lets in who may command: no pages, and only loopback peers or those that show the token.
@@ -96,41 +115,57 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(status), status)
 	}
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		w.Header().Set("Upgrade", "websocket")
 		http.Error(w, "this port speaks WebSocket; use console -s status", http.StatusUpgradeRequired)
 		return
 	}
-	if r.Header.Get("Origin") != "" {
-		refuse("it comes from a web page", http.StatusForbidden)
+	if why := s.forbidden(r); why != "" {
+		refuse(why, http.StatusForbidden)
 		return
+	}
+	if !s.enter() {
+		refuse("too many admin connections", http.StatusServiceUnavailable)
+		return
+	}
+	defer s.leave()
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		s.cfg.Log.Error("admin connection", zap.Error(err))
+		return
+	}
+	if c, ok := conn.(*socket); ok {
+		c.linger.Store(true)
+	}
+	// Upgrader.Upgrade would lose frames that came in one piece with the request.
+	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered()) // there is so much
+	buffered.Reader.Reset(io.MultiReader(bytes.NewReader(slices.Clone(early)), conn))
+	ws, err := s.up.UpgradeFromConn(conn, buffered.Reader, r)
+	if err != nil {
+		return // gws has answered
+	}
+	s.serve(&session{ws: ws, peer: r.RemoteAddr, idle: make(chan struct{}, 1)})
+}
+
+// forbidden tells why a request may not command, or "". A page is refused even with the token: a browser lets it reach this machine's
+// loopback, and nothing of ours is one.
+func (s *Server) forbidden(r *http.Request) string {
+	if len(r.Header["Origin"]) > 0 {
+		return "it comes from a web page"
+	}
+	if s.cfg.Token == "" {
+		if host, _, err := net.SplitHostPort(r.RemoteAddr); err != nil || !net.ParseIP(host).IsLoopback() {
+			return "not from this machine, and no token is configured"
+		}
+		return ""
 	}
 	token := r.URL.Query().Get("token")
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		token = bearer
 	}
-	if s.cfg.Token == "" {
-		if host, _, err := net.SplitHostPort(r.RemoteAddr); err != nil || !net.ParseIP(host).IsLoopback() {
-			refuse("not from this machine, and no token is configured", http.StatusForbidden)
-			return
-		}
-	} else if !same(token, s.cfg.Token) {
-		refuse("wrong token", http.StatusForbidden)
-		return
+	if !same(token, s.cfg.Token) {
+		return "wrong token, or none"
 	}
-	s.mu.Lock()
-	full := len(s.conns) >= maxConns
-	s.mu.Unlock()
-	if full {
-		refuse("too many admin connections", http.StatusServiceUnavailable)
-		return
-	}
-	c, err := s.up.Upgrade(w, r)
-	if err != nil {
-		return // gws has answered
-	}
-	s.mu.Lock()
-	s.conns[c] = struct{}{}
-	s.mu.Unlock()
-	s.work.Go(func() { s.read(c, r.RemoteAddr) })
+	return ""
 }
 
 // same compares in constant time, lengths included.
@@ -139,158 +174,93 @@ func same(a, b string) bool {
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-func (s *Server) read(c *gws.Conn, peer string) {
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.taken == maxConns {
+		return false
+	}
+	s.taken++
+	s.work.Add(1)
+	return true
+}
+
+func (s *Server) leave() {
+	s.mu.Lock()
+	s.taken--
+	s.mu.Unlock()
+	s.work.Done()
+}
+
+// serve reads commands until the connection ends.
+func (s *Server) serve(c *session) {
 	defer func() {
-		if v := recover(); v != nil {
+		if v := recover(); v != nil { // gws's own: one frame with a length beyond 2^63 is enough
 			s.cfg.Log.Error("panic on the admin port", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 		}
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
-		_ = c.NetConn().Close()
+		_ = c.ws.NetConn().Close()
 	}()
-	c.Session().Store("peer", peer)
-	extend(c)
-	c.ReadLoop()
+	c.idle <- struct{}{}
+	c.ws.Session().Store(sessionKey, c)
+	c.stay(idleTime)
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	closed := s.closed
+	s.mu.Unlock()
+	if closed { // meanwhile: Close has not seen it
+		go c.goodbye()
+	}
+	c.ws.ReadLoop()
 }
 
-func extend(c *gws.Conn) { _ = c.SetDeadline(time.Now().Add(idleTime)) }
+// stay says how long nothing may arrive before the connection ends; 0 = for ever.
+func (c *session) stay(d time.Duration) {
+	var end time.Time
+	if d > 0 {
+		end = time.Now().Add(d)
+	}
+	_ = c.ws.NetConn().SetReadDeadline(end) // of a closed one: the read says so
+}
 
+// write sends an answer. One that fails ends the connection: nobody needs to hear it here.
+func (c *session) write(answer []byte) {
+	_ = c.ws.NetConn().SetWriteDeadline(time.Now().Add(writeTime))
+	_ = c.ws.WriteMessage(gws.OpcodeText, answer)
+}
+
+const sessionKey = "session"
+
+// handler is what gws calls.
 type handler struct {
 	gws.BuiltinEventHandler
 	server *Server
 }
 
-func (h *handler) OnMessage(c *gws.Conn, m *gws.Message) {
+func sessionOf(ws *gws.Conn) *session {
+	v, _ := ws.Session().Load(sessionKey)
+	c, _ := v.(*session)
+	return c
+}
+
+// OnPing answers with the ping's payload, which gws's own handler does not (RFC 6455 section 5.5.3).
+func (h *handler) OnPing(ws *gws.Conn, payload []byte) {
+	sessionOf(ws).stay(idleTime)
+	_ = ws.WritePong(payload)
+}
+
+// OnMessage runs one command. The next frame is read when it has ended.
+func (h *handler) OnMessage(ws *gws.Conn, m *gws.Message) {
 	defer m.Close()
-	extend(c)
-	h.server.command(c, m.Bytes())
-}
-
-// request is a command frame. Format "json" is what our console asks for; without it the original's texts are answered.
-type request struct {
-	Method   string          `json:"method"`
-	Format   string          `json:"format"`
-	Text     string          `json:"text"`
-	Param    json.RawMessage `json:"param"`
-	Check    bool            `json:"check"`
-	Graceful *bool           `json:"graceful"`
-	Offset   int             `json:"offset"`
-	Limit    int             `json:"limit"`
-}
-
-// text is what say sends: "text", or "param" as the original's console has it.
-func (r *request) text() string {
-	if r.Text != "" {
-		return r.Text
-	}
-	var s string
-	if json.Unmarshal(r.Param, &s) == nil {
-		return s
-	}
-	return string(r.Param)
-}
-
-// commandTime bounds every command but a reload, which has limits of its own.
-const (
-	commandTime = 10 * time.Second
-	reloadTime  = 5 * time.Minute
-)
-
-func (s *Server) command(c *gws.Conn, frame []byte) {
-	var r request
-	if err := json.Unmarshal(frame, &r); err != nil || r.Method == "" {
-		_ = c.WriteString(answerFormat)
-		_ = c.WriteClose(1007, nil)
+	c := sessionOf(ws)
+	select {
+	case <-c.idle:
+	case <-h.server.life.Done(): // it is being said goodbye to
 		return
 	}
-	limit := commandTime
-	if r.Method == "reload" {
-		limit = reloadTime
-		_ = c.SetDeadline(time.Now().Add(reloadTime + idleTime))
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	peer, _ := c.Session().Load("peer")
-	s.cfg.Log.Info("admin command", zap.String("method", known(r.Method)), zap.Any("peer", peer))
-	if r.Format == "json" {
-		s.answerJSON(ctx, c, &r)
-		return
-	}
-	s.answerText(ctx, c, &r)
-}
-
-func known(method string) string {
-	switch method {
-	case "status", "reload", "stop", "say", "connections", "nodes":
-		return method
-	}
-	return "unknown"
-}
-
-func (s *Server) answerText(ctx context.Context, c *gws.Conn, r *request) {
-	b := s.cfg.Backend
-	var err error
-	switch r.Method {
-	case "status":
-		var st Status
-		if st, err = b.Status(ctx); err == nil {
-			_ = c.WriteString(fmt.Sprintf("当前服务器共有 %d 个连接\n主进程PID: %d\n内存占用量: %d MB", st.Connections, st.MasterPID, st.MemoryBytes>>20))
-		}
-	case "reload":
-		_ = c.WriteString(answerReload)
-		_, err = b.Reload(ctx, false)
-	case "stop":
-		_ = c.WriteString(answerStop)
-		err = b.Stop(ctx, r.Graceful == nil || *r.Graceful)
-	case "say":
-		_, err = b.Say(ctx, r.text())
-	default:
-		_ = c.WriteString(answerUnknown)
-		_ = c.WriteClose(1008, nil)
-	}
-	if err != nil {
-		s.cfg.Log.Error("admin command failed", zap.String("method", r.Method), zap.Error(err))
-		_ = c.WriteString(err.Error())
-	}
-}
-
-// result is the answer to a request of format json.
-type result struct {
-	OK    bool   `json:"ok"`
-	Error string `json:"error,omitempty"`
-	Data  any    `json:"data,omitempty"`
-}
-
-func (s *Server) answerJSON(ctx context.Context, c *gws.Conn, r *request) {
-	b := s.cfg.Backend
-	var data any
-	var err error
-	switch r.Method {
-	case "status":
-		data, err = b.Status(ctx)
-	case "reload":
-		data, err = b.Reload(ctx, r.Check)
-	case "stop":
-		err = b.Stop(ctx, r.Graceful == nil || *r.Graceful)
-	case "say":
-		data, err = b.Say(ctx, r.text())
-	case "connections":
-		data, err = b.Connections(ctx, max(r.Offset, 0), min(max(r.Limit, 1), 1000))
-	case "nodes":
-		data, err = b.Nodes(ctx)
-	default:
-		err = fmt.Errorf("unknown command %.40q", r.Method)
-	}
-	res := result{OK: err == nil, Data: data}
-	if err != nil {
-		s.cfg.Log.Error("admin command failed", zap.String("method", known(r.Method)), zap.Error(err))
-		res.Error = err.Error()
-	}
-	out, err := json.Marshal(res)
-	if err != nil {
-		s.cfg.Log.Error("admin answer", zap.Error(err))
-		return
-	}
-	_ = c.WriteMessage(gws.OpcodeText, out)
+	defer func() { c.idle <- struct{}{} }()
+	c.stay(0)
+	c.stay(h.server.command(c, m.Bytes()))
 }

@@ -1,0 +1,201 @@
+package manager
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// What the original answers (contract §5).
+const (
+	answerReload  = "服务即将重启"
+	answerStop    = "服务即将关闭"
+	answerUnknown = "指令无效"
+	answerFormat  = "格式不符合规范"
+	answerStatus  = "当前服务器共有 %d 个连接\n主进程PID: %d\n内存占用量: %d MB"
+)
+
+// commandTime bounds every command but a reload, which has limits of its own.
+const (
+	commandTime = 10 * time.Second
+	reloadTime  = 5 * time.Minute
+)
+
+// maxPage bounds one answer to connections.
+const maxPage = 1000
+
+var (
+	errNoCommand = errors.New("a JSON object with a method is wanted")
+	errUnknown   = errors.New("unknown command")
+	errPanic     = errors.New("the command failed; the server's log says why")
+)
+
+// request is a command frame. Format "json" is what our console asks for; without it the original's texts are answered.
+type request struct {
+	Method   string `json:"method"`
+	Format   string `json:"format,omitempty"`
+	Text     string `json:"text,omitempty"`
+	Check    bool   `json:"check,omitempty"`
+	Graceful *bool  `json:"graceful,omitempty"`
+	Offset   int    `json:"offset,omitempty"`
+	Limit    int    `json:"limit,omitempty"`
+}
+
+// parse reads a command frame. As in the original, keys have one spelling, and what a command does not ask for is not looked at.
+func parse(frame []byte) (request, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(frame, &fields); err != nil {
+		return request{}, errNoCommand
+	}
+	r := request{Method: text(fields["method"]), Format: text(fields["format"]), Text: text(fields["text"])}
+	if r.Method == "" {
+		return request{}, errNoCommand
+	}
+	if r.Text == "" {
+		r.Text = text(fields["param"]) // as the original's console has it
+	}
+	for name, into := range map[string]any{"check": &r.Check, "graceful": &r.Graceful, "offset": &r.Offset, "limit": &r.Limit} {
+		if raw, ok := fields[name]; ok && json.Unmarshal(raw, into) != nil {
+			return r, fmt.Errorf("%s has the wrong type", name)
+		}
+	}
+	return r, nil
+}
+
+// text is a JSON string's text, or what else stands there as it was sent: PHP sends numbers too.
+func text(raw json.RawMessage) string {
+	var s string
+	if len(raw) > 0 && json.Unmarshal(raw, &s) != nil {
+		return string(raw)
+	}
+	return s
+}
+
+// known is the method where it exists, else "unknown". The original's clients have fewer.
+func (r *request) known() string {
+	switch r.Method {
+	case "status", "reload", "stop", "say":
+		return r.Method
+	case "connections", "nodes":
+		if r.Format == "json" {
+			return r.Method
+		}
+	}
+	return "unknown"
+}
+
+// command runs one and answers. It returns how long the connection may then be idle; 0 = for ever.
+func (s *Server) command(c *session, frame []byte) (stay time.Duration) {
+	r, err := parse(frame)
+	method, begun := r.known(), time.Now()
+	// No text of the client's: not what it says, and not a method that does not exist.
+	fields := []zap.Field{zap.String("method", method), zap.String("peer", c.peer)}
+	switch {
+	case errors.Is(err, errNoCommand):
+		s.cfg.Log.Warn("admin command is malformed", fields...)
+		c.write([]byte(answerFormat))
+		_ = c.ws.WriteClose(1007, nil)
+		return idleTime
+	case err == nil && method == "unknown":
+		err = errUnknown
+	}
+	var data any
+	if err == nil {
+		s.cfg.Log.Info("admin command", fields...)
+		if r.Format != "json" { // the original's clients hear at once what will happen
+			switch method {
+			case "reload":
+				c.write([]byte(answerReload))
+			case "stop":
+				c.write([]byte(answerStop))
+			}
+		}
+		data, err = s.run(&r)
+	}
+	if err != nil {
+		s.cfg.Log.Error("admin command failed", append(fields, zap.Duration("took", time.Since(begun)), zap.Error(err))...)
+	}
+	s.answer(c, &r, data, err)
+	if method == "stop" && err == nil {
+		return 0 // its end is the news that the client waits for
+	}
+	return idleTime
+}
+
+func (s *Server) run(r *request) (data any, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.cfg.Log.Error("panic in an admin command", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			data, err = nil, errPanic
+		}
+	}()
+	limit := commandTime
+	if r.Method == "reload" {
+		limit = reloadTime
+	}
+	ctx, cancel := context.WithTimeout(s.life, limit)
+	defer cancel()
+	b := s.cfg.Backend
+	switch r.Method {
+	case "status":
+		return b.Status(ctx)
+	case "reload":
+		return b.Reload(ctx, r.Check)
+	case "stop":
+		return nil, b.Stop(ctx, r.Graceful == nil || *r.Graceful)
+	case "say":
+		return b.Say(ctx, r.Text)
+	case "nodes":
+		return b.Nodes(ctx)
+	default: // connections
+		limit := r.Limit
+		if limit < 1 || limit > maxPage {
+			limit = maxPage
+		}
+		return b.Connections(ctx, max(r.Offset, 0), limit)
+	}
+}
+
+// result is the answer to a request of format json.
+type result struct {
+	OK    bool   `json:"ok"`
+	Error string `json:"error,omitempty"`
+	Data  any    `json:"data,omitempty"`
+}
+
+// answer sends what a command came to.
+func (s *Server) answer(c *session, r *request, data any, err error) {
+	if r.Format != "json" {
+		s.answerText(c, data, err)
+		return
+	}
+	res := result{OK: err == nil, Data: data}
+	if err != nil {
+		res = result{Error: err.Error()}
+	}
+	out, err := json.Marshal(res)
+	if err != nil {
+		s.cfg.Log.Error("admin answer", zap.Error(err))
+		out = []byte(`{"ok":false,"error":"the answer cannot be written"}`)
+	}
+	c.write(out)
+}
+
+func (s *Server) answerText(c *session, data any, err error) {
+	switch {
+	case errors.Is(err, errUnknown):
+		c.write([]byte(answerUnknown))
+		_ = c.ws.WriteClose(1008, nil)
+	case err != nil:
+		c.write([]byte(err.Error()))
+	default:
+		if st, ok := data.(Status); ok {
+			c.write(fmt.Appendf(nil, answerStatus, st.Connections, st.MasterPID, st.MemoryBytes>>20))
+		}
+	}
+}
