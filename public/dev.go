@@ -15,7 +15,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"wsframe/framework/manager"
+	"wsframe/library/config"
 )
 
 // quietTime is how long nothing may change before a build starts: editors save in several steps.
@@ -73,13 +73,13 @@ func (c *console) dev(ctx context.Context) error {
 					fmt.Fprintln(c.err, "console:", err)
 				}
 			}
-			if c.matters(e.Name) {
+			if e.Op != fsnotify.Chmod && c.matters(e.Name) { // reading a file may touch it
 				timer.Reset(quietTime)
 			}
 		case err := <-watch.Errors:
 			fmt.Fprintln(c.err, "console: watch:", err)
 		case <-timer.C:
-			if err := c.rebuild(ctx, bin); err != nil {
+			if err := c.rebuild(ctx, cfg, bin); err != nil {
 				fmt.Fprintln(c.err, "console:", err, "— the code before goes on")
 			}
 		}
@@ -87,17 +87,23 @@ func (c *console) dev(ctx context.Context) error {
 }
 
 // rebuild compiles and has the running server take over the result.
-func (c *console) rebuild(ctx context.Context, bin string) error {
+func (c *console) rebuild(ctx context.Context, cfg *config.Config, bin string) error {
 	if err := c.build(ctx, bin); err != nil {
 		return err
 	}
-	return c.ask(ctx, time.Minute, func(ctx context.Context, m *manager.Client) error {
-		r, err := m.Reload(ctx, false)
-		if err == nil {
-			fmt.Fprintf(c.out, "reloaded: %d connections moved, %d drained, worker %d → %d\n", r.Moved, r.Drained, r.OldPID, r.NewPID)
-		}
+	ctx, cancel := context.WithTimeout(ctx, reloadTime)
+	defer cancel()
+	// By the configuration that the server was started with: the one on disk may be what it will refuse.
+	m, err := c.dialWith(ctx, cfg)
+	if err != nil {
 		return err
-	})
+	}
+	defer m.Close()
+	r, err := m.Reload(ctx, false)
+	if err == nil {
+		fmt.Fprintf(c.out, "reloaded: %d connections moved, %d drained, worker %d → %d\n", r.Moved, r.Drained, r.OldPID, r.NewPID)
+	}
+	return err
 }
 
 // build compiles beside the target and then takes its name: the running binary cannot be written over.

@@ -23,11 +23,15 @@ import (
 	"wsframe/framework/auth"
 	"wsframe/framework/manager"
 	"wsframe/framework/process"
+	"wsframe/library/config"
 	"wsframe/library/db"
 )
 
 // askTime bounds every question to the server but a reload and a stop.
 const askTime = 15 * time.Second
+
+// reloadTime bounds a reload; the server has limits of its own for each of its steps.
+const reloadTime = 6 * time.Minute
 
 // dial reaches the manager of the server that the flags or the config name.
 func (c *console) dial(ctx context.Context) (*manager.Client, error) {
@@ -35,6 +39,10 @@ func (c *console) dial(ctx context.Context) (*manager.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.dialWith(ctx, cfg)
+}
+
+func (c *console) dialWith(ctx context.Context, cfg *config.Config) (*manager.Client, error) {
 	m := &cfg.App.Manager
 	host, port := m.Host, m.Port
 	if c.host != "" {
@@ -103,7 +111,7 @@ func (c *console) restart(ctx context.Context) error {
 
 // reload waits for the end and tells what happened.
 func (c *console) reload(ctx context.Context) error {
-	return c.ask(ctx, 6*time.Minute, func(ctx context.Context, m *manager.Client) error {
+	return c.ask(ctx, reloadTime, func(ctx context.Context, m *manager.Client) error {
 		r, err := m.Reload(ctx, c.check)
 		if err != nil {
 			return err

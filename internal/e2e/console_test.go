@@ -512,7 +512,7 @@ func TestReloadByPath(t *testing.T) {
 			if tc.path != "" {
 				s.env = append(s.env, "PATH="+tc.path+":"+os.Getenv("PATH"))
 			}
-			s.launchAs(&exec.Cmd{Path: filepath.Join(link, "console"), Args: []string{tc.arg, "-s", "start", "-c", s.config}, Dir: dir})
+			s.launchAs(&exec.Cmd{Path: filepath.Join(link, "console"), Args: []string{tc.arg, "-s", "start", "-c", s.config}, Dir: dir}, wait)
 			if st := s.status(); st.Version != "one" || st.MasterVersion != "one" {
 				t.Fatalf("%+v", st)
 			}
@@ -584,8 +584,8 @@ func TestReloadConfig(t *testing.T) {
 	}
 }
 
-// launchAs starts the server by a command of its own.
-func (s *server) launchAs(cmd *exec.Cmd) {
+// launchAs starts the server by a command of its own, and waits for so long until it is ready.
+func (s *server) launchAs(cmd *exec.Cmd, limit time.Duration) {
 	s.t.Helper()
 	cmd.Env, cmd.Stdout, cmd.Stderr = s.env, s.out, s.out
 	s.cmd = cmd
@@ -606,12 +606,14 @@ func (s *server) launchAs(cmd *exec.Cmd) {
 			s.t.Logf("server said:\n%s", s.out)
 		}
 	})
-	until(s.t, "server is ready", func() bool {
+	for end := time.Now().Add(limit); !strings.Contains(s.out.String(), "manager  ws://"); {
 		select {
 		case <-s.ended:
 			s.t.Fatalf("server ended: %v\n%s", s.exit, s.out)
-		default:
+		case <-time.After(10 * time.Millisecond):
 		}
-		return strings.Contains(s.out.String(), "manager  ws://")
-	})
+		if time.Now().After(end) {
+			s.t.Fatal("the server is not ready")
+		}
+	}
 }

@@ -1,0 +1,100 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A developer saves a controller, and the connection that is open gets the new behaviour with its next message; what does not compile
+// or boot is shown and changes nothing.
+func TestDev(t *testing.T) {
+	t.Parallel()
+	tree := t.TempDir()
+	for _, dir := range []string{"app", "config", "framework", "library", "public"} {
+		if err := os.CopyFS(filepath.Join(tree, dir), os.DirFS(filepath.Join(root, dir))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range []string{"go.mod", "go.sum"} {
+		if err := os.WriteFile(filepath.Join(tree, file), copyOf(t, filepath.Join(root, file)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := prepare(t, "WSFRAME_APP_LIMITS_MESSAGE_RATE=0")
+	s.config = filepath.Join(tree, "config")
+	s.launchAs(&exec.Cmd{Path: console, Args: []string{console, "-s", "dev"}, Dir: tree}, 2*time.Minute)
+
+	file := filepath.Join(tree, "app", "index", "index.go")
+	source := string(copyOf(t, file))
+	if !strings.Contains(source, `"执行完成"`) {
+		t.Fatalf("%s does not answer as it did", file)
+	}
+	save := func(old, new string) {
+		t.Helper()
+		// As editors do: another file takes the name.
+		install(t, file, []byte(strings.ReplaceAll(source, old, new)))
+	}
+	p := dial(t, s.outside, s.token("guest", "g"))
+	answers := func(info string) {
+		t.Helper()
+		for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+			p.send(`{"method":"index"}`)
+			got, err := p.receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(got, info) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("the answer is %s, want %s", got, info)
+			}
+		}
+	}
+	says := func(part string, from int) {
+		t.Helper()
+		for end := time.Now().Add(2 * time.Minute); !strings.Contains(s.out.String()[from:], part); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("it does not say %q", part)
+			}
+		}
+	}
+	answers("执行完成")
+	save("执行完成", "the second one")
+	answers("the second one")
+
+	from := len(s.out.String())
+	save(`"执行完成"`, `no such name`)
+	says("app/index/index.go:", from)
+	says("the code before goes on", from)
+	answers("the second one")
+
+	from = len(s.out.String())
+	save("type Index struct", "func init() { panic(\"no coffee\") }\n\ntype Index struct")
+	says("no coffee", from)
+	says("the code before goes on", from)
+	answers("the second one")
+
+	// The configuration too.
+	save("执行完成", "the third one")
+	answers("the third one")
+	config := filepath.Join(s.config, "app.yaml")
+	good := copyOf(t, config)
+	from = len(s.out.String())
+	install(t, config, []byte("limits:\n  foo: 1\n"))
+	says("limits.foo", from)
+	says("the code before goes on", from)
+	answers("the third one")
+	install(t, config, good)
+	says("reloaded: 1 connections moved, 0 drained", from)
+	answers("the third one")
+	if st := s.status(); st.Connections != 1 || st.WorkerRestarts != 0 {
+		t.Errorf("%+v", st)
+	}
+}
