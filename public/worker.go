@@ -60,6 +60,9 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 		return err
 	}
 	defer l.Close()
+	if err := fixed(cfg, w); err != nil {
+		return err
+	}
 	boot, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
 
@@ -99,14 +102,15 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	if cfg.App.Demo {
 		options.Static = static.FS
 	}
+	notes = append(append(notes, cfg.Warnings()...), unheard(cfg, w)...)
 	if w.Check {
-		return checkOnly(ctx, w, options, cfg, notes)
+		return checkOnly(ctx, w, options, notes)
 	}
 	a, err := framework.New(boot, options)
 	if err != nil {
 		return err
 	}
-	ready := process.Ready{Version: version, Notes: append(notes, cfg.Warnings()...), Routes: routesOf(a.Routes()), Transfer: transferVersions}
+	ready := process.Ready{Version: version, Notes: notes, Routes: routesOf(a.Routes()), Transfer: transferVersions}
 	pushes, err := newPush(&cfg.App, deps, a, l)
 	if err != nil {
 		return errors.Join(err, a.Close(ctx))
@@ -130,6 +134,39 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	return errors.Join(err, <-serving, <-serving)
 }
 
+// fixed refuses a configuration in which what cannot change while the master runs is another one: connections and their bookkeeping
+// would be in one place, and this worker look for them in another.
+func fixed(cfg *config.Config, w *process.Worker) error {
+	dir, err := filepath.Abs(cfg.App.Runtime.Dir)
+	if err != nil {
+		return fmt.Errorf("find the runtime directory: %w", err)
+	}
+	switch {
+	case dir != w.RuntimeDir:
+		return fmt.Errorf("runtime.dir is %s now, but the server was started with %s: that needs a restart", dir, w.RuntimeDir)
+	case cfg.Cache.Master.Driver == "embedded" != (w.Store.Addr != ""):
+		return fmt.Errorf("cache.yaml: master.driver is %s now, but the server was started with another one: that needs a restart", cfg.Cache.Master.Driver)
+	}
+	return nil
+}
+
+// unheard tells of ports in the configuration that the server does not listen on: the master has opened others.
+func unheard(cfg *config.Config, w *process.Worker) (notes []string) {
+	for _, p := range []struct {
+		name string
+		port int
+	}{{"outside", cfg.App.Outside.Port}, {"push", cfg.App.Push.Port}} {
+		ln := w.Listener(p.name)
+		if ln == nil {
+			continue
+		}
+		if tcp, ok := ln.Addr().(*net.TCPAddr); ok && p.port != 0 && tcp.Port != p.port {
+			notes = append(notes, fmt.Sprintf("%s.port is %d now, but the server listens on %d: that needs a restart", p.name, p.port, tcp.Port))
+		}
+	}
+	return notes
+}
+
 // adoptWait is how long the worker of a reload waits for the old one's connections before it accepts new ones; the old one may
 // have none to move, or may not be able to.
 const adoptWait = 2 * time.Second
@@ -137,12 +174,12 @@ const adoptWait = 2 * time.Second
 func (w *worker) startAccepting() { w.acceptOnce.Do(w.accept) }
 
 // checkOnly tells whether this worker could serve, without taking part.
-func checkOnly(ctx context.Context, w *process.Worker, o framework.Options, cfg *config.Config, notes []string) error {
+func checkOnly(ctx context.Context, w *process.Worker, o framework.Options, notes []string) error {
 	routes, err := framework.Examine(o)
 	if err != nil {
 		return err
 	}
-	return w.Report(ctx, process.Ready{Version: version, Notes: append(notes, cfg.Warnings()...), Routes: routesOf(routes), Transfer: transferVersions})
+	return w.Report(ctx, process.Ready{Version: version, Notes: notes, Routes: routesOf(routes), Transfer: transferVersions})
 }
 
 func routesOf(list []framework.Route) []process.Route {

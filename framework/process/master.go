@@ -229,7 +229,11 @@ func (m *Master) start(ctx context.Context, extra ...string) (*child, error) {
 	for i, s := range m.cfg.Sockets {
 		names[i] = s.Name
 	}
-	env := append(slices.Clone(m.cfg.Env), envRole+"=worker", envSockets+"="+strings.Join(names, ","), envBegun+"="+strconv.FormatInt(m.begun.Unix(), 10))
+	runtimeDir, err := filepath.Abs(m.cfg.RuntimeDir)
+	if err != nil {
+		return nil, fmt.Errorf("find the runtime directory: %w", err)
+	}
+	env := append(slices.Clone(m.cfg.Env), envRuntime+"="+runtimeDir, envRole+"=worker", envSockets+"="+strings.Join(names, ","), envBegun+"="+strconv.FormatInt(m.begun.Unix(), 10))
 	if m.cfg.Store.Addr != "" {
 		env = append(env, envStore+"="+m.cfg.Store.Addr+" "+m.cfg.Store.Password)
 	}

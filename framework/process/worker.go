@@ -21,6 +21,7 @@ const (
 	envCheck   = "WSFRAME_CHECK"   // boot, report, end
 	envStore   = "WSFRAME_STORE"   // address and password of the embedded store
 	envBegun   = "WSFRAME_BEGUN"   // UNIX seconds: when the master was started
+	envRuntime = "WSFRAME_RUNTIME" // the master's runtime directory
 )
 
 // Stats is what a worker counts.
@@ -99,6 +100,8 @@ type Worker struct {
 	Store  Store
 	Begun  time.Time // when the master was started
 
+	RuntimeDir string // the master's, absolute
+
 	sockets map[string]net.Listener
 	peer    *peer
 	serving chan struct{} // closed when handler is set
@@ -120,6 +123,7 @@ func FromEnv() (*Worker, bool, error) {
 	if at, err := strconv.ParseInt(os.Getenv(envBegun), 10, 64); err == nil {
 		w.Begun = time.Unix(at, 0)
 	}
+	w.RuntimeDir = os.Getenv(envRuntime)
 	conn, err := inheritConn(3)
 	if err != nil {
 		return nil, true, fmt.Errorf("inherit the control channel: %w", err)
@@ -132,7 +136,7 @@ func FromEnv() (*Worker, bool, error) {
 		}
 	}
 	// What the worker starts is no worker.
-	for _, name := range []string{envRole, envSockets, envReload, envCheck, envStore, envBegun} {
+	for _, name := range []string{envRole, envSockets, envReload, envCheck, envStore, envBegun, envRuntime} {
 		_ = os.Unsetenv(name)
 	}
 	ignoreBrokenPipe()

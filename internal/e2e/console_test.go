@@ -564,6 +564,31 @@ func TestReloadConfig(t *testing.T) {
 		t.Errorf("the master's log has the level of before:\n%s", said)
 	}
 
+	// What a reload cannot change is refused, or told.
+	for _, tc := range []struct{ file, old, new, want string }{
+		{"app.yaml", "  level: info ", "  level: loud ", "level"},
+		{"db.yaml", `dsn: ""`, `dsn: "` + file + `/wsframe.db"`, "not a directory"},
+		{"cache.yaml", "driver: embedded", "driver: redis", "needs a restart"},
+	} {
+		path := filepath.Join(s.config, tc.file)
+		good := copyOf(t, path)
+		changed := bytes.Replace(good, []byte(tc.old), []byte(tc.new), 1)
+		if bytes.Equal(good, changed) {
+			t.Fatalf("%s has no %q", tc.file, tc.old)
+		}
+		if err := os.WriteFile(path, changed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"-s", "reload", "-check"}, {"-s", "reload"}} {
+			if out, errs, code := s.run(args...); code == 0 || !strings.Contains(errs, tc.want) {
+				t.Errorf("%v with %s: %d %s%s", args, tc.new, code, out, errs)
+			}
+		}
+		if err := os.WriteFile(path, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
 	// What status says of memory is what the kernel says of both processes.
 	st := s.status()
 	var resident int64
