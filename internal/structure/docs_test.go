@@ -1,0 +1,173 @@
+package structure
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+const root = "../.."
+
+// documents are all *.md of the repository, by their path from its top.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	list := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case d.IsDir() && slices.Contains([]string{"runtime", ".git", "node_modules"}, name):
+			return filepath.SkipDir
+		case d.IsDir() || filepath.Ext(name) != ".md":
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		list[filepath.ToSlash(name)] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) < 5 {
+		t.Fatalf("only %d documents were found", len(list))
+	}
+	return list
+}
+
+var (
+	fence     = regexp.MustCompile("(?ms)^```.*?^```")
+	codeSpan  = regexp.MustCompile("`[^`\n]*`")
+	link      = regexp.MustCompile(`\]\(([^()\s]+)\)`)
+	reference = regexp.MustCompile(`(?m)^\[[^\]\n]+\]:\s+(\S+)`)
+	heading   = regexp.MustCompile(`(?m)^#{1,6} +(.+?) *#*$`)
+	linkText  = regexp.MustCompile(`!?\[([^\]]*)\]\([^)]*\)`)
+	command   = regexp.MustCompile(`(?:\bconsole|\./public) -s ([a-z]+)`)
+)
+
+// prose is a document without its code, in which nothing is a link or a heading.
+func prose(text string) string { return fence.ReplaceAllString(text, "") }
+
+// anchor is what GitHub makes of a heading.
+func anchor(heading string) string {
+	heading = linkText.ReplaceAllString(heading, "$1")
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == ' ':
+			return '-'
+		case r == '-' || r == '_' || unicode.In(r, unicode.L, unicode.M, unicode.Nd, unicode.Pc):
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, heading)
+}
+
+// anchors are those of a document; headings that come again are numbered.
+func anchors(text string) map[string]bool {
+	list := map[string]bool{}
+	for _, m := range heading.FindAllStringSubmatch(prose(text), -1) {
+		a := anchor(m[1])
+		name := a
+		for n := 1; list[name]; n++ {
+			name = a + "-" + strconv.Itoa(n)
+		}
+		list[name] = true
+	}
+	return list
+}
+
+func TestAnchor(t *testing.T) {
+	for heading, want := range map[string]string{
+		"Start":                       "start",
+		"Users, rooms, pushes":        "users-rooms-pushes",
+		"用户、房间、推送":                    "用户房间推送",
+		"web-msg-sender 的表单":          "web-msg-sender-的表单",
+		"`Idempotency-Key` (see_it)":  "idempotency-key-see_it",
+		"[README](README.md) & more!": "readme--more",
+	} {
+		if got := anchor(heading); got != want {
+			t.Errorf("%s: #%s, want #%s", heading, got, want)
+		}
+	}
+	got := anchors("# A\n```sh\n# no heading\n```\n## B c\n## B c ##\n")
+	if len(got) != 3 || !got["a"] || !got["b-c"] || !got["b-c-1"] {
+		t.Error(got)
+	}
+}
+
+// Links and images lead to files of the repository, and to headings that are there.
+func TestLinks(t *testing.T) {
+	docs := documents(t)
+	count := 0
+	for name, text := range docs {
+		text = codeSpan.ReplaceAllString(prose(text), "")
+		for _, m := range append(link.FindAllStringSubmatch(text, -1), reference.FindAllStringSubmatch(text, -1)...) {
+			target, fragment, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+				continue
+			}
+			count++
+			path := name
+			if target != "" {
+				path = filepath.ToSlash(filepath.Join(filepath.Dir(name), target))
+			}
+			if !filepath.IsLocal(path) {
+				t.Errorf("%s: %s leads out of the repository", name, m[1])
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+				t.Errorf("%s: there is no %s", name, m[1])
+				continue
+			}
+			if fragment != "" && !anchors(docs[path])[fragment] {
+				t.Errorf("%s: %s has no heading #%s", name, path, fragment)
+			}
+		}
+	}
+	if count < 30 {
+		t.Errorf("only %d links were found", count)
+	}
+}
+
+// Commands in the documents exist, and both READMEs name them all.
+func TestCommands(t *testing.T) {
+	source, err := os.ReadFile(filepath.Join(root, "public/console.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(source), "commands := map[string]func(context.Context) error{")
+	table, _, _ = strings.Cut(table, "}")
+	var commands []string
+	for _, m := range regexp.MustCompile(`"([a-z]+)":`).FindAllStringSubmatch(table, -1) {
+		commands = append(commands, m[1])
+	}
+	if len(commands) < 10 {
+		t.Fatalf("only these commands were found in public/console.go: %v", commands)
+	}
+	for name, text := range documents(t) {
+		named := map[string]bool{}
+		for _, m := range command.FindAllStringSubmatch(text, -1) {
+			if named[m[1]] = true; !slices.Contains(commands, m[1]) {
+				t.Errorf("%s: there is no console -s %s", name, m[1])
+			}
+		}
+		if name != "README.md" && name != "README.zh-CN.md" {
+			continue
+		}
+		for _, c := range commands {
+			if !named[c] {
+				t.Errorf("%s does not name console -s %s", name, c)
+			}
+		}
+	}
+}
