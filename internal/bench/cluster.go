@@ -1,21 +1,9 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-
-	"wsframe/framework/push"
 )
 
 // crowdSize is the room of N1 and N3.
@@ -33,161 +21,6 @@ func (b *bench) crowd() (int, error) {
 		fmt.Printf("only %d open files: the room has %d members\n", got, n)
 	}
 	return n, nil
-}
-
-// stage is nodes with our own controller, and their Redis, if they share one.
-type stage struct {
-	nodes []*process
-	redis *process
-	store *redis.Client
-}
-
-// build makes the console with the controller, once.
-func (b *bench) build() (string, error) {
-	if b.built != "" {
-		return b.built, nil
-	}
-	mod, err := exec.Command("go", "env", "GOMOD").Output()
-	if err != nil {
-		return "", fmt.Errorf("find the checkout: %w", err)
-	}
-	root := filepath.Dir(strings.TrimSpace(string(mod)))
-	dir, err := os.MkdirTemp("", "wsframe-bench-")
-	if err != nil {
-		return "", err
-	}
-	b.built = filepath.Join(dir, "console")
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
-		filepath.Join(root, "app/app.go"): filepath.Join(root, "internal/bench/testdata/stage/app.go"),
-	}})
-	if err != nil {
-		return "", err
-	}
-	file := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(file, overlay, 0o600); err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-overlay", file, "-o", b.built, "./public")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the console: %w\n%s", err, out)
-	}
-	return b.built, nil
-}
-
-// clean removes what build made.
-func (b *bench) clean() {
-	if b.built != "" {
-		_ = os.RemoveAll(filepath.Dir(b.built))
-	}
-}
-
-// stage starts one node with its embedded store, or several with one Redis.
-func (b *bench) stage(nodes int, env ...string) (_ *stage, err error) {
-	binary, err := b.build()
-	if err != nil {
-		return nil, err
-	}
-	s := &stage{}
-	defer func() {
-		if err != nil {
-			s.stop()
-		}
-	}()
-	// The clients answer no pings, and a call that a busy machine delays is not repeated.
-	env = append([]string{"WSFRAME_APP_HEARTBEAT_PING=1h", "WSFRAME_APP_HEARTBEAT_IDLE=2h", "WSFRAME_CACHE_MASTER_TIMEOUT=5s", "WSFRAME_APP_DEMO=false"}, env...)
-	if nodes > 1 {
-		if s.redis, err = startRedis(); err != nil {
-			return nil, err
-		}
-		s.store = redis.NewClient(&redis.Options{Addr: s.redis.addr, DisableIdentity: true})
-		env = append(env, "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS="+s.redis.addr)
-	}
-	for range nodes {
-		p, err := startConsole(binary, false, env...)
-		if err != nil {
-			return nil, err
-		}
-		s.nodes = append(s.nodes, p)
-	}
-	return s, nil
-}
-
-func (s *stage) stop() {
-	for _, p := range s.nodes {
-		p.stop()
-	}
-	if s.redis != nil {
-		_ = s.store.Close()
-		s.redis.stop()
-	}
-}
-
-// cpu is that of all workers, in microseconds.
-func (s *stage) cpu() (total float64) {
-	for _, p := range s.nodes {
-		total += p.cpu()
-	}
-	return total
-}
-
-// commands are the calls of each command that Redis has counted, those in scripts too.
-func (s *stage) commands() (map[string]float64, error) {
-	text, err := s.store.Info(context.Background(), "commandstats").Result()
-	if err != nil {
-		return nil, err
-	}
-	calls := map[string]float64{}
-	for line := range strings.Lines(text) {
-		name, rest, ok := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
-		if !ok {
-			continue
-		}
-		number, _, _ := strings.Cut(rest, ",")
-		calls[name], _ = strconv.ParseFloat(number, 64)
-	}
-	return calls, nil
-}
-
-// traffic is what publishes cost Redis.
-type traffic struct{ scripts, entries, reads, cpu []float64 }
-
-// counted measures what run has Redis do, for each of count publishes.
-func (s *stage) counted(t *traffic, count int, run func() error) error {
-	if s.redis == nil {
-		return run()
-	}
-	before, err := s.commands()
-	if err != nil {
-		return err
-	}
-	used := s.redis.cpu()
-	if err := run(); err != nil {
-		return err
-	}
-	used = s.redis.cpu() - used
-	after, err := s.commands()
-	if err != nil {
-		return err
-	}
-	each := func(names ...string) (n float64) {
-		for _, name := range names {
-			n += after[name] - before[name]
-		}
-		return n / float64(count)
-	}
-	t.scripts = append(t.scripts, each("evalsha", "eval"))
-	t.entries = append(t.entries, each("xadd"))
-	t.reads = append(t.reads, each("xread"))
-	t.cpu = append(t.cpu, used/float64(count))
-	return nil
-}
-
-func (t *traffic) print() {
-	if len(t.cpu) > 0 {
-		fmt.Printf("    Redis, its other work included, for each publish: %.3f calls that write, %.2f entries of streams in them, %.3f reads by all nodes, %.1f µs CPU\n",
-			median(t.scripts), median(t.entries), median(t.reads), median(t.cpu))
-	}
 }
 
 // crowdedRoom is N1: deliveries in a room of 10,000 on one node, and on three.
@@ -330,24 +163,6 @@ func (b *bench) publishes() error {
 	return nil
 }
 
-// bare has Redis take as many entries from a client that does nothing else.
-func (s *stage) bare(count, size int) (time.Duration, error) {
-	const batch = 256
-	ctx := context.Background()
-	body := strings.Repeat("x", size)
-	begun := time.Now()
-	for left := count; left > 0; left -= batch {
-		pipe := s.store.Pipeline()
-		for range min(batch, left) {
-			pipe.XAdd(ctx, &redis.XAddArgs{Stream: "bare", MaxLen: 100_000, Approx: true, Values: []string{"b", body}})
-		}
-		if _, err := pipe.Exec(ctx); err != nil {
-			return 0, err
-		}
-	}
-	return time.Since(begun), nil
-}
-
 // members is N3: the list of a room of 10,000, by pages of 1,000 through the push port, on three nodes beside one.
 func (b *bench) members() error {
 	const times = 5 // in a round: the CPU is counted in steps of 10 ms
@@ -391,30 +206,4 @@ func (b *bench) members() error {
 	took.print(fmt.Sprintf("N3 list of %d members, pages of 1,000", n), "3 nodes", "1 node", "ms")
 	cost.print("   the workers of all nodes", "3 nodes", "1 node", "ms CPU")
 	return nil
-}
-
-// list counts the members that the pages show, in order.
-func (s *stage) list(room string) (int, error) {
-	const page = 1000
-	client, err := push.NewClient(s.nodes[0].push, "")
-	if err != nil {
-		return 0, err
-	}
-	defer client.HTTP.CloseIdleConnections()
-	var after int64
-	for n := 0; ; {
-		var answer struct{ Items []push.Connection }
-		if err := client.Call(context.Background(), "roomMembers", map[string]any{"room": room, "after": after, "limit": page}, &answer); err != nil {
-			return n, err
-		}
-		for _, c := range answer.Items {
-			if c.FD <= after {
-				return n, errors.New("the list is not in order")
-			}
-			after = c.FD
-		}
-		if n += len(answer.Items); len(answer.Items) < page {
-			return n, nil
-		}
-	}
 }
