@@ -400,7 +400,7 @@ func TestCrash(t *testing.T) {
 			break
 		}
 		fmt.Fprintln(c.conn, "crash")
-		until(t, "the crash is seen", func() bool { return s.status().WorkerRestarts == i+1 })
+		until(t, "the next one serves", func() bool { st := s.status(); return st.WorkerRestarts == i+1 && st.WorkerPID != 0 })
 	}
 	crashes := s.logs.FilterMessage("the worker has ended; it is restarted").All()
 	if len(crashes) != 2 {
