@@ -1,5 +1,5 @@
 'use strict';
-const { lang, $, element, avatar, join } = demo;
+const { lang, $, element, avatar, join, reason } = demo;
 const t = {
   zh: {
     title: '聊天', rooms: '房间', users: '私信', usersHelp: '点击在线的人即可发私信', online: '在线', leave: '离开', more: '更多', older: '更早的消息',
@@ -59,7 +59,7 @@ const when = (ms) => {
   return (d.toDateString() === new Date().toDateString() ? '' : day.format(d) + ' ') + clock.format(d);
 };
 const bubble = (m, kind) => element('article', { class: kind }, avatar(m.from.nickname || m.from.id), element('div', {},
-  element('span', { class: 'name' }, m.from.nickname || m.from.id, element('time', { title: m.time ? new Date(m.time).toLocaleString(lang) : '' }, m.time ? when(m.time) : '')),
+  element('span', { class: 'name' }, kind === 'mine' ? '' : m.from.nickname || m.from.id, element('time', { title: m.time ? new Date(m.time).toLocaleString(lang) : '' }, m.time ? when(m.time) : '')),
   element('p', {}, m.text)));
 
 const atEnd = () => $('talk').scrollHeight - $('talk').scrollTop - $('talk').clientHeight < 80;
@@ -90,9 +90,12 @@ function forgetOlder(talk) {
   if (talk.kind === 'room') talk.feed.first = talk.items.find((x) => !x.note)?.offset || 0;
 }
 
+/** How many are in a room: users, where all are known, else connections. */
+const present = (talk) => talk.joined && !talk.next ? talk.members.size : talk.online;
+
 function entry(talk) {
   const icon = talk.kind === 'user' ? avatar(titleOf(talk)) : element('span', { class: 'hash', 'aria-hidden': 'true' }, '#');
-  const number = talk.unread ? element('b', {}, String(talk.unread)) : element('small', {}, talk.kind === 'room' ? String(talk.joined ? Math.max(talk.online, 1) : talk.online) : '');
+  const number = talk.unread ? element('b', {}, String(talk.unread)) : element('small', {}, talk.kind === 'room' ? String(present(talk)) : '');
   return element('button', { type: 'button', class: (talk === active ? 'active' : '') + (talk.kind === 'room' && !talk.joined ? ' outside' : ''), click: () => open(talk) },
     icon, element('span', {}, titleOf(talk)), number);
 }
@@ -114,9 +117,8 @@ function draw() {
   $('online').hidden = $('who').hidden = !room;
   if (active) $('say').placeholder = $('say').ariaLabel = t.say(titleOf(active));
   if (!room) return;
-  const total = active.next ? Math.max(active.online, active.members.size) : active.members.size;
-  $('total').textContent = total;
-  $('who').textContent = `${t.online} ${total}`;
+  $('total').textContent = present(active);
+  $('who').textContent = `${t.online} ${present(active)}`;
   $('more').hidden = !active.next;
   $('members').replaceChildren(...[...active.members].map(([id, nickname]) =>
     element('button', { type: 'button', ...(me && id === me.id ? { disabled: '' } : { click: () => { names.set(id, nickname || id); open(talkOf(id)); } }) }, avatar(nickname || id), element('span', {}, nickname || id))));
@@ -138,7 +140,7 @@ async function open(talk) {
   draw();
   drawTalk();
   save();
-  if (talk.kind === 'room' && !talk.joined) await enter(talk).catch((e) => note(talk, e.message));
+  if (talk.kind === 'room' && !talk.joined) await enter(talk).catch((e) => note(talk, reason(e)));
   if (talk === active && matchMedia('(hover: hover)').matches) $('say').focus();
 }
 
@@ -228,6 +230,7 @@ const ws = join(async () => {
   inbox = feedOf(self.channel);
   names.set(self.id, self.nickname);
   $('me').textContent = self.nickname || self.id;
+  $('uid').textContent = self.nickname ? self.id : '';
   $('picture').replaceChildren(avatar(self.nickname || self.id));
   if (!caughtUp.delete(inbox.channel)) await load(inbox);
   const first = !rooms.size;
@@ -280,7 +283,7 @@ if (ws) {
     // It is shown as sent when it comes back by its key, as everybody gets it; after a loss, too, where only the answer was lost.
     ws.call(method, { ...to, text, key }).catch((e) => {
       node.className = 'pending failed';
-      node.querySelector('.name').replaceChildren(t.failed + e.message + ' ', element('button', { class: 'plain', type: 'button', click: () => send(talk, text, key) }, t.again));
+      node.querySelector('.name').replaceChildren(t.failed + reason(e) + ' ', element('button', { class: 'plain', type: 'button', click: () => send(talk, text, key) }, t.again));
     });
   };
   $('form').addEventListener('submit', (e) => {
@@ -293,9 +296,9 @@ if (ws) {
   $('leave').addEventListener('click', async () => {
     const talk = active;
     if (talk.kind === 'room') {
-      try { await ws.call('chat.room.leave', { room: talk.id }); } catch (e) { note(talk, e.message); return; }
+      try { await ws.call('chat.room.leave', { room: talk.id }); } catch (e) { note(talk, reason(e)); return; }
       ws.forget(talk.feed.channel);
-      Object.assign(talk, { joined: false, items: [], unread: 0, online: Math.max(0, talk.online - 1) });
+      Object.assign(talk, { joined: false, items: [], unread: 0, online: Math.max(0, present(talk) - 1) });
       feeds.delete(talk.feed.channel);
       talk.feed = null;
     } else users.delete(talk.id);
@@ -306,7 +309,7 @@ if (ws) {
     drawTalk();
     save();
   });
-  $('more').addEventListener('click', () => members(active, active.next).catch((e) => note(active, e.message)));
+  $('more').addEventListener('click', () => members(active, active.next).catch((e) => note(active, reason(e))));
   $('menu').addEventListener('click', () => $('chat').classList.add('showSide'));
   $('who').addEventListener('click', () => $('chat').classList.add('showOnline'));
   $('shade').addEventListener('click', () => $('chat').classList.remove('showSide', 'showOnline'));

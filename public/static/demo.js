@@ -8,7 +8,7 @@
       noToken: '这个页面需要令牌', noTokenHelp: '请使用服务启动时打印的链接，或者在首页粘贴令牌。', home: '打开首页',
       review: '等待审核', clean: '清空', approve: '通过', drop: '拒绝', recall: '撤回', none: '没有等待审核的消息', firstMessage: '等待第一条消息',
       firstHelp: '手机发送的消息通过审核后会出现在这里', sayWall: '对所有人说…', broadcast: '广播', sayUser: '说点什么…', send: '发送',
-      waiting: '等待审核', recalled: '大屏幕撤回了一条消息', failed: '没有发送：', welcome: '发送消息，审核通过后所有人都能看到',
+      waiting: '等待审核', recalled: '大屏幕撤回了一条消息', failed: '没有发送：', lost: '网络连接中断', welcome: '发送消息，审核通过后所有人都能看到',
       lead: '服务运行正常。演示有三个页面，每个页面需要一个令牌：', wallText: '展示消息、审核用户消息、广播与撤回', userText: '在手机上发送消息，接收弹幕',
       chatTitle: '聊天', chatText: '房间、私信、在线列表，断线重连不丢消息',
       paste: '粘贴令牌', go: '打开', printed: '启动服务时会打印带令牌的链接。用下面的命令可以签发新的令牌：',
@@ -18,7 +18,7 @@
       noToken: 'This page needs a token', noTokenHelp: 'Use the link that the server printed at its start, or paste a token on the front page.', home: 'Front page',
       review: 'To review', clean: 'Clear', approve: 'Approve', drop: 'Drop', recall: 'Take back', none: 'Nothing to review', firstMessage: 'Waiting for the first message',
       firstHelp: 'What phones send appears here once it is approved', sayWall: 'Say something to everybody…', broadcast: 'Broadcast', sayUser: 'Say something…', send: 'Send',
-      waiting: 'Waiting for review', recalled: 'The wall took a message back', failed: 'Not sent: ', welcome: 'Say something: everybody sees it once it is approved',
+      waiting: 'Waiting for review', recalled: 'The wall took a message back', failed: 'Not sent: ', lost: 'the connection was lost', welcome: 'Say something: everybody sees it once it is approved',
       lead: 'The server works. The demo has three pages, and each needs a token:', wallText: 'Shows messages, reviews what users say, broadcasts, takes back', userText: 'Sends messages from the phone, receives the barrage',
       chatTitle: 'Chat', chatText: 'Rooms, private messages, who is online; nothing is lost when the network is',
       paste: 'Paste a token', go: 'Open', printed: 'The server prints links with tokens at its start. This makes another token:',
@@ -60,6 +60,9 @@
     return element('span', { class: 'avatar hue' + n, 'aria-hidden': 'true' }, [...text][0].toUpperCase());
   }
 
+  /** What a user is told of an error: the server's words where it has answered. */
+  const reason = (e) => e.frame ? e.message : t.lost;
+
   /** Connects with the page's token, keeps #state and #send true, and calls ready after each connection. */
   function join(ready) {
     if (!hash.get('auth')) {
@@ -77,7 +80,7 @@
     let connection = 0;
     ws.on('open', () => {
       const own = ++connection;
-      ready().then(() => state('open', t.open)).catch((e) => own === connection && state('bad', e.message));
+      ready().then(() => state('open', t.open)).catch((e) => own === connection && state('bad', reason(e)));
     });
     ws.on('close', (code, reason, failures) => {
       connection++;
@@ -88,5 +91,5 @@
     return ws;
   }
 
-  global.demo = { lang, t, $, element, avatar, join };
+  global.demo = { lang, t, $, element, avatar, join, reason };
 })(globalThis);

@@ -1,5 +1,5 @@
 'use strict';
-const { t, $, element, avatar, join } = demo;
+const { t, $, element, avatar, join, reason } = demo;
 const SHOWN = 200; // messages in the talk; older ones go
 const LANES = 3; // of the barrage
 const LINE = 20; // messages waiting for a lane
@@ -83,6 +83,6 @@ if (ws) {
       $('say').value = '';
       talk({ id: reply.param, nickname: '', say }, 'pending', t.waiting);
       $('talk').scrollTop = $('talk').scrollHeight;
-    } catch (err) { note(t.failed + err.message); }
+    } catch (err) { note(t.failed + reason(err)); }
   });
 }

@@ -1,5 +1,5 @@
 'use strict';
-const { t, $, element, avatar, join } = demo;
+const { t, $, element, avatar, join, reason } = demo;
 const SHOWN = 40; // messages on the stage; older ones go
 
 document.title = $('title').textContent = t.wallTitle;
@@ -12,7 +12,7 @@ $('none').textContent = t.none;
 
 let alarmTimer = 0;
 function alarm(e) {
-  $('alarm').textContent = e.message;
+  $('alarm').textContent = reason(e);
   $('alarm').hidden = false;
   clearTimeout(alarmTimer);
   alarmTimer = setTimeout(() => { $('alarm').hidden = true; }, 4000);
