@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -96,10 +97,12 @@ func (a *App) act(ctx *Ctx, method []byte) (reply *Reply, err error) {
 	if ctx.Method = t.method; ctx.Method == "" {
 		ctx.Method = string(method)
 	}
+	begun := time.Now()
 	defer func() {
 		if v := recover(); v != nil {
 			reply, err = nil, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
+		t.meter.add(time.Since(begun), err)
 	}()
 	return t.action(ctx)
 }

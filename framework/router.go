@@ -18,16 +18,18 @@ type router struct {
 	controllers map[string]*Controller
 	mounted     []*Controller     // in their order
 	actions     map[string]target // module.controller.action
+	fallbacks   map[string]target // OnMessage of module.controller
 }
 
 type target struct {
 	controller *Controller
 	action     Action
 	method     string // as it was called, where that is spelled as in the table
+	meter      *meter
 }
 
 func newRouter(list []Controller) (*router, error) {
-	r := &router{controllers: map[string]*Controller{}, actions: map[string]target{}}
+	r := &router{controllers: map[string]*Controller{}, actions: map[string]target{}, fallbacks: map[string]target{}}
 	var errs []error
 	for i := range list {
 		c := &list[i]
@@ -47,7 +49,10 @@ func newRouter(list []Controller) (*router, error) {
 		r.mounted = append(r.mounted, c)
 		for name, action := range c.actions {
 			method := c.name + "." + name
-			r.actions[method] = target{c, action, method}
+			r.actions[method] = target{c, action, method, new(meter)}
+		}
+		if c.hooks.message != nil {
+			r.fallbacks[c.name] = target{controller: c, action: c.hooks.message, meter: new(meter)}
 		}
 	}
 	if len(errs) > 0 {
@@ -74,15 +79,16 @@ func (r *router) find(method []byte) (target, *Fail) {
 			full[i] = "index"
 		}
 	}
-	c := r.controllers[full[0]+"."+full[1]]
-	if c == nil {
+	name := full[0] + "." + full[1]
+	if r.controllers[name] == nil {
 		return target{}, errController
 	}
-	if action := c.actions[full[2]]; action != nil {
-		return target{controller: c, action: action}, nil
+	if t, ok := r.actions[name+"."+full[2]]; ok {
+		t.method = ""
+		return t, nil
 	}
-	if c.hooks.message != nil {
-		return target{controller: c, action: c.hooks.message}, nil
+	if t, ok := r.fallbacks[name]; ok {
+		return t, nil
 	}
 	return target{}, errMethod
 }

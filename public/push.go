@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"time"
 
@@ -17,10 +18,11 @@ import (
 )
 
 // newPush makes the port for back ends.
-func newPush(cfg *config.App, deps framework.Deps, a *framework.App, l *log.Logger) (*push.Server, error) {
+func newPush(cfg *config.App, deps framework.Deps, a *framework.App, begun time.Time, l *log.Logger) (*push.Server, error) {
 	c := push.Config{
 		Backend: backend{&a.Sender}, Store: store{deps.Redis, deps.Prefix + "WSFRAME_PUSH:"},
 		RateLimit: cfg.Push.RequestRate, MaxBody: cfg.Push.MaxBody, OnlineCount: cfg.Push.OnlineCount, Log: l.Logger,
+		Metrics: func(out io.Writer) error { return writeMetrics(out, a, begun) },
 	}
 	for _, text := range cfg.Push.Tokens {
 		token, err := push.ParseToken(text)

@@ -14,7 +14,7 @@
 //
 // POST /api/v1/{method} takes and gives JSON, for every call of the application API and a batch of them. One table
 // (methods.go) holds the calls: their fields are decoded, checked and described in GET /openapi.json by the same
-// shapes, so document and handlers cannot differ. GET and POST / is the form of web-msg-sender (form.go). GET /healthz answers while the
+// shapes, so document and handlers cannot differ. GET and POST / is the form of web-msg-sender (form.go). GET /metrics is Config.Metrics. GET /healthz answers while the
 // server runs.
 //
 // A request with the header Idempotency-Key is done once in ten minutes, however often it is sent; see once.go for what that

@@ -27,10 +27,11 @@ const (
 type Config struct {
 	Backend     Backend
 	Store       Store
-	Tokens      []Token // none = only this machine's processes
-	RateLimit   int     // requests a second of one token; 0 = any
-	MaxBody     int     // bytes of a request; 1 MiB
-	OnlineCount bool    // tell all clients how many are online
+	Tokens      []Token               // none = only this machine's processes
+	RateLimit   int                   // requests a second of one token; 0 = any
+	MaxBody     int                   // bytes of a request; 1 MiB
+	OnlineCount bool                  // tell all clients how many are online
+	Metrics     func(io.Writer) error // GET /metrics, in Prometheus's text format; nil = there is none
 	Log         *zap.Logger
 }
 
@@ -64,6 +65,9 @@ func NewServer(cfg Config) *Server {
 	mux.HandleFunc("/api/v1/{method}", s.api)
 	mux.HandleFunc("GET /openapi.json", s.document)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	if cfg.Metrics != nil {
+		mux.HandleFunc("GET /metrics", s.metrics)
+	}
 	mux.HandleFunc("/", s.form)
 	s.http = &http.Server{
 		Handler: s.guard(mux), ConnState: s.track, ErrorLog: zap.NewStdLog(cfg.Log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))),
@@ -306,6 +310,24 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request) (answer, *Error) {
 	}
 	a, _ := do()
 	return a, nil
+}
+
+// metrics is GET /metrics, for who may read.
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	c, e := s.access.of(r)
+	switch {
+	case e != nil:
+	case !c.may(ScopeRead):
+		e = fail(CodeForbidden, "this needs a token with the scope %s", ScopeRead)
+	case !c.rate.take(1):
+		e = fail(CodeRateLimited, "more than %d requests a second", s.cfg.RateLimit)
+	}
+	if e != nil {
+		write(w, problem(e, nil))
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_ = s.cfg.Metrics(w) // the caller's loss
 }
 
 // invoke does one call. Where not all nodes have answered there is both a result and an error.

@@ -131,6 +131,26 @@ func TestErrors(t *testing.T) {
 	h.want(504, `"timeout"`)(h.post("counts", `{}`))
 }
 
+func TestMetrics(t *testing.T) {
+	figures := func(w io.Writer) error { _, err := io.WriteString(w, "connections 3\n"); return err }
+	h := serve(t, Config{Metrics: figures, Tokens: []Token{{"0123456789abcdef", []string{ScopeSend}}, {"fedcba9876543210", []string{ScopeRead}}}})
+	get := func(headers ...string) (int, string) {
+		status, text, _ := h.do("GET", "/metrics", "", headers...)
+		return status, text
+	}
+	h.want(200, "connections 3\n")(get("Authorization: Bearer fedcba9876543210"))
+	h.want(403, "scope read")(get("Authorization: Bearer 0123456789abcdef"))
+	h.want(401, `"unauthorized"`)(get())
+	h.want(429, `"rateLimited"`)(func() (int, string) {
+		h := serve(t, Config{Metrics: figures, RateLimit: 1})
+		h.do("GET", "/metrics", "")
+		status, text, _ := h.do("GET", "/metrics", "")
+		return status, text
+	}())
+	status, text, _ := serve(t, Config{}).do("GET", "/metrics", "")
+	h.want(404, `"notFound"`)(status, text)
+}
+
 func TestBatch(t *testing.T) {
 	h := serve(t, Config{Tokens: []Token{{"0123456789abcdef", []string{ScopeSend}}, {"fedcba9876543210", nil}}})
 	const all = "Authorization: Bearer fedcba9876543210"

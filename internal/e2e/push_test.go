@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -98,6 +99,37 @@ func TestPushForm(t *testing.T) {
 	}
 	if status, said := fetch(t, "GET", base+"healthz", "", ""); status != 200 || said != "ok\n" {
 		t.Error(status, said)
+	}
+}
+
+// What is counted can be scraped, and every line is of Prometheus's text format.
+func TestMetrics(t *testing.T) {
+	s := start(t)
+	c := s.user(s.client(""), "7")
+	for range 3 {
+		c.send(`{"method":"index.index.index"}`)
+		c.want("执行完成")
+	}
+	c.send(`{"method":"chat.room.join","room":"nowhere"}`) // a refusal is no failure
+	c.want("roomNotFound")
+	status, text := fetch(t, "GET", "http://"+s.push+"/metrics", "", "")
+	if status != 200 {
+		t.Fatal(status, text)
+	}
+	line := regexp.MustCompile(`^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+({[a-z]+="[^"]*"(,[a-z]+="[^"]*")*})? [0-9.e+-]+)$`)
+	for l := range strings.Lines(text) {
+		if !line.MatchString(strings.TrimSuffix(l, "\n")) {
+			t.Errorf("line %q", l)
+		}
+	}
+	for _, want := range []string{
+		"wsframe_connections 1", "wsframe_users 1", "wsframe_messages_received_total 4", "wsframe_messages_sent_total 4",
+		`wsframe_action_duration_seconds_count{method="index.index.index"} 3`, `wsframe_action_duration_seconds_bucket{method="index.index.index",le="+Inf"} 3`,
+		`wsframe_action_duration_seconds_count{method="chat.room.join"} 1`, `wsframe_action_failures_total{method="chat.room.join"} 0`,
+	} {
+		if !strings.Contains(text, "\n"+want+"\n") {
+			t.Errorf("no line %q in\n%s", want, text)
+		}
 	}
 }
 

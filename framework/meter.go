@@ -1,0 +1,63 @@
+package framework
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// ActionBounds are the upper bounds of the classes in which ActionStats counts durations; the last class has none.
+var ActionBounds = [...]time.Duration{
+	100 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond,
+	50 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond, time.Second, 5 * time.Second,
+}
+
+// ActionStats is what one action was asked for since this worker started.
+type ActionStats struct {
+	Method   string                       // module.controller.action, lower case
+	Counts   [len(ActionBounds) + 1]int64 // of requests, by how long they took
+	Duration time.Duration                // of all of them
+	Failed   int64                        // of them, by an error that is no Fail, or by a panic
+}
+
+// meter counts one action's requests: two atomic additions each.
+type meter struct {
+	counts [len(ActionBounds) + 1]atomic.Int64
+	nanos  atomic.Int64
+	failed atomic.Int64
+}
+
+func (m *meter) add(took time.Duration, err error) {
+	i := 0
+	for i < len(ActionBounds) && took > ActionBounds[i] {
+		i++
+	}
+	m.counts[i].Add(1)
+	m.nanos.Add(int64(took))
+	var fail *Fail
+	if err != nil && !errors.As(err, &fail) {
+		m.failed.Add(1)
+	}
+}
+
+func (m *meter) stats(method string) ActionStats {
+	s := ActionStats{Method: method, Duration: time.Duration(m.nanos.Load()), Failed: m.failed.Load()}
+	for i := range m.counts {
+		s.Counts[i] = m.counts[i].Load()
+	}
+	return s
+}
+
+// ActionStats tells of every action, sorted by method; what OnMessage answers stands under the name of its controller.
+func (a *App) ActionStats() []ActionStats {
+	var list []ActionStats
+	for _, targets := range []map[string]target{a.router.actions, a.router.fallbacks} {
+		for method, t := range targets {
+			list = append(list, t.meter.stats(method))
+		}
+	}
+	slices.SortFunc(list, func(a, b ActionStats) int { return strings.Compare(a.Method, b.Method) })
+	return list
+}
