@@ -14,6 +14,9 @@ import (
 // pipeline is how many commands leave together: enough to make a round trip cheap, few enough for Timeout.
 const pipeline = 512
 
+// gatherTime is how long the writer waits behind a pipeline: what comes meanwhile leaves together. Nothing waits where it is quiet.
+const gatherTime = 2 * time.Millisecond
+
 // doubtTime is how many timeouts after a failed pipeline its commands are taken to have been executed or lost. A server
 // that answers again has them behind it at once; a proxy may hold them longer.
 const doubtTime = 4
@@ -282,6 +285,13 @@ func (n *Node) drain() {
 			pause = 0
 		}
 		if !idle {
+			if waiting, _ := n.Pending(); waiting < pipeline {
+				select {
+				case <-time.After(gatherTime):
+				case <-n.ctx.Done():
+					return
+				}
+			}
 			continue
 		}
 		var doubtful <-chan time.Time

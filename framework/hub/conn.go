@@ -273,7 +273,9 @@ func (c *Conn) linger() {
 	if writing {
 		<-flushed // bounded: the writer gives up after WriteTimeout without progress
 	}
-	c.sock.drain(lingerTime)
+	if !c.in.failed { // else the peer has closed, and everything of it is read
+		c.sock.drain(lingerTime)
+	}
 	c.mu.Lock()
 	c.state = closed
 	c.sock.close()
