@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"go.uber.org/zap"
 
@@ -19,20 +19,29 @@ import (
 
 var (
 	// ErrName is returned for room names and close keys that cannot be Redis keys of ours.
-	ErrName = errors.New("names are 1 to 128 printable characters without spaces")
+	ErrName = errors.New("names are 1 to 128 letters, digits and any of _.:@{}-")
 	// ErrUID is returned for uids that nobody can have.
 	ErrUID = errors.New("uids are 1 to 64 letters, digits and any of _.:@+/=|*{}-")
 	// ErrTooManyKeys is returned when a connection has as many close keys or listeners as it may have.
 	ErrTooManyKeys = errors.New("connection has too many close keys or listeners")
 )
 
-var safeName = regexp.MustCompile(`^[\pL\pN_.:@{}-]{1,128}$`)
-
 func checkName(name string) error {
-	if len(name) > 256 || !safeName.MatchString(name) {
+	if !safe(name, 128, "_.:@{}-") {
 		return fmt.Errorf("%.40q: %w", name, ErrName)
 	}
 	return nil
+}
+
+// safe tells whether a text has 1 to max characters, all of them letters, digits or one of marks.
+func safe(text string, max int, marks string) bool {
+	n := 0
+	for _, r := range text { // what is not UTF-8 comes as a mark that nobody allows
+		if n++; n > max || !unicode.IsLetter(r) && !unicode.IsNumber(r) && !strings.ContainsRune(marks, r) {
+			return false
+		}
+	}
+	return n > 0
 }
 
 // JoinOption changes what a Join does.

@@ -3,7 +3,6 @@ package framework
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 
@@ -26,10 +25,8 @@ const (
 	loginRefuse  = "refuse"
 )
 
-var safeUID = regexp.MustCompile(`^[\pL\pN_.:@+/=|*{}-]{1,64}$`)
-
 func checkUID(uid string) error {
-	if len(uid) > 256 || !safeUID.MatchString(uid) {
+	if !safe(uid, 64, "_.:@+/=|*{}-") {
 		return fmt.Errorf("uid %.40q: %w", uid, ErrUID)
 	}
 	return nil

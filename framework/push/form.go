@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"unicode/utf8"
 )
@@ -75,13 +76,14 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error
 	}
 	to, text := r.FormValue("to"), r.FormValue("content")
 	uid := kinds["uid"]
+	wrong := uid.check(reflect.ValueOf(to))
 	switch {
 	case r.FormValue("type") != "publish":
 		return "", fail(CodeBadRequest, "type must be publish")
 	case !utf8.ValidString(text):
 		return "", fail(CodeBadRequest, "content is not UTF-8")
-	case to != "" && !uid.pattern.MatchString(to):
-		return "", fail(CodeBadRequest, "to must match %s", uid.pattern)
+	case to != "" && wrong != "":
+		return "", fail(CodeBadRequest, "to %s", wrong)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), callTime)
 	defer cancel()

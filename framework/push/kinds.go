@@ -19,7 +19,7 @@ const maxInt = 1<<53 - 1
 // kind is what a field may be: the tag `is` of its struct names it. Fields without omitempty must be there.
 type kind struct {
 	min, max int64          // of a number; of a text's characters; of a list's items
-	pattern  *regexp.Regexp // of a text
+	pattern  *regexp.Regexp // of a text; the length is max's business: a pattern that counts is megabytes
 	words    []string       // the texts there are
 	of       string         // kind of a list's items
 }
@@ -29,10 +29,10 @@ var kinds = map[string]kind{
 	"fds":    {max: 1000, of: "fd"},
 	"after":  {max: maxInt},
 	"back":   {min: -1, max: maxInt},
-	"uid":    {max: 64, pattern: regexp.MustCompile(`^[\p{L}\p{N}_.:@+/=|*{}-]{1,64}$`)},
-	"room":   {max: 128, pattern: regexp.MustCompile(`^[\p{L}\p{N}_.:@{}-]{1,128}$`)},
+	"uid":    {max: 64, pattern: regexp.MustCompile(`^[\p{L}\p{N}_.:@+/=|*{}-]+$`)},
+	"room":   {max: 128, pattern: regexp.MustCompile(`^[\p{L}\p{N}_.:@{}-]+$`)},
 	"name":   {max: 128},
-	"event":  {max: 128, pattern: regexp.MustCompile(`^[\p{L}\p{N}\p{P}\p{S}]{1,128}$`)},
+	"event":  {max: 128, pattern: regexp.MustCompile(`^[\p{L}\p{N}\p{P}\p{S}]+$`)},
 	"info":   {max: 1024},
 	"status": {min: 100, max: 999},
 	"class":  {words: []string{NeverDrop, DropOldest, Latest}},
@@ -44,7 +44,7 @@ var kinds = map[string]kind{
 	"reason": {max: 123},
 	"values": {max: 256},
 	"calls":  {min: 1, max: 100},
-	"method": {max: 64, pattern: regexp.MustCompile(`^[A-Za-z]{1,64}$`)},
+	"method": {max: 64, pattern: regexp.MustCompile(`^[A-Za-z]+$`)},
 }
 
 // check tells what is wrong with a value of that kind; "" = nothing.

@@ -210,7 +210,7 @@ func (b *bench) room(what string, members, count int, every time.Duration) error
 
 // quietRoom is P2.
 func (b *bench) quietRoom() error {
-	for _, members := range []int{5000, 8000} {
+	for _, members := range []int{5000, 9900} {
 		what := fmt.Sprintf("P2 delivery, %d members, 10 publishes a second", members)
 		if err := b.room(what, members, int(b.length.Seconds()*10), 100*time.Millisecond); err != nil {
 			return err
