@@ -42,7 +42,7 @@ func TestForm(t *testing.T) {
 		{"malformed multipart", "POST", "", "multipart/form-data", "x", 200, "fail", "", "malformed"},
 		{"not UTF-8", "GET", "type=publish&content=%ff", "", "", 200, "fail", "", "not UTF-8"},
 		{"uid", "GET", "type=publish&to=a+b&content=hi", "", "", 200, "fail", "", "to must match"},
-		{"long uid", "GET", "type=publish&content=hi&to=" + strings.Repeat("x", 65), "", "", 200, "fail", "", "to must match"},
+		{"long uid", "GET", "type=publish&content=hi&to=" + strings.Repeat("x", 65), "", "", 200, "fail", "", "to must have at most 64 characters"},
 		{"too large", "POST", "", encoded, "type=publish&content=" + strings.Repeat("x", 2048), 413, "fail", "", "tooLarge"},
 		{"another method", "PUT", "type=publish&content=hi", "", "", 405, "fail", "", "GET or POST"},
 	} {
