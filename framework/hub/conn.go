@@ -133,7 +133,13 @@ func (c *Conn) Serve(r *http.Request, opened, first func()) error {
 
 func (c *Conn) run(ws *gws.Conn, first func()) {
 	defer c.hub.inside.Add(-1)
-	c.readLoop(ws, first)
+	if first != nil {
+		c.guard(func() { c.act(first) })
+	}
+	for rests := !c.hasMoved(); rests; {
+		c.in.rest()
+		rests = c.guard(ws.ReadLoop)
+	}
 	if c.hasMoved() {
 		c.leaveMoved()
 		return
@@ -142,18 +148,21 @@ func (c *Conn) run(ws *gws.Conn, first func()) {
 	c.linger()
 }
 
-// readLoop recovers whatever gws or a callback below it may throw: the process and the other connections live on.
-func (c *Conn) readLoop(ws *gws.Conn, first func()) {
+// guard recovers whatever gws or a callback below it may throw: the process and the other connections live on. It tells whether
+// the reader only rests.
+func (c *Conn) guard(f func()) (rests bool) {
 	defer func() {
-		if v := recover(); v != nil && v != errMoved {
+		switch v := recover(); v {
+		case nil, errMoved:
+		case errRest:
+			rests = true
+		default:
 			c.hub.cfg.Log.Error("panic in the read loop", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 			c.Close(CloseInternal, "internal error")
 		}
 	}()
-	if first != nil {
-		c.act(first)
-	}
-	ws.ReadLoop()
+	f()
+	return false
 }
 
 // finish is the close path's bookkeeping half.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -490,4 +491,48 @@ func TestCompression(t *testing.T) {
 	c = dial()
 	c.raw(frameBytes(0xC1, []byte("not deflate at all")))
 	c.wantClose(CloseBadData)
+}
+
+// resting counts the readers that wait outside gws.
+func resting() int {
+	buf := make([]byte, 1<<20)
+	return strings.Count(string(buf[:runtime.Stack(buf, true)]), "(*inbound).rest(")
+}
+
+// A connection that is quiet waits on a small stack, and nothing is lost on the way there and back.
+func TestRest(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial()
+	rests := func(want int) {
+		t.Helper()
+		s.waitFor(fmt.Sprintf("%d rest", want), func() bool { return resting() == want })
+	}
+	rests(1)
+	for range 3 {
+		c.raw(frameBytes(0x81, []byte("one")))
+		c.want(0x81, "one")
+		rests(0)
+		c.raw(frameBytes(0x8a, []byte(""))) // a pong
+		rests(1)
+		c.raw(frameBytes(0x89, []byte("ping")))
+		c.want(0x8a, "ping")
+		rests(1)
+		c.raw(frameBytes(0x01, []byte("frag")))
+		c.raw(frameBytes(0x8a, []byte("")))
+		c.raw(frameBytes(0x89, []byte("between")))
+		c.want(0x8a, "between")
+		rests(0)
+		c.raw(append(frameBytes(0x80, []byte("ments")), frameBytes(0x8a, nil)...))
+		c.want(0x81, "fragments")
+		half := frameBytes(0x81, []byte("two halves"))
+		c.raw(append(frameBytes(0x8a, nil), half[:7]...))
+		c.raw(half[7:])
+		c.want(0x81, "two halves")
+		c.raw(frameBytes(0x8a, []byte("")))
+		rests(1)
+	}
+	s.Get(1).Close(CloseGoingAway, "over") // it is woken
+	c.want(0x88, "\x03\xe9over")
+	c.raw(frameBytes(0x88, []byte{0x03, 0xe9}))
+	s.wantClose(1, CloseGoingAway)
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -34,6 +35,9 @@ type inbound struct {
 
 	tokens float64 // messages that may still come, refilled at each read
 	filled time.Time
+
+	busy   bool // a message came, or a part of one, since the reader last waited
+	rested *read
 
 	binary bool  // the message being handled came as binary
 	fault  fault // found behind ready; takes effect when all before it was dispatched
@@ -76,7 +80,7 @@ func (in *inbound) read(p []byte) (int, error) {
 		if c.hub.frozen.Load() && c.park() {
 			return 0, errMoved
 		}
-		data, pooled, err := c.sock.read()
+		data, pooled, err := in.next()
 		if err != nil {
 			if c.Ended() {
 				return 0, io.EOF
@@ -111,6 +115,40 @@ func (in *inbound) read(p []byte) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// errRest unwinds gws's read loop, which begins anew when bytes come.
+var errRest = errors.New("connection rests")
+
+// read is what came, or why nothing will.
+type read struct {
+	data   []byte
+	pooled *[]byte
+	err    error
+}
+
+// rest waits for bytes where little is on the stack: a goroutine that waits below gws keeps twice the stack. What has not yet said
+// anything rests, and what was quiet but for a control frame, the answer to a ping above all: who talks is not unwound for each message.
+func (in *inbound) rest() {
+	if in.quiet() {
+		data, pooled, err := in.c.sock.read()
+		in.rested = &read{data, pooled, err}
+	}
+}
+
+func (in *inbound) quiet() bool { return !in.busy && len(in.buf) == 0 && !in.begun }
+
+// next waits for bytes, unless it was waited for them already.
+func (in *inbound) next() ([]byte, *[]byte, error) {
+	if r := in.rested; r != nil {
+		in.rested = nil
+		return r.data, r.pooled, r.err
+	}
+	if in.quiet() {
+		panic(errRest)
+	}
+	in.busy = false
+	return in.c.sock.read()
 }
 
 // more tells whether further complete frames of the same read wait.
@@ -187,6 +225,7 @@ func (in *inbound) advance(h header, raw []byte) {
 	if h.op >= opClose {
 		return
 	}
+	in.busy = true
 	if h.fin {
 		in.begun, in.size, in.fragments, in.parts = false, 0, 0, nil
 		return
