@@ -205,3 +205,54 @@ func TestBrowserWithoutToken(t *testing.T) {
 	wrong := openTab(t, page)
 	run(t, wrong, chromedp.Navigate(base+"user.html#auth="+s.token("wall", "w8")), chromedp.WaitVisible(`//*[contains(@class, "bad") and contains(., "仅允许微信用户连入")]`))
 }
+
+// The client of a mini program is the same file: in a page without WebSocket and events of its own, with a wx that has sockets, it
+// calls, finds out when it comes to the foreground that nobody answers any more, and comes back.
+func TestMiniProgram(t *testing.T) {
+	s := start(t)
+	page := openBrowser(t, "zh-CN")
+	source, err := os.ReadFile(filepath.Join(root, "public", "static", "wsframe.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf(`(async () => {
+		const Socket = WebSocket, tasks = [];
+		let show;
+		const wx = {
+			connectSocket({ url, protocols }) {
+				const ws = new Socket(url, protocols), task = { frozen: false };
+				for (const [name, event] of [['onOpen', 'open'], ['onMessage', 'message'], ['onClose', 'close'], ['onError', 'error']]) {
+					task[name] = (f) => ws.addEventListener(event, (e) => { if (!task.frozen) f(e); });
+				}
+				task.send = ({ data }) => { if (!task.frozen) ws.send(data); };
+				task.close = ({ code }) => ws.close(code);
+				tasks.push(task);
+				return task;
+			},
+			onAppShow(f) { show = f; }, offAppShow() { show = null; }, onNetworkStatusChange() {}, offNetworkStatusChange() {},
+		};
+		const module = { exports: {} };
+		((wx, uni, WebSocket, addEventListener, URL, module) => { %s })(wx, undefined, undefined, undefined, undefined, module);
+		const ws = module.exports.connect({ url: 'ws://%s/', token: %q }), next = (event) => new Promise((done) => { const off = ws.on(event, (...a) => { off(); done(a); }); });
+		const said = [];
+		await next('open');
+		said.push((await ws.call('index.index.index')).info);
+		show(); // awake, and answered: nothing happens
+		said.push((await ws.call('index.index.index')).info);
+		tasks[0].frozen = true;
+		const lost = next('close'), back = next('open');
+		show();
+		said.push((await lost)[0]);
+		await back;
+		said.push((await ws.call('index.index.index')).info, tasks.length);
+		const closed = next('close');
+		ws.close();
+		said.push((await closed)[0], show);
+		return JSON.stringify(said);
+	})()`, source, s.outside, s.token("wechatUser", "m1"))
+	run(t, page, chromedp.Navigate("http://"+s.outside+"/static/user.html"))
+	said, err := chromedp.Run(page, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
+	if want := `["执行完成","执行完成",1006,"执行完成",2,1000,null]`; err != nil || said != want {
+		t.Fatalf("%v: got %s, want %s", err, said, want)
+	}
+}
