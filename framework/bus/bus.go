@@ -86,13 +86,14 @@ type Bus struct {
 
 	pending, bytes       atomic.Int64 // of all shards' queues
 	sent, received, lost atomic.Int64
-	closed               atomic.Bool // no Send any more
+	closed               atomic.Bool  // no Send any more
+	following            atomic.Int64 // what waits in After
 
 	passed atomic.Bool // Handed
 	token  atomic.Pointer[string]
 	late   time.Time // until then an alone Bus reads what its predecessor still says
 
-	// Lock order: mu, then shard.mu.
+	// Lock order: mu, then shard.mu; of several shards in their order.
 	mu    sync.Mutex
 	phase phase
 	run   *run // the goroutines of now, or the last ones
@@ -235,6 +236,7 @@ func (b *Bus) Stop(ctx context.Context) error {
 	for _, s := range b.shards {
 		_ = s.emptied() // takes the lock: whoever pushes has pushed
 	}
+	b.dismissAll()
 	left := b.pending.Load()
 	state := b.phase == suspended || b.phase == started && len(b.cfg.State) > 0
 	if state {

@@ -23,6 +23,11 @@
 // data (killed between two fsyncs, failed over) gets it again, and receivers ignore the numbers that they had. What is left
 // is counted in Stats.Lost: messages that Redis refuses for good, and those that a reader was too late for.
 //
+// # Behind
+//
+// The messages of two keys may come by two shards, in any order. Mark and After have something done behind everything that was sent
+// before, here or on another node that is told the mark: when it has been received, or has not been for so long as nothing should wait.
+//
 // # Alone
 //
 // Where the store is this server's own there is nobody to tell. What is sent is given to Receive in the same order

@@ -27,6 +27,7 @@ const (
 // sender is how far another process's messages were read.
 type sender struct {
 	number int64
+	at     id // its entry
 	seen   time.Time
 }
 
@@ -158,8 +159,8 @@ func (s *shard) behind(position, floor id) (id, error) {
 // receive delivers an entry, unless it was delivered before.
 func (s *shard) receive(e *redis.XMessage) {
 	at, err := parseID(e.ID)
-	if err == nil {
-		s.position = at
+	if err != nil {
+		at = s.position
 	}
 	m := Message{}
 	head, _ := e.Values["h"].(string)
@@ -169,23 +170,40 @@ func (s *shard) receive(e *redis.XMessage) {
 	number, err := parseHead(head, &m)
 	if err != nil {
 		s.b.complaints.say("an entry between nodes is not one of ours", zap.String("shard", s.tag), zap.String("id", e.ID), zap.Error(err))
+		s.received(at, nil, 0)
 		return
 	}
 	from := s.senders[m.From]
 	switch {
 	case from == nil:
-		s.tidy()
-		from = &sender{}
-		s.senders[m.From] = from
 	case number <= from.number:
+		s.received(at, nil, 0)
 		return
 	case number > from.number+1:
 		s.b.lost.Add(number - from.number - 1)
 		s.b.complaints.say("messages between nodes were gone before they were read", zap.String("shard", s.tag),
 			zap.String("from", m.From), zap.Int64("lost", number-from.number-1))
 	}
-	from.number, from.seen = number, time.Now()
 	s.deliver(&m)
+	s.received(at, &m, number)
+}
+
+// received notes how far the stream was read, and lets go who waited for that.
+func (s *shard) received(at id, m *Message, number int64) {
+	s.mu.Lock()
+	s.position = at
+	if m != nil {
+		from := s.senders[m.From]
+		if from == nil {
+			s.tidy()
+			from = &sender{}
+			s.senders[m.From] = from
+		}
+		from.number, from.at, from.seen = number, at, time.Now()
+	}
+	ready := s.arrived()
+	s.mu.Unlock()
+	s.b.let(ready...)
 }
 
 func (s *shard) tidy() {

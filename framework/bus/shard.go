@@ -31,7 +31,12 @@ type shard struct {
 	queue   []*item // what waits, oldest first
 	next    int64   // the number of the next message
 	waiters []chan struct{}
-	wake    chan struct{} // 1
+
+	pushed, popped int64     // messages that came into the queue, and went
+	last           time.Time // when the newest came
+	followers      []*follower
+
+	wake chan struct{} // 1
 
 	doubtful atomic.Bool // Redis was away: what it has is to be compared
 
@@ -44,7 +49,7 @@ type shard struct {
 	late     bool    // a call's answer was lost
 	full     time.Time
 
-	// The reader's; Suspend's while none runs.
+	// The reader's; Suspend's while none runs. Changed under mu, for those who follow.
 	position, floor id
 	senders         map[string]*sender
 
@@ -88,6 +93,8 @@ func (s *shard) push(m *Message) bool {
 		s.next++
 	}
 	s.queue = append(s.queue, it)
+	s.pushed++
+	s.last = time.Now()
 	s.mu.Unlock()
 	s.nudge()
 	return true
@@ -134,8 +141,11 @@ func (s *shard) pop(items []*item) {
 		}
 		s.waiters = nil
 	}
+	s.popped += int64(len(items))
+	ready := s.arrived()
 	s.mu.Unlock()
 	s.b.release(int64(len(items)), bytes)
+	s.b.let(ready...)
 }
 
 // emptied is closed as soon as nothing waits.

@@ -109,6 +109,7 @@ func (b *Bus) Handed() {
 	}
 	b.phase = handed
 	b.begin(false)
+	b.dismissAll()
 }
 
 // rename makes another sender of the shard, with what is not in the state. The caller holds mu.
@@ -163,7 +164,7 @@ func (s *shard) adopt(st *shardState, same bool) (err error) {
 			return fmt.Errorf("read the state of the previous process's bus: %w", err)
 		}
 		for token, number := range st.Senders {
-			s.senders[token] = &sender{number, time.Now()}
+			s.senders[token] = &sender{number: number, seen: time.Now()}
 		}
 	}
 	for _, w := range st.Waiting {
@@ -179,6 +180,8 @@ func (s *shard) adopt(st *shardState, same bool) (err error) {
 		s.b.pending.Add(1)
 		s.b.bytes.Add(int64(it.size()))
 		s.queue = append(s.queue, it)
+		s.pushed++
 	}
+	s.last = time.Now() // what the previous process had sent may be on its way
 	return nil
 }

@@ -1,0 +1,141 @@
+package bus
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// never is a limit that no test reaches.
+const never = time.Hour
+
+// place notes in f how many messages had been received when it was called.
+func (n *node) place() (f func(), called func() int) {
+	at := make(chan int, 1)
+	return func() { at <- n.count() }, func() int {
+		select {
+		case c := <-at:
+			return c
+		case <-time.After(patience):
+			n.t.Error("not called")
+			return -1
+		}
+	}
+}
+
+// What follows comes behind everything that was sent before, whichever shards that took, here and on a node that is told the mark.
+func TestAfter(t *testing.T) {
+	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
+		t.Run(name, func(t *testing.T) {
+			c := embedded(t)
+			nodes := []*node{join(t, c(), change)}
+			if name == "nodes" {
+				nodes = append(nodes, join(t, c(), change))
+			}
+			s, sent := nodes[0], 0
+			if s.Mark() != nil {
+				t.Error("something is on its way before anything was sent")
+			}
+			for round := range 30 {
+				for i := range 1 + round%8 {
+					if i%2 == 0 {
+						s.keep(fmt.Sprint("k", i), "x", 5, time.Hour)
+					} else {
+						s.send(fmt.Sprint("k", i), "x")
+					}
+					sent++
+				}
+				m := s.Mark()
+				for i, n := range nodes {
+					f, called := n.place()
+					n.After(s.Token(), m, never, f)
+					if got := called(); got != sent {
+						t.Fatalf("round %d, node %d: called behind %d of %d", round, i, got, sent)
+					}
+				}
+			}
+			// All has come: it is called by After itself, also of a node that was not there then.
+			called := 0
+			s.After(s.Token(), s.Mark(), never, func() { called++ })
+			if name == "nodes" {
+				late := join(t, c(), change)
+				late.After(s.Token(), s.Mark(), never, func() { called++ })
+				called--
+			}
+			if called != 1 {
+				t.Error("it waits for nothing")
+			}
+			if n := s.following.Load(); n != 0 {
+				t.Errorf("%d still wait", n)
+			}
+		})
+	}
+}
+
+// A Redis that does not answer is waited for as long as the limit says, and a bus that stops or is handed over for nothing.
+func TestAfterEnds(t *testing.T) {
+	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
+		t.Run(name, func(t *testing.T) {
+			c := embedded(t)
+			h := &lossy{}
+			n := join(t, c(h), change, func(c *Config) { c.Timeout = 100 * time.Millisecond; c.PendingMessages = 3 })
+			h.gate.Lock()
+			n.keep("r", "a 0", 5, time.Hour)
+			f, called := n.place()
+			n.After(n.Token(), n.Mark(), 20*time.Millisecond, f)
+			called()
+			var all []func() int
+			for range 4 {
+				f, called := n.place()
+				n.After(n.Token(), n.Mark(), never, f)
+				all = append(all, called)
+			}
+			all[3]() // too many wait
+			state, err := n.Suspend(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.Resume()
+			h.gate.Unlock()
+			for _, called := range all[:3] {
+				if got := called(); got != 1 {
+					t.Errorf("called behind %d", got)
+				}
+			}
+
+			h.gate.Lock()
+			n.keep("r", "a 1", 5, time.Hour)
+			f, called = n.place()
+			n.After(n.Token(), n.Mark(), never, f)
+			if state, err = n.Suspend(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			next := join(t, c(), change, from(state))
+			n.send("r", "a 2")
+			n.Handed()
+			called()
+			n.send("k", "a 0")
+			token, m := n.Token(), n.Mark()
+			f, called = n.place()
+			n.After(token, m, never, f)
+			called()
+			h.gate.Unlock()
+			// The next process has what both had sent.
+			f, called = next.place()
+			next.After(next.Token(), next.Mark(), never, func() { next.After(token, m, never, f) })
+			if got := called(); got != 3 {
+				t.Errorf("called behind %d", got)
+			}
+
+			f, called = next.place()
+			next.After("nobody", Mark{"#1"}, never, f)
+			if err := next.Stop(t.Context()); err != nil {
+				t.Error(err)
+			}
+			called()
+			f, called = next.place()
+			next.After("nobody", Mark{"#1", "?", "5-x", "", "#7", "1-1"}, never, f)
+			called()
+		})
+	}
+}
