@@ -49,6 +49,7 @@ type Conn struct {
 	out         outbox
 	closeCode   int
 	closeReason string
+	doomed      bool // it will be closed: see Doom
 	ended       bool
 	done        chan struct{} // made on demand, closed when the connection ends
 	deflate     bool          // permessage-deflate was negotiated
@@ -223,6 +224,38 @@ func (c *Conn) Close(code int, reason string) {
 	c.mu.Lock()
 	c.closeLocked(code, reason)
 	c.mu.Unlock()
+}
+
+// Doom notes that the connection is to be closed behind something that is still on its way; it is served until then. false: that was
+// noted before, or it is closing.
+func (c *Conn) Doom() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.doomed || c.state >= closing {
+		return false
+	}
+	c.doomed = true
+	return true
+}
+
+// Doomed tells whether the connection is closed, closing, or to be closed.
+func (c *Conn) Doomed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.doomed || c.state >= closing
+}
+
+// CloseBehind closes connections as Close does, behind what was published to their rooms before.
+func CloseBehind(conns []*Conn, code int, reason string) {
+	var rooms []*Room
+	for _, c := range conns {
+		rooms = append(rooms, c.memberships()...)
+	}
+	behind(rooms, func() {
+		for _, c := range conns {
+			c.Close(code, reason)
+		}
+	})
 }
 
 func (c *Conn) closeLocked(code int, reason string) {

@@ -412,23 +412,74 @@ func (r *Room) ended() {
 // tick at most, and no fan-out blocks.
 func (r *Room) settle() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	until := r.fanOuts + 1
+	until := r.horizon()
+	r.mu.Unlock()
+	r.reach(until)
+}
+
+// horizon is the fan-out by which everything is written that was published before. r.mu is held.
+func (r *Room) horizon() int {
 	if len(r.pending) > 0 {
-		until++
+		return r.fanOuts + 2
 	}
+	return r.fanOuts + 1
+}
+
+// reach waits for the end of that fan-out, or until there is nothing to write.
+func (r *Room) reach(until int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for r.sending && r.fanOuts < until {
 		r.written.Wait()
 	}
 }
 
-func (c *Conn) settleRooms() {
-	c.memberMu.Lock()
-	rooms := slices.Clone(c.rooms)
-	c.memberMu.Unlock()
+// behind calls f when everything is written that was published to the rooms before: at once where that is so, else in a goroutine of
+// its own, after a tick and what their fan-outs take.
+func behind(rooms []*Room, f func()) {
+	type wait struct {
+		room  *Room
+		until int
+	}
+	var waits []wait
 	for _, r := range rooms {
+		r.mu.Lock()
+		if r.sending {
+			waits = append(waits, wait{r, r.horizon()})
+		}
+		r.mu.Unlock()
+	}
+	if len(waits) == 0 {
+		f()
+		return
+	}
+	go func() {
+		for _, w := range waits {
+			w.room.reach(w.until)
+		}
+		f()
+	}()
+}
+
+// Behind calls f when the members' outboxes have what was published to the room before. It returns at once.
+func (h *Hub) Behind(name string, f func()) {
+	var rooms []*Room
+	if r := h.room(name); r != nil {
+		rooms = append(rooms, r)
+	}
+	behind(rooms, f)
+}
+
+func (c *Conn) settleRooms() {
+	for _, r := range c.memberships() {
 		r.settle()
 	}
+}
+
+func (c *Conn) memberships() []*Room {
+	c.memberMu.Lock()
+	defer c.memberMu.Unlock()
+	return slices.Clone(c.rooms)
 }
 
 // SettleRooms returns when the members' outboxes have everything that was published before.
