@@ -44,6 +44,7 @@ type query struct {
 	Flag     bool                       `json:"b,omitempty"`
 	Values   map[string]json.RawMessage `json:"v,omitempty"`
 	Delivery *delivery                  `json:"d,omitempty"`
+	Mark     bus.Mark                   `json:"m,omitempty"` // of the node that asks: what it had sent before
 }
 
 // reply is one node's answer.
@@ -91,12 +92,32 @@ func (a *App) others(ctx context.Context) ([]string, error) {
 }
 
 // ask puts a question to this node, then to all others, until enough says that an answer was enough. It waits at most for the
-// store timeout. key has the question come behind what was sent to the same target.
+// store timeout. key has the question come behind what was sent to the same target; what must come behind all that was sent before
+// says so by the mark.
 func (a *App) ask(ctx context.Context, key string, q query, enough func(reply) bool) error {
-	if enough(a.reply(&q)) {
-		return nil
+	token := ""
+	if b := a.bus.Load(); b != nil && q.follows() {
+		token, q.Mark = b.Token(), b.Mark()
+	}
+	own := make(chan reply, 1)
+	a.respond(&q, token, func(r reply) { own <- r })
+	select {
+	case r := <-own:
+		if enough(r) {
+			return nil
+		}
+		own = nil
+	default: // it follows what is on its way, and goes on while the others are asked
 	}
 	others, err := a.others(ctx)
+	if len(others) == 0 && own != nil {
+		select {
+		case r := <-own: // bounded, as what it follows is
+			enough(r)
+		case <-ctx.Done():
+			return fmt.Errorf("this node: %w", ErrPartial)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("find the other nodes: %w", err)
 	}
@@ -127,8 +148,12 @@ func (a *App) ask(ctx context.Context, key string, q query, enough func(reply) b
 	for _, id := range others {
 		waiting[id] = true
 	}
-	for len(waiting) > 0 {
+	for len(waiting) > 0 || own != nil {
 		select {
+		case r := <-own:
+			if own = nil; enough(r) {
+				return nil
+			}
 		case r := <-answers:
 			if !waiting[r.Node] {
 				continue
@@ -138,7 +163,11 @@ func (a *App) ask(ctx context.Context, key string, q query, enough func(reply) b
 				return nil
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d nodes: %w", len(others)+1-len(waiting), len(others)+1, ErrPartial)
+			missing := len(waiting)
+			if own != nil {
+				missing++
+			}
+			return fmt.Errorf("%d of %d nodes: %w", len(others)+1-missing, len(others)+1, ErrPartial)
 		}
 	}
 	return nil
@@ -154,15 +183,16 @@ func (a *App) questioned(m *bus.Message) {
 	if q.Node == a.nodeID {
 		return // answered before it was asked
 	}
-	r := a.reply(&q)
-	r.ID, r.Node = q.ID, a.nodeID
-	body, err := json.Marshal(r)
-	if err == nil {
-		err = a.tell(&bus.Message{Kind: answered, Key: q.Node, Body: body})
-	}
-	if err != nil {
-		a.log.Warn("answer to another node", zap.Error(err))
-	}
+	a.respond(&q, m.From, func(r reply) {
+		r.ID, r.Node = q.ID, a.nodeID
+		body, err := json.Marshal(r)
+		if err == nil {
+			err = a.tell(&bus.Message{Kind: answered, Key: q.Node, Body: body})
+		}
+		if err != nil && a.life.Err() == nil {
+			a.log.Warn("answer to another node", zap.Error(err))
+		}
+	})
 }
 
 func (a *App) answered(m *bus.Message) {
@@ -227,7 +257,54 @@ func remoteError(text string) error {
 	return errors.New(text)
 }
 
-// reply is this node's answer. It waits for nobody.
+// follows tells whether the question comes behind what its asker has sent before, to whomever.
+func (q *query) follows() bool {
+	switch q.Op {
+	case "kick", "kickUID", "dismiss", "reach":
+		return true
+	}
+	return false
+}
+
+// respond gives this node's answer to a question of that sender, at once where it is one that follows nothing. It waits for nobody.
+func (a *App) respond(q *query, token string, answer func(reply)) {
+	switch q.Op {
+	case "kick", "kickUID": // who it is shows at once: who asks need not wait for the close
+		var conns []*hub.Conn
+		if q.Op == "kickUID" {
+			conns = a.hub.User(q.UID)
+		} else if c := a.hub.Get(q.FD); c != nil {
+			conns = append(conns, c)
+		}
+		conns = slices.DeleteFunc(conns, func(c *hub.Conn) bool { return !c.Doom() })
+		a.behind(token, q.Mark, func() { hub.CloseBehind(conns, q.Code, q.Text) })
+		answer(reply{Found: q.FD != 0 && len(conns) > 0, N: len(conns)})
+	case "dismiss":
+		a.behind(token, q.Mark, func() {
+			a.hub.Behind(q.Room, func() {
+				var r reply
+				for _, c := range a.hub.RoomMembers(q.Room) {
+					if doomed := c.Doomed(); a.leave(c, q.Room) && !doomed {
+						r.N++
+					}
+				}
+				answer(r)
+			})
+		})
+	case "reach":
+		a.behind(token, q.Mark, func() {
+			f := hub.TextFrame([]byte(q.Text))
+			if d := q.Delivery; d != nil {
+				f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
+			}
+			answer(reply{N: a.deliverHere(toUID, q.UID, f)})
+		})
+	default:
+		answer(a.reply(q))
+	}
+}
+
+// reply is this node's answer to a question that follows nothing.
 func (a *App) reply(q *query) (r reply) {
 	fail := func(err error) {
 		if err != nil {
@@ -241,7 +318,7 @@ func (a *App) reply(q *query) (r reply) {
 	}
 	var c *hub.Conn
 	if q.FD != 0 {
-		if c = a.hub.Get(q.FD); c == nil || c.Ended() {
+		if c = a.hub.Get(q.FD); c == nil || c.Doomed() {
 			return r
 		}
 		r.Found = true
@@ -264,31 +341,10 @@ func (a *App) reply(q *query) (r reply) {
 		data(sessionOf(c).snapshot())
 	case "setSession":
 		fail(sessionOf(c).change(q.Values, q.Flag))
-	case "kick":
-		c.Close(q.Code, q.Text)
-	case "kickUID":
-		for _, c := range a.hub.User(q.UID) {
-			if !c.Ended() {
-				r.N++
-			}
-			c.Close(q.Code, q.Text)
-		}
-	case "dismiss":
-		for _, c := range a.hub.RoomMembers(q.Room) {
-			if ended := c.Ended(); a.leave(c, q.Room) && !ended {
-				r.N++
-			}
-		}
 	case "uidOnline":
 		r.Found = len(a.hub.User(q.UID)) > 0
 	case "inRoom":
 		r.Found = a.userInRoom(q.UID, q.Room)
-	case "reach":
-		f := hub.TextFrame([]byte(q.Text))
-		if d := q.Delivery; d != nil {
-			f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
-		}
-		r.N = a.deliverHere(toUID, q.UID, f)
 	case "roomCount":
 		r.N = a.hub.Members(q.Room)
 	case "counts":

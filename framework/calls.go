@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 
-	"wsframe/framework/frame"
 	"wsframe/framework/hub"
 )
 
@@ -59,7 +58,7 @@ func (s *Sender) Join(ctx context.Context, fd int64, room string, o ...JoinOptio
 	return err
 }
 
-// Leave takes a connection out of a room; being in it is no condition.
+// Leave takes a connection out of a room, at once: it does not get what is still on its way to the room. Being in it is no condition.
 func (s *Sender) Leave(ctx context.Context, fd int64, room string) error {
 	if err := checkName(room); err != nil {
 		return err
@@ -68,13 +67,14 @@ func (s *Sender) Leave(ctx context.Context, fd int64, room string) error {
 	return err
 }
 
-// LeaveAll takes a connection out of all its rooms.
+// LeaveAll takes a connection out of all its rooms, as Leave does.
 func (s *Sender) LeaveAll(ctx context.Context, fd int64) error {
 	_, err := s.onFD(ctx, query{Op: "leaveAll", FD: fd})
 	return err
 }
 
-// DismissRoom takes all members out of a room and counts them.
+// DismissRoom takes all members out of a room and counts them. They get first what was sent to them, or to the room, before by the same
+// caller; where that does not come, Redis being slow, it is waited for as long as a Redis call may take.
 func (s *Sender) DismissRoom(ctx context.Context, room string) (int, error) {
 	if err := checkName(room); err != nil {
 		return 0, err
@@ -145,7 +145,8 @@ func checkClose(code *int, reason string) error {
 	return nil
 }
 
-// Kick closes a connection behind what is queued for it. Codes are 1000 or 3000-4999, 0 = 4011; a reason has at most 123 bytes.
+// Kick closes a connection behind what was sent to it before by the same caller, in whatever way, and what is queued for it. It does not
+// wait for that, nor does the close wait longer than a Redis call may take. Codes are 1000 or 3000-4999, 0 = 4011; a reason has at most 123 bytes.
 func (s *Sender) Kick(ctx context.Context, fd int64, code int, reason string) error {
 	if err := checkClose(&code, reason); err != nil {
 		return err
@@ -162,19 +163,16 @@ func (s *Sender) KickUID(ctx context.Context, uid string, code int, reason strin
 	return s.sum(ctx, uid, query{Op: "kickUID", UID: uid, Code: code, Text: reason})
 }
 
-// Reach is SendToUID that waits for how many connections have taken the push.
+// Reach is SendToUID that waits for how many connections have taken the push. Like DismissRoom it comes behind what was sent before.
 func (s *Sender) Reach(ctx context.Context, uid string, r *Reply, o ...PublishOption) (connections int, err error) {
 	if err := checkUID(uid); err != nil {
 		return 0, err
 	}
-	payload, err := frame.AppendReply(nil, r, nil)
+	payload, err := s.app.payload(r)
 	if err != nil {
-		return 0, fmt.Errorf("encode %s: %w", r.Event, err)
+		return 0, err
 	}
-	if len(payload)+hub.Headroom > s.app.cfg.Limits.OutboxBytes {
-		return 0, fmt.Errorf("%s: %w", r.Event, ErrTooLarge)
-	}
-	q := query{Op: "reach", UID: uid, Text: string(payload)}
+	q := query{Op: "reach", UID: uid, Text: string(payload[hub.Headroom:])}
 	if len(o) > 0 {
 		q.Delivery = &delivery{}
 		for _, option := range o {

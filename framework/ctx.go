@@ -104,7 +104,7 @@ func (c *Ctx) Join(room string, o ...JoinOption) error {
 	return c.app.join(c, c.conn, room, joinOptions(o))
 }
 
-// Leave takes this connection out of a room; being in it is no condition.
+// Leave takes this connection out of a room, at once: it does not get what is still on its way to the room. Being in it is no condition.
 func (c *Ctx) Leave(room string) { c.app.leave(c.conn, room) }
 
 // LeaveAll takes this connection out of all its rooms.

@@ -124,26 +124,40 @@ func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption)
 	for _, o := range options {
 		o(&d)
 	}
-	payload, err := frame.AppendReply(make([]byte, hub.Headroom, 256), r, nil)
+	payload, err := a.payload(r)
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", r.Event, err)
-	}
-	if len(payload) > a.cfg.Limits.OutboxBytes {
-		return fmt.Errorf("%s: %d bytes: %w", r.Event, len(payload), ErrTooLarge)
+		return err
 	}
 	// The only node tells itself nothing, but for what gets its position in Redis, and what is to come behind that.
 	if a.alone && d.keep == 0 && !a.passed.Load() && (kind != toRoom || !a.histories.known(key)) {
-		f := hub.InPlace(payload)
-		if !d.plain() {
-			f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
-		}
-		a.deliverHere(kind, key, f)
+		a.deliverHere(kind, key, d.frame(payload))
 		return nil
 	}
 	if d.keep > 0 {
 		a.histories.note(key)
 	}
 	return a.tell(&bus.Message{Kind: kind, Key: key, Body: sealPush(&d, payload[hub.Headroom:]), Keep: d.keep, Age: d.age})
+}
+
+// payload encodes a push behind the headroom of its frame.
+func (a *App) payload(r *Reply) ([]byte, error) {
+	payload, err := frame.AppendReply(make([]byte, hub.Headroom, 256), r, nil)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", r.Event, err)
+	}
+	if len(payload) > a.cfg.Limits.OutboxBytes {
+		return nil, fmt.Errorf("%s: %d bytes: %w", r.Event, len(payload), ErrTooLarge)
+	}
+	return payload, nil
+}
+
+// frame makes what connections get of a payload that has no place in a history.
+func (d *delivery) frame(payload []byte) hub.Frame {
+	f := hub.InPlace(payload)
+	if !d.plain() {
+		f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
+	}
+	return f
 }
 
 // deliverHere writes a push to those of its targets that are here, and counts them.
@@ -188,6 +202,19 @@ func (a *App) received(m *bus.Message) {
 	}
 }
 
+// pushAs is push with options.
+func (a *App) pushAs(c *hub.Conn, r *Reply, options []PublishOption) error {
+	var d delivery
+	for _, o := range options {
+		o(&d)
+	}
+	payload, err := a.payload(r)
+	if err != nil {
+		return err
+	}
+	return c.Send(d.frame(payload))
+}
+
 // SendToFD sends an unasked frame to one connection, wherever it is. It never waits. ErrClosed and ErrSlow are known only of this
 // node's connections; for another's it costs one write to Redis, in the background.
 func (s *Sender) SendToFD(fd int64, r *Reply, o ...PublishOption) error {
@@ -199,6 +226,7 @@ func (s *Sender) SendToFD(fd int64, r *Reply, o ...PublishOption) error {
 		if len(o) == 0 {
 			return a.push(c, r)
 		}
+		return a.pushAs(c, r, o) // the same way: the two keep their order
 	}
 	return a.dispatch(toFD, strconv.FormatInt(fd, 10), r, o)
 }

@@ -68,6 +68,17 @@ func (a *App) tell(m *bus.Message) error {
 	return nil
 }
 
+// behind calls f when this node has got what that sender had sent before its mark, or has not for as long as a Redis call may take: at once
+// where nothing is on its way. f must not wait.
+func (a *App) behind(token string, m bus.Mark, f func()) {
+	b := a.bus.Load()
+	if b == nil {
+		f()
+		return
+	}
+	b.After(token, m, a.askTime, f)
+}
+
 func (a *App) leaveBus(ctx context.Context) error {
 	b := a.bus.Load()
 	if b == nil {

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/bus"
 	"wsframe/framework/hub"
 )
 
@@ -63,6 +64,9 @@ type relay struct {
 	N      int    `json:",omitempty"`
 	Code   int    `json:",omitempty"` // a close
 	Reason string `json:",omitempty"`
+
+	Token string   `json:",omitempty"` // of a close: what this sender had sent before comes first
+	Mark  bus.Mark `json:",omitempty"`
 }
 
 // mover collects relays; the transfer sends them on. Bounded by what the old process may still say: its running actions, and
@@ -169,6 +173,7 @@ func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
 		relays, done := m.take()
 		waiting -= len(done)
 		if len(relays) > 0 {
+			a.markCloses(relays)
 			err = sendJSON(w, msgRelay, relays)
 		}
 		if err == nil && len(done) > 0 {
@@ -207,6 +212,16 @@ func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
 		}
 	}
 	return r, w.send(msgEnd, nil, nil)
+}
+
+// markCloses has closes come behind what this process has sent meanwhile, which the new one gets over the bus.
+func (a *App) markCloses(list []relay) {
+	b := a.bus.Load()
+	for i := range list {
+		if r := &list[i]; r.Code != 0 && b != nil {
+			r.Token, r.Mark = b.Token(), b.Mark()
+		}
+	}
 }
 
 // moveRound moves all connections that are frozen here, and what app gives. After an error they are still this process's.
@@ -532,6 +547,18 @@ func (t *adoption) finish() {
 	}
 }
 
+// closeRelayed closes a moved connection behind what the old process had sent: what it has left to this one, and what it has said since.
+func (a *App) closeRelayed(c *hub.Conn, r *relay) {
+	var token string
+	var own bus.Mark
+	if b := a.bus.Load(); b != nil {
+		token, own = b.Token(), b.Mark()
+	}
+	a.behind(token, own, func() {
+		a.behind(r.Token, r.Mark, func() { hub.CloseBehind([]*hub.Conn{c}, r.Code, r.Reason) })
+	})
+}
+
 func (a *App) deliver(body []byte) error {
 	var list []relay
 	if err := json.Unmarshal(body, &list); err != nil {
@@ -543,7 +570,7 @@ func (a *App) deliver(body []byte) error {
 			switch {
 			case c == nil:
 			case r.Code != 0:
-				c.Close(r.Code, r.Reason)
+				a.closeRelayed(c, &r)
 			default:
 				c.Deliver(r.Frames, r.N)
 			}

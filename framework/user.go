@@ -64,7 +64,7 @@ func (a *App) loggedIn(m *bus.Message) {
 		switch {
 		case c.FD == fd:
 			mine = c
-		case c.Ended() || !s.hasClaim(m.Key):
+		case c.Doomed() || !s.hasClaim(m.Key):
 		case a.cfg.Users.SecondLogin == loginReplace:
 			c.Close(CloseReplaced, "logged in elsewhere")
 		case a.cfg.Users.SecondLogin == loginRefuse:

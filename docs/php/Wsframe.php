@@ -164,7 +164,7 @@ class Wsframe
         $this->call('unbindUID', ['fd' => $fd, 'uid' => $uid]);
     }
 
-    /** Closes a connection behind what is queued for it. $code: 1000 or 3000-4999. */
+    /** Closes a connection behind what was sent to it before. $code: 1000 or 3000-4999. */
     public function kick(int $fd, int $code = 4011, string $reason = ''): void
     {
         $this->call('kick', ['fd' => $fd, 'code' => $code, 'reason' => $reason]);

@@ -183,7 +183,7 @@ func (c *Client) UnbindUID(ctx context.Context, fd int64, uid string) error {
 	return c.Call(ctx, "unbindUID", fdAndUID{onFD{fd}, onUID{uid}}, nil)
 }
 
-// Kick closes a connection behind what is queued for it. The code is 1000 or 3000-4999, 0 = 4011.
+// Kick closes a connection behind what was sent to it before. The code is 1000 or 3000-4999, 0 = 4011.
 func (c *Client) Kick(ctx context.Context, fd int64, code int, reason string) error {
 	return c.Call(ctx, "kick", kick{onFD{fd}, code, reason}, nil)
 }

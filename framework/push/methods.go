@@ -238,7 +238,7 @@ var methods = []*method{
 	define("unbindUID", ScopeManage, "Undoes bindUID.", func(ctx context.Context, b Backend, in *fdAndUID) (nothing, error) {
 		return done(b.UnbindUID(ctx, in.FD, in.UID))
 	}),
-	define("kick", ScopeManage, "Closes a connection behind what is queued for it.", func(ctx context.Context, b Backend, in *kick) (nothing, error) {
+	define("kick", ScopeManage, "Closes a connection behind what was sent to it before.", func(ctx context.Context, b Backend, in *kick) (nothing, error) {
 		if err := first(checkKick(in.Code, in.Reason)); err != nil {
 			return nothing{}, err
 		}
