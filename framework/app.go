@@ -89,6 +89,7 @@ type App struct {
 	passed    atomic.Bool             // the connections are another worker's
 	waiting   outgoing
 	asks      asks
+	peers     peers
 	histories histories
 	presences *presences
 	ending    sync.WaitGroup  // ends of connections that wait for the lease
@@ -354,6 +355,7 @@ func (a *App) close(ctx context.Context) error {
 	a.pages.close()
 	a.syncs.close()
 	a.presences.close()
+	a.peers.close()
 	a.ending.Wait() // bounded by ownTime
 	err := errors.Join(stopped, a.leaveBus(ctx), a.node.Stop(ctx))
 	a.hub.Close()

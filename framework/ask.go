@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -23,7 +22,7 @@ import (
 var (
 	// ErrNoConnection is returned where no node has the connection.
 	ErrNoConnection = errors.New("no such connection")
-	// ErrPartial is returned beside what is known when not all nodes have answered in time.
+	// ErrPartial is returned beside what is known when not all nodes have answered in time, or Redis has not, by which they are asked.
 	ErrPartial = errors.New("not all nodes have answered")
 	// ErrBusy is returned when too much waits for Redis.
 	ErrBusy = bus.ErrFull
@@ -62,37 +61,10 @@ type asks struct {
 	last atomic.Int64
 	mu   sync.Mutex
 	open map[int64]chan reply
-
-	peersMu sync.Mutex
-	peers   []string
-	peersAt time.Time
 }
 
-// peersTime is for how long the list of nodes is good.
-const peersTime = time.Second
-
-// others are the nodes beside this one.
-func (a *App) others(ctx context.Context) ([]string, error) {
-	if a.alone {
-		return nil, nil
-	}
-	k := &a.asks
-	k.peersMu.Lock()
-	defer k.peersMu.Unlock()
-	if time.Since(k.peersAt) < peersTime {
-		return k.peers, nil
-	}
-	nodes, err := a.node.Living(ctx)
-	if err != nil {
-		return nil, err
-	}
-	k.peers = slices.DeleteFunc(nodes, func(id string) bool { return id == a.nodeID })
-	k.peersAt = time.Now()
-	return k.peers, nil
-}
-
-// ask puts a question to this node, then to all others, until enough says that an answer was enough. It waits at most for the
-// store timeout. key has the question come behind what was sent to the same target; what must come behind all that was sent before
+// ask puts a question to this node, then to all others, until enough says that an answer was enough. It waits at most for
+// askTime in all. key has the question come behind what was sent to the same target; what must come behind all that was sent before
 // says so by the mark.
 func (a *App) ask(ctx context.Context, key string, q query, enough func(reply) bool) error {
 	token := ""
@@ -109,23 +81,25 @@ func (a *App) ask(ctx context.Context, key string, q query, enough func(reply) b
 		own = nil
 	default: // it follows what is on its way, and goes on while the others are asked
 	}
+	ctx, cancel := context.WithTimeout(ctx, a.askTime)
+	defer cancel()
 	others, err := a.others(ctx)
-	if len(others) == 0 && own != nil {
+	if own != nil && (err != nil || len(others) == 0) {
 		select {
-		case r := <-own: // bounded, as what it follows is
-			enough(r)
+		case r := <-own:
+			if enough(r) {
+				return nil
+			}
 		case <-ctx.Done():
 			return fmt.Errorf("this node: %w", ErrPartial)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("find the other nodes: %w", err)
+		return err // what goes on the bus now comes when nobody waits for it any more
 	}
 	if len(others) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.askTime)
-	defer cancel()
 	k := &a.asks
 	q.ID, q.Node = k.last.Add(1), a.nodeID
 	answers := make(chan reply, len(others)+8)
@@ -230,7 +204,7 @@ type NodeInfo struct {
 	UIDs        int    `json:"uids"`
 	Since       int64  `json:"since"` // UNIX seconds: when its worker started
 	Self        bool   `json:"self,omitempty"`
-	Missing     bool   `json:"missing,omitempty"` // it has a lease, but has not answered
+	Missing     bool   `json:"missing,omitempty"` // nobody has declared it dead, but it has not answered
 }
 
 // counts is one node's part of Counts. Hashes is left out beyond maxHashes.

@@ -14,7 +14,7 @@ import (
 
 // What follows reaches connections wherever they are. For one of this node it costs nothing; otherwise one write to Redis and an
 // answer from every node, waited for at most as long as a Redis call may take (cache.master.timeout). ErrPartial tells that a
-// node has not answered: what it was asked for may still happen.
+// node has not answered: what it was asked for may still happen. While Redis is away it comes at once, beside what this node knows.
 
 // maxPage is the longest page of a list.
 const maxPage = 1000
@@ -291,19 +291,18 @@ func (s *Sender) RoomNames(ctx context.Context, after string, limit int) ([]stri
 	return list(ctx, s.app, query{Op: "rooms", After: after, Limit: limit}, cmp.Compare[string])
 }
 
-// Nodes lists the nodes that live, this one first.
+// Nodes lists the nodes that live, this one first. Beside ErrPartial others may live that are not known.
 func (s *Sender) Nodes(ctx context.Context) ([]NodeInfo, error) {
 	a := s.app
-	others, err := a.others(ctx)
-	if err != nil {
-		return nil, err
-	}
+	ctx, cancel := context.WithTimeout(ctx, a.askTime)
+	defer cancel()
+	others, unknown := a.others(ctx)
 	missing := map[string]bool{}
 	for _, id := range others {
 		missing[id] = true
 	}
 	var nodes []NodeInfo
-	err = a.ask(ctx, "", query{Op: "node"}, func(r reply) bool {
+	err := a.ask(ctx, "", query{Op: "node"}, func(r reply) bool {
 		var info NodeInfo
 		if json.Unmarshal(r.Data, &info) == nil {
 			info.Self = info.ID == a.nodeID
@@ -313,7 +312,7 @@ func (s *Sender) Nodes(ctx context.Context) ([]NodeInfo, error) {
 		return false
 	})
 	if errors.Is(err, ErrPartial) {
-		err = nil // it is in the list
+		err = unknown // who has not answered is in the list
 	}
 	for id := range missing {
 		nodes = append(nodes, NodeInfo{ID: id, Missing: true})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -76,6 +77,9 @@ func (n *Node) take(ctx context.Context, m member, first bool) error {
 		return errDeposed
 	}
 	if answer == 1 && !first {
+		n.peersMu.Lock()
+		n.emptied = begun
+		n.peersMu.Unlock()
 		n.forgotten.Store(true)
 		n.j.poke()
 	}
@@ -250,10 +254,11 @@ func (n *Node) deadMembers(ctx context.Context, doubted map[member]time.Time) ([
 		return nil, err
 	}
 	now := n.cfg.Now()
-	seen := map[member]bool{}
+	seen, gone := map[member]bool{}, map[member]bool{}
 	var dead []member
 	for _, s := range states {
 		seen[s.m] = true
+		gone[s.m] = s.buried.Val() == 1
 		switch since, before := doubted[s.m]; {
 		case s.buried.Val() == 1:
 			dead = append(dead, s.m)
@@ -276,6 +281,7 @@ func (n *Node) deadMembers(ctx context.Context, doubted map[member]time.Time) ([
 			delete(doubted, m)
 		}
 	}
+	n.known(list, gone)
 	return dead, nil
 }
 
@@ -303,28 +309,60 @@ func (n *Node) listMembers(ctx context.Context) ([]member, error) {
 	return list, nil
 }
 
-// Living lists the ids of the nodes that have a lease, this one among them, each once. It costs two round trips.
+// Living lists the ids of the nodes that may have connections, this one among them, each once: those that have entered the list and
+// have neither left it nor been declared dead. A Redis that was emptied has not said of anybody that it left: who was listed before
+// has a lease's time to enter again. It costs two round trips.
 func (n *Node) Living(ctx context.Context) ([]string, error) {
 	list, err := n.listMembers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	leases := make([]*redis.IntCmd, len(list))
+	buried := make([]*redis.IntCmd, len(list))
 	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		for i, m := range list {
-			leases[i] = p.Exists(ctx, n.keys.lease(m))
+			buried[i] = p.Exists(ctx, n.keys.dead(m))
 		}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("look for living nodes: %w", err)
 	}
-	var ids []string
+	dead := map[member]bool{}
 	for i, m := range list {
-		if leases[i].Val() == 1 && !slices.Contains(ids, m.node) {
+		if buried[i].Val() == 1 {
+			dead[m] = true
+		}
+	}
+	ids := []string{n.cfg.NodeID}
+	for m := range n.known(list, dead) {
+		if !slices.Contains(ids, m.node) {
 			ids = append(ids, m.node)
 		}
 	}
 	return ids, nil
+}
+
+// known notes which members Redis lists, and which of them are dead, and gives those that may live.
+func (n *Node) known(list []member, dead map[member]bool) map[member]bool {
+	n.peersMu.Lock()
+	defer n.peersMu.Unlock()
+	now := n.cfg.Now()
+	if !slices.Contains(list, n.self()) {
+		n.emptied = now // its next sign of life will tell the same
+	}
+	living := map[member]bool{}
+	for _, m := range list {
+		living[m] = !dead[m]
+	}
+	if now.Sub(n.emptied) < n.cfg.Lease {
+		for m := range n.peers {
+			if _, listed := living[m]; !listed {
+				living[m] = true
+			}
+		}
+	}
+	maps.DeleteFunc(living, func(_ member, lives bool) bool { return !lives })
+	n.peers = living
+	return living
 }
 
 // Nodes lists the ids of the nodes that have a lease, or whose connections are not cleaned up yet, each once.

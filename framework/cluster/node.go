@@ -109,6 +109,10 @@ type Node struct {
 	floor     atomic.Int64              // numbers below are of an incarnation that was declared dead
 	kick      chan struct{}             // refresh now
 
+	peersMu sync.Mutex      // a leaf
+	peers   map[member]bool // that may live, as Redis said last
+	emptied time.Time       // when Redis was last found to have been emptied
+
 	fdMu         sync.Mutex
 	fds, spare   block
 	seen         int64 // how far the counter was

@@ -14,10 +14,17 @@ type Proxy struct {
 
 	delay atomic.Int64
 	bytes atomic.Int64
+	gate  sync.RWMutex // held: nothing passes
 }
 
 // Delay sets the time for each direction, from now on.
 func (p *Proxy) Delay(d time.Duration) { p.delay.Store(int64(d)) }
+
+// Hold keeps back what is under way and what comes, as a server that is frozen does, until release is called.
+func (p *Proxy) Hold() (release func()) {
+	p.gate.Lock()
+	return sync.OnceFunc(p.gate.Unlock)
+}
 
 // Bytes is how many it has passed on, in both directions.
 func (p *Proxy) Bytes() int64 { return p.bytes.Load() }
@@ -95,6 +102,8 @@ func (p *Proxy) pass(to, from net.Conn) {
 	}()
 	for x := range pieces {
 		time.Sleep(time.Until(x.due)) // the latency
+		p.gate.RLock()
+		p.gate.RUnlock() //nolint:staticcheck // passing it is all
 		n, err := to.Write(x.data)
 		p.bytes.Add(int64(n))
 		if err != nil {

@@ -1,0 +1,53 @@
+package cluster
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func (w *conns) living() []string {
+	w.t.Helper()
+	ids, err := w.n.Living(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// An emptied Redis has not said of anybody that it left; who leaves does.
+func TestLiving(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	long := func(c *Config) { c.Lease, c.Refresh = time.Minute, 50*time.Millisecond }
+	g := &gate{}
+	a, b, d := worker(t, s.client(t), "a", long), worker(t, s.client(t, g), "b", long), worker(t, s.client(t), "d", long)
+	want := func(ids ...string) {
+		t.Helper()
+		if got := a.living(); !slices.Equal(got, ids) {
+			t.Fatalf("living: %v, want %v", got, ids)
+		}
+	}
+	want("a", "b", "d")
+	d.stop()
+	want("a", "b")
+	c.Del(t.Context(), a.n.keys.lease(b.n.self())) // Redis was away for longer than that
+	want("a", "b")
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c.FlushAll(t.Context())
+	want("a", "b")
+	eventually(t, "a to have entered again", func() bool {
+		return c.SIsMember(t.Context(), a.n.keys.nodes(), a.n.self().String()).Val() && !a.n.forgotten.Load()
+	})
+	want("a", "b")
+	a.n.peersMu.Lock()
+	a.n.emptied = time.Time{} // long ago
+	a.n.peersMu.Unlock()
+	want("a")
+	c.SAdd(t.Context(), a.n.keys.nodes(), b.n.self().String())
+	want("a", "b")
+	c.Set(t.Context(), a.n.keys.dead(b.n.self()), "1", 0)
+	want("a")
+}

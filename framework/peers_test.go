@@ -1,0 +1,93 @@
+package framework_test
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"wsframe/framework"
+	"wsframe/framework/frameworktest"
+	"wsframe/internal/testserver"
+	"wsframe/library/cache"
+)
+
+// behindProxy has one of the nodes reach the store through a proxy only, with a store timeout of half a second.
+func behindProxy(t *testing.T, node string) (option frameworktest.Option, proxy func() *testserver.Proxy) {
+	var p *testserver.Proxy
+	return func(o *framework.Options) {
+		if o.NodeID != node {
+			return
+		}
+		direct := o.Deps.Redis.(*redis.Client).Options()
+		p = testserver.StartProxy(t, direct.Addr)
+		o.StoreTimeout = 500 * time.Millisecond
+		c, err := cache.Open(t.Context(), cache.Options{Addrs: []string{p.Addr}, Password: direct.Password, Timeout: o.StoreTimeout})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		o.Deps.Redis = c
+	}, func() *testserver.Proxy { return p }
+}
+
+// Calls that are made while Redis is frozen wait beside each other, not one after the other (promise R2).
+func TestCallsWhileRedisIsFrozen(t *testing.T) {
+	t.Parallel()
+	option, proxy := behindProxy(t, "node-1")
+	list := frameworktest.NewCluster(t, 2, mountHall, option)
+	s := list[0].App
+	list[0].Eventually("two nodes", func() bool { nodes, err := s.Nodes(t.Context()); return err == nil && len(nodes) == 2 })
+	release := proxy().Hold()
+	defer release()
+	const calls, bound = 32, 6 * time.Second                      // one after the other they would take 16 s
+	for begun := time.Now(); time.Since(begun) < 2*time.Second; { // what was known before holds for a second
+		var all sync.WaitGroup
+		for range calls {
+			all.Go(func() {
+				begun := time.Now()
+				if on, err := s.IsOnline(t.Context(), 1<<40); on || !errors.Is(err, framework.ErrPartial) {
+					t.Errorf("online while Redis is frozen: %v, %v", on, err)
+				}
+				if took := time.Since(begun); took > bound {
+					t.Errorf("a call took %v", took)
+				}
+			})
+		}
+		all.Wait()
+	}
+	nodes, err := s.Nodes(t.Context())
+	if !errors.Is(err, framework.ErrPartial) || len(nodes) != 2 || !nodes[0].Self || !nodes[1].Missing {
+		t.Errorf("nodes while Redis is frozen: %+v, %v", nodes, err)
+	}
+	release()
+	list[0].Eventually("an answer", func() bool {
+		on, err := s.IsOnline(t.Context(), 1<<40)
+		return !on && err == nil
+	})
+}
+
+// A Redis that was emptied has no nodes until each has shown that it lives; that is not to say that nobody is there.
+func TestReachAfterFlush(t *testing.T) {
+	t.Parallel()
+	list := frameworktest.NewCluster(t, 2, mountHall)
+	s := list[0].App
+	c := list[1].Dial(user("u"))
+	fdOf(c, "hall")
+	hello := framework.OK("hello", "")
+	list[0].Eventually("the user to be reached", func() bool { n, err := s.Reach(t.Context(), "u", hello); return n == 1 && err == nil })
+	if err := list[0].Redis.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	list[0].Eventually("the other node to enter again", func() bool {
+		n, err := s.Reach(t.Context(), "u", hello)
+		if n != 1 && err == nil {
+			t.Fatal("the user is said to be offline")
+		}
+		members, err := list[0].Redis.SMembers(t.Context(), "WSFRAME_NODES").Result()
+		return err == nil && strings.Contains(strings.Join(members, " "), "@node-2")
+	})
+}
