@@ -92,7 +92,7 @@ type App struct {
 	peers     peers
 	histories histories
 	presences *presences
-	ending    sync.WaitGroup  // ends of connections that wait for the lease
+	endings   *endings
 	life      context.Context // ends when this worker's part is over
 	endLife   context.CancelFunc
 	closing   sync.Once
@@ -140,6 +140,9 @@ func New(ctx context.Context, o Options) (*App, error) {
 		Client: o.Deps.Redis, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Reload: o.Reload, Timeout: o.StoreTimeout, Lease: lease, Log: a.log,
 		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil }, Deposed: a.deposed, About: a.saidBesideLease,
 	})
+	if err == nil {
+		a.endings = newEndings(a.node, a.log)
+	}
 	if err == nil && !o.Reload {
 		err = a.joinBus(ctx, nil)
 	}
@@ -356,7 +359,7 @@ func (a *App) close(ctx context.Context) error {
 	a.syncs.close()
 	a.presences.close()
 	a.peers.close()
-	a.ending.Wait() // bounded by ownTime
+	a.endings.close(ctx)
 	err := errors.Join(stopped, a.leaveBus(ctx), a.node.Stop(ctx))
 	a.hub.Close()
 	return err

@@ -236,11 +236,8 @@ func (a *App) traces(c *hub.Conn, rooms []string) cluster.Entry {
 	return e
 }
 
-// ownTime is how long a connection's end waits to know whether another node has cleaned up after this one.
-const ownTime = time.Minute
-
 // Closed implements hub.Handler: the listeners' OnClose, then the close keys, then the bookkeeping (contract §4). A node that was
-// declared dead leaves all that to whoever did so.
+// declared dead leaves all that to whoever did so; while Redis does not answer nobody knows whether it was, and it waits.
 func (a *App) Closed(c *hub.Conn, code int, reason string, rooms []string) {
 	a.left(c.Remote)
 	e := a.traces(c, rooms)
@@ -259,25 +256,17 @@ func (a *App) Closed(c *hub.Conn, code int, reason string, rooms []string) {
 			a.log.Debug("connection ended", zap.Int64("fd", c.FD), zap.Int("code", code))
 		}
 	}
-	if !a.node.Doubtful() {
-		owned, _ := a.node.Owns(context.Background(), c.FD) // it asks nobody
-		end(owned)
-		return
+	if mine, known := a.node.Owner(c.FD); known {
+		end(mine)
+	} else {
+		a.endings.hold(c.FD, end)
 	}
-	a.ending.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), ownTime)
-		defer cancel()
-		owned, err := a.node.Owns(ctx, c.FD)
-		end(owned || err != nil) // nobody can have declared anything while Redis is away
-	})
 }
 
 // deposed closes the connections of before this node was declared dead; their clients come back at once.
-func (a *App) deposed() {
-	ctx, cancel := context.WithTimeout(context.Background(), ownTime)
-	defer cancel()
+func (a *App) deposed(floor int64) {
 	a.hub.Each(func(c *hub.Conn) bool {
-		if owned, _ := a.node.Owns(ctx, c.FD); !owned {
+		if c.FD < floor {
 			c.Close(hub.CloseRestart, "server was away")
 		}
 		return true

@@ -40,6 +40,7 @@ func (n *Node) alive() func(fd int64) bool {
 // reconcile makes Redis and the live connections agree on those fds: a live one's places are written and those too many
 // removed, a dead one is removed. Redis's own lists say where it may be, extra says where else.
 func (n *Node) reconcile(ctx context.Context, fds []int64, extra map[int64]*Entry) error {
+	n.j.tryAll()
 	slices.SortFunc(fds, func(a, b int64) int { return cmp.Compare(b, a) }) // of a user's connections the newest first
 	wanted := make(map[int64]*Entry, len(fds))
 	for _, fd := range fds {

@@ -122,6 +122,9 @@ func TestFrozenNode(t *testing.T) {
 	eventually(t, "the frozen node to be cleaned up after", func() bool { return state(t, c) == want(b) })
 	// What it does before it knows.
 	late := a.open("late", "R")
+	if mine, known := a.n.Owner(dead[0]); mine || known {
+		t.Errorf("owns what it cannot know of: %v, %v", mine, known)
+	}
 	a.leave(dead[1], "R")
 	a.join(dead[2], "X")
 	g.mu.Unlock()
@@ -129,12 +132,18 @@ func TestFrozenNode(t *testing.T) {
 		t.Errorf("owns what it has lost: %v, %v", mine, err)
 	}
 	eventually(t, "it to notice", func() bool { return a.deposals() == 1 && !a.n.lost.Load() })
-	for _, fd := range append(dead, late) {
+	for _, fd := range dead {
 		if mine, _ := a.n.Owns(t.Context(), fd); mine {
 			t.Errorf("owns %d", fd)
 		}
 	}
+	if mine, _ := a.n.Owns(t.Context(), late); !mine {
+		t.Error("nobody tells the listeners of a connection that Redis never heard of")
+	}
 	a.closeAll() // as its owner is asked to
+	if unheard := a.n.Unheard(); len(unheard) > 0 {
+		t.Errorf("ended, and still %v", unheard)
+	}
 	fd := a.open("new", "R")
 	if mine, err := a.n.Owns(t.Context(), fd); !mine || err != nil || fd <= late {
 		t.Errorf("new connection %d: %v, %v", fd, mine, err)
@@ -163,6 +172,9 @@ func TestOutageIsNoDeath(t *testing.T) {
 	}
 	a.open("meanwhile", "R")
 	s.restart()
+	if mine, err := a.n.Owns(t.Context(), 1); !mine || err != nil {
+		t.Errorf("not sure with Redis: %v, %v", mine, err)
+	}
 	eventually(t, "the leases to hold", func() bool { return !a.n.Stats().Lapsed && !b.n.Stats().Lapsed })
 	same(t, c, a, b)
 	doubted := map[member]time.Time{}

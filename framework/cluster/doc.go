@@ -9,7 +9,7 @@
 //	…
 //	err = n.Stop(ctx)
 //
-// Nothing here waits for Redis but Start, Flush, Stop, SyncRoom, Dead and, once the lease is in doubt, Owns: what happens
+// Nothing here waits for Redis but Start, Flush, Stop, SyncRoom, Dead, Living, Signs, Nodes and, while Redis does not answer, Owns: what happens
 // is appended to a journal that one goroutine writes to Redis in pipelines, in order. While Redis is away the journal
 // grows, up to a bound; beyond it the journal is dropped whole, and Redis is compared with the live connections once
 // it is back. That goroutine also asserts the live connections again from time to time, so nothing it reads of them
@@ -27,4 +27,7 @@
 // Orphan runs exactly once per connection, however many nodes try, and is not lost when a sweeper dies after
 // its claim. It runs twice only where the sweeper dies, or loses Redis for longer than a claim lasts, between the
 // end of Orphan and the mark; or is frozen inside Orphan.
+//
+// A member that cannot reach Redis does not know whether it is dead. So whose it is to tell of a connection that ends then is known when
+// Redis answers (Owner, Owns): another's, if the member was declared dead, but its own where Redis has never heard of the connection.
 package cluster

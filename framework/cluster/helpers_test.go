@@ -118,7 +118,7 @@ func (w *conns) orphan(_ context.Context, o Orphan) {
 	}
 }
 
-func (w *conns) depose() {
+func (w *conns) depose(int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.deposed++

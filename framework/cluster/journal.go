@@ -56,6 +56,7 @@ type journal struct {
 
 	appended uint64 // ops ever
 	written  uint64 // of these, in Redis or dropped
+	tried    uint64 // of these, so many may be in Redis
 	overflow bool   // ops were dropped: Redis must be compared with what lives
 	undone   []op   // of these, what would have taken connections out of sets; at most max
 	resyncs  int
@@ -135,6 +136,39 @@ func (j *journal) take(commands int) (ops []op, dropped int) {
 		}
 	}
 	return rest, j.dropped
+}
+
+// try says that the taken ops are about to be written.
+func (j *journal) try(count, dropped int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if dropped == j.dropped {
+		j.tried = max(j.tried, j.written+uint64(count))
+	}
+}
+
+// tryAll says that the live connections are, so whatever was noted of them.
+func (j *journal) tryAll() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.tried = j.appended
+}
+
+// untried are the connections, not ended, whose Opened was never tried; mu is held.
+func (j *journal) untried() map[int64]bool {
+	fds, at := map[int64]bool{}, j.written
+	for _, list := range [][]op{j.taken[j.at:], j.ops} {
+		for i := range list {
+			switch o := &list[i]; {
+			case o.kind == opOpened && at >= j.tried:
+				fds[o.fd] = true
+			case o.kind == opClosed:
+				delete(fds, o.fd)
+			}
+			at++
+		}
+	}
+	return fds
 }
 
 // done says that Redis has the taken ops.
@@ -230,7 +264,14 @@ func (n *Node) Opened(e Entry) {
 
 // Closed takes a connection out of all its sets, then removes its bookkeeping. It is called after the connection's
 // Live and Alive have ended and its listeners have been told.
-func (n *Node) Closed(e Entry) { n.append(op{kind: opClosed, fd: e.FD, entry: &e}) }
+func (n *Node) Closed(e Entry) {
+	if e.FD < n.floor.Load() {
+		n.restMu.Lock()
+		delete(n.unheard, e.FD)
+		n.restMu.Unlock()
+	}
+	n.append(op{kind: opClosed, fd: e.FD, entry: &e})
+}
 
 // KeyAdded puts the fd into the set key, and has it removed on close.
 func (n *Node) KeyAdded(fd int64, key string) { n.append(op{kind: opKeyAdded, fd: fd, key: key}) }

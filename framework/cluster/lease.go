@@ -44,6 +44,25 @@ return 1`
 
 func (n *Node) leased() bool { return n.cfg.Lease > 0 }
 
+// answers notes whether Redis has just answered, and wakes who waits for that.
+func (n *Node) answers(does bool) {
+	n.away.Store(!does)
+	if !does {
+		return
+	}
+	n.answerMu.Lock()
+	defer n.answerMu.Unlock()
+	close(n.answered)
+	n.answered = make(chan struct{})
+}
+
+// nextAnswer is closed when Redis answers.
+func (n *Node) nextAnswer() <-chan struct{} {
+	n.answerMu.Lock()
+	defer n.answerMu.Unlock()
+	return n.answered
+}
+
 // leaseHolds tells, without asking Redis, whether nobody can have declared this node dead yet. Both clocks count: the
 // monotonic one can stand still while the machine sleeps, the other one be set.
 func (n *Node) leaseHolds() bool {
@@ -95,6 +114,12 @@ func (n *Node) take(ctx context.Context, m member, first bool) error {
 func (n *Node) refresh(ctx context.Context) error {
 	n.leaseMu.Lock()
 	defer n.leaseMu.Unlock()
+	err := n.retake(ctx)
+	n.answers(err == nil)
+	return err
+}
+
+func (n *Node) retake(ctx context.Context) error {
 	if n.lost.Load() {
 		return nil
 	}
@@ -140,42 +165,67 @@ func (n *Node) renounce(ctx context.Context) error {
 	n.fdMu.Lock()
 	n.floor.Store(b.next)
 	n.j.mu.Lock()
+	unheard := n.j.untried()
 	n.j.drop()
 	n.j.overflow = false
 	n.j.mu.Unlock()
+	n.restMu.Lock()
+	maps.Copy(n.unheard, unheard)
+	n.restMu.Unlock()
 	n.place.Store(&m)
 	n.fds, n.spare = b, block{}
 	n.fdMu.Unlock()
 	n.forgotten.Store(false)
 	n.lost.Store(false)
+	n.answers(true)
 	if n.cfg.Deposed != nil {
-		n.work.Go(n.cfg.Deposed)
+		n.work.Go(func() { n.cfg.Deposed(b.next) })
 	}
 	return nil
 }
 
-// Owns tells whether the connection is still this node's, so that its close listeners are to be told here. It is not when
-// the node was declared dead: whoever did that tells them. While the lease is known to hold the answer costs nothing;
-// otherwise Redis is asked until ctx ends.
-func (n *Node) Owns(ctx context.Context, fd int64) (bool, error) {
-	for pause := 20 * time.Millisecond; n.leased() && !n.lost.Load() && !n.leaseHolds(); pause = min(2*pause, time.Second) {
-		err := n.refresh(ctx)
-		if err == nil {
-			break
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return false, err
-		case <-n.ctx.Done():
-			return false, err
-		}
+// Owner tells, without asking, whether the close listeners of a connection that has ended are to be told here. They are not when
+// this node was declared dead: whoever did that tells them, but of connections that Redis never heard of. known = false: Redis
+// does not answer, so nobody knows what the others have declared, or whether Redis will hear that they were told.
+func (n *Node) Owner(fd int64) (mine, known bool) {
+	if n.leased() && (n.lost.Load() || n.away.Load() || !n.leaseHolds()) {
+		return false, false
 	}
-	return !n.lost.Load() && fd >= n.floor.Load(), nil
+	if fd >= n.floor.Load() {
+		return true, true
+	}
+	n.restMu.Lock()
+	defer n.restMu.Unlock()
+	return n.unheard[fd], true
 }
 
-// Doubtful tells, without asking, that Owns would ask Redis.
-func (n *Node) Doubtful() bool { return n.leased() && !n.lost.Load() && !n.leaseHolds() }
+// Owns is Owner that waits, until ctx ends, for Redis to answer.
+func (n *Node) Owns(ctx context.Context, fd int64) (bool, error) {
+	for {
+		answer := n.nextAnswer()
+		if mine, known := n.Owner(fd); known {
+			return mine, nil
+		}
+		select {
+		case <-answer:
+		case <-ctx.Done():
+			return false, fmt.Errorf("wait for Redis to say whose %d is: %w", fd, ctx.Err())
+		case <-n.ctx.Done():
+			return false, fmt.Errorf("wait for Redis to say whose %d is: %w", fd, n.ctx.Err())
+		}
+	}
+}
+
+// Unheard are the connections that Redis has not heard of yet: nobody else can tell their listeners. Of live ones it may hear still.
+func (n *Node) Unheard() map[int64]bool {
+	n.j.mu.Lock()
+	fds := n.j.untried()
+	n.j.mu.Unlock()
+	n.restMu.Lock()
+	defer n.restMu.Unlock()
+	maps.Copy(fds, n.unheard)
+	return fds
+}
 
 // keepLease refreshes the lease until the node stops.
 func (n *Node) keepLease() {

@@ -42,9 +42,9 @@ type Config struct {
 	// ctx ends after half a Claim. It must not panic.
 	Orphan func(ctx context.Context, o Orphan)
 	// Deposed is called in a goroutine of its own after this node was declared dead: it has frozen, or has not reached
-	// Redis while others did. All connections of before are to be closed (1012) without their listeners: Owns is
-	// false for them, and what is noted of them is ignored. Numbers from then on are good.
-	Deposed func()
+	// Redis while others did. All connections of before, with numbers below floor, are to be closed (1012), and what is noted of
+	// them is ignored. Owner tells of which the listeners are to be told.
+	Deposed func(floor int64)
 
 	Log *zap.Logger
 	Now func() time.Time
@@ -108,6 +108,10 @@ type Node struct {
 	lost      atomic.Bool               // declared dead, not yet another incarnation
 	floor     atomic.Int64              // numbers below are of an incarnation that was declared dead
 	kick      chan struct{}             // refresh now
+	away      atomic.Bool               // Redis has not answered the last time
+
+	answerMu sync.Mutex    // a leaf
+	answered chan struct{} // closed and replaced when Redis answers
 
 	peersMu sync.Mutex      // a leaf
 	peers   map[member]bool // that may live, as Redis said last
@@ -136,6 +140,7 @@ type Node struct {
 	adopted  map[int64]bool  // of the previous worker's, during a reload; nil = no reload, or it is over
 	rest     map[string]bool // leftovers in this incarnation's list that are being cleaned up
 	leftover []member        // earlier incarnations
+	unheard  map[int64]bool  // live connections of earlier incarnations that Redis never heard of
 
 	sweeping sync.Mutex      // one sweep at a time
 	told     map[string]bool // claims whose Orphan has run but is not marked so; under sweeping
@@ -156,6 +161,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, keys: keys{cfg.Prefix}, token: rand.Text(), kick: make(chan struct{}, 1),
+		answered: make(chan struct{}), unheard: map[int64]bool{},
 		told: map[string]bool{}, doubts: map[int64]*Entry{}, batch: pipeline,
 	}
 	_, n.slots = cfg.Client.(*redis.ClusterClient)
@@ -327,12 +333,13 @@ type Stats struct {
 	Resyncs int           // how often the journal was dropped and Redis compared
 	Swept   int64         // dead connections that were cleaned up here
 	FDs     int64         // numbers left without asking Redis
-	Lapsed  bool          // the lease may have run out: Redis is away
+	Away    bool          // Redis has not answered the last time it was asked
+	Lapsed  bool          // the lease may have run out
 }
 
 // Stats asks nobody.
 func (n *Node) Stats() Stats {
-	s := Stats{Swept: n.swept.Load(), Lapsed: n.leased() && !n.leaseHolds()}
+	s := Stats{Swept: n.swept.Load(), Away: n.away.Load(), Lapsed: n.leased() && !n.leaseHolds()}
 	n.fdMu.Lock()
 	s.FDs = n.fds.end - n.fds.next + n.spare.end - n.spare.next
 	n.fdMu.Unlock()

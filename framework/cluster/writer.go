@@ -272,6 +272,7 @@ func (n *Node) drain() {
 			if pause == 0 {
 				n.cfg.Log.Warn("redis does not take the bookkeeping; it is kept and repeated", zap.Error(err))
 			}
+			n.answers(false)
 			n.shaken, n.doubtAt = true, n.cfg.Now()
 			pause = min(max(2*pause, 20*time.Millisecond), time.Second)
 			select {
@@ -282,6 +283,7 @@ func (n *Node) drain() {
 			continue
 		case pause > 0:
 			n.cfg.Log.Info("redis takes the bookkeeping again")
+			n.answers(true)
 			pause = 0
 		}
 		if !idle {
@@ -322,8 +324,9 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 	if len(ops) == 0 && !overflow && !n.forgotten.Load() && !*due && !doubtful {
 		return true, nil
 	}
-	// Nothing is written by a node that may have been declared dead meanwhile: others clean up after it.
-	if n.leased() && !n.leaseHolds() {
+	// Nothing is written by a node that may have been declared dead meanwhile: others clean up after it. Nor while Redis is away, so that
+	// it is known what it has never heard of.
+	if n.leased() && (n.away.Load() || !n.leaseHolds()) {
 		if err := n.refresh(ctx); err != nil {
 			return false, err
 		}
@@ -351,6 +354,7 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 			n.cfg.Log.Warn("live connections cannot be asserted in redis", zap.Error(err)) // again next time
 		}
 	default:
+		n.j.try(len(ops), dropped)
 		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 			n.writeOps(ctx, p, ops)
 		})

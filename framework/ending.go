@@ -1,0 +1,125 @@
+package framework
+
+import (
+	"context"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"wsframe/framework/cluster"
+)
+
+const (
+	// maxEndings is how many ends of connections wait for Redis. The listeners of more are told at once, and once more by another
+	// node if that has declared this one dead.
+	maxEndings = 100_000
+	// endingsAtOnce is how many are told beside each other when it is back.
+	endingsAtOnce = 64
+)
+
+// endings are connections that have ended while Redis does not answer. Another node may have declared this one dead and told their
+// listeners, or do so before Redis hears that this one has. So they are told when Redis answers and says whose they are; it is the
+// listeners that wait, since the connections have left their rooms and their sockets are closed.
+type endings struct {
+	node *cluster.Node
+	log  *zap.Logger
+	ctx  context.Context
+	stop context.CancelFunc
+	work sync.WaitGroup
+
+	mu     sync.Mutex // a leaf
+	list   []ending
+	busy   bool // a goroutine waits with the list
+	closed bool
+}
+
+type ending struct {
+	fd  int64
+	end func(mine bool)
+}
+
+func newEndings(node *cluster.Node, log *zap.Logger) *endings {
+	e := &endings{node: node, log: log}
+	e.ctx, e.stop = context.WithCancel(context.Background())
+	return e
+}
+
+// hold calls end when it is known whose the connection is.
+func (e *endings) hold(fd int64, end func(mine bool)) {
+	e.mu.Lock()
+	full := len(e.list) >= maxEndings
+	if !full {
+		e.list = append(e.list, ending{fd, end})
+	}
+	if !e.busy && !e.closed {
+		e.busy = true
+		e.work.Go(e.run)
+	}
+	e.mu.Unlock()
+	if full {
+		end(true)
+	}
+}
+
+// run waits for Redis and goes through the list, until it is empty or the node stops.
+func (e *endings) run() {
+	slots := make(chan struct{}, endingsAtOnce)
+	for {
+		e.mu.Lock()
+		if len(e.list) == 0 {
+			e.list, e.busy = nil, false
+			e.mu.Unlock()
+			return
+		}
+		x := e.list[0]
+		e.mu.Unlock()
+		mine, err := e.node.Owns(e.ctx, x.fd)
+		if err != nil {
+			return
+		}
+		e.mu.Lock()
+		e.list[0] = ending{}
+		e.list = e.list[1:]
+		e.mu.Unlock()
+		slots <- struct{}{}
+		e.work.Go(func() {
+			defer func() { <-slots }()
+			x.end(mine)
+		})
+	}
+}
+
+// close waits until all are told, as long as ctx lasts. Whoever cleans up after this node tells the listeners of the rest, which Redis has in this
+// node's list; but of those that it has never heard of they are told here.
+func (e *endings) close(ctx context.Context) {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		e.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	e.stop()
+	<-done
+	e.mu.Lock()
+	rest := e.list
+	e.list = nil
+	e.mu.Unlock()
+	if len(rest) == 0 {
+		return
+	}
+	unheard, left := e.node.Unheard(), 0
+	for _, x := range rest {
+		if unheard[x.fd] {
+			x.end(true)
+		} else {
+			left++
+		}
+	}
+	e.log.Warn("redis is away: who cleans up after this node tells the close listeners", zap.Int("connections", left))
+}
