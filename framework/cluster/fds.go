@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -24,11 +25,24 @@ const lostJump = 1 << 20
 // block is a range of numbers, [next, end).
 type block struct{ next, end int64 }
 
+// The counter is the last number reserved by anybody, and behind an @ the run of the Redis server that reserved it. Another run may have
+// lost the last seconds before it, by a failover or a crash, and with them reservations: it begins with a jump. Where the server does not tell
+// its run, as the embedded one, there is none.
+const takeBlock = `
+local at, was = string.match(redis.call('GET', KEYS[1]) or '0', '^(%d+)@?(%w*)$')
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or was
+at = tonumber(at)
+if run ~= was and at > 0 then at = at + tonumber(ARGV[2]) end
+at = at + tonumber(ARGV[1])
+redis.call('SET', KEYS[1], string.format('%.0f', at) .. (run ~= '' and '@' .. run or ''))
+return at`
+
 // reserve takes the next block. A counter below what has been seen was lost with Redis's data, and is raised first.
 func (n *Node) reserve(ctx context.Context) (block, error) {
 	for range 3 {
 		end, err := call(n, ctx, func(ctx context.Context) (int64, error) {
-			return n.cfg.Client.IncrBy(ctx, n.keys.counter(), n.cfg.BlockSize).Result()
+			return n.cfg.Client.Eval(ctx, takeBlock, []string{n.keys.counter()}, n.cfg.BlockSize, lostJump).Int64()
 		})
 		if err != nil {
 			return block{}, fmt.Errorf("reserve connection numbers: %w", err)
@@ -51,7 +65,10 @@ func (n *Node) reserve(ctx context.Context) (block, error) {
 	return block{}, fmt.Errorf("reserve connection numbers: %s does not keep its value", n.keys.counter())
 }
 
-const raise = `local v = tonumber(redis.call('GET', KEYS[1]) or '0') if v < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end return 0`
+const raise = `
+local at, run = string.match(redis.call('GET', KEYS[1]) or '0', '^(%d+)(@?%w*)$')
+if tonumber(at) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1] .. run) end
+return 0`
 
 func (n *Node) raise(ctx context.Context, to int64) error {
 	_, err := call(n, ctx, func(ctx context.Context) (any, error) {
@@ -72,7 +89,8 @@ func (n *Node) watchCounter(ctx context.Context) error {
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("read the counter of connection numbers: %w", err)
 	}
-	at, _ := strconv.ParseInt(text, 10, 64)
+	number, _, _ := strings.Cut(text, "@")
+	at, _ := strconv.ParseInt(number, 10, 64)
 	n.fdMu.Lock()
 	seen := n.seen
 	n.seen = max(n.seen, at)

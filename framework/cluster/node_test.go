@@ -179,7 +179,7 @@ func TestFlushAll(t *testing.T) {
 			w.flush()
 			c.FlushAll(t.Context())
 			eventually(t, "Redis to be filled again", func() bool { return state(t, c) == want(w) })
-			eventually(t, "the counter", func() bool { n, _ := c.Get(t.Context(), "p:WSFRAME_FD_NEXT").Int64(); return n > 300 })
+			eventually(t, "the counter", func() bool { b, err := w.n.reserve(t.Context()); return err == nil && b.next > 300 })
 			if w.closeAll(); w.deposed > 0 {
 				t.Error("deposed")
 			}
