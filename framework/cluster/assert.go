@@ -66,6 +66,9 @@ func (n *Node) reconcile(ctx context.Context, fds []int64, extra map[int64]*Entr
 				}
 			}
 		}
+		if err := n.lose(ctx, found, func(fd int64) *Entry { return wanted[fd] }); err != nil {
+			return err
+		}
 		err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 			for i := range found {
 				if e := wanted[found[i].FD]; e != nil {

@@ -9,7 +9,7 @@
 //	…
 //	err = n.Stop(ctx)
 //
-// Nothing here waits for Redis but Start, Flush, Stop, SyncRoom, Dead, Living, Signs, Nodes and, while Redis does not answer, Owns: what happens
+// Nothing here waits for Redis but Start, Flush, Stop, SyncRoom, Dead, Living, Signs, Nodes, Came, Depart and, while Redis does not answer, Owns: what happens
 // is appended to a journal that one goroutine writes to Redis in pipelines, in order. While Redis is away the journal
 // grows, up to a bound; beyond it the journal is dropped whole, and Redis is compared with the live connections once
 // it is back. That goroutine also asserts the live connections again from time to time, so nothing it reads of them
@@ -30,4 +30,11 @@
 //
 // A member that cannot reach Redis does not know whether it is dead. So whose it is to tell of a connection that ends then is known when
 // Redis answers (Owner, Owns): another's, if the member was declared dead, but its own where Redis has never heard of the connection.
+//
+// # Presence
+//
+// With Config.Away, users in rooms that tell of them are counted once, whatever the number of their connections and nodes: Came says
+// whether one was not there before, Leaving notes that one may have left, and Depart, called by all nodes again and again, finds who
+// is away for good. What Redis knows of a connection that is cleaned up is a departure too, so none is lost with a process, with the
+// journal, or with a node that stops; and who is there is asserted together with the connections.
 package cluster

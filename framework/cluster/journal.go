@@ -19,6 +19,7 @@ const (
 	opListenerAdded
 	opListenerRemoved
 	opStale
+	opLeaving
 )
 
 // op is one thing that happened. Doing it twice does no harm: a pipeline that timed out may have been executed.
@@ -27,6 +28,8 @@ type op struct {
 	fd    int64
 	key   string
 	entry *Entry // opened and closed
+
+	present *Present // leaving
 }
 
 // commands is about how many commands' time the op takes in Redis.
@@ -34,7 +37,7 @@ func (o *op) commands() int {
 	switch o.kind {
 	case opOpened, opClosed:
 		return 2 + len(o.entry.Keys)
-	case opKeyAdded, opKeyRemoved:
+	case opKeyAdded, opKeyRemoved, opLeaving:
 		return 2
 	}
 	return 1

@@ -26,6 +26,8 @@ type Config struct {
 	Assert    time.Duration // how often Redis is compared with the live connections; 20 s
 	Claim     time.Duration // how long a dead sweeper holds up the others; 15 s
 
+	Away time.Duration // how long a user may be away before Depart looks at it; 0 = who is in rooms is not told
+
 	// Lease is how long this node counts as living without a sign of life; 0 = it takes no lease: it watches nobody, and
 	// only its own next worker cleans up after it. DefaultLease is 15 s.
 	Lease   time.Duration
@@ -83,10 +85,11 @@ func (c *Config) fill() error {
 // Entry is what Redis knows of one connection.
 type Entry struct {
 	FD        int64
-	Auth      []byte   // JSON of the identity
-	UID       string   // the user's id, for wechatUser only
-	Keys      []string // sets from which the fd is removed on close
-	Listeners []string // controllers that are told of the close
+	Auth      []byte    // JSON of the identity
+	UID       string    // the user's id, for wechatUser only
+	Keys      []string  // sets from which the fd is removed on close
+	Listeners []string  // controllers that are told of the close
+	Present   []Present // of Live and Opened: the user, in rooms whose members know that he is there
 }
 
 // Orphan is a connection whose process died.

@@ -160,6 +160,13 @@ func (n *Node) sweepSome(ctx context.Context, m member, fds []string) (int, erro
 		}
 	}
 	list = slices.DeleteFunc(list, func(d *dying) bool { return d.name == "" })
+	gone := make([]Entry, len(list))
+	for i, d := range list {
+		gone[i] = d.Entry
+	}
+	if err := n.lose(ctx, gone, func(int64) *Entry { return nil }); err != nil {
+		return 0, err
+	}
 	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		for _, d := range list {
 			n.removeTraces(ctx, p, &d.Entry)

@@ -33,16 +33,21 @@ return 0`
 func (n *Node) writeOps(ctx context.Context, p redis.Pipeliner, ops []op) {
 	floor := n.floor.Load()
 	var opened, closed []*Entry
+	var left []*Present
 	for i := range ops {
-		if o := &ops[i]; o.kind == opOpened && o.fd >= floor {
+		switch o := &ops[i]; {
+		case o.kind == opLeaving: // whoever cleans up after the connection
+			left = append(left, o.present)
+		case o.kind == opOpened && o.fd >= floor:
 			opened = append(opened, o.entry)
 		}
 	}
 	n.writeEntries(ctx, p, opened, true)
+	n.writeLeaving(ctx, p, left) // before the places go by which it would be found
 	for i := 0; i < len(ops); {
 		o := &ops[i]
 		switch {
-		case o.fd < floor && o.kind != opStale, o.kind == opOpened:
+		case o.fd < floor && o.kind != opStale, o.kind == opOpened, o.kind == opLeaving:
 			i++
 		case o.kind == opClosed:
 			closed = append(closed, o.entry)
@@ -150,6 +155,7 @@ func (n *Node) writeEntries(ctx context.Context, p redis.Pipeliner, list []*Entr
 		for _, key := range e.Keys {
 			p.SAdd(ctx, k.prefix+key, fd)
 		}
+		n.assertPresent(ctx, p, e.Present)
 	}
 }
 

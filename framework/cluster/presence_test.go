@@ -1,0 +1,215 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// away makes departures due at once.
+func away(c *Config) { c.Away, c.Timeout = time.Millisecond, 100*time.Millisecond }
+
+// hall writes down whose leaving was told, and knows who is there.
+type hall struct {
+	mu   sync.Mutex
+	told []string
+	here map[string]bool
+	err  error
+}
+
+func (h *hall) look(_ context.Context, list []Present) ([]bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	here := make([]bool, len(list))
+	for i, p := range list {
+		here[i] = h.here[p.ID]
+	}
+	return here, h.err
+}
+
+func (h *hall) tell(p Present) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.told = append(h.told, p.Room+" "+p.ID+" "+p.Nickname)
+}
+
+func (h *hall) got() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Sorted(slices.Values(h.told))
+}
+
+// depart has nodes look until so many have been told, and nothing is left to look at.
+func (h *hall) depart(t *testing.T, told int, workers ...*conns) {
+	t.Helper()
+	for _, w := range workers {
+		w.flush()
+	}
+	c, k := workers[0].n.cfg.Client, workers[0].n.keys
+	eventually(t, "all to be looked at", func() bool {
+		var wait sync.WaitGroup
+		for _, w := range workers {
+			wait.Go(func() { _, _ = w.n.Depart(t.Context(), h.look, h.tell) }) // it is looked at again
+		}
+		wait.Wait()
+		return c.Exists(t.Context(), k.leaving()).Val() == 0
+	})
+	if got := h.got(); len(got) != told {
+		t.Fatalf("told %v, want %d", got, told)
+	}
+}
+
+func coming(id, ticket string) Present {
+	return Present{Room: "R", ID: id, Nickname: "der " + id, Ticket: ticket}
+}
+
+func came(t *testing.T, w *conns, list ...Present) []bool {
+	t.Helper()
+	fresh, err := w.n.Came(t.Context(), list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fresh
+}
+
+func TestPresent(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	a, b := worker(t, c, "a", away), worker(t, s.client(t), "b", away)
+	h := &hall{here: map[string]bool{}}
+	for range 2 { // an answer may be lost
+		if fresh := came(t, a, coming("ann", "1"), coming("ben", "2")); !slices.Equal(fresh, []bool{true, true}) {
+			t.Fatal(fresh)
+		}
+	}
+	for range 2 {
+		if fresh := came(t, b, coming("ann", "3")); fresh[0] {
+			t.Fatal("she was there")
+		}
+	}
+	// Still there, then gone; whoever looks.
+	h.here["ann"] = true
+	a.n.Leaving(coming("ann", ""), true)
+	h.depart(t, 0, a, b)
+	h.here["ann"] = false
+	a.n.Leaving(coming("ann", ""), true)
+	b.n.Leaving(coming("ben", ""), false)
+	b.n.Leaving(coming("nobody", ""), false)
+	h.depart(t, 2, a, b)
+	if got := h.got(); !slices.Equal(got, []string{"R ann der ann", "R ben der ben"}) {
+		t.Fatal(got)
+	}
+	if n := c.Exists(t.Context(), "p:WSFRAME_PRESENT_R").Val(); n != 0 {
+		t.Error("somebody is left")
+	}
+	// Forgotten by Redis, but the room knows him.
+	a.n.Leaving(coming("ben", ""), true)
+	h.depart(t, 3, a, b)
+	// Who comes while it is looked has not left.
+	came(t, a, coming("ann", "4"))
+	a.n.Leaving(coming("ann", ""), true)
+	a.flush()
+	looked := false
+	back := func(ctx context.Context, list []Present) ([]bool, error) {
+		looked = true
+		came(t, b, coming("ann", "5"))
+		return h.look(ctx, list)
+	}
+	eventually(t, "a look", func() bool { _, err := a.n.Depart(t.Context(), back, h.tell); return err == nil && looked })
+	h.depart(t, 3, a, b)
+	if fresh := came(t, a, coming("ann", "6")); fresh[0] {
+		t.Error("she was there all the time")
+	}
+	// Who came back while his leaving is told comes anew.
+	a.n.Leaving(coming("ann", ""), true)
+	a.flush()
+	var fresh []bool
+	eventually(t, "her leaving", func() bool {
+		_, err := a.n.Depart(t.Context(), h.look, func(p Present) { h.tell(p); fresh = came(t, b, coming("ann", "7")) })
+		return err == nil && fresh != nil
+	})
+	if !fresh[0] || c.HGet(t.Context(), "p:WSFRAME_PRESENT_R", "ann").Val() != "+7 der ann" {
+		t.Error("not noted", fresh)
+	}
+}
+
+// What one node does not finish, another one does.
+func TestDepartureOfDeadNode(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	a, b := worker(t, c, "a", away), worker(t, s.client(t), "b", away)
+	h := &hall{err: errors.New("somebody does not answer")}
+	for i := range 300 { // more than are looked at together
+		p := coming(fmt.Sprint("u", i), "1")
+		came(t, a, p)
+		a.n.Leaving(p, true)
+	}
+	a.flush()
+	eventually(t, "a look", func() bool { _, err := a.n.Depart(t.Context(), h.look, h.tell); return err != nil })
+	a.kill()
+	h.err = nil
+	h.depart(t, 300, b)
+}
+
+// Places that Redis knew are departures when they are cleaned up: after a death, and after what happened was dropped.
+func TestDeparturesOfLost(t *testing.T) {
+	for name, lose := range map[string]func(t *testing.T, s *store, a *conns) *conns{
+		"worker killed": func(t *testing.T, s *store, a *conns) *conns {
+			a.kill()
+			return worker(t, s.client(t), "a", away)
+		},
+		"overflow": func(t *testing.T, s *store, a *conns) *conns {
+			s.stop()
+			for _, fd := range a.fds()[:20] { // some go, others leave
+				a.close(fd)
+			}
+			for _, fd := range a.fds() {
+				a.leave(fd, "R")
+			}
+			a.openMany(60, "S")
+			s.restart()
+			return a
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			a := worker(t, s.client(t), "a", away, func(c *Config) { c.Journal = 100 })
+			var list []Present
+			for i := range 40 {
+				p := coming(fmt.Sprint("u", i), "1")
+				a.open(p.ID, "R")
+				list = append(list, p)
+			}
+			came(t, a, list...)
+			next := lose(t, s, a)
+			next.flush()
+			h := &hall{}
+			eventually(t, "all to be told", func() bool {
+				_, _ = next.n.Depart(t.Context(), h.look, h.tell) // it is looked at again
+				return len(h.got()) >= 40
+			})
+			h.depart(t, 40, next)
+		})
+	}
+}
+
+// A live connection's user is written again where Redis has forgotten him, without a word.
+func TestPresentHeals(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	a := worker(t, c, "a", away, func(c *Config) { c.Assert = 20 * time.Millisecond })
+	fd := a.open("ann", "R")
+	a.mu.Lock()
+	a.m[fd].Present = []Present{{Room: "R", ID: "ann", Nickname: "der ann"}}
+	a.mu.Unlock()
+	a.flush()
+	c.FlushAll(t.Context())
+	eventually(t, "her to be there", func() bool { return c.HGet(t.Context(), "p:WSFRAME_PRESENT_R", "ann").Val() == "+ der ann" })
+	if fresh := came(t, a, coming("ann", "2")); fresh[0] {
+		t.Error("she was there")
+	}
+}
