@@ -91,7 +91,7 @@ type App struct {
 	asks      asks
 	peers     peers
 	histories histories
-	presences *presences
+	presences presences
 	endings   *endings
 	life      context.Context // ends when this worker's part is over
 	endLife   context.CancelFunc
@@ -135,10 +135,9 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if !a.alone {
 		lease = cmp.Or(o.Lease, cluster.DefaultLease)
 	}
-	a.presences = newPresences(a)
 	a.node, err = cluster.Start(ctx, cluster.Config{
 		Client: o.Deps.Redis, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Reload: o.Reload, Timeout: o.StoreTimeout, Lease: lease, Log: a.log,
-		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil }, Deposed: a.deposed, About: a.saidBesideLease,
+		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil }, Deposed: a.deposed, About: a.saidBesideLease, Away: leaveTime,
 	})
 	if err == nil {
 		a.endings = newEndings(a.node, a.log)
@@ -147,7 +146,6 @@ func New(ctx context.Context, o Options) (*App, error) {
 		err = a.joinBus(ctx, nil)
 	}
 	if err != nil {
-		a.presences.close()
 		if a.node != nil {
 			_ = a.node.Stop(ctx) // it says less than err
 		}
@@ -157,6 +155,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	a.pages = newPages(a, o.Static)
 	a.syncs = newRoomSyncs(a)
 	a.node.Run()
+	go a.presences.run()
 	err = a.runHooks("OnWorkerStart", func(h *hooks) func(context.Context) error {
 		if h.start == nil {
 			return nil
@@ -202,6 +201,10 @@ func mount(o Options) (*App, error) {
 	a.life, a.endLife = context.WithCancel(context.Background())
 	a.asks.open = map[int64]chan reply{}
 	if a.histories.rules, err = historyRules(o.Config.History.Rooms); err != nil {
+		return nil, err
+	}
+	a.presences.init(a)
+	if a.presences.rooms, err = presenceRooms(o.Config.Presence.Rooms); err != nil {
 		return nil, err
 	}
 	if a.log == nil {

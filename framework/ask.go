@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/bus"
+	"wsframe/framework/cluster"
 	"wsframe/framework/hub"
 )
 
@@ -44,6 +45,7 @@ type query struct {
 	Values   map[string]json.RawMessage `json:"v,omitempty"`
 	Delivery *delivery                  `json:"d,omitempty"`
 	Mark     bus.Mark                   `json:"m,omitempty"` // of the node that asks: what it had sent before
+	Present  []cluster.Present          `json:"p,omitempty"`
 }
 
 // reply is one node's answer.
@@ -97,6 +99,11 @@ func (a *App) ask(ctx context.Context, key string, q query, enough func(reply) b
 	if err != nil {
 		return err // what goes on the bus now comes when nobody waits for it any more
 	}
+	return a.askOthers(ctx, others, key, q, own, enough)
+}
+
+// askOthers is ask for nodes that are known; own brings this node's answer where it is still to come. ctx ends the wait.
+func (a *App) askOthers(ctx context.Context, others []string, key string, q query, own <-chan reply, enough func(reply) bool) error {
 	if len(others) == 0 {
 		return nil
 	}
@@ -317,8 +324,8 @@ func (a *App) reply(q *query) (r reply) {
 		fail(sessionOf(c).change(q.Values, q.Flag))
 	case "uidOnline":
 		r.Found = len(a.hub.User(q.UID)) > 0
-	case "inRoom":
-		r.Found = a.userInRoom(q.UID, q.Room)
+	case "present":
+		data(a.present(q.Present))
 	case "roomCount":
 		r.N = a.hub.Members(q.Room)
 	case "counts":

@@ -50,7 +50,7 @@ type JoinOption func(*joining)
 type joining struct{ announce bool }
 
 // Announce has the room's members told when this user comes and leaves (EventJoined, EventLeft). Several connections of a user
-// count once, and being away for less than 5 s counts for nothing.
+// count once, and being away for less than 5 s counts for nothing. Rooms of the configuration's presence.rooms need no asking.
 func Announce(j *joining) { j.announce = true }
 
 func joinOptions(options []JoinOption) (j joining) {
@@ -70,29 +70,33 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 	if back = back && !c.InRoom(room); back {
 		c.CatchUp(room)
 	}
-	err := a.enter(c, s, room)
+	announced, err := a.enter(c, s, room, c.Auth.ID != "" && (j.announce || a.presences.covers(room)))
 	switch {
 	case back && err != nil:
 		c.CaughtUp(room, nil, hub.Mark{})
 	case back:
 		a.catchUp(ctx, c, room, p, announceRecovery)
 	}
-	if err == nil && j.announce {
-		s.announce(room, true)
+	if announced {
 		a.presences.came(c, room)
 	}
 	return err
 }
 
-// enter joins and has it noted. A leave from elsewhere at the same time is noted in the order in which it happened.
-func (a *App) enter(c *hub.Conn, s *session, room string) error {
+// enter joins and has it noted. A leave from elsewhere at the same time is noted in the order in which it happened. announced = the
+// room is to hear of it, and did not so far.
+func (a *App) enter(c *hub.Conn, s *session, room string, announce bool) (announced bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fresh, err := a.hub.Join(c, room)
 	if fresh {
 		a.node.KeyAdded(c.FD, room)
 	}
-	return err
+	if _, known := s.announced[room]; err != nil || !announce || known {
+		return false, err
+	}
+	s.announce(room, newTicket())
+	return true, nil
 }
 
 // joinElsewhere is join for a goroutine that must not wait.
@@ -120,19 +124,13 @@ func (a *App) leave(c *hub.Conn, room string) bool {
 	s := sessionOf(c)
 	s.left.Add(1)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	was := a.hub.Leave(c, room)
 	if was {
+		a.presences.left(c, s, room, true)
 		a.node.KeyRemoved(c.FD, room)
 	}
-	s.mu.Unlock()
-	if !was {
-		return false
-	}
-	if s.announces(room) {
-		s.announce(room, false)
-		a.presences.left(c.Auth, room)
-	}
-	return true
+	return was
 }
 
 // add puts name into one of the session's lists. It tells whether it is new.
@@ -219,6 +217,14 @@ func (a *App) removeListener(c *hub.Conn, name string) {
 func (a *App) entry(c *hub.Conn, rooms []string) cluster.Entry {
 	e := a.traces(c, rooms)
 	e.Auth, _ = json.Marshal(c.Auth) // strings and a number: it cannot fail
+	s := sessionOf(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, room := range rooms {
+		if ticket, ok := s.announced[room]; ok && ticket == "" {
+			e.Present = append(e.Present, cluster.Present{Room: room, ID: c.Auth.ID, Nickname: c.Auth.Nickname})
+		}
+	}
 	return e
 }
 
@@ -244,12 +250,14 @@ func (a *App) Closed(c *hub.Conn, code int, reason string, rooms []string) {
 	end := func(owned bool) {
 		if owned {
 			a.tellListeners(e.Listeners, &Closed{FD: c.FD, Auth: c.Auth, Code: code, Reason: reason})
-			s := sessionOf(c)
-			for _, room := range rooms {
-				if s.announces(room) {
-					a.presences.left(c.Auth, room)
-				}
-			}
+		}
+		s := sessionOf(c)
+		s.mu.Lock()
+		for _, room := range rooms { // also where another node cleans up: it may not have known of all of them
+			a.presences.left(c, s, room, owned)
+		}
+		s.mu.Unlock()
+		if owned {
 			a.node.Closed(e)
 		}
 		if a.log.Core().Enabled(zap.DebugLevel) {
@@ -293,13 +301,12 @@ func (a *App) tellListeners(names []string, closed *Closed) {
 }
 
 // orphan runs the close listeners of a connection whose process died.
-func (a *App) orphan(ctx context.Context, o cluster.Orphan) {
+func (a *App) orphan(_ context.Context, o cluster.Orphan) {
 	var id Identity
 	if err := json.Unmarshal(o.Auth, &id); err != nil {
 		a.log.Warn("identity of a dead connection cannot be read", zap.Int64("fd", o.FD), zap.Error(err))
 	}
 	a.tellListeners(o.Listeners, &Closed{FD: o.FD, Auth: id, Code: hub.CloseAbnormal, Reason: "server ended"})
-	a.presences.orphaned(ctx, id, o)
 }
 
 // protect runs a hook and logs its panic.

@@ -2,11 +2,16 @@ package framework
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path"
 	"slices"
-	"sync"
+	"strconv"
+	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"wsframe/framework/cluster"
@@ -22,25 +27,31 @@ const (
 // leaveTime is how long a user may be away before his leaving is announced: a phone that reconnects was never away.
 const leaveTime = 5 * time.Second
 
-// presences announces who comes into a room and who leaves it, to its members. Who is announced stands in Redis, a hash for each
-// room, so that a user counts once whatever the number of his connections and nodes, and a reconnect through another node is none.
-// All of it happens behind the message path; what exceeds the queue is not announced.
-type presences struct {
-	app   *App
-	queue chan presence
-	ctx   context.Context
-	stop  context.CancelFunc
-	done  chan struct{}
+const (
+	comingQueue = 4096 // announcements that wait
+	comingBatch = 256  // of them, in one call of Redis
+	lookEvery   = time.Second
+)
 
-	mu      sync.Mutex
-	leaving map[presence]*time.Timer
-	closed  bool
+// presences announces who comes into a room and who leaves it, to its members, so that a user counts once whatever the number of his
+// connections and nodes, and a reconnect through another node is none. Who is there stands in Redis, and so does who may have left:
+// any node looks whether he is away for good (cluster.Depart). All of it happens behind the message path.
+//
+// A session knows which of its comings are not told yet, so the queue only makes it quick: what exceeds it, and what Redis did not
+// take, is found again by a walk over the sessions.
+type presences struct {
+	app    *App
+	rooms  []string // patterns of those that announce without being asked to
+	queue  chan coming
+	behind atomic.Bool // sessions are to be walked
+	stop   chan struct{}
+	done   chan struct{}
 }
 
-// presence is a user in a room who has come, or whose absence is to be looked at.
-type presence struct {
-	Room, ID, Nickname string
-	Came               bool
+// coming is a connection whose user has come into a room.
+type coming struct {
+	conn *hub.Conn
+	room string
 }
 
 type presentUser struct {
@@ -49,138 +60,222 @@ type presentUser struct {
 	Nickname string `json:"nickname"`
 }
 
-func newPresences(a *App) *presences {
-	p := &presences{app: a, queue: make(chan presence, 4096), done: make(chan struct{}), leaving: map[presence]*time.Timer{}}
-	p.ctx, p.stop = context.WithCancel(context.Background())
-	go p.run()
-	return p
+// presenceRooms checks the configuration's patterns.
+func presenceRooms(list []string) ([]string, error) {
+	for _, pattern := range list {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			return nil, fmt.Errorf("presence.rooms: %.80q: the pattern cannot be read; wanted is one like CHAT_*", pattern)
+		}
+	}
+	return list, nil
 }
 
+func (p *presences) init(a *App) {
+	p.app, p.queue, p.stop, p.done = a, make(chan coming, comingQueue), make(chan struct{}), make(chan struct{})
+}
+
+// close lets what has begun end: a few timeouts of Redis at most.
 func (p *presences) close() {
-	p.mu.Lock()
-	p.closed = true
-	for _, t := range p.leaving {
-		t.Stop()
-	}
-	p.mu.Unlock()
-	p.stop()
+	close(p.stop)
 	<-p.done
 }
 
+// covers tells whether a room announces all its members.
+func (p *presences) covers(room string) bool {
+	return slices.ContainsFunc(p.rooms, func(pattern string) bool { ok, _ := path.Match(pattern, room); return ok })
+}
+
+func newTicket() string { return strconv.FormatUint(rand.Uint64(), 36) }
+
 func (p *presences) came(c *hub.Conn, room string) {
-	if c.Auth.ID != "" {
-		p.put(presence{room, c.Auth.ID, c.Auth.Nickname, true})
-	}
-}
-
-// left looks later whether the user is away for good.
-func (p *presences) left(id Identity, room string) {
-	if id.ID != "" {
-		p.later(presence{Room: room, ID: id.ID, Nickname: id.Nickname})
-	}
-}
-
-func (p *presences) later(e presence) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, waits := p.leaving[e]; waits || p.closed {
-		return
-	}
-	p.leaving[e] = time.AfterFunc(leaveTime, func() {
-		p.mu.Lock()
-		delete(p.leaving, e)
-		p.mu.Unlock()
-		p.put(e)
-	})
-}
-
-// pending are the departures that are to be looked at; another worker goes on with them.
-func (p *presences) pending() []presence {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := make([]presence, 0, len(p.leaving))
-	for e := range p.leaving {
-		list = append(list, e)
-	}
-	return list
-}
-
-func (p *presences) put(e presence) {
 	select {
-	case p.queue <- e:
-	case <-p.ctx.Done():
+	case p.queue <- coming{c, room}:
 	default:
-		p.app.log.Warn("too many announcements: one is left out")
+		p.behind.Store(true)
+	}
+}
+
+// left notes that the connection is no more in the room, where its room is to hear of it. owned = no other node may have told it
+// already. session.mu is held.
+func (p *presences) left(c *hub.Conn, s *session, room string, owned bool) {
+	if ticket, ok := s.announced[room]; ok {
+		delete(s.announced, room)
+		p.app.node.Leaving(cluster.Present{Room: room, ID: c.Auth.ID, Nickname: c.Auth.Nickname}, ticket == "" && owned)
 	}
 }
 
 func (p *presences) run() {
 	defer close(p.done)
-	for {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for waits := false; ; {
+		var err error
 		select {
-		case <-p.ctx.Done():
+		case <-p.stop:
 			return
+		case first := <-p.queue:
+			if list := p.take(first); !p.behind.Load() { // else they are found by the walk
+				err = p.announce(list)
+			}
+		case <-tick.C:
+			err = errors.Join(p.walk(), p.look())
+		}
+		if err != nil && !waits {
+			p.app.log.Warn("announcements of who comes and leaves wait", zap.Error(err))
+		}
+		waits = err != nil
+	}
+}
+
+// take gives what has come so far.
+func (p *presences) take(first coming) []coming {
+	list := []coming{first}
+	for len(list) < comingBatch {
+		select {
 		case e := <-p.queue:
-			if err := p.look(e); err != nil && p.ctx.Err() == nil {
-				p.app.log.Warn("presence", zap.Error(err))
-				if !e.Came {
-					p.later(e)
-				}
+			list = append(list, e)
+		default:
+			return list
+		}
+	}
+	return list
+}
+
+// walk announces whom the queue did not.
+func (p *presences) walk() error {
+	if !p.behind.Swap(false) {
+		return nil
+	}
+	var list []coming
+	p.app.hub.Each(func(c *hub.Conn) bool {
+		for _, room := range sessionOf(c).untold() {
+			list = append(list, coming{c, room})
+		}
+		return true
+	})
+	for part := range slices.Chunk(list, comingBatch) {
+		if err := p.announce(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// announce tells of those who are not told yet and were not there before. After an error the walk comes back to them.
+func (p *presences) announce(list []coming) error {
+	a := p.app
+	var conns []*hub.Conn
+	var came []cluster.Present
+	for _, e := range list {
+		if ticket := sessionOf(e.conn).ticket(e.room); ticket != "" && a.hub.Get(e.conn.FD) == e.conn {
+			conns = append(conns, e.conn)
+			came = append(came, cluster.Present{Room: e.room, ID: e.conn.Auth.ID, Nickname: e.conn.Auth.Nickname, Ticket: ticket})
+		}
+	}
+	if len(came) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*a.askTime)
+	defer cancel()
+	fresh, err := a.node.Came(ctx, came)
+	if err != nil {
+		p.behind.Store(true)
+	}
+	for i, e := range came {
+		c := conns[i]
+		there := sessionOf(c).told(e.Room, e.Ticket, err == nil)
+		if !there || a.hub.Get(c.FD) != c {
+			a.node.Leaving(e, false) // its departure may have been noted before its coming
+		}
+		if err == nil && fresh[i] {
+			err := a.SendToRoom(e.Room, OK(EventJoined, "", presentUser{e.Room, e.ID, e.Nickname}))
+			if err != nil {
+				a.log.Warn("announce who came", zap.Error(err))
 			}
 		}
 	}
+	return err
 }
 
-func (p *presences) look(e presence) error {
+var errNotServing = errors.New("the connections are another worker's")
+
+// look announces who was away for long enough, of whatever node. During a reload the worker does that has the connections.
+func (p *presences) look() error {
 	a := p.app
-	ctx, cancel := context.WithTimeout(p.ctx, 2*a.askTime)
-	defer cancel()
-	key, event := a.deps.Prefix+"WSFRAME_PRESENT_"+e.Room, EventJoined
-	var changed bool
-	var err error
-	if e.Came {
-		changed, err = a.deps.Redis.HSetNX(ctx, key, e.ID, e.Nickname).Result()
-	} else {
-		event = EventLeft
-		here := false
-		err = a.ask(ctx, e.Room, query{Op: "inRoom", UID: e.ID, Room: e.Room}, func(r reply) bool { here = r.Found; return here })
-		if err != nil || here {
+	if a.bus.Load() == nil || a.passed.Load() {
+		return nil
+	}
+	for {
+		more, err := a.node.Depart(context.Background(), p.here, func(e cluster.Present) {
+			if err := a.SendToRoom(e.Room, OK(EventLeft, "", presentUser{e.Room, e.ID, e.Nickname})); err != nil {
+				a.log.Warn("announce who left", zap.Error(err))
+			}
+		})
+		if errors.Is(err, errNotServing) {
+			return nil
+		}
+		if err != nil || !more {
 			return err
 		}
-		var n int64
-		n, err = a.deps.Redis.HDel(ctx, key, e.ID).Result()
-		changed = n == 1
-	}
-	if err != nil || !changed {
-		return err
-	}
-	return a.SendToRoom(e.Room, OK(event, "", presentUser{e.Room, e.ID, e.Nickname}))
-}
-
-// userInRoom tells whether a user has a connection in a room here.
-func (a *App) userInRoom(uid, room string) bool {
-	return slices.ContainsFunc(a.hub.User(uid), func(c *hub.Conn) bool { return c.Auth.ID == uid && !c.Ended() && c.InRoom(room) })
-}
-
-// orphaned looks after the announcements of a connection whose process died.
-func (p *presences) orphaned(ctx context.Context, id Identity, o cluster.Orphan) {
-	if id.ID == "" || len(o.Keys) == 0 {
-		return
-	}
-	cmds := make([]*redis.BoolCmd, len(o.Keys))
-	_, err := p.app.deps.Redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for i, room := range o.Keys {
-			cmds[i] = pipe.HExists(ctx, p.app.deps.Prefix+"WSFRAME_PRESENT_"+room, id.ID)
+		select {
+		case <-p.stop:
+			return nil
+		default:
 		}
-		return nil
-	})
+	}
+}
+
+// here asks all nodes who is in his room. Those that are not cleaned up after are waited for: they may only be slow.
+func (p *presences) here(ctx context.Context, list []cluster.Present) ([]bool, error) {
+	a := p.app
+	here := a.present(list)
+	if a.passed.Load() { // maybe before that
+		return nil, errNotServing
+	}
+	if a.alone || !slices.Contains(here, false) {
+		return here, nil
+	}
+	others, err := a.node.Nodes(ctx)
 	if err != nil {
-		p.app.log.Warn("presence of a dead connection", zap.Error(err))
-		return
+		return nil, err
 	}
-	for i, room := range o.Keys {
-		if cmds[i].Val() {
-			p.left(id, room)
+	others = slices.DeleteFunc(others, func(id string) bool { return id == a.nodeID })
+	ctx, cancel := context.WithTimeout(ctx, a.askTime)
+	defer cancel()
+	understood := true
+	err = a.askOthers(ctx, others, "", query{Op: "present", Present: list}, nil, func(r reply) bool {
+		var there []bool
+		if json.Unmarshal(r.Data, &there) != nil || len(there) != len(here) {
+			understood = false // it is of another version
+			return true
 		}
+		for i, yes := range there {
+			here[i] = here[i] || yes
+		}
+		return !slices.Contains(here, false)
+	})
+	if err == nil && !understood {
+		err = ErrPartial
 	}
+	return here, err
+}
+
+// present tells who of those has a connection here that is announced in his room.
+func (a *App) present(list []cluster.Present) []bool {
+	rooms := map[string]map[string]bool{}
+	here := make([]bool, len(list))
+	for i, e := range list {
+		ids, known := rooms[e.Room]
+		if !known {
+			ids = map[string]bool{}
+			for _, c := range a.hub.RoomMembers(e.Room) {
+				if !c.Ended() && sessionOf(c).announces(e.Room) {
+					ids[c.Auth.ID] = true
+				}
+			}
+			rooms[e.Room] = ids
+		}
+		here[i] = ids[e.ID]
+	}
+	return here
 }

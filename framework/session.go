@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -15,9 +14,9 @@ import (
 // session is the framework's own state of a connection (hub.Conn.Data).
 type session struct {
 	mu        sync.Mutex
-	keys      []string // close keys besides rooms
-	listeners []string // controllers, by mounted name
-	announced []string // rooms whose members hear of this one's coming and going
+	keys      []string          // close keys besides rooms
+	listeners []string          // controllers, by mounted name
+	announced map[string]string // rooms whose members hear of this one's coming and going; its ticket, "" = they were told
 	values    map[string]json.RawMessage
 	seen      map[string]position // what the client said it saw last, of rooms it is not in yet
 
@@ -33,6 +32,7 @@ type sessionState struct {
 	Keys      []string                   `json:",omitempty"`
 	Listeners []string                   `json:",omitempty"`
 	Announced []string                   `json:",omitempty"`
+	Untold    []string                   `json:",omitempty"` // of these
 	Values    map[string]json.RawMessage `json:",omitempty"`
 	Seen      map[string]position        `json:",omitempty"`
 	Marks     map[string]position        `json:",omitempty"`
@@ -45,7 +45,13 @@ func exportSession(c *hub.Conn) json.RawMessage {
 	uids := c.Users()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := sessionState{Keys: s.keys, Listeners: s.listeners, Announced: s.announced, Values: s.values, Seen: s.seen, Marks: c.Marks()}
+	state := sessionState{Keys: s.keys, Listeners: s.listeners, Values: s.values, Seen: s.seen, Marks: c.Marks()}
+	for room, ticket := range s.announced {
+		state.Announced = append(state.Announced, room)
+		if ticket != "" {
+			state.Untold = append(state.Untold, room)
+		}
+	}
 	if own := c.Auth.ID; len(uids) == 0 {
 		state.Unbound = own != ""
 	} else if len(uids) > 1 || uids[0] != own {
@@ -60,7 +66,14 @@ func (a *App) importSession(c *hub.Conn, raw json.RawMessage) (*session, error) 
 	if err := json.Unmarshal(raw, &state); err != nil {
 		return nil, err
 	}
-	s := &session{keys: state.Keys, listeners: state.Listeners, announced: state.Announced, values: state.Values, seen: state.Seen}
+	s := &session{keys: state.Keys, listeners: state.Listeners, values: state.Values, seen: state.Seen}
+	for _, room := range state.Announced {
+		s.announce(room, "")
+	}
+	for _, room := range state.Untold { // the previous worker may have told it just now
+		s.announce(room, newTicket())
+		a.presences.behind.Store(true)
+	}
 	uids := state.UIDs
 	if len(uids) == 0 && !state.Unbound && c.Auth.ID != "" {
 		uids = []string{c.Auth.ID}
@@ -139,20 +152,47 @@ func (s *session) change(raw map[string]json.RawMessage, merge bool) error {
 func (s *session) announces(room string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Contains(s.announced, room)
+	_, ok := s.announced[room]
+	return ok
 }
 
-// announce switches the announcements of this connection in a room.
-func (s *session) announce(room string, on bool) {
+// announce has a room hear of this connection. mu is held, or nobody else knows the session yet.
+func (s *session) announce(room, ticket string) {
+	if s.announced == nil {
+		s.announced = map[string]string{}
+	}
+	s.announced[room] = ticket
+}
+
+// ticket is that of an announcement which is not told yet; "" = there is none.
+func (s *session) ticket(room string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.Index(s.announced, room)
-	switch {
-	case on && i < 0:
-		s.announced = append(s.announced, room)
-	case !on && i >= 0:
-		s.announced = slices.Delete(s.announced, i, i+1)
+	return s.announced[room]
+}
+
+// untold lists the rooms that have not heard of this connection yet.
+func (s *session) untold() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var rooms []string
+	for room, ticket := range s.announced {
+		if ticket != "" {
+			rooms = append(rooms, room)
+		}
 	}
+	return rooms
+}
+
+// told notes, where it is so, that the room knows of the coming with that ticket. It tells whether the connection is still in it.
+func (s *session) told(room, ticket string, so bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	there := s.announced[room] == ticket
+	if there && so {
+		s.announced[room] = ""
+	}
+	return there
 }
 
 // expect remembers what the client saw last of a room that it is not in yet. It tells whether there was place for it.

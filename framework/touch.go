@@ -98,14 +98,13 @@ func (a *App) Settled(ctx context.Context) error {
 
 // appState is what travels beside the connections.
 type appState struct {
-	Bus     json.RawMessage `json:",omitempty"`
-	Leaving []presence      `json:",omitempty"`
-	Kept    []string        `json:",omitempty"` // rooms with history
+	Bus  json.RawMessage `json:",omitempty"`
+	Kept []string        `json:",omitempty"` // rooms with history
 }
 
 // exportApp stops reading from the bus, and gives what the next worker goes on with. resumeApp or handedApp must follow.
 func (a *App) exportApp(ctx context.Context) ([]byte, error) {
-	state := appState{Leaving: a.presences.pending()}
+	var state appState
 	if b := a.bus.Load(); b != nil {
 		raw, err := b.Suspend(ctx)
 		if err != nil {
@@ -144,9 +143,6 @@ func (a *App) adoptApp(raw []byte) error {
 	}
 	for _, room := range state.Kept {
 		a.histories.note(room)
-	}
-	for _, e := range state.Leaving {
-		a.presences.later(e)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
 	defer cancel()

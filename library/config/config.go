@@ -49,6 +49,7 @@ type App struct {
 		SecondLogin string `mapstructure:"second_login"`
 	}
 	History   struct{ Rooms []string }
+	Presence  struct{ Rooms []string }
 	Heartbeat struct {
 		Ping time.Duration
 		Idle time.Duration
