@@ -278,16 +278,21 @@ func (a *App) runHooks(what string, pick func(*hooks) func(context.Context) erro
 	return errors.Join(errs...)
 }
 
+// Pause has accepting wait, as a Transfer does anyway. Transfer or Resume follows.
+func (a *App) Pause() { a.pauseAccepting() }
+
 // pauseAccepting has the accept loops wait. The listeners stay open: who comes meanwhile waits in the kernel's queue, and
 // another process that shares them may accept.
 func (a *App) pauseAccepting() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.paused = make(chan struct{})
+	if a.paused == nil {
+		a.paused = make(chan struct{})
+	}
 	a.wakeListeners(time.Unix(1, 0))
 }
 
-// Resume accepts again after a Transfer, which leaves an App without connections.
+// Resume accepts again after a Pause, or after a Transfer, which leaves an App without connections.
 func (a *App) Resume() {
 	a.hub.Thaw()
 	a.resumeAccepting()

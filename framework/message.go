@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -98,13 +100,35 @@ func (a *App) act(ctx *Ctx, method []byte) (reply *Reply, err error) {
 		ctx.Method = string(method)
 	}
 	begun := time.Now()
+	s := sessionOf(ctx.conn)
+	s.acting.Store(&ctx.Method)
 	defer func() {
+		s.acting.Store(nil)
 		if v := recover(); v != nil {
 			reply, err = nil, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
 		t.meter.add(time.Since(begun), err)
 	}()
 	return t.action(ctx)
+}
+
+// maxNamed bounds a list for people.
+const maxNamed = 10
+
+// running names the actions that run, for people.
+func (a *App) running() string {
+	var list []string
+	a.hub.Each(func(c *hub.Conn) bool {
+		if method := sessionOf(c).acting.Load(); method != nil {
+			list = append(list, fmt.Sprintf("%.100s of connection %d", *method, c.FD))
+		}
+		return len(list) <= maxNamed
+	})
+	slices.Sort(list)
+	if len(list) > maxNamed {
+		list[maxNamed] = "…"
+	}
+	return strings.Join(list, ", ")
 }
 
 // failure is what the client is told of an error. Only a Fail's own words go out; causes go to the log.

@@ -22,7 +22,8 @@ type session struct {
 
 	claims []string // uids whose logins this one has been compared with
 
-	left atomic.Int64 // rooms left so far, counted before each
+	left   atomic.Int64           // rooms left so far, counted before each
+	acting atomic.Pointer[string] // method of the action that runs
 }
 
 func sessionOf(c *hub.Conn) *session { return c.Data.(*session) }

@@ -141,7 +141,7 @@ type wire interface {
 
 // transfer moves all connections to the process at the other end of w. After an error nothing has moved and everything goes on
 // here; otherwise the connections are served there, and it has waited, until ctx ends, for actions that still run here.
-func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
+func (a *App) transfer(ctx context.Context, w wire, handed func(moved int)) (r Moved, err error) {
 	hello := binary.AppendUvarint([]byte{hub.TransferVersion}, uint64(a.hub.Len()))
 	if err := w.hello(hello); err != nil {
 		return r, fmt.Errorf("greet the new process: %w", err)
@@ -164,6 +164,7 @@ func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
 	a.endLife()
 	a.handedApp()
 	a.node.Handed()
+	handed(n)
 	if busy > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d actions were still running; their connections moved and waited for them", busy))
 	}
@@ -206,12 +207,15 @@ func (a *App) transfer(ctx context.Context, w wire) (r Moved, err error) {
 		case <-m.changed:
 		case <-time.After(20 * time.Millisecond): // handshakes
 		case <-ctx.Done():
-			r.Notes = append(r.Notes, fmt.Sprintf("%d actions outlived the limit; their answers are lost", waiting))
+			r.Notes = append(r.Notes, fmt.Sprintf("%d actions outlived the limit; their answers are lost: %s", waiting, a.running()))
 			_ = w.send(msgEnd, nil, nil)
 			return r, nil
 		}
 	}
-	return r, w.send(msgEnd, nil, nil)
+	if err := w.send(msgEnd, nil, nil); err != nil {
+		r.Notes = append(r.Notes, "the new worker ended: "+err.Error())
+	}
+	return r, nil
 }
 
 // markCloses has closes come behind what this process has sent meanwhile, which the new one gets over the bus.
@@ -383,6 +387,8 @@ func (t *adoption) run() error {
 		switch {
 		case err != nil && isTimeout(err):
 			return fmt.Errorf("wait for the old process: %w", err) // it lives, and claims what it still has
+		case err != nil && t.version == 1 && len(t.held) == 0: // nobody has said yet who claims what
+			return fmt.Errorf("the old process ended before the transfer: %w", err)
 		case err != nil && t.claim():
 			t.begin(false) // whatever has come over is only here now
 			return fmt.Errorf("the old process ended in the middle of the transfer: %w", err)

@@ -57,7 +57,7 @@ func move(t testing.TB, from, to *framework.App) (gave, took framework.Moved) {
 			t.Errorf("adopt: %v", err)
 		}
 	})
-	gave, err := from.Transfer(ctx, a)
+	gave, err := from.Transfer(ctx, a, func(int) {})
 	if err != nil {
 		t.Errorf("transfer: %v", err)
 	}
@@ -149,7 +149,7 @@ func TestTransferFails(t *testing.T) {
 			_, _ = b.Read(buf)
 			_ = b.Close()
 		}()
-		if _, err := h1.App.Transfer(t.Context(), a); err == nil {
+		if _, err := h1.App.Transfer(t.Context(), a, func(int) { t.Error("nothing was handed over") }); err == nil {
 			t.Fatalf("no error with %q", answer)
 		}
 		c.Call("s.tell", map[string]any{"n": 1}).Want(200, "told")

@@ -19,14 +19,15 @@ import (
 )
 
 // Transfer moves all connections to the worker at the other end of peer, a Unix stream socket, which it closes. It is called in
-// the old worker while the new one runs Adopt. After an error nothing has moved and everything goes on here.
-func (a *App) Transfer(ctx context.Context, peer *os.File) (Moved, error) {
-	w, err := newUnixWire(ctx, peer)
+// the old worker while the new one runs Adopt. handed is called as soon as they are that one's; what is left is to wait, until ctx
+// ends, for actions that still run here. After an error nothing has moved and everything goes on here.
+func (a *App) Transfer(ctx context.Context, peer *os.File, handed func(moved int)) (Moved, error) {
+	w, err := newUnixWire(context.WithoutCancel(ctx), peer) // the last word is sent when ctx has ended; every step has its own limit
 	if err != nil {
 		return Moved{}, err
 	}
 	defer w.close()
-	return a.transfer(ctx, w)
+	return a.transfer(ctx, w, handed)
 }
 
 // Adopt takes over the connections of the worker at the other end of peer. serving is called as soon as they are served here,

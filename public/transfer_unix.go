@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"os"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -17,23 +18,45 @@ var transferVersions = process.Versions{Writes: hub.TransferVersion, Reads: []in
 
 var _ process.Transferrer = (*worker)(nil)
 
+// flushTime is how long a move waits for the store, for there to be less to say of what is moved.
+const flushTime = 200 * time.Millisecond
+
+// Pause leaves who comes in the kernel's queue, and what back ends ask for next to where the connections will be.
+func (w *worker) Pause() {
+	w.app.Pause()
+	w.push.Pause()
+}
+
+// Resume undoes it.
+func (w *worker) Resume() {
+	w.push.Resume()
+	w.app.Resume()
+}
+
 // Transfer moves this worker's connections to another.
-func (w *worker) Transfer(ctx context.Context, peer *os.File) (process.TransferReport, error) {
-	if err := w.app.Node().Flush(ctx); err != nil {
-		w.log.Warn("the store does not know everything at the move", zap.Error(err))
+func (w *worker) Transfer(ctx context.Context, peer *os.File, handed func(moved int)) (process.TransferReport, error) {
+	w.Pause() // a master of before has not asked for it
+	flush, cancel := context.WithTimeout(ctx, flushTime)
+	defer cancel()
+	if err := w.app.Node().Flush(flush); err != nil {
+		w.log.Warn("the store does not know everything at the move", zap.Error(err)) // the new worker tells it
 	}
-	w.push.Pause() // what back ends ask for next is asked where the connections are
-	moved, err := w.app.Transfer(ctx, peer)
+	moved, err := w.app.Transfer(ctx, peer, func(n int) {
+		w.handed.Store(true)
+		handed(n)
+	})
 	if err != nil {
-		w.push.Resume()
+		w.Resume()
 	}
 	return report(moved, err)
 }
 
 // Adopt takes them over, then accepts new ones.
-func (w *worker) Adopt(ctx context.Context, peer *os.File) (process.TransferReport, error) {
-	defer w.startAccepting()
-	return report(w.app.Adopt(ctx, peer, w.startAccepting))
+func (w *worker) Adopt(ctx context.Context, peer *os.File, serving func()) (process.TransferReport, error) {
+	return report(w.app.Adopt(ctx, peer, func() {
+		serving()
+		w.Accept()
+	}))
 }
 
 func report(m framework.Moved, err error) (process.TransferReport, error) {

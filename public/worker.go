@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,6 +40,7 @@ type worker struct {
 
 	accept     func() // begins accepting
 	acceptOnce sync.Once
+	handed     atomic.Bool // its connections are another worker's
 }
 
 // runWorker boots the application and serves until the master ends it.
@@ -121,16 +123,13 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 		go func() { serving <- a.Serve(w.Listener("outside")) }()
 		go func() { serving <- h.servePush(w.Listener("push")) }()
 	}
-	if w.Reload {
-		// Who comes is served by the old worker until its connections are here: what is published then reaches all of them.
-		defer time.AfterFunc(adoptWait, h.startAccepting).Stop()
-	} else {
-		h.startAccepting()
+	if !w.Reload { // else who comes is served by the old worker until its connections are here: what is published then reaches all of them
+		h.Accept()
 	}
 	l.Info("worker is ready", zap.Int("routes", len(ready.Routes)))
 	err = w.Serve(ctx, ready, h, cfg.App.Limits.StopGrace)
 	err = errors.Join(err, pushes.Shutdown(ctx), a.Close(ctx))
-	h.startAccepting() // an App that is closed closes what it is given
+	h.Accept() // an App that is closed closes what it is given
 	return errors.Join(err, <-serving, <-serving)
 }
 
@@ -142,7 +141,7 @@ func fixed(cfg *config.Config, w *process.Worker) error {
 		return fmt.Errorf("find the runtime directory: %w", err)
 	}
 	switch {
-	case dir != w.RuntimeDir:
+	case w.RuntimeDir != "" && dir != w.RuntimeDir: // a master of before says nothing
 		return fmt.Errorf("runtime.dir is %s now, but the server was started with %s: that needs a restart", dir, w.RuntimeDir)
 	case cfg.Cache.Master.Driver == "embedded" != (w.Store.Addr != ""):
 		return fmt.Errorf("cache.yaml: master.driver is %s now, but the server was started with another one: that needs a restart", cfg.Cache.Master.Driver)
@@ -167,11 +166,7 @@ func unheard(cfg *config.Config, w *process.Worker) (notes []string) {
 	return notes
 }
 
-// adoptWait is how long the worker of a reload waits for the old one's connections before it accepts new ones; the old one may
-// have none to move, or may not be able to.
-const adoptWait = 2 * time.Second
-
-func (w *worker) startAccepting() { w.acceptOnce.Do(w.accept) }
+func (w *worker) Accept() { w.acceptOnce.Do(w.accept) }
 
 // checkOnly tells whether this worker could serve, without taking part.
 func checkOnly(ctx context.Context, w *process.Worker, o framework.Options, notes []string) error {
@@ -301,14 +296,20 @@ func (w *worker) Connections(offset, limit int) []manager.ConnInfo {
 func (w *worker) Reloading(ctx context.Context) error { return w.app.Reloading(ctx) }
 
 func (w *worker) Stop(ctx context.Context, code int, reason string, spread time.Duration) (int, error) {
-	n := w.app.Hub().Len()
-	err := errors.Join(w.push.Shutdown(ctx), w.app.Shutdown(ctx, code, reason, spread))
+	err := w.push.Shutdown(ctx)
+	w.app.StopAccepting()
+	n := w.app.Hub().Own()
+	if w.handed.Load() && n == 0 {
+		err = errors.Join(err, w.app.Close(ctx)) // what still runs speaks to nobody
+	} else {
+		err = errors.Join(err, w.app.Shutdown(ctx, code, reason, spread))
+	}
 	w.log.Info("worker has stopped", zap.Int("code", code), zap.Int("connections", n), zap.Error(err))
 	return n, err
 }
 
 func (w *worker) Settled() {
-	w.startAccepting()
+	w.Accept()
 	ctx, cancel := context.WithTimeout(context.Background(), bootTime)
 	defer cancel()
 	if err := w.app.Settled(ctx); err != nil {

@@ -28,6 +28,17 @@ func (t *totals) add(c *Conn) {
 	t.bytesOut.Add(c.bytesOut.Load())
 }
 
+// Own counts the live connections without those that have moved and whose action still runs here.
+func (h *Hub) Own() (n int) {
+	h.Each(func(c *Conn) bool {
+		if !c.hasMoved() {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
 // Stats walks all connections: for people and monitoring, not for the message path.
 func (h *Hub) Stats() Stats {
 	t := &h.totals
@@ -38,6 +49,9 @@ func (h *Hub) Stats() Stats {
 		Slow: t.slow.Load(), Idle: t.idle.Load(), Dropped: t.dropped.Load(), Users: h.UserCount(),
 	}
 	h.Each(func(c *Conn) bool {
+		if c.hasMoved() {
+			return true
+		}
 		s.MessagesIn += c.msgsIn.Load()
 		s.MessagesOut += c.msgsOut.Load()
 		s.BytesIn += c.bytesIn.Load()

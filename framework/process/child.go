@@ -26,6 +26,29 @@ type child struct {
 	exited chan struct{}
 	status string // valid once exited is closed
 	since  time.Time
+
+	serves mark // the connections that were moved to it are its own
+	handed mark // those that it had are another worker's
+	left   handing
+	count  func(Stats) // takes left's totals
+}
+
+// mark is something that happens once.
+type mark struct {
+	once sync.Once
+	set  chan struct{} // closed when it has
+}
+
+func newMark() mark { return mark{set: make(chan struct{})} }
+
+// handing is what a worker says when its connections are another one's.
+type handing struct {
+	Moved  int
+	Totals Stats // of the connections that have ended in it
+}
+
+func newChild(t *tail, count func(Stats)) *child {
+	return &child{tail: t, count: count, exited: make(chan struct{}), ready: make(chan bootResult, 1), serves: newMark(), handed: newMark()}
 }
 
 type bootResult struct {
@@ -51,6 +74,18 @@ func (c *child) handle(ctx context.Context, r request) (any, error) {
 		// No answer: boot ends the worker, which waits for one and so does not say the same a second time.
 		<-ctx.Done()
 		return nil, ctx.Err()
+	case "serving":
+		c.serves.once.Do(func() { close(c.serves.set) })
+		return nil, nil
+	case "handed":
+		var h handing
+		err := r.decode(&h)
+		c.handed.once.Do(func() {
+			c.left = h
+			c.count(h.Totals)
+			close(c.handed.set)
+		})
+		return nil, err
 	}
 	return nil, fmt.Errorf("unknown request %q", r.kind)
 }

@@ -35,7 +35,8 @@ type message struct {
 	Body   json.RawMessage `json:"body,omitempty"`
 }
 
-// request is what a handleFunc is asked. The files are its to close.
+// request is what a handleFunc is asked. The files are its to close; there are none where this process had no number free for one
+// of them.
 type request struct {
 	kind  string
 	body  json.RawMessage
@@ -107,8 +108,8 @@ func (p *peer) read() {
 		if json.Unmarshal(b, &m) != nil {
 			return // not one of ours: nothing it says can be trusted
 		}
-		files, ok := in.take(m.Files)
-		if !ok {
+		files, err := in.take(m.Files)
+		if err != nil {
 			return
 		}
 		if m.Answer {
@@ -235,6 +236,19 @@ func (p *peer) call(ctx context.Context, kind string, in, out any, files ...*os.
 		return errors.New(a.Error)
 	}
 	return nil
+}
+
+// note tells the other side something that has no answer.
+func (p *peer) note(kind string, in any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.nextID++
+	id := p.nextID
+	p.mu.Unlock()
+	return p.write(message{ID: id, Kind: kind, Body: body}, nil) // an answer finds nobody waiting
 }
 
 func closeFiles(files []*os.File) {

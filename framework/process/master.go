@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -86,6 +87,7 @@ type Master struct {
 	changed   chan struct{}       // closed when worker changes
 	live      map[*child]struct{} // every worker process
 	restarts  int
+	totals    Stats         // of the workers that have handed their connections over
 	reloading chan struct{} // closed at the end of the reload that runs; nil while none does
 	stopping  bool
 	grace     time.Duration
@@ -295,8 +297,11 @@ func (m *Master) end(c *child, s stopRequest) error {
 
 // endCounted also tells how many connections the worker still had.
 func (m *Master) endCounted(c *child, s stopRequest) (n int, err error) {
+	begun := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), s.Grace+killAfter)
 	defer cancel()
+	// A stop of the server has less patience with the old worker of a reload.
+	defer context.AfterFunc(m.life, func() { time.AfterFunc(m.patience(), cancel) })()
 	err = c.peer.call(ctx, "stop", s, &n)
 	select {
 	case <-c.exited:
@@ -306,9 +311,16 @@ func (m *Master) endCounted(c *child, s stopRequest) (n int, err error) {
 	case <-ctx.Done():
 		c.kill()
 		<-c.exited
-		err = fmt.Errorf("the worker did not end in %v and was killed", s.Grace+killAfter)
+		err = fmt.Errorf("the worker did not end in %v and was killed", time.Since(begun).Round(100*time.Millisecond))
 	}
 	return n, err
+}
+
+// patience is how long a stop waits for a worker.
+func (m *Master) patience() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.grace + killAfter
 }
 
 // Stop ends the server; it returns at once. A second call has no more patience: what is left is cut.
@@ -351,7 +363,7 @@ func (m *Master) Status(ctx context.Context) (manager.Status, error) {
 		Version: m.cfg.Version, MasterVersion: m.cfg.Version, MasterPID: os.Getpid(), WorkerRestarts: m.restarts, Store: m.cfg.StoreKind,
 		UptimeSeconds: int64(time.Since(m.begun).Seconds()), MemoryBytes: residentBytes(os.Getpid()),
 	}
-	c := m.worker
+	c, before := m.worker, m.totals
 	m.mu.Unlock()
 	if c == nil {
 		return s, nil
@@ -363,6 +375,7 @@ func (m *Master) Status(ctx context.Context) (manager.Status, error) {
 		return s, fmt.Errorf("ask the worker: %w", err)
 	}
 	s.WorkerPID, s.MemoryBytes = c.pid, s.MemoryBytes+residentBytes(c.pid)
+	w.add(before)
 	s.Connections, s.Rooms, s.Goroutines, s.StorePending = w.Connections, w.Rooms, w.Goroutines, w.StorePending
 	s.MessagesIn, s.MessagesOut, s.BytesIn, s.BytesOut = w.MessagesIn, w.MessagesOut, w.BytesIn, w.BytesOut
 	s.ClosedSlow, s.ClosedIdle, s.Dropped, s.UIDs = w.Slow, w.Idle, w.Dropped, w.UIDs
@@ -374,6 +387,13 @@ func (m *Master) Status(ctx context.Context) (manager.Status, error) {
 		s.NodesError = err.Error()
 	}
 	return s, nil
+}
+
+// count keeps what has ended in a worker whose connections are another one's.
+func (m *Master) count(s Stats) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.totals.add(s)
 }
 
 // nodesTime is what a status waits for the store.
@@ -415,14 +435,21 @@ func gone(err error) error {
 	return err
 }
 
-// ReopenLogs has both processes open their log files anew.
+// ReopenLogs has all processes open their log files anew.
 func (m *Master) ReopenLogs() {
 	m.cfg.Reopen()
-	if c, err := m.current(); err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if err := c.peer.call(ctx, "reopen", nil, nil); err != nil {
-			m.cfg.Log.Warn("reopen the worker's log", zap.Error(err))
-		}
+	m.mu.Lock()
+	workers := slices.Collect(maps.Keys(m.live)) // two during a reload
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var asked sync.WaitGroup
+	for _, c := range workers {
+		asked.Go(func() {
+			if err := c.peer.call(ctx, "reopen", nil, nil); err != nil && !errors.Is(err, errPeerGone) {
+				m.cfg.Log.Warn("reopen a worker's log", zap.Int("pid", c.pid), zap.Error(err))
+			}
+		})
 	}
+	asked.Wait()
 }

@@ -19,10 +19,11 @@ var (
 )
 
 // tellTime bounds what the master tells a worker in passing; checkTime is how long a worker that was only examined may take to
-// end.
+// end, and lostGrace one that has handed its connections to a worker which is no more.
 const (
 	tellTime  = 10 * time.Second
 	checkTime = 5 * time.Second
+	lostGrace = 2 * time.Second
 )
 
 // Reload replaces the worker by the binary and the configuration now on disk. The new worker boots completely before the old
@@ -66,22 +67,30 @@ func (m *Master) Reload(ctx context.Context, check bool) (r manager.ReloadReport
 		return r, nil
 	}
 	begun := time.Now()
-	if err := m.replace(ctx, old, next, why, &r); err != nil {
+	t, err := m.replace(ctx, old, next, why, &r)
+	if err != nil {
 		m.cfg.Log.Error("reload failed; the old worker goes on", zap.Error(err))
 		return r, err
 	}
+	bye := stopRequest{Code: 1012, Reason: "server reloads", Spread: min(m.cfg.DrainTime/2, 5*time.Second), Grace: m.cfg.DrainTime}
+	var lost error
+	if t != nil {
+		if lost = m.finish(t, &r); lost != nil { // who comes waits for the next worker, and that one for the end of this
+			bye.Spread, bye.Grace = 0, min(bye.Grace, lostGrace)
+		}
+	}
 	if !old.ended() {
-		r.Drained, err = m.endCounted(old, stopRequest{Code: 1012, Reason: "server reloads", Spread: min(m.cfg.DrainTime/2, 5*time.Second), Grace: m.cfg.DrainTime})
+		r.Drained, err = m.endCounted(old, bye)
 		if err != nil {
 			m.cfg.Log.Warn("end of the old worker", zap.Error(err))
 			r.Notes = append(r.Notes, "old worker: "+err.Error())
 		}
 	}
-	tell, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTime)
-	defer cancel()
-	if err := next.peer.call(tell, "settled", nil, nil); err != nil {
-		m.cfg.Log.Warn("tell the new worker that it is alone", zap.Error(err))
+	if lost != nil {
+		m.cfg.Log.Error("reload failed; another worker is started", zap.Error(lost))
+		return r, lost
 	}
+	m.inform(ctx, next, "settled")
 	if m.cfg.Reloaded != nil {
 		m.cfg.Reloaded()
 	}
@@ -127,18 +136,44 @@ func (m *Master) endReload() {
 }
 
 // replace makes next the worker that serves; after an error old still is, and next is no more. Why is the reason for which
-// connections cannot be moved, or "".
-func (m *Master) replace(ctx context.Context, old, next *child, why string, r *manager.ReloadReport) error {
+// connections cannot be moved, or "". The transfer, where there is one, is not finished: old's last actions may still run.
+func (m *Master) replace(ctx context.Context, old, next *child, why string, r *manager.ReloadReport) (*transfer, error) {
 	hooks, cancel := context.WithTimeout(ctx, m.cfg.DrainTime)
 	if err := old.tell(hooks, "reloading"); err != nil && !old.ended() {
 		m.cfg.Log.Warn("OnReload", zap.Error(err))
 		r.Notes = append(r.Notes, "OnReload: "+err.Error())
 	}
 	cancel()
+	t, err := m.handOver(ctx, old, next, why, r)
+	if err == nil {
+		if t == nil {
+			m.inform(ctx, next, "accept")
+		}
+		return t, nil
+	}
+	if !next.ended() {
+		if err := m.end(next, stopRequest{Code: 1012, Reason: "server reloads", Grace: tellTime}); err != nil {
+			m.cfg.Log.Warn("end of the new worker", zap.Error(err))
+		}
+	}
+	return nil, err
+}
+
+// inform tells next something that it does not refuse.
+func (m *Master) inform(ctx context.Context, next *child, kind string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTime)
+	defer cancel()
+	if err := next.peer.call(ctx, kind, nil, nil); err != nil && m.life.Err() == nil {
+		m.cfg.Log.Warn("tell the new worker", zap.String("what", kind), zap.Error(err))
+	}
+}
+
+// handOver decides which worker serves.
+func (m *Master) handOver(ctx context.Context, old, next *child, why string, r *manager.ReloadReport) (t *transfer, err error) {
 	m.handover.Lock()
 	defer m.handover.Unlock()
 	hello, cancel := context.WithTimeout(ctx, tellTime)
-	err := next.tell(hello, "hello")
+	err = next.tell(hello, "hello")
 	cancel()
 	if m.life.Err() != nil {
 		err = errStopping
@@ -152,23 +187,18 @@ func (m *Master) replace(ctx context.Context, old, next *child, why string, r *m
 	case old.ended():
 		r.Notes = append(r.Notes, fmt.Sprintf("the old worker had ended by itself (%s)", old.status))
 	case why != "":
+		m.cfg.Log.Warn("reload: " + why)
 		r.Notes = append(r.Notes, why)
 	default:
-		err = m.transfer(ctx, old, next, r)
+		t, err = m.beginTransfer(ctx, old, next)
 	}
-	if err == nil {
-		m.mu.Lock()
-		m.setWorker(next)
-		m.mu.Unlock()
-		return nil
+	if err != nil {
+		return nil, err
 	}
-	// It may have accepted connections already: they come back to the old one.
-	if !next.ended() {
-		if err := m.end(next, stopRequest{Code: 1012, Reason: "server reloads", Grace: tellTime}); err != nil {
-			m.cfg.Log.Warn("end of the new worker", zap.Error(err))
-		}
-	}
-	return err
+	m.mu.Lock()
+	m.setWorker(next)
+	m.mu.Unlock()
+	return t, nil
 }
 
 // difference lists the routes that come, go, and are another controller's.

@@ -7,20 +7,21 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 )
 
 // maxFiles bounds the descriptors that wait for the message they belong to.
 const maxFiles = 16
 
-var errFiles = errors.New("more descriptors than announced")
+var errFiles = errors.New("not the descriptors that were announced")
 
 // inbox reads the control channel and keeps the descriptors that come along. The kernel delivers them not later than the last
 // byte of the message that they were sent with, and in order.
 type inbox struct {
 	conn  *net.UnixConn
 	oob   []byte
-	files []*os.File
+	files []*os.File // nil: here the kernel dropped some, since this process had no number free for them
 }
 
 func newInbox(conn net.Conn) *inbox {
@@ -29,7 +30,7 @@ func newInbox(conn net.Conn) *inbox {
 
 // Read implements io.Reader.
 func (in *inbox) Read(b []byte) (int, error) {
-	n, oobn, _, _, err := in.conn.ReadMsgUnix(b, in.oob) // received descriptors are close-on-exec
+	n, oobn, flags, _, err := in.conn.ReadMsgUnix(b, in.oob) // received descriptors are close-on-exec
 	if oobn > 0 {
 		messages, bad := syscall.ParseSocketControlMessage(in.oob[:oobn])
 		if bad != nil {
@@ -44,9 +45,12 @@ func (in *inbox) Read(b []byte) (int, error) {
 				in.files = append(in.files, os.NewFile(uintptr(fd), "handed over"))
 			}
 		}
-		if len(in.files) > maxFiles {
-			return 0, errFiles
-		}
+	}
+	if flags&syscall.MSG_CTRUNC != 0 {
+		in.files = append(in.files, nil)
+	}
+	if len(in.files) > maxFiles {
+		return 0, errFiles
 	}
 	if n == 0 && err == nil {
 		err = io.EOF
@@ -54,14 +58,22 @@ func (in *inbox) Read(b []byte) (int, error) {
 	return max(n, 0), err // -1 beside an error
 }
 
-// take gives the descriptors of the message that has just been read.
-func (in *inbox) take(n int) ([]*os.File, bool) {
-	if n < 0 || n > len(in.files) {
-		return nil, false
+// take gives the descriptors of the message that has just been read, or none where the kernel has dropped one of them.
+func (in *inbox) take(n int) ([]*os.File, error) {
+	if n < 0 {
+		return nil, errFiles
+	}
+	if lost := slices.Index(in.files, nil); lost >= 0 && lost < n {
+		closeFiles(in.files[:lost])
+		in.files = in.files[lost+1:]
+		return nil, nil
+	}
+	if n > len(in.files) {
+		return nil, errFiles
 	}
 	files := in.files[:n:n]
 	in.files = in.files[n:]
-	return files, true
+	return files, nil
 }
 
 func (in *inbox) close() { closeFiles(in.files) }

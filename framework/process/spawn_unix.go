@@ -79,7 +79,7 @@ func (m *Master) spawn(env []string) (*child, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	c := &child{tail: &tail{w: m.cfg.Stderr}, exited: make(chan struct{}), ready: make(chan bootResult, 1)}
+	c := newChild(&tail{w: m.cfg.Stderr}, m.count)
 	cmd := exec.Command(m.cfg.Command[0], m.cfg.Command[1:]...)
 	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = m.cfg.Stdout, c.tail

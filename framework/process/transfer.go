@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -26,55 +27,160 @@ func movable(old, next Versions) string {
 // side is one worker's part in a transfer.
 type side struct {
 	answer transferAnswer
-	err    error // of the call, or the worker's own
+	err    error         // of the call, or the worker's own
+	done   chan struct{} // closed when the two above are valid
 }
 
-// transfer moves the connections of old to next over a socket pair of their own, which the master does not keep: each side
-// sees the other's end. An error means that nothing was moved, or that next has taken what it had with it: old goes on.
-// Connections that stay behind otherwise are drained with old.
-func (m *Master) transfer(ctx context.Context, old, next *child, r *manager.ReloadReport) error {
+// transfer is a move of old's connections to next that is under way, over a socket pair of their own, which the master does not
+// keep: each side sees the other's end.
+type transfer struct {
+	old, next  *child
+	gave, took *side
+}
+
+const (
+	// verdictTime is how long the master waits for one worker's word when the other has failed. A worker waits 5 s at most for each
+	// step of the other one.
+	verdictTime = 10 * time.Second
+	// lastTime is how much longer the new worker may take than the old one, for its last word.
+	lastTime = 2 * time.Second
+)
+
+// beginTransfer returns when the connections are next's. After an error they are still old's, which goes on, and next has none.
+func (m *Master) beginTransfer(ctx context.Context, old, next *child) (*transfer, error) {
 	ours, theirs, err := socketPair("transfer")
 	if err != nil {
-		r.Notes = append(r.Notes, err.Error())
-		return nil
+		return nil, fmt.Errorf("the connections could not be moved; the old worker goes on: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.DrainTime)
+	ctx = context.WithoutCancel(ctx)
+	pause, cancel := context.WithTimeout(ctx, tellTime)
 	defer cancel()
-	adopted := make(chan side, 1)
-	go func() { adopted <- half(ctx, next, "adopt", theirs) }()
-	gave := half(ctx, old, "transfer", ours)
-	took := <-adopted
-	a, b := gave.answer.Report, took.answer.Report
-	r.Moved, r.Pause = a.Moved, max(a.Pause, b.Pause)
-	r.Notes = append(r.Notes, append(a.Notes, b.Notes...)...)
-	err = errors.Join(gave.err, took.err)
-	if err == nil {
-		return nil
+	if err := old.tell(pause, "pause"); err != nil {
+		m.cfg.Log.Debug("an older worker accepts until it moves its connections", zap.Error(err))
 	}
-	m.cfg.Log.Error("transfer of connections", zap.NamedError("old", gave.err), zap.NamedError("new", took.err), zap.Int("moved", a.Moved))
+	t := &transfer{
+		old: old, next: next,
+		gave: half(ctx, old, "transfer", ours, m.cfg.DrainTime),
+		took: half(ctx, next, "adopt", theirs, m.cfg.DrainTime+lastTime),
+	}
+	return t, t.decided(m.cfg.Log)
+}
+
+// decided waits until one of the workers says whose the connections are. Where next has taken them and died, or nobody can tell, it is
+// no error: old, which may have none any more, is not kept.
+func (t *transfer) decided(log *zap.Logger) error {
+	gave, took := t.gave.done, t.took.done
+	refused := false // by old, which has all of them
+	var limit <-chan time.Time
+	for gave != nil || took != nil {
+		var err error
+		select {
+		case <-t.next.serves.set:
+		case <-t.old.handed.set:
+		case <-gave:
+			gave, err = nil, t.gave.err
+			refused = err != nil && !unanswered(err)
+		case <-took:
+			took, err = nil, t.took.err
+		case <-limit:
+			gave, took = nil, nil
+			continue
+		}
+		if err == nil && !refused {
+			return nil
+		}
+		if limit == nil {
+			timer := time.NewTimer(verdictTime)
+			defer timer.Stop()
+			limit = timer.C
+		}
+	}
+	errs := [2]error{}
+	for i, s := range []*side{t.gave, t.took} {
+		select {
+		case <-s.done:
+			errs[i] = s.err
+		default: // its word would come too late
+		}
+	}
+	log.Error("transfer of connections", zap.NamedError("old", errs[0]), zap.NamedError("new", errs[1]))
+	died := errors.Is(errs[1], errPeerGone)
 	switch {
-	case errors.Is(took.err, errPeerGone):
-		next.endWithin(killAfter)
-		return fmt.Errorf("the new worker ended in the middle of the transfer (%s), %d connections with it; the old one goes on with the others%s",
-			next.status, a.Moved, next.tail.last())
-	case errors.Is(gave.err, errPeerGone):
-		old.endWithin(killAfter)
-		r.Moved = b.Moved
-		r.Notes = append(r.Notes, fmt.Sprintf("the old worker ended in the middle of the transfer (%s): the connections that it had are lost", old.status))
+	case errors.Is(errs[0], errPeerGone), died && !refused:
 		return nil
-	case a.Moved == 0 && b.Moved == 0:
-		return fmt.Errorf("the connections could not be moved; the old worker goes on: %w", err)
+	case died:
+		t.next.endWithin(killAfter)
+		return fmt.Errorf("the new worker ended in the middle of the transfer (%s); the old one goes on with all connections%s", t.next.status, t.next.tail.last())
 	}
-	r.Moved = max(a.Moved, b.Moved)
-	r.Notes = append(r.Notes, "the transfer was not completed: "+err.Error())
+	return fmt.Errorf("the connections could not be moved; the old worker goes on: %w", errors.Join(errs[:]...))
+}
+
+// unanswered tells whether a worker has not said itself that it failed.
+func unanswered(err error) bool {
+	return errors.Is(err, errPeerGone) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// finish waits for old's last actions, which still speak to their connections, and reports. An error means that next, which serves,
+// has ended.
+func (m *Master) finish(t *transfer, r *manager.ReloadReport) error {
+	for _, s := range []*side{t.gave, t.took} {
+		select {
+		case <-s.done:
+		case <-t.next.exited:
+		case <-m.life.Done():
+		}
+	}
+	var gave, took side
+	for s, into := range map[*side]*side{t.gave: &gave, t.took: &took} {
+		select {
+		case <-s.done:
+			*into = *s
+		default:
+		}
+	}
+	a, b := gave.answer.Report, took.answer.Report
+	r.Moved, r.Pause = max(a.Moved, b.Moved), max(a.Pause, b.Pause)
+	r.Notes = append(r.Notes, append(a.Notes, b.Notes...)...)
+	handed := false
+	select {
+	case <-t.old.handed.set:
+		handed, r.Moved = true, max(r.Moved, t.old.left.Moved)
+	default:
+	}
+	if err := errors.Join(gave.err, took.err); err != nil {
+		m.cfg.Log.Error("transfer of connections", zap.NamedError("old", gave.err), zap.NamedError("new", took.err), zap.Int("moved", r.Moved))
+	}
+	gone := errors.Is(gave.err, errPeerGone)
+	if gone {
+		t.old.endWithin(killAfter)
+	}
+	if errors.Is(took.err, errPeerGone) {
+		t.next.endWithin(killAfter)
+	}
+	switch {
+	case t.next.ended():
+		return fmt.Errorf("the new worker ended when it had taken over (%s), %d connections with it; it is restarted%s", t.next.status, r.Moved, t.next.tail.last())
+	case gone && handed:
+		r.Notes = append(r.Notes, fmt.Sprintf("the old worker ended before its last actions (%s)", t.old.status))
+	case gone:
+		r.Notes = append(r.Notes, fmt.Sprintf("the old worker ended in the middle of the transfer (%s): the connections that it had are lost", t.old.status))
+	case gave.err != nil || took.err != nil:
+		r.Notes = append(r.Notes, "the transfer was not completed: "+errors.Join(gave.err, took.err).Error())
+	}
 	return nil
 }
 
 // half asks one worker for its part.
-func half(ctx context.Context, c *child, kind string, pair *os.File) (s side) {
-	s.err = c.peer.call(ctx, kind, nil, &s.answer, pair)
-	if s.err == nil && s.answer.Error != "" {
-		s.err = errors.New(s.answer.Error)
-	}
+func half(ctx context.Context, c *child, kind string, pair *os.File, limit time.Duration) *side {
+	s := &side{done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		s.err = c.peer.call(ctx, kind, nil, &s.answer, pair)
+		if s.err == nil && s.answer.Error != "" {
+			s.err = errors.New(s.answer.Error)
+		}
+	}()
 	return s
 }

@@ -3,8 +3,15 @@
 package process
 
 import (
+	"context"
+	"fmt"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"wsframe/framework/manager"
 )
 
 // Connections move where both workers can: the client's socket stays, another process answers.
@@ -22,18 +29,22 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
+// Where a move fails, either the old worker goes on with every connection, or the new one with those that it has.
 func TestTransferFaults(t *testing.T) {
 	for _, tc := range []struct {
 		name, old, next string
 		want            string // in the error, or in a note
 		fails           bool
+		live            int // connections that live on; those of the others end with 1012, or with their worker
 	}{
-		{"other version", "v1", "v2", "cannot read version 1", false},
-		{"new cannot", "v1", "", "cannot read version 1", false},
-		{"old cannot", "", "v1", "old worker cannot move", false},
-		{"old refuses", "v1 fails-to-give", "v1", "not in the mood", true},
-		{"new dies", "v1", "v1 dies-taking", "the new worker ended in the middle", true},
-		{"old dies", "v1 dies-giving", "v1", "the old worker ended in the middle", false},
+		{"other version", "v1", "v2", "cannot read version 1", false, 0},
+		{"new cannot", "v1", "", "cannot read version 1", false, 0},
+		{"old cannot", "", "v1", "old worker cannot move", false, 0},
+		{"old refuses", "v1 fails-to-give", "v1", "not in the mood", true, 2},
+		{"new dies", "v1", "v1 dies-taking", "the new worker ended in the middle", true, 2},
+		{"old dies", "v1 dies-giving", "v1", "the old worker ended in the middle", false, 1},
+		{"old dies late", "v1 dies-when-all-is-given", "v1", "the old worker ended in the middle", false, 2},
+		{"neither tells", "v1 mute", "v1 mute", "", false, 2}, // as workers of before do
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := start(t, tc.old, nil)
@@ -55,34 +66,194 @@ func TestTransferFaults(t *testing.T) {
 			if now := dial(t, s.addr).pid; now != serves || s.status().WorkerPID != serves {
 				t.Fatalf("%d serves, not %d", now, serves)
 			}
-			alone := 0
-			switch tc.name {
-			case "old refuses":
-				if clients[0].echo("x") != old || clients[1].echo("y") != old {
-					t.Fatal("not thawed")
-				}
-			case "new dies", "old dies": // each side keeps what it holds: one of two
-				for _, c := range clients {
-					if _, err := c.conn.Write([]byte("x\n")); err != nil {
-						continue
-					}
-					if line, err := c.r.ReadString('\n'); err == nil && strings.HasSuffix(line, " x\n") {
-						alone++
-					}
-				}
-				if alone != 1 {
-					t.Fatalf("%d connections live on: %s", alone, said)
-				}
-			default:
+			if tc.live == 0 {
 				for _, c := range clients {
 					c.want("bye 1012 server reloads")
 				}
 				if r.Drained != 2 {
 					t.Fatalf("%+v", r)
 				}
+			} else if n := living(clients, serves); n != tc.live {
+				t.Fatalf("%d connections live on: %s", n, said)
 			}
 			if st := s.status(); st.WorkerRestarts != 0 {
 				t.Fatalf("%+v", st)
+			}
+		})
+	}
+}
+
+// living counts the clients that pid answers.
+func living(clients []*client, pid int) (n int) {
+	for _, c := range clients {
+		_ = c.conn.SetDeadline(time.Now().Add(testWait))
+		if _, err := c.conn.Write([]byte("x\n")); err != nil {
+			continue
+		}
+		if line, err := c.r.ReadString('\n'); err == nil && line == fmt.Sprintf("%d x\n", pid) {
+			n++
+		}
+	}
+	return n
+}
+
+// reloading is a reload that waits for an action in the old worker, while the new one serves.
+func reloading(t *testing.T, s *server, c *client, next string) (done chan error) {
+	t.Helper()
+	s.write(next)
+	done = make(chan error, 1)
+	go func() { _, err := s.m.Reload(context.Background(), false); done <- err }()
+	until(t, "the new worker serves", func() bool { pid := s.status().WorkerPID; return pid != 0 && pid != c.pid })
+	return done
+}
+
+// patient has a reload wait longer than any test.
+func patient(c *MasterConfig) { c.DrainTime = 10 * time.Minute }
+
+// The new worker dies when the connections are its own, early or late: the old one has no part any more. It ends, does not wait
+// for its actions, and another worker is started, as after any crash.
+func TestNewWorkerDiesWithTheConnections(t *testing.T) {
+	for _, old := range []string{"v1", "v1 busy", "v1 busy mute"} {
+		for _, when := range []string{"at its claim", "later"} {
+			if when == "later" && old == "v1" {
+				continue // that is a crash after the reload
+			}
+			t.Run("old "+old+", "+when, func(t *testing.T) {
+				s := start(t, old, patient)
+				if strings.HasSuffix(old, "mute") {
+					s.m.cfg.DrainTime = 3 * time.Second // who says nothing is waited for
+				}
+				c := dial(t, s.addr)
+				var err error
+				if when == "later" {
+					done := reloading(t, s, c, "v1")
+					_ = syscall.Kill(s.status().WorkerPID, syscall.SIGKILL)
+					err = <-done
+				} else {
+					s.write("v1 dies-claiming")
+					reloaded := make(chan error, 1)
+					go func() { _, err := s.m.Reload(context.Background(), false); reloaded <- err }()
+					until(t, "the new worker has died", func() bool { return s.logs.FilterMessage("reload failed; another worker is started").Len() == 1 })
+					s.write("v1")
+					err = <-reloaded
+				}
+				if err == nil || !strings.Contains(err.Error(), "ended when it had taken over") {
+					t.Fatalf("%v", err)
+				}
+				until(t, "another worker serves", func() bool { st := s.status(); return st.WorkerRestarts == 1 && st.WorkerPID != 0 })
+				again := dial(t, s.addr)
+				if again.pid == c.pid || alive(c.pid) {
+					t.Fatal("the old worker is kept")
+				}
+				// And the next reload is as good as the first.
+				if r, err := s.m.Reload(t.Context(), false); err != nil || r.Moved != 1 || again.echo("x") != r.NewPID {
+					t.Fatalf("%+v %v", r, err)
+				}
+			})
+		}
+	}
+}
+
+// While a reload waits for an action, the new worker is the one: status asks it, a stop ends both, logs are reopened by both.
+func TestReloadWaitsForAnAction(t *testing.T) {
+	s := start(t, "v1 busy", patient)
+	c := dial(t, s.addr)
+	for range 3 {
+		c.echo("x")
+	}
+	done := reloading(t, s, c, "v1")
+	st := s.status()
+	if c.echo("y") != st.WorkerPID || st.Connections != 1 {
+		t.Fatalf("%+v", st)
+	}
+	until(t, "the totals are those of both", func() bool { return s.status().MessagesIn == 4 })
+	if dial(t, s.addr).pid != st.WorkerPID {
+		t.Fatal("another one accepts")
+	}
+	s.m.ReopenLogs()
+	for _, pid := range []int{c.pid, st.WorkerPID} {
+		until(t, "both reopen their logs", func() bool { return strings.Contains(s.out.String(), fmt.Sprintf("logs reopened by %d\n", pid)) })
+	}
+	_ = s.m.Stop(t.Context(), true)
+	c.want("bye 1001 server is going away")
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	s.wait()
+	if s.err != nil || alive(c.pid) || alive(st.WorkerPID) {
+		t.Fatalf("%v", s.err)
+	}
+}
+
+// The old worker's action does not end: when the limit has passed, the reload is over.
+func TestReloadDrainLimit(t *testing.T) {
+	s := start(t, "v1 busy", func(c *MasterConfig) { c.DrainTime = time.Second })
+	c := dial(t, s.addr)
+	s.write("v1")
+	r, err := s.m.Reload(t.Context(), false)
+	if err != nil || r.Moved != 1 || r.Drained != 0 || len(r.Notes) != 1 || r.Notes[0] != "an action outlived the limit" || c.echo("x") != r.NewPID {
+		t.Fatalf("%+v %v", r, err)
+	}
+}
+
+// Until its connections move, the old worker serves who comes, however long its OnReload takes.
+func TestNewcomersDuringOnReload(t *testing.T) {
+	s := start(t, "v1 waits-in-hook", patient)
+	c := dial(t, s.addr)
+	s.write("v1")
+	type result struct {
+		r   manager.ReloadReport
+		err error
+	}
+	done := make(chan result, 1)
+	go func() { r, err := s.m.Reload(context.Background(), false); done <- result{r, err} }()
+	until(t, "OnReload", func() bool { return strings.Contains(s.out.String(), "OnReload waits") })
+	const n = 20
+	for range n {
+		if now := dial(t, s.addr).pid; now != c.pid {
+			t.Fatalf("served by %d", now)
+		}
+	}
+	if err := os.Remove(s.script); err != nil {
+		t.Fatal(err)
+	}
+	if d := <-done; d.err != nil || d.r.Moved != n+1 || dial(t, s.addr).pid != d.r.NewPID {
+		t.Fatalf("%+v", d)
+	}
+}
+
+// A worker without a free descriptor reloads like any other: it has kept some. Where there are none at all, or not for the new
+// worker, nothing changes, and the reason is said.
+func TestReloadWithoutDescriptors(t *testing.T) {
+	for _, tc := range []struct{ name, old, next, want string }{
+		{"old is full", "v1 full", "v1", ""},
+		{"old has no spare ones either", "v1 no-spare", "v1", "no descriptor came along"},
+		{"new is full", "v1", "v1 full", "could not be moved; the old worker goes on"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := start(t, tc.old, func(c *MasterConfig) {
+				c.Command = []string{"/bin/sh", "-c", `ulimit -n 100; exec "$0"`, os.Args[0]}
+			})
+			clients := []*client{dial(t, s.addr), dial(t, s.addr)}
+			s.write(tc.next)
+			for range 2 {
+				r, err := s.m.Reload(t.Context(), false)
+				serves := r.NewPID
+				if tc.want != "" {
+					serves = clients[0].pid
+				}
+				if (err != nil) != (tc.want != "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+					t.Fatalf("%+v %v", r, err)
+				}
+				if n := living(clients, serves); n != 2 || s.status().WorkerPID != serves {
+					t.Fatalf("%d live on", n)
+				}
+			}
+			if st := s.status(); st.WorkerRestarts != 0 {
+				t.Fatalf("%+v", st)
+			}
+			if tc.old == "v1" { // with a descriptor for him
+				dial(t, s.addr)
 			}
 		})
 	}

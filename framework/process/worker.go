@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -36,6 +37,17 @@ type Stats struct {
 	StorePending            int
 }
 
+// add adds the totals of a worker that has handed its connections over.
+func (s *Stats) add(before Stats) {
+	s.Dropped += before.Dropped
+	s.MessagesIn += before.MessagesIn
+	s.MessagesOut += before.MessagesOut
+	s.BytesIn += before.BytesIn
+	s.BytesOut += before.BytesOut
+	s.Slow += before.Slow
+	s.Idle += before.Idle
+}
+
 // Ready is what a booted worker tells its master.
 type Ready struct {
 	Version  string // of the program; "" = the master's
@@ -64,6 +76,8 @@ type Handler interface {
 	Reloading(ctx context.Context) error
 	// Stop ends accepting and closes all connections with the code, spread over the time; it returns how many there were.
 	Stop(ctx context.Context, code int, reason string, spread time.Duration) (int, error)
+	// Accept is told in the new worker of a reload when no connections are moved to it: it serves who comes.
+	Accept()
 	// Settled is told in the new worker when the old one has ended.
 	Settled()
 	ReopenLogs()
@@ -71,18 +85,23 @@ type Handler interface {
 
 // Transferrer is a Handler whose live connections can be moved to another worker. The peer is one end of a Unix stream socket
 // pair, the other worker holds the other one; it belongs to the method, which closes it. When it breaks, the other worker has
-// ended. Both methods run at the same time, each in its worker; ctx bounds them.
+// ended. Transfer and Adopt run at the same time, each in its worker; ctx bounds them.
 type Transferrer interface {
-	// Transfer is told in the old worker. After an error each connection is held either here, where it goes on as before, or in
-	// the other worker; Moved counts the latter.
-	Transfer(ctx context.Context, peer *os.File) (TransferReport, error)
-	// Adopt is told in the new worker. After an error it keeps the connections that it counts.
-	Adopt(ctx context.Context, peer *os.File) (TransferReport, error)
+	// Pause is told in the old worker before Transfer: who comes from now on waits in the kernel's queue, and takes no descriptor
+	// that the move needs. Transfer or Resume follows.
+	Pause()
+	Resume()
+	// Transfer is told in the old worker. It calls handed as soon as the connections are the other worker's: then this one has no
+	// part any more but in what its last actions still say. After an error nothing has moved and it goes on, accepting too.
+	Transfer(ctx context.Context, peer *os.File, handed func(moved int)) (TransferReport, error)
+	// Adopt is told in the new worker. It calls serving as soon as the connections are its own, before it accepts others. After an
+	// error it has none, and does not accept.
+	Adopt(ctx context.Context, peer *os.File, serving func()) (TransferReport, error)
 }
 
 // TransferReport is what one side of a transfer did.
 type TransferReport struct {
-	Moved int           // connections that the new worker holds
+	Moved int           // connections that the new worker serves
 	Pause time.Duration // the longest time in which a connection was not served
 	Notes []string      // for people
 }
@@ -108,6 +127,7 @@ type Worker struct {
 	handler Handler
 	once    sync.Once
 	stopped chan struct{} // closed when the master's stop has been answered
+	spare   spare
 }
 
 // Store is where the embedded store listens; Addr is "" where a Redis of one's own is used.
@@ -183,6 +203,8 @@ const orphanTime = 3 * time.Second
 // with 1001.
 func (w *Worker) Serve(ctx context.Context, ready Ready, h Handler, grace time.Duration) error {
 	w.handler = h
+	w.spare.fill(spareFiles)
+	defer w.spare.free()
 	close(w.serving)
 	if err := w.peer.call(ctx, "ready", ready, nil); err != nil {
 		return fmt.Errorf("tell the master that the worker is ready: %w", err)
@@ -268,10 +290,14 @@ func (w *Worker) handle(ctx context.Context, r request) (any, error) {
 		return nodesAnswer{list, textOf(err)}, nil
 	case "reloading":
 		return nil, h.Reloading(ctx)
-	case "transfer", "adopt":
-		return transferAnswerOf(ctx, h, r)
+	case "pause", "transfer", "adopt":
+		return w.transfer(ctx, h, r)
+	case "accept":
+		h.Accept()
+		return nil, nil
 	case "settled":
 		h.Settled()
+		w.spare.fill(spareFiles)
 		return nil, nil
 	case "reopen":
 		h.ReopenLogs()
@@ -290,16 +316,39 @@ func (w *Worker) handle(ctx context.Context, r request) (any, error) {
 	return nil, fmt.Errorf("unknown request %q", r.kind)
 }
 
-func transferAnswerOf(ctx context.Context, h Handler, r request) (any, error) {
+var errNoFile = errors.New("no descriptor came along: has this process a free one?")
+
+// transfer does this worker's part in a move.
+func (w *Worker) transfer(ctx context.Context, h Handler, r request) (any, error) {
 	t, ok := h.(Transferrer)
-	if !ok || len(r.files) != 1 {
+	if !ok {
 		closeFiles(r.files)
 		return nil, fmt.Errorf("%s: this worker cannot do that", r.kind)
 	}
-	f := t.Transfer
-	if r.kind == "adopt" {
-		f = t.Adopt
+	if r.kind == "pause" {
+		t.Pause()
+		w.spare.free() // behind it: who waits to be accepted would take them
+		return nil, nil
 	}
-	report, err := f(ctx, r.files[0])
+	var report TransferReport
+	err := errNoFile
+	switch {
+	case r.kind == "adopt" && len(r.files) == 1:
+		w.spare.free()
+		report, err = t.Adopt(ctx, r.files[0], func() {
+			w.spare.fill(fewFiles) // before others are accepted
+			w.tell("serving", nil)
+		})
+	case len(r.files) == 1:
+		report, err = t.Transfer(ctx, r.files[0], func(moved int) { w.tell("handed", handing{moved, h.Stats()}) })
+	case r.kind == "transfer":
+		t.Resume()
+	}
+	if err != nil {
+		w.spare.fill(spareFiles)
+	}
 	return transferAnswer{report, textOf(err)}, nil
 }
+
+// tell says something to the master that is no question. Where it does not arrive, the answer of the request under way says as much.
+func (w *Worker) tell(kind string, in any) { _ = w.peer.note(kind, in) }

@@ -5,7 +5,6 @@ package process
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -100,7 +100,8 @@ func testWorker(w *Worker) int {
 	case words["routes"]:
 		ready.Routes = []Route{{"index.index.index", "*index.Other"}, {"live.wall.join", "*live.Wall"}}
 	}
-	h := &testHandler{worker: w, words: words, conns: map[net.Conn]bool{}}
+	h := &testHandler{worker: w, words: words, conns: map[net.Conn]bool{}, stopping: make(chan struct{})}
+	h.resumed = sync.NewCond(&h.mu)
 	var handler Handler = h
 	if words["v1"] || words["v2"] {
 		handler = mover{h}
@@ -126,7 +127,9 @@ func testWorker(w *Worker) int {
 		}
 		fmt.Println("left", cmd.Process.Pid)
 	}
-	go h.accept(w.Listener("outside"))
+	if !w.Reload {
+		h.Accept()
+	}
 	if words["dies-when-ready"] {
 		if err := w.Report(context.Background(), ready); err != nil {
 			return 1
@@ -144,15 +147,37 @@ type testHandler struct {
 	worker *Worker
 	words  map[string]bool
 
-	mu      sync.Mutex
-	conns   map[net.Conn]bool
-	settled bool
-	reopens int
+	accepting sync.Once
+	stopping  chan struct{} // closed by Stop
+
+	mu       sync.Mutex
+	conns    map[net.Conn]bool
+	settled  bool
+	reopens  int
+	messages int64
+	paused   bool
+	resumed  *sync.Cond
+}
+
+func (h *testHandler) Accept() { h.accepting.Do(func() { go h.accept(h.worker.Listener("outside")) }) }
+
+func (h *testHandler) note(n *int) {
+	h.mu.Lock()
+	*n++
+	h.mu.Unlock()
 }
 
 func (h *testHandler) accept(ln net.Listener) {
 	for {
 		c, err := ln.Accept()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			h.mu.Lock()
+			for h.paused {
+				h.resumed.Wait()
+			}
+			h.mu.Unlock()
+			continue
+		}
 		if err != nil {
 			return
 		}
@@ -172,6 +197,9 @@ func (h *testHandler) serve(c net.Conn) {
 			if err != nil {
 				return
 			}
+			h.mu.Lock()
+			h.messages++
+			h.mu.Unlock()
 			switch line {
 			case "crash\n":
 				os.Exit(7)
@@ -188,7 +216,7 @@ func (h *testHandler) serve(c net.Conn) {
 func (h *testHandler) Stats() Stats {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := Stats{Connections: len(h.conns), Goroutines: h.reopens}
+	s := Stats{Connections: len(h.conns), Goroutines: h.reopens, MessagesIn: h.messages}
 	if h.settled {
 		s.Rooms = 1
 	}
@@ -212,6 +240,19 @@ func (h *testHandler) Reloading(ctx context.Context) error {
 		return fmt.Errorf("OnReload of live.user: %w", ctx.Err())
 	case h.words["crashes-in-hook"]:
 		os.Exit(8)
+	case h.words["waits-in-hook"]:
+		fmt.Fprintln(os.Stderr, "OnReload waits")
+		for { // until the file is gone
+			if _, err := os.Stat(os.Getenv(envScript)); err != nil {
+				return nil
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	case h.words["no-spare"]:
+		h.worker.spare.free()
+		fallthrough
+	case h.words["full"]:
+		fillUp()
 	}
 	return nil
 }
@@ -220,6 +261,7 @@ func (h *testHandler) Stop(ctx context.Context, code int, reason string, _ time.
 	if h.words["stubborn"] {
 		select {}
 	}
+	close(h.stopping)
 	_ = h.worker.Listener("outside").Close()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -234,23 +276,49 @@ func (h *testHandler) Stop(ctx context.Context, code int, reason string, _ time.
 }
 
 func (h *testHandler) Settled() {
+	h.Accept()
 	h.mu.Lock()
 	h.settled = true
 	h.mu.Unlock()
 }
 
 func (h *testHandler) ReopenLogs() {
-	h.mu.Lock()
-	h.reopens++
-	h.mu.Unlock()
+	h.note(&h.reopens)
+	fmt.Fprintln(os.Stderr, "logs reopened by", os.Getpid())
 }
 
-// mover moves the bare descriptors, one control message each.
+// fillUp leaves no free descriptor.
+func fillUp() {
+	for {
+		if _, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err != nil {
+			return
+		}
+	}
+}
+
+// mover moves the bare descriptors, one control message each, and then says that they are the other's.
 type mover struct{ *testHandler }
 
 var _ Transferrer = mover{}
 
-func (m mover) Transfer(ctx context.Context, pair *os.File) (r TransferReport, err error) {
+func (m mover) Pause() { m.pause(time.Unix(1, 0), true) }
+
+func (m mover) Resume() { m.pause(time.Time{}, false) }
+
+func (m mover) pause(deadline time.Time, paused bool) {
+	_ = m.worker.Listener("outside").(*net.TCPListener).SetDeadline(deadline)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.paused = paused
+	m.resumed.Broadcast()
+}
+
+func (m mover) Transfer(ctx context.Context, pair *os.File, handed func(int)) (r TransferReport, err error) {
+	defer func() {
+		if err != nil {
+			m.Resume()
+		}
+	}()
 	if m.words["fails-to-give"] {
 		_ = pair.Close()
 		return r, errors.New("not in the mood")
@@ -262,51 +330,103 @@ func (m mover) Transfer(ctx context.Context, pair *os.File) (r TransferReport, e
 	}
 	p := newPeer(conn, nil)
 	defer p.close()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for c := range m.conns {
-		f, err := c.(*net.TCPConn).File()
-		if err != nil {
-			return r, err
+	err = func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for c := range m.conns {
+			f, err := c.(*net.TCPConn).File()
+			if err != nil {
+				return err
+			}
+			if err := p.call(ctx, "conn", nil, nil, f); err != nil {
+				return err
+			}
+			if m.words["dies-giving"] {
+				os.Exit(9)
+			}
 		}
-		if err := p.call(ctx, "conn", nil, nil, f); err != nil {
-			return r, err
-		}
-		delete(m.conns, c)
-		_ = c.Close()
-		r.Moved++
-		if m.words["dies-giving"] {
+		if m.words["dies-when-all-is-given"] {
 			os.Exit(9)
+		}
+		_ = p.call(ctx, "commit", nil, nil) // it may have died: they were its own
+		for c := range m.conns {
+			delete(m.conns, c)
+			_ = c.Close()
+			r.Moved++
+		}
+		return nil
+	}()
+	if err != nil {
+		return r, err
+	}
+	if !m.words["mute"] {
+		handed(r.Moved)
+	}
+	if m.words["busy"] {
+		select {
+		case <-ctx.Done():
+			r.Notes = append(r.Notes, "an action outlived the limit")
+		case <-m.stopping:
 		}
 	}
 	r.Pause = time.Millisecond
 	return r, nil
 }
 
-func (m mover) Adopt(_ context.Context, pair *os.File) (r TransferReport, err error) {
+func (m mover) Adopt(_ context.Context, pair *os.File, serving func()) (r TransferReport, err error) {
 	conn, err := net.FileConn(pair)
 	_ = pair.Close()
 	if err != nil {
 		return r, err
 	}
+	if m.words["full"] {
+		fillUp()
+	}
 	var mu sync.Mutex
+	var held []net.Conn
+	begin := func() {
+		for _, c := range held {
+			m.serve(c)
+			r.Moved++
+		}
+		held = nil
+		if !m.words["mute"] {
+			serving()
+		}
+		m.Accept()
+	}
 	p := newPeer(conn, func(_ context.Context, q request) (any, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if m.words["dies-taking"] && r.Moved == 1 {
+		if q.kind == "commit" {
+			if m.words["dies-claiming"] {
+				os.Exit(9)
+			}
+			begin()
+			return nil, nil
+		}
+		if m.words["dies-taking"] && len(held) == 1 {
 			os.Exit(9)
+		}
+		if len(q.files) != 1 {
+			return nil, errNoFile
 		}
 		c, err := net.FileConn(q.files[0])
 		closeFiles(q.files)
 		if err != nil {
 			return nil, err
 		}
-		m.serve(c)
-		r.Moved++
-		return json.RawMessage("true"), nil
+		held = append(held, c)
+		return nil, nil
 	})
 	<-p.gone
 	mu.Lock()
 	defer mu.Unlock()
+	switch {
+	case len(held) > 0: // whatever has come over is only here now
+		begin()
+	case r.Moved == 0:
+		return r, errors.New("nothing came")
+	}
 	return r, nil
 }
