@@ -10,12 +10,9 @@ import (
 )
 
 // Controllers makes everything that clients can call. It runs once per worker, before connections are accepted; an
-// error keeps the old worker serving.
+// error keeps the old worker serving. `reload -check` runs it too: what changes anything, like a table, belongs into OnWorkerStart.
 func Controllers(d framework.Deps) ([]framework.Controller, error) {
-	messages, err := live.OpenMessages(d.DB)
-	if err != nil {
-		return nil, err
-	}
+	messages := live.NewMessages(d.DB)
 	pending := live.NewPending(d.Redis, d.Prefix)
 	views := chat.NewViews(d.Redis, d.Prefix, d.Log)
 	return []framework.Controller{

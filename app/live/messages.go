@@ -37,12 +37,15 @@ const queryTimeout = 5 * time.Second
 // Messages is the table of what walls have said. Safe for concurrent use.
 type Messages struct{ db *gorm.DB }
 
-// OpenMessages makes the table when it is missing.
-func OpenMessages(db *gorm.DB) (*Messages, error) {
-	if err := db.AutoMigrate(&Message{}); err != nil {
-		return nil, fmt.Errorf("make the table live_wall_message: %w", err)
+// NewMessages uses the table; Migrate has to be called before.
+func NewMessages(db *gorm.DB) *Messages { return &Messages{db} }
+
+// Migrate makes the table when it is missing, and adds what it lacks.
+func (m *Messages) Migrate(ctx context.Context) error {
+	if err := m.db.WithContext(ctx).AutoMigrate(&Message{}); err != nil {
+		return fmt.Errorf("make the table live_wall_message: %w", err)
 	}
-	return &Messages{db}, nil
+	return nil
 }
 
 // Create adds a shown message.

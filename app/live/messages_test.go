@@ -28,9 +28,9 @@ func testMessages(t *testing.T, o db.Options) {
 		t.Fatal(err)
 	}
 	defer db.Close(g)
-	var m *live.Messages
+	m := live.NewMessages(g)
 	for range 2 { // the second time the table is there
-		if m, err = live.OpenMessages(g); err != nil {
+		if err := m.Migrate(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"errors"
 
 	"wsframe/framework"
@@ -15,7 +16,15 @@ type Wall struct {
 // NewWall makes the controller live.wall.
 func NewWall(m *Messages, p *Pending) *Wall { return &Wall{m, p} }
 
-var _ framework.GuardHook = (*Wall)(nil)
+var (
+	_ framework.GuardHook       = (*Wall)(nil)
+	_ framework.WorkerStartHook = (*Wall)(nil)
+)
+
+// OnWorkerStart makes the table of messages.
+func (w *Wall) OnWorkerStart(ctx context.Context, _ *framework.App) error {
+	return w.messages.Migrate(ctx) // within limits.boot_timeout
+}
 
 // Guard lets walls of a room in.
 func (w *Wall) Guard(c *framework.Ctx) error { return guard(c, framework.TypeWall, mustBeWall) }
