@@ -69,7 +69,7 @@ func (c *console) start(ctx context.Context) error {
 		RuntimeDir: cfg.App.Runtime.Dir,
 		Command:    []string{self, "-s", "start", "-c", c.configDir},
 		Env:        c.env, Store: store, StoreKind: cfg.Cache.Master.Driver, Version: version,
-		StopGrace: cfg.App.Limits.StopGrace, DrainTime: cfg.App.Limits.ReloadDrain,
+		ReadyTime: cfg.App.Limits.BootTimeout, StopGrace: cfg.App.Limits.StopGrace, DrainTime: cfg.App.Limits.ReloadDrain,
 		Log: l.Logger, Stdout: c.out, Stderr: c.err,
 		Reopen: func() {
 			if err := l.Reopen(); err != nil {

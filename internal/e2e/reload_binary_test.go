@@ -170,7 +170,8 @@ func TestReloadThatCannotBoot(t *testing.T) {
 	panics := filepath.Join(t.TempDir(), "panics")
 	buildDesk(t, panics, "return []framework.Controller{", "panic(\"no coffee\")\n\treturn []framework.Controller{")
 	redis := testserver.StartRedis(t)
-	s := prepare(t, "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS="+redis.Addr, "WSFRAME_CACHE_MASTER_PASSWORD="+redis.Password)
+	s := prepare(t, "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS="+redis.Addr, "WSFRAME_CACHE_MASTER_PASSWORD="+redis.Password,
+		"WSFRAME_APP_LIMITS_BOOT_TIMEOUT=10s")
 	s.config = filepath.Join(t.TempDir(), "config")
 	if err := os.CopyFS(s.config, os.DirFS(filepath.Join(root, "config"))); err != nil {
 		t.Fatal(err)
@@ -209,12 +210,9 @@ func TestReloadThatCannotBoot(t *testing.T) {
 		}, false},
 		{"redis frozen", "redis at " + redis.Addr + " cannot be reached", func(t *testing.T) { redis.Freeze() }, false},
 		{"redis away", "redis at " + redis.Addr + " cannot be reached", func(t *testing.T) { redis.Kill() }, false},
-		{"hangs", "not ready after 30s", func(t *testing.T) { install(t, path, []byte("#!/bin/sh\necho waiting >&2\nexec sleep 60\n")) }, true},
+		{"hangs", "not ready after 10s", func(t *testing.T) { install(t, path, []byte("#!/bin/sh\necho waiting >&2\nexec sleep 60\n")) }, true},
 	}
 	for _, tc := range cases {
-		if tc.slow && !long {
-			continue
-		}
 		t.Run(tc.name, func(t *testing.T) {
 			tc.before(t)
 			defer func() {

@@ -99,6 +99,7 @@ type Limits struct {
 	RoomFlush              time.Duration `mapstructure:"room_flush"`
 	StopGrace              time.Duration `mapstructure:"stop_grace"`
 	ReloadDrain            time.Duration `mapstructure:"reload_drain"`
+	BootTimeout            time.Duration `mapstructure:"boot_timeout"`
 }
 
 // Cache is config/cache.yaml.
@@ -141,7 +142,7 @@ func defaults() *Config {
 		OutboxBytes: 1 << 20, OutboxMessages: 1024, WriteTimeout: 5 * time.Second,
 		RefusedRate: 20, MaxConnections: 100_000,
 		RoomsPerConnection: 256, CloseKeysPerConnection: 256, RoomFlush: 5 * time.Millisecond,
-		StopGrace: 30 * time.Second, ReloadDrain: 30 * time.Second,
+		StopGrace: 30 * time.Second, ReloadDrain: 30 * time.Second, BootTimeout: 30 * time.Second,
 	}
 	a.Compression.Threshold = 512
 	a.AllowNoOrigin, a.Demo = true, true

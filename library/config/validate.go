@@ -108,7 +108,8 @@ func (a *App) validate(bad complain) {
 	}
 	for key, v := range map[string]time.Duration{
 		"limits.handshake_timeout": l.HandshakeTimeout, "limits.message_time": l.MessageTime, "limits.write_timeout": l.WriteTimeout,
-		"limits.stop_grace": l.StopGrace, "limits.reload_drain": l.ReloadDrain, "heartbeat.ping": a.Heartbeat.Ping, "heartbeat.idle": a.Heartbeat.Idle,
+		"limits.stop_grace": l.StopGrace, "limits.reload_drain": l.ReloadDrain, "limits.boot_timeout": l.BootTimeout,
+		"heartbeat.ping": a.Heartbeat.Ping, "heartbeat.idle": a.Heartbeat.Idle,
 	} {
 		if v < time.Second {
 			bad("app", key, "%v: must be at least 1s", v)
