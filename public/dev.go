@@ -43,7 +43,7 @@ func (c *console) dev(ctx context.Context) error {
 		return fmt.Errorf("watch for changes: %w", err)
 	}
 	defer watch.Close()
-	if err := c.watchTree(watch, "."); err != nil {
+	if _, err := c.watchTree(watch, "."); err != nil {
 		return err
 	}
 	server := exec.Command(bin, "-s", "start", "-c", c.configDir)
@@ -69,8 +69,12 @@ func (c *console) dev(ctx context.Context) error {
 			return <-ended
 		case e := <-watch.Events:
 			if info, err := os.Stat(e.Name); err == nil && info.IsDir() && e.Has(fsnotify.Create) {
-				if err := c.watchTree(watch, e.Name); err != nil {
+				matters, err := c.watchTree(watch, e.Name)
+				if err != nil {
 					fmt.Fprintln(c.err, "console:", err)
+				}
+				if matters { // a folder that was moved in with all it has
+					timer.Reset(quietTime)
 				}
 			}
 			if e.Op != fsnotify.Chmod && c.matters(e.Name) { // reading a file may touch it
@@ -116,11 +120,15 @@ func (c *console) build(ctx context.Context, bin string) error {
 	return os.Rename(bin+".new", bin)
 }
 
-// watchTree watches the folder and those below it, but for hidden ones and runtime.
-func (c *console) watchTree(w *fsnotify.Watcher, root string) error {
-	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return nil // gone again
+// watchTree watches the folder and those below it, but for hidden ones and runtime. It tells whether a file there matters.
+func (c *console) watchTree(w *fsnotify.Watcher, root string) (matters bool, err error) {
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil { // gone again
+			return nil
+		}
+		if !d.IsDir() {
+			matters = matters || c.matters(path)
+			return nil
 		}
 		if name := d.Name(); path != "." && (strings.HasPrefix(name, ".") || name == "runtime" || name == "node_modules") {
 			return filepath.SkipDir
@@ -130,6 +138,7 @@ func (c *console) watchTree(w *fsnotify.Watcher, root string) error {
 		}
 		return nil
 	})
+	return matters, err
 }
 
 func (c *console) matters(path string) bool {
