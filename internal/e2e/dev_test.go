@@ -94,6 +94,20 @@ func TestDev(t *testing.T) {
 	install(t, config, good)
 	says("reloaded: 1 connections moved, 0 drained", from)
 	answers("the third one")
+
+	// A folder that comes with all it has.
+	aside := filepath.Join(t.TempDir(), "more")
+	if err := os.Mkdir(aside, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(aside, "more.go"), []byte("// Package more is new.\npackage more\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	from = len(s.out.String())
+	if err := os.Rename(aside, filepath.Join(tree, "app", "more")); err != nil {
+		t.Fatal(err)
+	}
+	says("reloaded: 1 connections moved, 0 drained", from)
 	if st := s.status(); st.Connections != 1 || st.WorkerRestarts != 0 {
 		t.Errorf("%+v", st)
 	}

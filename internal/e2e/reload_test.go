@@ -33,6 +33,11 @@ func (u *traffic) dial(addr, token string) error {
 		return err
 	}
 	_ = nc.SetDeadline(time.Now().Add(2 * time.Minute))
+	return u.open(nc, token)
+}
+
+// open makes the handshake.
+func (u *traffic) open(nc net.Conn, token string) error {
 	fmt.Fprintf(nc, "GET /?auth=%s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", token)
 	u.nc, u.br = nc, bufio.NewReader(nc)
 	resp, err := http.ReadResponse(u.br, nil)
