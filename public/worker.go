@@ -196,6 +196,10 @@ func openLog(cfg *config.Config, name string) (*log.Logger, error) {
 func openTokens(cfg *config.Config) (*auth.Tokens, []string, error) {
 	a := &cfg.App.Auth
 	key, notes := a.Key, []string(nil)
+	if a.Accept3DES && key == a.Key3DES && !auth.Fits(key) {
+		key = ""
+		notes = append(notes, "auth.key is published or short: it is for 3DES tokens only")
+	}
 	if key == "" {
 		path := filepath.Join(cfg.App.Runtime.Dir, "auth.key")
 		var created bool
@@ -203,10 +207,14 @@ func openTokens(cfg *config.Config) (*auth.Tokens, []string, error) {
 		if key, created, err = auth.LoadOrCreateKey(path); err != nil {
 			return nil, nil, err
 		}
+		why := "auth.key is not configured"
+		if len(notes) > 0 {
+			why = "w1 tokens have another key"
+		}
 		if created {
-			notes = append(notes, "auth.key is not configured: a random key was made in "+path)
+			notes = append(notes, why+": a random key was made in "+path)
 		} else {
-			notes = append(notes, "auth.key is not configured: the key in "+path+" is used")
+			notes = append(notes, why+": the key in "+path+" is used")
 		}
 	}
 	tokens, err := auth.New(auth.Config{

@@ -16,6 +16,9 @@ var ErrRefused = errors.New("token refused")
 // publicKey is the key in the original's published source: whoever has read it can issue tokens.
 const publicKey = "marico-websocket"
 
+// Fits tells whether key can be one of our own tokens; the published one and short ones are for the original's form only.
+func Fits(key string) bool { return len(key) >= encrypt.MinKey && !strings.HasPrefix(key, publicKey) }
+
 // maxToken bounds what is decoded at all.
 const maxToken = 4096
 

@@ -4,8 +4,10 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,10 +17,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	_ "github.com/go-sql-driver/mysql"
 	"github.com/redis/go-redis/v9"
 
 	"database/sql"
+
+	"wsframe/library/encrypt"
 )
 
 // service is another program that a test runs on loopback.
@@ -225,6 +230,50 @@ func TestMariaDB(t *testing.T) {
 		t.Fatal(status, err)
 	}
 	s.ok("-s", "reload") // the table is there already
+}
+
+// The original's tokens open the door by auth.key and auth.accept_3des alone. Its published key never is one of our own tokens.
+func TestOriginalTokens(t *testing.T) {
+	t.Parallel()
+	var v struct {
+		Key    string
+		Tokens []struct{ JSON, Token string }
+		Refuse []struct{ Why, Token string }
+	}
+	if err := json.Unmarshal(copyOf(t, filepath.Join(root, "framework/auth/testdata/mswoole-auth.json")), &v); err != nil || len(v.Tokens) == 0 {
+		t.Fatal(err)
+	}
+	s := start(t, "WSFRAME_APP_AUTH_KEY="+v.Key, "WSFRAME_APP_AUTH_ACCEPT_3DES=true", "WSFRAME_APP_AUTH_LIFETIME=0s") // they are of 2023
+	for _, note := range []string{"auth.accept_3des is on", "auth.key is published or short", filepath.Join(s.dir, "auth.key")} {
+		if !strings.Contains(s.out.String(), note) {
+			t.Errorf("start does not say %q", note)
+		}
+	}
+	for _, row := range v.Tokens {
+		p := dial(t, s.outside, row.Token)
+		p.send(`{"method":"index"}`)
+		p.want("success")
+	}
+	ours, err := encrypt.NewGCM(v.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := ours.Seal([]byte(v.Tokens[0].JSON))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range append(v.Refuse, struct{ Why, Token string }{"ours by the published key", forged}) {
+		ctx, cancel := context.WithTimeout(context.Background(), wait)
+		_, answer, err := websocket.Dial(ctx, "ws://"+s.outside+"/?auth="+row.Token, nil)
+		cancel()
+		if err == nil || answer == nil || answer.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %v", row.Why, err)
+		}
+	}
+	for _, args := range [][]string{{"-s", "token", "-id", "7"}, {"-s", "token", "-id", "7", "-3des"}} {
+		lines := strings.Fields(s.ok(args...))
+		dial(t, s.outside, lines[len(lines)-1])
+	}
 }
 
 // Tokens that a PHP back end issues by docs/php/token.php open the door, in both forms.

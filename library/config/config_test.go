@@ -153,6 +153,29 @@ func TestCompat(t *testing.T) {
 	if err != nil || !c.App.Auth.Accept3DES || len(c.Warnings()) != 1 {
 		t.Errorf("with a key: %v\n%s", err, c)
 	}
+	c, err = Load("", []string{"WSFRAME_APP_PROTOCOL_COMPAT=mswoole", "WSFRAME_APP_AUTH_KEY=" + strings.Repeat("k", 25)})
+	if err != nil || c.App.Auth.Accept3DES || c.App.Auth.Key3DES != "" {
+		t.Errorf("with a key that is too long: %v\n%s", err, c)
+	}
+}
+
+// The original has one key: auth.key is it where no other is given, if 3DES can take it.
+func TestOneKey(t *testing.T) {
+	for _, on := range []string{"WSFRAME_APP_AUTH_ACCEPT_3DES=true", "WSFRAME_APP_PROTOCOL_COMPAT=mswoole"} {
+		for _, key := range []string{"k", "marico-websocket", strings.Repeat("k", 24)} {
+			c, err := Load("", []string{on, "WSFRAME_APP_AUTH_KEY=" + key})
+			if err != nil || !c.App.Auth.Accept3DES || c.App.Auth.Key3DES != key || c.App.Auth.Key != key || len(c.Warnings()) != 1 {
+				t.Errorf("%s with %q: %v\n%s", on, key, err, c)
+			}
+		}
+		c, err := Load("", []string{on, "WSFRAME_APP_AUTH_KEY=0123456789abcdef", "WSFRAME_APP_AUTH_KEY_3DES=k"})
+		if err != nil || c.App.Auth.Key3DES != "k" {
+			t.Errorf("%s with two keys: %v\n%s", on, err, c)
+		}
+	}
+	if c, err := Load("", []string{"WSFRAME_APP_AUTH_KEY=0123456789abcdef"}); err != nil || c.App.Auth.Key3DES != "" {
+		t.Errorf("without 3DES: %v\n%s", err, c)
+	}
 }
 
 func TestLists(t *testing.T) {
@@ -209,6 +232,9 @@ func TestRefused(t *testing.T) {
 		{"no threshold", "", "", "WSFRAME_APP_COMPRESSION_THRESHOLD=0", "compression.threshold"},
 		{"negative skew", "", "", "WSFRAME_APP_AUTH_SKEW=-1s", "auth.skew"},
 		{"long 3DES key", "", "", "WSFRAME_APP_AUTH_KEY_3DES=0123456789012345678901234", "auth.key_3des"},
+		{"3DES without a key", "", "", "WSFRAME_APP_AUTH_ACCEPT_3DES=true", "auth.key_3des: or auth.key is needed"},
+		{"3DES with a long key", "app", "auth: {accept_3des: true, key: k234567890123456789012345}", "", "auth.key_3des: is needed for auth.accept_3des: auth.key has 25 bytes"},
+		{"3DES with a short key beside", "app", "auth: {accept_3des: true, key: short, key_3des: k}", "", "auth.key: has 5 bytes"},
 		{"origin with a path", "app", "origins: [\"https://a.example/x\"]\n", "", "origins"},
 		{"origin with a star", "app", "origins: [\"https://*.a.example\"]\n", "", "origins"},
 		{"database of a cluster", "cache", "master: {driver: redis, addrs: [\"a:1\", \"b:1\"], db: 2}\n", "", "master.db"},

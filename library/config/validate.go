@@ -12,10 +12,17 @@ import (
 	"time"
 )
 
+// max3DES is the longest 3DES key in bytes.
+const max3DES = 24
+
 // complete fills what depends on other settings.
 func (c *Config) complete() {
 	a := &c.App
-	if a.Protocol.Compat == "mswoole" {
+	compat := a.Protocol.Compat == "mswoole"
+	if (a.Auth.Accept3DES || compat) && a.Auth.Key3DES == "" && len(a.Auth.Key) <= max3DES {
+		a.Auth.Key3DES = a.Auth.Key // the original has one key
+	}
+	if compat {
 		a.Protocol.ReceiveAck, a.Protocol.EscapeHTML = true, true
 		if a.Auth.Key3DES != "" {
 			a.Auth.Accept3DES = true
@@ -130,15 +137,20 @@ func (a *App) validate(bad complain) {
 		}
 	}
 	for key, v := range map[string]string{"auth.key": a.Auth.Key, "auth.previous_key": a.Auth.PreviousKey} {
+		if key == "auth.key" && a.Auth.Accept3DES && v == a.Auth.Key3DES {
+			continue // it need not be one of our own tokens
+		}
 		if v != "" && len(v) < 16 {
 			bad("app", key, "has %d bytes; at least 16 are needed", len(v))
 		}
 	}
-	if len(a.Auth.Key3DES) > 24 {
-		bad("app", "auth.key_3des", "has %d bytes; 3DES takes 24 at most", len(a.Auth.Key3DES))
-	}
-	if a.Auth.Accept3DES && a.Auth.Key3DES == "" {
-		bad("app", "auth.key_3des", "is needed for auth.accept_3des")
+	switch {
+	case len(a.Auth.Key3DES) > max3DES:
+		bad("app", "auth.key_3des", "has %d bytes; 3DES takes %d at most", len(a.Auth.Key3DES), max3DES)
+	case a.Auth.Accept3DES && a.Auth.Key3DES == "" && a.Auth.Key != "":
+		bad("app", "auth.key_3des", "is needed for auth.accept_3des: auth.key has %d bytes, and 3DES takes %d at most", len(a.Auth.Key), max3DES)
+	case a.Auth.Accept3DES && a.Auth.Key3DES == "":
+		bad("app", "auth.key_3des", "or auth.key is needed for auth.accept_3des")
 	}
 	if !slices.Contains([]string{"", "mswoole"}, a.Protocol.Compat) {
 		bad("app", "protocol.compat", "%q: only mswoole is known", a.Protocol.Compat)
