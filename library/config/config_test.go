@@ -178,6 +178,29 @@ func TestOneKey(t *testing.T) {
 	}
 }
 
+// The pings follow an idle time that is set alone.
+func TestPingFollows(t *testing.T) {
+	for _, tc := range []struct {
+		text, env  string
+		ping, idle time.Duration
+	}{
+		{"", "WSFRAME_APP_HEARTBEAT_IDLE=3s", time.Second, 3 * time.Second},
+		{"ping: 25s\n  idle: 60s", "WSFRAME_APP_HEARTBEAT_IDLE=2s", time.Second, 2 * time.Second},
+		{"ping: 50s\n  idle: 60s", "WSFRAME_APP_HEARTBEAT_IDLE=30s", 10 * time.Second, 30 * time.Second},
+		{"ping: 25s\n  idle: 24s", "", 8 * time.Second, 24 * time.Second},
+		{"idle: 26s", "", 25 * time.Second, 26 * time.Second},
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "app.yaml"), []byte("heartbeat:\n  "+tc.text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Load(dir, []string{tc.env})
+		if err != nil || c.App.Heartbeat.Ping != tc.ping || c.App.Heartbeat.Idle != tc.idle {
+			t.Errorf("%q and %s: %v\n%s", tc.text, tc.env, err, c)
+		}
+	}
+}
+
 func TestLists(t *testing.T) {
 	c, err := Load("", []string{"WSFRAME_CACHE_MASTER_ADDRS= a:1, b:2 ,", "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_APP_ORIGINS="})
 	if err != nil || !reflect.DeepEqual(c.Cache.Master.Addrs, []string{"a:1", "b:2"}) || len(c.App.Origins) != 0 {
@@ -243,7 +266,9 @@ func TestRefused(t *testing.T) {
 		{"port is text", "app", "outside:\n  port: x\n", "", "port"},
 		{"bare number as time", "app", "heartbeat:\n  idle: 60\n", "", "write 500ms, 25s, 24h"},
 		{"not YAML", "db", "a: [", "", "db.yaml"},
-		{"idle below ping", "app", "heartbeat:\n  idle: 20s\n", "", "heartbeat.idle"},
+		{"idle below ping", "app", "heartbeat:\n  ping: 30s\n  idle: 20s\n", "", "heartbeat.idle: 20s must be longer than heartbeat.ping 30s"},
+		{"idle below a ping of the environment", "app", "heartbeat:\n  idle: 20s\n", "WSFRAME_APP_HEARTBEAT_PING=25s", "heartbeat.idle: 20s must be longer"},
+		{"idle below what pings can do", "", "", "WSFRAME_APP_HEARTBEAT_IDLE=1s", "heartbeat.idle (WSFRAME_APP_HEARTBEAT_IDLE): 1s must be longer than heartbeat.ping 1s"},
 		{"open manager", "app", "manager:\n  host: 0.0.0.0\n", "", "manager.token"},
 		{"driver", "db", "master:\n  driver: oracle\n", "", "master.driver"},
 		{"proxy", "app", "trusted_proxies: [nginx]\n", "", "nginx"},

@@ -27,7 +27,7 @@ func Load(dir string, env []string) (*Config, error) {
 	if len(l.env) > 0 {
 		return nil, fmt.Errorf("environment: %s: no such setting", strings.Join(slices.Sorted(maps.Keys(l.env)), ", "))
 	}
-	c.complete()
+	c.complete(func(key string) bool { return l.from["app "+key] != "" })
 	if err := c.validate(l.where); err != nil {
 		return nil, err
 	}

@@ -15,9 +15,13 @@ import (
 // max3DES is the longest 3DES key in bytes.
 const max3DES = 24
 
-// complete fills what depends on other settings.
-func (c *Config) complete() {
+// complete fills what depends on other settings; fromEnv tells whether the environment has set a key of app.
+func (c *Config) complete(fromEnv func(key string) bool) {
 	a := &c.App
+	// A short idle time alone is no contradiction: the pings follow it. Connections are looked at once a second.
+	if h := &a.Heartbeat; h.Idle <= h.Ping && !fromEnv("heartbeat.ping") && (fromEnv("heartbeat.idle") || h.Ping == defaults().App.Heartbeat.Ping) {
+		h.Ping = max(h.Idle/3, time.Second)
+	}
 	compat := a.Protocol.Compat == "mswoole"
 	if (a.Auth.Accept3DES || compat) && a.Auth.Key3DES == "" && len(a.Auth.Key) <= max3DES {
 		a.Auth.Key3DES = a.Auth.Key // the original has one key
