@@ -201,6 +201,39 @@ func TestPingFollows(t *testing.T) {
 	}
 }
 
+// A number without a unit is seconds, for every time, in the files and in the environment.
+func TestSeconds(t *testing.T) {
+	base := defaults()
+	for _, p := range base.parts() {
+		walk(reflect.ValueOf(p.v).Elem(), "", func(key string, field reflect.Value, _ bool) {
+			if _, ok := field.Interface().(time.Duration); !ok || key == "limits.room_flush" { // it is 1s at most
+				return
+			}
+			section, name, _ := strings.Cut(key, ".")
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, p.name+".yaml"), []byte(section+":\n  "+name+": 42\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			want, err := Load("", []string{EnvName(p.name, key) + "=42s"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, err := Load(dir, nil)
+			if err != nil || file.String() != want.String() {
+				t.Errorf("%s: 42 in a file: %v", key, err)
+			}
+			env, err := Load("", []string{EnvName(p.name, key) + "=42"})
+			if err != nil || !reflect.DeepEqual(env, want) {
+				t.Errorf("%s: 42 in the environment: %v", key, err)
+			}
+		})
+	}
+	c, err := Load("", []string{"WSFRAME_APP_LIMITS_ROOM_FLUSH=0", "WSFRAME_APP_AUTH_LIFETIME=0"})
+	if err != nil || c.App.Limits.RoomFlush != 0 || c.App.Auth.Lifetime != 0 {
+		t.Errorf("0: %v\n%s", err, c)
+	}
+}
+
 func TestLists(t *testing.T) {
 	c, err := Load("", []string{"WSFRAME_CACHE_MASTER_ADDRS= a:1, b:2 ,", "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_APP_ORIGINS="})
 	if err != nil || !reflect.DeepEqual(c.Cache.Master.Addrs, []string{"a:1", "b:2"}) || len(c.App.Origins) != 0 {
@@ -264,7 +297,9 @@ func TestRefused(t *testing.T) {
 		{"prefix", "cache", "master: {prefix: \"a b\"}\n", "", "master.prefix"},
 		{"bad port", "app", "outside:\n  port: 70000\n", "", "outside.port: 70000 is not a port (0-65535)"},
 		{"port is text", "app", "outside:\n  port: x\n", "", "port"},
-		{"bare number as time", "app", "heartbeat:\n  idle: 60\n", "", "write 500ms, 25s, 24h"},
+		{"no unit behind a fraction", "app", "heartbeat:\n  idle: 60.5\n", "", "60.5 is no time: write 500ms, 25s, 24h, or a number of seconds"},
+		{"half a unit", "app", "heartbeat:\n  idle: 60x\n", "", "is no time"},
+		{"seconds without an end", "", "", "WSFRAME_APP_HEARTBEAT_IDLE=99999999999999", "is no time"},
 		{"not YAML", "db", "a: [", "", "db.yaml"},
 		{"idle below ping", "app", "heartbeat:\n  ping: 30s\n  idle: 20s\n", "", "heartbeat.idle: 20s must be longer than heartbeat.ping 30s"},
 		{"idle below a ping of the environment", "app", "heartbeat:\n  idle: 20s\n", "WSFRAME_APP_HEARTBEAT_PING=25s", "heartbeat.idle: 20s must be longer"},

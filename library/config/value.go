@@ -13,7 +13,7 @@ import (
 type variable string
 
 // assign gives a setting its value. It is strict where a guess could be unsafe: an empty variable does not switch
-// auth.check off, 25 is no time, and a password that YAML reads as a number (0123 is 83 there) is refused.
+// auth.check off, and a password that YAML reads as a number (0123 is 83 there) is refused.
 func assign(field reflect.Value, value any) error {
 	switch field.Addr().Interface().(type) {
 	case *string:
@@ -53,14 +53,20 @@ func assign(field reflect.Value, value any) error {
 		switch x := value.(type) {
 		case string:
 			value = variable(x)
+		case int:
+			value = variable(strconv.Itoa(x))
 		}
 		if x, ok := value.(variable); ok {
-			if d, err := time.ParseDuration(string(x)); err == nil {
+			text := string(x)
+			if _, err := strconv.Atoi(text); err == nil {
+				text += "s"
+			}
+			if d, err := time.ParseDuration(text); err == nil {
 				field.SetInt(int64(d))
 				return nil
 			}
 		}
-		return fmt.Errorf("%s is no time: write 500ms, 25s, 24h", show(value))
+		return fmt.Errorf("%s is no time: write 500ms, 25s, 24h, or a number of seconds", show(value))
 	case *[]string:
 		list, err := texts(value)
 		if err != nil {
