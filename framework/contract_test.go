@@ -10,7 +10,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
 	"wsframe/app"
@@ -169,6 +171,42 @@ func TestBadJSON(t *testing.T) {
 		c.WantClose(code)
 	}
 	h.Dial(someone).Call("index", nil).Want(200, "success")
+}
+
+// What comes as binary is handled as if it were text, if it could be: replies are text, and what is echoed there must be UTF-8.
+func TestBinary(t *testing.T) {
+	h := start(t, &probe{})
+	for in, want := range map[string]string{
+		`2`:                     `3`,
+		`{"id":"é"}`:            `{"status":200,"event":"success","info":"执行完成","id":"é"}`,
+		"{\"id\":\"\xff\xfe\"}": "",
+		"{\"say\":\"\xc3\"}":    "",
+	} {
+		id := someone
+		id.CTime = time.Now().Unix()
+		token, err := h.Tokens.Issue(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), frameworktest.Timeout)
+		defer cancel()
+		ws, _, err := websocket.Dial(ctx, h.URL+"?auth="+token, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ws.CloseNow()
+		if err := ws.Write(ctx, websocket.MessageBinary, []byte(in)); err != nil {
+			t.Fatal(err)
+		}
+		kind, got, err := ws.Read(ctx)
+		var ended websocket.CloseError
+		switch {
+		case want == "" && (!errors.As(err, &ended) || ended.Code != 1007 || ended.Reason != "not valid UTF-8"):
+			t.Errorf("%q: %s %v, want the close code 1007", in, got, err)
+		case want != "" && (err != nil || kind != websocket.MessageText || string(got) != want):
+			t.Errorf("%q: %v %s %v", in, kind, got, err)
+		}
+	}
 }
 
 // A golden transcript of an original client's session against protocol.compat: mswoole, with its token form.

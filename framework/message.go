@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/zap"
 
@@ -57,7 +58,10 @@ func (a *App) Message(c *hub.Conn, data []byte) {
 		_ = c.SendText(append([]byte(nil), pong...)) // gone or slow: its close path is running
 		return
 	}
-	req, err := frame.Decode(data, a.decoding)
+	req, err := frame.Request{}, frame.ErrUTF8
+	if !c.Binary() || utf8.Valid(data) { // of texts the hub has seen to it
+		req, err = frame.Decode(data, a.decoding)
+	}
 	if err != nil {
 		a.refuse(c, err)
 		return
@@ -147,7 +151,7 @@ func (a *App) failure(ctx *Ctx, err error) *Reply {
 // refuse closes a connection whose frame breaks the contract.
 func (a *App) refuse(c *hub.Conn, err error) {
 	code := hub.ClosePolicy
-	if errors.Is(err, frame.ErrSyntax) || errors.Is(err, frame.ErrNotObject) {
+	if errors.Is(err, frame.ErrUTF8) || errors.Is(err, frame.ErrSyntax) || errors.Is(err, frame.ErrNotObject) {
 		code = hub.CloseBadData
 	}
 	c.Close(code, err.Error())

@@ -9,6 +9,7 @@ import (
 
 // Why a request is refused. The text is sent as the reason of the close frame, so it holds no client's words.
 var (
+	ErrUTF8         = errors.New("not valid UTF-8")
 	ErrSyntax       = errors.New("not valid JSON")
 	ErrNotObject    = errors.New("not a JSON object")
 	ErrTooDeep      = errors.New("JSON is nested too deep")

@@ -41,6 +41,10 @@ func (c *Conn) Send(f Frame) error { return c.sendAs(f.b, f.n, true, f.x) }
 // SendText sends buf[Headroom:] as one text frame; buf may be reused when it returns.
 func (c *Conn) SendText(buf []byte) error { return c.send(inPlace(buf), 1, false) }
 
+// Binary tells whether the message that is being handled came as binary: whether it is UTF-8 was not looked at then. It belongs into
+// Handler.Message, as Echo does.
+func (c *Conn) Binary() bool { return c.in.binary }
+
 // Echo sends data back in the form in which the message that is being handled came, text or binary. It belongs into
 // Handler.Message; protocol conformance tests are what it is for.
 func (c *Conn) Echo(data []byte) error {
