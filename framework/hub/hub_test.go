@@ -216,6 +216,9 @@ func (c *client) wantClose(code int) {
 			if got != code {
 				c.t.Fatalf("closed with %d %q, want %d", got, p[2:], code)
 			}
+			if bytes.Contains(p, []byte("gws")) {
+				c.t.Fatalf("closed with the words of another: %q", p[2:])
+			}
 			break
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/lxzan/gws"
@@ -41,11 +42,17 @@ func (s *shim) Write(p []byte) (int, error) {
 		if len(p) >= 4 {
 			c.closeCode, c.closeReason = int(p[2])<<8|int(p[3]), string(p[4:])
 		}
-		if c.closeCode == CloseInternal {
-			// gws says so whatever is wrong with a compressed message.
-			c.closeCode, c.closeReason = CloseBadData, "compressed data cannot be read"
-			if bytes.Contains(p, []byte("too large")) {
-				c.closeCode, c.closeReason = CloseTooLarge, "message too large"
+		if words, its := strings.CutPrefix(c.closeReason, "gws: "); its || c.closeCode == CloseInternal {
+			c.closeReason = words
+			switch c.closeCode {
+			case CloseBadData:
+				c.closeReason = "not valid UTF-8"
+			case CloseInternal:
+				// It says so whatever is wrong with a compressed message.
+				c.closeCode, c.closeReason = CloseBadData, "compressed data cannot be read"
+				if bytes.Contains(p, []byte("too large")) {
+					c.closeCode, c.closeReason = CloseTooLarge, "message too large"
+				}
 			}
 			p = closeFrame(c.closeCode, c.closeReason)
 		}
