@@ -98,8 +98,19 @@ func (c *console) report(err error) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(c.err, "console:", err)
+	fmt.Fprintln(c.err, sayer+err.Error())
 	return 1
+}
+
+// sayer begins the line that says why a command has failed.
+const sayer = "console: "
+
+// oneLine puts an error of several lines on one.
+func oneLine(err error) error {
+	if err == nil || !strings.Contains(err.Error(), "\n") {
+		return err
+	}
+	return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 func (c *console) parse(args []string) error {

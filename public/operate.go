@@ -328,7 +328,7 @@ func printRoutes(out io.Writer, routes []process.Route) {
 }
 
 func (c *console) checkConfig(context.Context) error {
-	cfg, err := c.load()
+	cfg, err := c.read()
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,7 +25,13 @@ import (
 	"wsframe/library/log"
 )
 
+// load reads the configuration; whatever is wrong with it is one line.
 func (c *console) load() (*config.Config, error) {
+	cfg, err := c.read()
+	return cfg, oneLine(err)
+}
+
+func (c *console) read() (*config.Config, error) {
 	if _, err := os.Stat(c.configDir); err != nil && c.configDir != "config" {
 		return nil, fmt.Errorf("config directory: %w", err)
 	}
@@ -89,7 +97,7 @@ func (c *console) start(ctx context.Context) error {
 		l.Info("server has stopped")
 		return nil
 	}
-	l.Error("server has stopped", zap.Error(err))
+	l.Quiet.Error("server has stopped", zap.Error(err))
 	return err
 }
 
@@ -229,7 +237,10 @@ func (c *console) startDaemon(cfg *config.Config) error {
 		select {
 		case err := <-ended:
 			said, _ := os.ReadFile(path)
-			return errors.Join(fmt.Errorf("the server did not start: %s", tailOf(said, from)), err)
+			if why := lastWord(tailOf(said, from)); why != "" {
+				return fmt.Errorf("the server did not start: %s", why)
+			}
+			return fmt.Errorf("the server did not start (%s); see %s", cmp.Or(cmd.ProcessState.String(), fmt.Sprint(err)), path)
 		case <-limit:
 			return fmt.Errorf("the server has not come up in a minute; see %s", path)
 		case <-time.After(50 * time.Millisecond):
@@ -241,6 +252,15 @@ func (c *console) startDaemon(cfg *config.Config) error {
 		fmt.Fprintf(c.out, "%s\nstarted, pid %d\n", tailOf(said, from), cmd.Process.Pid)
 		return nil
 	}
+}
+
+// lastWord is what a console that has failed has said last.
+func lastWord(said string) string {
+	at := strings.LastIndex("\n"+said, "\n"+sayer)
+	if at < 0 {
+		return ""
+	}
+	return strings.TrimSpace(said[at+len(sayer):])
 }
 
 func tailOf(b []byte, from int64) string {

@@ -47,7 +47,7 @@ type worker struct {
 func runWorker(ctx context.Context, w *process.Worker, configDir string, env []string) error {
 	err := bootAndServe(ctx, w, configDir, env)
 	if err != nil {
-		w.Fail(err) // the master says it
+		w.Fail(oneLine(err)) // the master says it
 	}
 	return err
 }

@@ -98,13 +98,13 @@ func TestWrongCalls(t *testing.T) {
 	}
 }
 
-// Every one of these ends with one clear line and an exit code.
+// Every one of these ends with one clear line and an exit code, in the background too.
 func TestBadStarts(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer busy.Close()
+	t.Cleanup(func() { _ = busy.Close() })
 	port := fmt.Sprint(busy.Addr().(*net.TCPAddr).Port)
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -121,17 +121,30 @@ func TestBadStarts(t *testing.T) {
 		{"runtime is a file", "WSFRAME_APP_RUNTIME_DIR=" + file, "not a directory"},
 		{"redis away", "WSFRAME_CACHE_MASTER_DRIVER=redis\nWSFRAME_CACHE_MASTER_ADDRS=127.0.0.1:1", "redis at 127.0.0.1:1 cannot be reached"},
 		{"database away", "WSFRAME_DB_MASTER_DRIVER=mysql\nWSFRAME_DB_MASTER_DSN=u:p@tcp(127.0.0.1:1)/x", "mysql database cannot be reached"},
+		{"postgres away", "WSFRAME_DB_MASTER_DRIVER=postgres\nWSFRAME_DB_MASTER_DSN=host=127.0.0.1 port=1 user=u dbname=x", "postgres database cannot be reached"},
+		{"no directory for the database", "WSFRAME_DB_MASTER_DSN=" + file + "/x.db", "not a directory"},
+		{"two faults", "WSFRAME_APP_OUTSIDE_PORT=-1\nWSFRAME_APP_LIMITS_FRAGMENTS=0", "must be at least 1; "},
 		{"open manager", "WSFRAME_APP_MANAGER_HOST=0.0.0.0", "manager.token"},
 		{"published key", "WSFRAME_APP_AUTH_KEY=marico-websocket", "published"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			s := prepare(t, strings.Split(tc.env, "\n")...)
-			_, errs, code := s.run("-s", "start")
-			if code != 1 || !strings.Contains(errs, tc.want) || strings.Contains(errs, "goroutine") {
-				t.Fatalf("%d\n%s", code, errs)
+			for _, args := range [][]string{{"-s", "start"}, {"-s", "start", "-d"}} {
+				if _, errs, code := s.run(args...); code != 1 || !oneLine(errs) || strings.Count(errs, tc.want) != 1 || strings.Count(errs, "dial error") > 1 {
+					t.Errorf("%v: %d\n%s", args, code, errs)
+				}
+			}
+			if strings.HasSuffix(tc.name, "away") && !strings.Contains(s.log(), "cannot be reached") {
+				t.Errorf("the log does not say it:\n%s", s.log())
 			}
 		})
 	}
+}
+
+// oneLine tells whether that is all that a command has said.
+func oneLine(errs string) bool {
+	return strings.HasPrefix(errs, "console: ") && strings.Count(errs, "\n") == 1 && strings.HasSuffix(errs, "\n")
 }
 
 func TestSecondStartAndDaemon(t *testing.T) {
@@ -142,8 +155,10 @@ func TestSecondStartAndDaemon(t *testing.T) {
 	}
 	first := s.status()
 	t.Cleanup(func() { s.run("-s", "stop") })
-	if _, errs, code := s.run("-s", "start"); code != 1 || !strings.Contains(errs, fmt.Sprintf("already runs with the runtime directory %s (pid %d)", s.dir, first.MasterPID)) {
-		t.Fatalf("%d %s", code, errs)
+	for _, args := range [][]string{{"-s", "start"}, {"-s", "start", "-d"}} {
+		if _, errs, code := s.run(args...); code != 1 || !oneLine(errs) || !strings.Contains(errs, fmt.Sprintf("already runs with the runtime directory %s (pid %d)", s.dir, first.MasterPID)) {
+			t.Fatalf("%v: %d %s", args, code, errs)
+		}
 	}
 	s.ok("-s", "restart")
 	if second := s.status(); second.MasterPID == first.MasterPID {
@@ -152,7 +167,7 @@ func TestSecondStartAndDaemon(t *testing.T) {
 	s.ok("-s", "stop", "-g")
 	// A daemon that cannot start says why.
 	s.env = append(s.env, "WSFRAME_DB_MASTER_DRIVER=mysql", "WSFRAME_DB_MASTER_DSN=u:p@tcp(127.0.0.1:1)/x")
-	if _, errs, code := s.run("-s", "start", "-d"); code != 1 || !strings.Contains(errs, "mysql database cannot be reached") {
+	if _, errs, code := s.run("-s", "start", "-d"); code != 1 || !oneLine(errs) || !strings.Contains(errs, "mysql database cannot be reached") {
 		t.Fatalf("%d %s", code, errs)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,10 +98,18 @@ func openMySQL(dsn string, log *zap.Logger) (*sql.DB, error) {
 	return sql.OpenDB(connector), nil
 }
 
-// oneLine shows an error, pgx's among others, on one line.
+// oneLine shows an error on one line, and once what pgx says for each of its tries.
 type oneLine struct{ error }
 
-func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+func (e oneLine) Error() string {
+	var lines []string
+	for line := range strings.Lines(e.error.Error()) {
+		if line = strings.Join(strings.Fields(line), " "); line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, " ")
+}
 
 func (e oneLine) Unwrap() error { return e.error }
 

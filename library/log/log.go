@@ -43,6 +43,7 @@ func (o *Options) fill() {
 // Logger is a zap.Logger whose level can be changed and whose file can be opened anew.
 type Logger struct {
 	*zap.Logger
+	Quiet *zap.Logger // the file only: for what people are told in other words
 
 	level zap.AtomicLevel
 	file  *file
@@ -65,11 +66,15 @@ func New(o Options) (*Logger, error) {
 	human := enc
 	human.EncodeLevel = zapcore.CapitalLevelEncoder
 	human.StacktraceKey = ""
+	quiet := zapcore.NewCore(zapcore.NewJSONEncoder(enc), f, level)
 	core := zapcore.NewTee(
-		zapcore.NewCore(zapcore.NewJSONEncoder(enc), f, level),
+		quiet,
 		zapcore.NewCore(zapcore.NewConsoleEncoder(human), zapcore.Lock(os.Stderr), zap.NewAtomicLevelAt(zap.WarnLevel)),
 	)
-	return &Logger{zap.New(core).With(zap.String("by", o.Name), zap.Int("pid", os.Getpid())), level, f}, nil
+	by := func(c zapcore.Core) *zap.Logger {
+		return zap.New(c).With(zap.String("by", o.Name), zap.Int("pid", os.Getpid()))
+	}
+	return &Logger{by(core), by(quiet), level, f}, nil
 }
 
 // SetLevel changes the level of the file at once.
