@@ -240,7 +240,7 @@ func (a *App) greeting(c *hub.Conn) func() {
 		return nil
 	}
 	return func() {
-		ctx := &Ctx{Sender: &a.Sender, FD: c.FD, Auth: c.Auth, Method: "OnConnect", conn: c, body: []byte("{}")}
+		ctx := &Ctx{Sender: &a.Sender, FD: c.FD, Auth: c.Auth, Method: "OnConnect", route: "OnConnect", conn: c, body: []byte("{}")}
 		ctx.leave.Store(released)
 		for _, t := range a.router.mounted {
 			if t.hooks.connect == nil {

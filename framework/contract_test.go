@@ -14,6 +14,8 @@ import (
 
 	"github.com/coder/websocket"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"wsframe/app"
 	"wsframe/framework"
@@ -171,6 +173,34 @@ func TestBadJSON(t *testing.T) {
 		c.WantClose(code)
 	}
 	h.Dial(someone).Call("index", nil).Want(200, "success")
+}
+
+type loud struct{}
+
+func (loud) Act(c *framework.Ctx) (*framework.Reply, error) { return loud{}.OnMessage(c) }
+func (loud) OnMessage(c *framework.Ctx) (*framework.Reply, error) {
+	c.Log().Info("loud")
+	return nil, errors.New("fails")
+}
+
+// The log names the route, in no words of the client's (promises: security rule 10).
+func TestLogNamesTheRoute(t *testing.T) {
+	core, logs := observer.New(zap.DebugLevel)
+	h := frameworktest.New(t, func(framework.Deps) ([]framework.Controller, error) {
+		return []framework.Controller{framework.Mount("index.loud", &loud{})}, nil
+	}, func(o *framework.Options) { o.Deps.Log = zap.New(core) })
+	c := h.Dial(someone)
+	for method, want := range map[string]string{
+		"index.loud.act": "index.loud.act", "LOUD.Act": "index.loud.act", "..Index.LOUD.act.": "index.loud.act",
+		"loud.secret": "index.loud.onMessage", "loud." + strings.Repeat("x", 60_000): "index.loud.onMessage",
+	} {
+		logs.TakeAll()
+		c.Call(method, nil).Want(500, "controllerError")
+		lines := logs.FilterField(zap.String("method", want)).All()
+		if len(lines) != 2 || len(lines) != logs.Len() {
+			t.Errorf("%.40s: logged %.400v", method, logs.All())
+		}
+	}
 }
 
 // What comes as binary is handled as if it were text, if it could be: replies are text, and what is echoed there must be UTF-8.

@@ -27,6 +27,7 @@ type Ctx struct {
 	Method string   // as the client wrote it
 
 	conn  *hub.Conn
+	route string // of the action that runs
 	body  []byte
 	leave atomic.Pointer[leave]
 }
@@ -65,9 +66,9 @@ func (c *Ctx) Code() string { return c.Auth.Code }
 // Remote is the client's address, from a trusted proxy's header where there is one.
 func (c *Ctx) Remote() string { return c.conn.Remote }
 
-// Log is the server's logger with the connection's number and the method.
+// Log is the server's logger with the connection's number and the route's own name, not as the client has written it.
 func (c *Ctx) Log() *zap.Logger {
-	return c.app.log.With(zap.Int64("fd", c.FD), zap.String("method", c.Method))
+	return c.app.log.With(zap.Int64("fd", c.FD), zap.String("method", c.route))
 }
 
 // Data is the client's own keys as they came, without the reserved ones.

@@ -100,6 +100,7 @@ func (a *App) act(ctx *Ctx, method []byte) (reply *Reply, err error) {
 	if fail != nil {
 		return fail.reply(), nil
 	}
+	ctx.route = t.name
 	if ctx.Method = t.method; ctx.Method == "" {
 		ctx.Method = string(method)
 	}

@@ -24,6 +24,7 @@ type router struct {
 type target struct {
 	controller *Controller
 	action     Action
+	name       string // of the route, for the log; nothing of the client's
 	method     string // as it was called, where that is spelled as in the table
 	meter      *meter
 }
@@ -49,10 +50,10 @@ func newRouter(list []Controller) (*router, error) {
 		r.mounted = append(r.mounted, c)
 		for name, action := range c.actions {
 			method := c.name + "." + name
-			r.actions[method] = target{c, action, method, new(meter)}
+			r.actions[method] = target{c, action, method, method, new(meter)}
 		}
 		if c.hooks.message != nil {
-			r.fallbacks[c.name] = target{controller: c, action: c.hooks.message, meter: new(meter)}
+			r.fallbacks[c.name] = target{controller: c, action: c.hooks.message, name: c.name + ".onMessage", meter: new(meter)}
 		}
 	}
 	if len(errs) > 0 {
