@@ -122,7 +122,7 @@ func Close(g *gorm.DB) error {
 	return pool.Close()
 }
 
-// printer gives gorm's warnings (slow and failed statements) to zap.
+// printer gives gorm's warnings (slow statements) to zap.
 type printer struct{ log *zap.Logger }
 
 // Print is what the mysql driver calls, about broken connections.
@@ -131,5 +131,10 @@ func (p printer) Print(args ...any) {
 }
 
 func (p printer) Printf(format string, args ...any) {
+	if len(args) > 2 {
+		if _, failed := args[1].(error); failed {
+			return // a statement's error, which its caller has been given: logged there, once
+		}
+	}
 	p.log.Warn("database", zap.String("says", strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")))
 }
