@@ -33,15 +33,21 @@ const askTime = 15 * time.Second
 // reloadTime bounds a reload; the server has limits of its own for each of its steps.
 const reloadTime = 6 * time.Minute
 
-// dial reaches the manager of the server that the flags or the config name.
-func (c *console) dial(ctx context.Context) (*manager.Client, error) {
-	cfg, err := c.load()
-	if err != nil {
+// operated is the configuration by which a running server is reached. That server may have been started before what stands there now
+// was broken: then what can be read of it has to do.
+func (c *console) operated() (*config.Config, error) {
+	if err := c.checkDir(); err != nil {
 		return nil, err
 	}
-	return c.dialWith(ctx, cfg)
+	cfg, err := c.load()
+	if err != nil {
+		fmt.Fprintf(c.err, "console: note: %v (the manager's address and token are taken from what can be read)\n", err)
+		cfg = config.Salvage(c.configDir, c.env)
+	}
+	return cfg, nil
 }
 
+// dialWith reaches the manager of the server that the flags or the config name.
 func (c *console) dialWith(ctx context.Context, cfg *config.Config) (*manager.Client, error) {
 	m := &cfg.App.Manager
 	host, port := m.Host, m.Port
@@ -59,9 +65,17 @@ func (c *console) dialWith(ctx context.Context, cfg *config.Config) (*manager.Cl
 
 // ask dials, asks one question, and says goodbye.
 func (c *console) ask(ctx context.Context, limit time.Duration, question func(context.Context, *manager.Client) error) error {
+	cfg, err := c.operated()
+	if err != nil {
+		return err
+	}
+	return c.askWith(ctx, cfg, limit, question)
+}
+
+func (c *console) askWith(ctx context.Context, cfg *config.Config, limit time.Duration, question func(context.Context, *manager.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	client, err := c.dial(ctx)
+	client, err := c.dialWith(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -71,12 +85,12 @@ func (c *console) ask(ctx context.Context, limit time.Duration, question func(co
 
 // stop ends the server and waits until it is gone.
 func (c *console) stop(ctx context.Context) error {
-	cfg, err := c.load()
+	cfg, err := c.operated()
 	if err != nil {
 		return err
 	}
 	limit := cfg.App.Limits.StopGrace + 15*time.Second
-	return c.ask(ctx, limit, func(ctx context.Context, m *manager.Client) error {
+	return c.askWith(ctx, cfg, limit, func(ctx context.Context, m *manager.Client) error {
 		if err := m.Stop(ctx, c.graceful); err != nil {
 			return err
 		}

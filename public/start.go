@@ -31,9 +31,16 @@ func (c *console) load() (*config.Config, error) {
 	return cfg, oneLine(err)
 }
 
-func (c *console) read() (*config.Config, error) {
+func (c *console) checkDir() error {
 	if _, err := os.Stat(c.configDir); err != nil && c.configDir != "config" {
-		return nil, fmt.Errorf("config directory: %w", err)
+		return fmt.Errorf("config directory: %w", err)
+	}
+	return nil
+}
+
+func (c *console) read() (*config.Config, error) {
+	if err := c.checkDir(); err != nil {
+		return nil, err
 	}
 	return config.Load(c.configDir, c.env)
 }

@@ -222,15 +222,32 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"limits:\n  foo: 1\n", "auth:\n  key: short\n", "a: ["} {
+	for bad, why := range map[string]string{
+		"limits:\n  foo: 1\n": "unknown key limits.foo", "auth:\n  key: short\n": "auth.key: has 5 bytes", "a: [": "did not find expected node content",
+	} {
 		if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for _, args := range [][]string{{"-s", "reload"}, {"-s", "reload", "-check"}} {
-			if _, errs, code := s.run(args...); code == 0 || !strings.Contains(errs, "") {
+			_, errs, code := s.run(args...)
+			note, refused, _ := strings.Cut(errs, "\n")
+			if code != 1 || !strings.HasPrefix(note, "console: note: ") || !oneLine(refused) || !strings.Contains(refused, "the new worker does not boot; the old one goes on: "+file) || !strings.Contains(refused, why) {
 				t.Fatalf("%v with %q: %d %s", args, bad, code, errs)
 			}
 		}
+		// The server goes on, and so does its operation.
+		var st manager.Status
+		out, errs, code := s.run("-s", "status", "-json")
+		if err := json.Unmarshal([]byte(out), &st); err != nil || code != 0 || st.WorkerPID != before.WorkerPID || !strings.Contains(errs, why) || strings.Count(errs, "\n") != 1 {
+			t.Fatalf("status with %q: %d %s%s", bad, code, out, errs)
+		}
+		if out := s.ok("-s", "say", "-i", "hi"); !strings.Contains(out, "1 clients") {
+			t.Fatalf("say with %q: %s", bad, out)
+		}
+		p.want("serverBroadcast")
+	}
+	if _, errs, code := s.run("-s", "restart"); code != 1 || !oneLine(errs) {
+		t.Fatalf("a restart that could not start again: %d %s", code, errs)
 	}
 	p.send("2")
 	p.want("3")
@@ -251,6 +268,11 @@ func TestReload(t *testing.T) {
 	if after := s.status(); after.MasterPID != before.MasterPID || after.WorkerPID != newPID {
 		t.Fatalf("%+v", after)
 	}
+	if err := os.WriteFile(file, []byte("a: ["), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.ok("-s", "stop")
+	p.wantClose(1001)
 }
 
 func (s *server) statusWith(config []byte, file string) (st struct {

@@ -203,7 +203,7 @@ func TestReloadThatCannotBoot(t *testing.T) {
 		{"no program", "exec format error", func(t *testing.T) { install(t, path, []byte{0, 1, 2}) }, false},
 		{"exits", "the disk is full", func(t *testing.T) { install(t, path, []byte("#!/bin/sh\necho the disk is full >&2\nexit 1\n")) }, false},
 		{"panics", "panic: no coffee", func(t *testing.T) { install(t, path, copyOf(t, panics)) }, false},
-		{"bad config", "foo", func(t *testing.T) {
+		{"bad config", "the old one goes on: " + file + ": unknown key foo", func(t *testing.T) {
 			if err := os.WriteFile(file, append([]byte("foo: 1\n"), config...), 0o600); err != nil {
 				t.Fatal(err)
 			}

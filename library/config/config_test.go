@@ -234,6 +234,28 @@ func TestSeconds(t *testing.T) {
 	}
 }
 
+// Where something is wrong, the rest is still there, and a variable counts beside a file that is no YAML.
+func TestSalvage(t *testing.T) {
+	dir := t.TempDir()
+	for text, want := range map[string]int{
+		"manager: {port: 7, token: t}\nfoo: 1\noutside: 5\nlimits: {fragments: x}\n": 7, "manager: {port: x, token: t}\n": 20001, "manager: [": 20001,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "app.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(dir, nil); err == nil {
+			t.Fatalf("%q is taken", text)
+		}
+		c := Salvage(dir, []string{"WSFRAME_APP_MANAGER_HOST=::1", "WSFRAME_APP_NONE=1"})
+		if m := c.App.Manager; m.Port != want || m.Host != "::1" || (m.Token == "t") != (text[9] == '{') || c.App.Limits.Fragments != 1024 || c.App.Outside.Port != 20000 {
+			t.Errorf("%q: %s", text, c)
+		}
+	}
+	if c := Salvage(filepath.Join(dir, "missing"), nil); !reflect.DeepEqual(c, defaults()) {
+		t.Errorf("%s", c)
+	}
+}
+
 func TestLists(t *testing.T) {
 	c, err := Load("", []string{"WSFRAME_CACHE_MASTER_ADDRS= a:1, b:2 ,", "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_APP_ORIGINS="})
 	if err != nil || !reflect.DeepEqual(c.Cache.Master.Addrs, []string{"a:1", "b:2"}) || len(c.App.Origins) != 0 {

@@ -34,6 +34,17 @@ func Load(dir string, env []string) (*Config, error) {
 	return c, nil
 }
 
+// Salvage takes what can be read where Load refuses, and the defaults for the rest: enough to reach a server that runs with an
+// earlier configuration. Nothing is validated.
+func Salvage(dir string, env []string) *Config {
+	c := defaults()
+	l := &loader{dir: dir, env: environment(env), from: map[string]string{}, lenient: true}
+	for _, p := range c.parts() {
+		_ = l.read(p.name, p.v) // what is wrong there keeps its default
+	}
+	return c
+}
+
 type part struct {
 	name string // of its file
 	v    any
@@ -46,6 +57,8 @@ type loader struct {
 	dir  string
 	env  map[string]string // what no setting has taken yet
 	from map[string]string // "app outside.port" → the variable that set it
+
+	lenient bool // what cannot be read is passed over
 }
 
 // environment picks the settings out of it; the others' variables are not ours.
@@ -86,7 +99,7 @@ func (l *loader) read(name string, into any) error {
 			if other := filepath.Join(l.dir, name+".yml"); exists(other) {
 				return fmt.Errorf("%s is not read: its name must be %s", other, file)
 			}
-		case err != nil:
+		case err != nil && !l.lenient:
 			return fmt.Errorf("%s: %s", file, strings.Join(strings.Fields(err.Error()), " "))
 		}
 	}
@@ -95,9 +108,10 @@ func (l *loader) read(name string, into any) error {
 		switch {
 		case slices.Contains(known, key):
 		case slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, key+".") }):
-			if v.Get(key) != nil { // a section with nothing in it is all defaults
+			if v.Get(key) != nil && !l.lenient { // a section with nothing in it is all defaults
 				return fmt.Errorf("%s: is a section with keys of its own", l.where(name, key))
 			}
+		case l.lenient:
 		default:
 			return fmt.Errorf("%s: unknown key %s", filepath.Join(l.dir, name+".yaml"), key)
 		}
@@ -113,7 +127,7 @@ func (l *loader) read(name string, into any) error {
 		if value == nil || err != nil { // "key:" with nothing behind it is the default
 			return
 		}
-		if e := assign(field, value); e != nil {
+		if e := assign(field, value); e != nil && !l.lenient {
 			err = fmt.Errorf("%s: %w", l.where(name, key), e)
 		}
 	})
