@@ -139,6 +139,40 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// Every close code that clients can get, and every command of the manager port, stands in the protocol, in both languages.
+func TestProtocol(t *testing.T) {
+	named := func(file, pattern string, least int) (list []string) {
+		t.Helper()
+		source, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(string(source), -1) {
+			list = append(list, m[1])
+		}
+		if len(list) < least {
+			t.Fatalf("only these were found in %s: %v", file, list)
+		}
+		return list
+	}
+	const code = `(?m)\bClose\w+ *= (\d{4})`
+	codes := slices.Concat(named("framework/hub/hub.go", code, 10), named("framework/user.go", code, 2), named("framework/calls.go", code, 1))
+	commands := named("framework/manager/command.go", `(?m)^\tcase "(\w+)":$`, 5)
+	docs := documents(t)
+	for _, name := range []string{"docs/protocol.md", "docs/protocol.zh-CN.md"} {
+		for _, c := range codes {
+			if c != "1000" && c != "1005" && c != "1006" && !strings.Contains(docs[name], "\n| "+c+" | ") { // a goodbye, and two that nobody sends
+				t.Errorf("%s does not explain the close code %s", name, c)
+			}
+		}
+		for _, c := range append(commands, "connections") {
+			if !strings.Contains(docs[name], "\n| `"+c+"`") {
+				t.Errorf("%s does not name the manager's command %s", name, c)
+			}
+		}
+	}
+}
+
 // Commands in the documents exist, and both READMEs name them all.
 func TestCommands(t *testing.T) {
 	source, err := os.ReadFile(filepath.Join(root, "public/console.go"))
