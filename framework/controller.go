@@ -265,22 +265,18 @@ type FieldError struct {
 }
 
 func (in *input) decode(c *Ctx) (unsafe.Pointer, error) {
-	v := reflect.New(in.typ)
-	target := v.Interface()
-	body := c.body
-	if in.trusted {
-		body = c.Body()
-	}
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(target); err != nil {
-		field, rule := "", "type"
-		var typeErr *json.UnmarshalTypeError
-		if errors.As(err, &typeErr) {
-			field, rule = typeErr.Field, "type "+typeErr.Type.String()
-		}
-		return nil, errParam.With([]FieldError{{field, rule}}).Because(err)
+	v, err := in.read(c, c.body)
+	if err != nil {
+		return nil, err
 	}
 	if in.validate {
-		if err := validate.Struct(target); err != nil {
+		wrote := v
+		if c.wrote != nil { // rules are for what the client wrote, before it was escaped
+			if wrote, err = in.read(c, c.wrote); err != nil {
+				return nil, err
+			}
+		}
+		if err := validate.Struct(wrote.Interface()); err != nil {
 			var invalid validator.ValidationErrors
 			if !errors.As(err, &invalid) {
 				return nil, errParam.Because(err)
@@ -293,6 +289,22 @@ func (in *input) decode(c *Ctx) (unsafe.Pointer, error) {
 		}
 	}
 	return v.UnsafePointer(), nil
+}
+
+func (in *input) read(c *Ctx, body []byte) (reflect.Value, error) {
+	v := reflect.New(in.typ)
+	if in.trusted {
+		body = c.trusted(body)
+	}
+	if err := json.NewDecoder(bytes.NewReader(body)).Decode(v.Interface()); err != nil {
+		field, rule := "", "type"
+		var typeErr *json.UnmarshalTypeError
+		if errors.As(err, &typeErr) {
+			field, rule = typeErr.Field, "type "+typeErr.Type.String()
+		}
+		return v, errParam.With([]FieldError{{field, rule}}).Because(err)
+	}
+	return v, nil
 }
 
 func (in *input) wireName(field string) string {

@@ -29,6 +29,7 @@ type Ctx struct {
 	conn  *hub.Conn
 	route string // of the action that runs
 	body  []byte
+	wrote []byte // body before it was HTML-escaped; nil where it was not
 	leave atomic.Pointer[leave]
 }
 
@@ -75,7 +76,10 @@ func (c *Ctx) Log() *zap.Logger {
 func (c *Ctx) Data() json.RawMessage { return c.body }
 
 // Body is Data with the trusted keys fd, auth and code set by the server (contract §3).
-func (c *Ctx) Body() json.RawMessage {
+func (c *Ctx) Body() json.RawMessage { return c.trusted(c.body) }
+
+// trusted sets the server's keys in a body.
+func (c *Ctx) trusted(body []byte) []byte {
 	identity, _ := json.Marshal(struct { // strings: it cannot fail
 		ID       string `json:"id"`
 		Type     string `json:"type"`
@@ -83,11 +87,11 @@ func (c *Ctx) Body() json.RawMessage {
 		Nickname string `json:"nickname"`
 	}{c.Auth.ID, c.Auth.Type, c.Auth.Code, c.Auth.Nickname})
 	code, _ := json.Marshal(c.Auth.Code)
-	b := append(make([]byte, 0, len(c.body)+len(identity)+len(code)+48), `{"fd":`...)
+	b := append(make([]byte, 0, len(body)+len(identity)+len(code)+48), `{"fd":`...)
 	b = strconv.AppendInt(b, c.FD, 10)
 	b = append(append(b, `,"auth":`...), identity...)
 	b = append(append(b, `,"code":`...), code...)
-	inner := bytes.TrimSpace(c.body)
+	inner := bytes.TrimSpace(body)
 	inner = bytes.TrimSpace(inner[1:]) // a JSON object: frame.Decode has checked it
 	if inner[0] != '}' {
 		b = append(b, ',')

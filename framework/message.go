@@ -69,14 +69,11 @@ func (a *App) Message(c *hub.Conn, data []byte) {
 	if a.cfg.Protocol.ReceiveAck {
 		_ = a.push(c, received)
 	}
-	body := req.Body
+	// data is the reader's buffer; an action may keep its Ctx.
+	ctx := &Ctx{Sender: &a.Sender, FD: c.FD, Auth: c.Auth, conn: c, body: append([]byte(nil), req.Body...)}
 	if a.cfg.Protocol.EscapeHTML {
-		body = frame.EscapeHTML(body)
-	} else {
-		// data is the reader's buffer; an action may keep its Ctx.
-		body = append([]byte(nil), body...)
+		ctx.body, ctx.wrote = frame.EscapeHTML(ctx.body), ctx.body
 	}
-	ctx := &Ctx{Sender: &a.Sender, FD: c.FD, Auth: c.Auth, conn: c, body: body}
 	reply, err := a.act(ctx, req.Method)
 	if err != nil {
 		reply = a.failure(ctx, err)

@@ -11,6 +11,7 @@ import (
 	"wsframe/app"
 	"wsframe/framework"
 	"wsframe/framework/frameworktest"
+	"wsframe/library/config"
 )
 
 func TestMain(m *testing.M) {
@@ -137,6 +138,25 @@ func TestRoles(t *testing.T) {
 	}
 	u.Call("live.user.history", data{"page": "-1"}).Want(400, "paramError")
 	w.Call("live.wall.check", data{"id": "x"}).Want(400, "paramError")
+}
+
+// A text is as long as its user wrote it, also where the server escapes it; the table has room for the escaped form.
+func TestSayEscaped(t *testing.T) {
+	h := frameworktest.New(t, app.Controllers, frameworktest.Config(func(c *config.App) { c.Protocol.EscapeHTML = true }))
+	u, w := h.Dial(user("A")), h.Dial(wall("A"))
+	for _, text := range []string{strings.Repeat(`"`, 101), strings.Repeat("'", 500), strings.Repeat("长", 500)} {
+		escaped := strings.NewReplacer(`"`, "&quot;", "'", "&#039;").Replace(text)
+		u.Call("live.user.say", data{"say": text}).Want(200, "userSaySuccess")
+		var row struct{ Say string }
+		if w.Call("live.wall.say", data{"say": text}).Want(200, "wallSaySuccess").Into(&row); row.Say != escaped {
+			t.Errorf("%.20s… was said as %.20s…", text, row.Say)
+		}
+	}
+	for _, c := range []*frameworktest.Client{u, w} {
+		for _, text := range []string{"", strings.Repeat(`"`, 501)} {
+			c.Call(map[bool]string{true: "live.user.say", false: "live.wall.say"}[c == u], data{"say": text}).Want(400, "paramError")
+		}
+	}
 }
 
 // Of two walls that approve the same message at the same time, one broadcasts it.
