@@ -195,8 +195,9 @@ func (s *Server) leave() {
 // serve reads commands until the connection ends.
 func (s *Server) serve(c *session) {
 	defer func() {
-		if v := recover(); v != nil { // gws's own: one frame with a length beyond 2^63 is enough
-			s.cfg.Log.Error("panic on the admin port", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+		if v := recover(); v != nil { // gws's own: OnMessage has recovered ours. A frame with a length beyond 2^63 is enough
+			s.cfg.Log.Warn("admin connection sent an impossible frame", zap.String("peer", c.peer))
+			_ = c.ws.WriteClose(1009, nil)
 		}
 		s.mu.Lock()
 		delete(s.conns, c)
@@ -260,7 +261,13 @@ func (h *handler) OnMessage(ws *gws.Conn, m *gws.Message) {
 	case <-h.server.life.Done(): // it is being said goodbye to
 		return
 	}
-	defer func() { c.idle <- struct{}{} }()
+	defer func() {
+		if v := recover(); v != nil {
+			h.server.cfg.Log.Error("panic on the admin port", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			_ = ws.WriteClose(1011, nil)
+		}
+		c.idle <- struct{}{}
+	}()
 	c.stay(0)
 	c.stay(h.server.command(c, m.Bytes()))
 }

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -232,15 +233,19 @@ func TestBrokenPeers(t *testing.T) {
 	s := serve(t, "")
 	good := s.open()
 	const shake = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-	for _, tc := range []struct{ name, bytes string }{
-		{"no HTTP", "\x00\x01\x02\r\n\r\n"},
-		{"a head that is too large", "GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 64<<10)},
-		{"no key", "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"},
-		{"a frame that is too large", shake + "\x81\xff\x00\x00\x00\x00\x00\x01\x00\x00mask"},
-		{"a length beyond all bounds", shake + "\x81\xff\xff\xff\xff\xff\xff\xff\xff\xffmask"},
-		{"no mask", shake + "\x81\x02{}"},
-		{"no UTF-8", shake + "\x81\x82\x00\x00\x00\x00\xff\xfe"},
-		{"a reserved opcode", shake + "\x83\x80mask"},
+	for _, tc := range []struct {
+		name, bytes string
+		code        int
+	}{
+		{"no HTTP", "\x00\x01\x02\r\n\r\n", 0},
+		{"a head that is too large", "GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 64<<10), 0},
+		{"no key", "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 0},
+		{"a frame that is too large", shake + "\x81\xff\x00\x00\x00\x00\x00\x01\x00\x00mask", 1009},
+		{"a length beyond all bounds", shake + "\x81\xff\xff\xff\xff\xff\xff\xff\xff\xffmask", 1009},
+		{"the least such length, binary", shake + "\x82\xff\x80\x00\x00\x00\x00\x00\x00\x00mask", 1009},
+		{"no mask", shake + "\x81\x02{}", 1002},
+		{"no UTF-8", shake + "\x81\x82\x00\x00\x00\x00\xff\xfe", 1007},
+		{"a reserved opcode", shake + "\x83\x80mask", 1002},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			nc, err := net.Dial("tcp", s.addr)
@@ -252,9 +257,17 @@ func TestBrokenPeers(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, _ = io.WriteString(nc, tc.bytes) // it may end in the middle
-			_, err = io.Copy(io.Discard, nc)
+			said, err := io.ReadAll(nc)
 			if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 				t.Fatal("it is not ended")
+			}
+			if _, frames, _ := bytes.Cut(said, []byte("\r\n\r\n")); tc.code > 0 && (len(frames) < 4 || frames[0] != 0x88 || int(frames[2])<<8|int(frames[3]) != tc.code) {
+				t.Errorf("got %q, want the close code %d", frames, tc.code)
+			}
+			for _, e := range s.logs.TakeAll() {
+				if e.ContextMap()["stack"] != nil || e.ContextMap()["panic"] != nil {
+					t.Errorf("logged %v", e)
+				}
 			}
 			send(t, good, `{"method":"nothing","format":"json"}`)
 			if got, err := receive(good); err != nil || !strings.Contains(got, "unknown") {
