@@ -159,7 +159,7 @@ func (s *Server) forbidden(r *http.Request) string {
 		return ""
 	}
 	token := r.URL.Query().Get("token")
-	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+	if scheme, bearer, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
 		token = bearer
 	}
 	if !same(token, s.cfg.Token) {

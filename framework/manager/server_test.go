@@ -156,6 +156,7 @@ func TestAccess(t *testing.T) {
 		{"none wanted", "", nil, "", 101},
 		{"none wanted, one shown", "", bearer("x"), "", 101},
 		{"right", token, bearer(token), "", 101},
+		{"right, in lower case", token, http.Header{"Authorization": {"bearer " + token}}, "", 101},
 		{"right in the query", token, nil, "?token=" + token, 101},
 		{"none", token, nil, "", 403},
 		{"empty", token, bearer(""), "", 403},

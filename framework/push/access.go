@@ -71,7 +71,8 @@ func (a *access) of(r *http.Request) (*caller, *Error) {
 		}
 		return a.local, nil
 	}
-	value, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	scheme, value, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	ok = ok && strings.EqualFold(scheme, "Bearer") // RFC 9110 section 11.1
 	sum := sha256.Sum256([]byte(value))
 	var found *caller
 	for i := range a.sums { // all of them, however soon it is found

@@ -37,6 +37,9 @@ func TestAccess(t *testing.T) {
 		{"Bearer ", [3]int{401, 401, 401}},
 		{"Basic send-0123456789ab", [3]int{401, 401, 401}},
 		{"Bearer send-0123456789ab", [3]int{200, 403, 403}},
+		{"bearer send-0123456789ab", [3]int{200, 403, 403}},
+		{"BEARER all-00123456789ab", [3]int{200, 200, 200}},
+		{"Bearersend-0123456789ab", [3]int{401, 401, 401}},
 		{"Bearer read-0123456789ab", [3]int{403, 200, 403}},
 		{"Bearer all-00123456789ab", [3]int{200, 200, 200}},
 	} {
