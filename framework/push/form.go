@@ -1,9 +1,11 @@
 package push
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"reflect"
 	"strings"
@@ -61,14 +63,17 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody))
 	var large *http.MaxBytesError
-	err := r.ParseForm()
+	body, err := io.ReadAll(r.Body)
+	if r.Body = io.NopCloser(bytes.NewReader(body)); err == nil {
+		err = r.ParseForm()
+	}
 	if err == nil {
 		err = r.ParseMultipartForm(int64(s.cfg.MaxBody))
 	}
 	switch {
 	case errors.As(err, &large):
 		return "", fail(CodeTooLarge, "the body has more than %d bytes", large.Limit)
-	case err != nil && !errors.Is(err, http.ErrNotMultipart):
+	case err != nil && !errors.Is(err, http.ErrNotMultipart), r.MultipartForm != nil && !whole(body, r.Header.Get("Content-Type")):
 		return "", fail(CodeBadRequest, "the form is malformed")
 	}
 	if r.MultipartForm != nil {
@@ -80,6 +85,8 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error
 	switch {
 	case r.FormValue("type") != "publish":
 		return "", fail(CodeBadRequest, "type must be publish")
+	case !r.Form.Has("content"): // what was left out by mistake must not reach everybody
+		return "", fail(CodeBadRequest, "content is missing")
 	case !utf8.ValidString(text):
 		return "", fail(CodeBadRequest, "content is not UTF-8")
 	case to != "" && wrong != "":
@@ -92,6 +99,14 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error
 	}
 	defer s.leave()
 	return s.tell(ctx, to, &Push{Event: "new_msg", Param: JSON(escape.Replace(text))})
+}
+
+// whole tells whether a multipart body has its closing boundary: net/http takes one that ends between two parts for complete, and
+// without its to it would be for everybody.
+func whole(body []byte, contentType string) bool {
+	_, params, err := mime.ParseMediaType(contentType)
+	end := []byte("--" + params["boundary"] + "--")
+	return err == nil && (bytes.HasPrefix(body, end) || bytes.Contains(body, append([]byte("\n"), end...)))
 }
 
 // tell sends to a user, or to all.

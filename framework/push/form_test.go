@@ -35,6 +35,9 @@ func TestForm(t *testing.T) {
 		{"body before query", "POST", "type=publish&to=8&content=no", encoded, "to=7&content=yes", 200, "ok", "Reach 7 " + push("yes"), ""},
 		{"everyone", "GET", "type=publish&to=&content=hi", "", "", 200, "ok", "SendToAll " + push("hi"), ""},
 		{"everyone, without to", "GET", "type=publish&content=", "", "", 200, "ok", "SendToAll " + push(""), ""},
+		{"without content", "GET", "type=publish", "", "", 200, "fail", "", "content is missing"},
+		{"content as a file", "POST", "", "multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=\"type\"\r\n\r\npublish\r\n--b\r\nContent-Disposition: form-data; name=\"content\"; filename=\"x\"\r\n\r\nhi\r\n--b--", 200, "fail", "", "content is missing"},
+		{"multipart with an epilogue", "POST", "", w.FormDataContentType(), multi.String() + "more", 200, "ok", "Reach 7 " + push("multi"), ""},
 		{"nobody", "GET", "type=publish&to=0&content=hi", "", "", 200, "offline", "", ""},
 		{"another type", "GET", "type=other&to=7", "", "", 200, "fail", "", "type must be publish"},
 		{"nothing", "GET", "", "", "", 200, "fail", "", "type must be publish"},
@@ -53,6 +56,17 @@ func TestForm(t *testing.T) {
 				t.Errorf("got %d %q %q %q", status, text, done, header.Get("message"))
 			}
 		})
+	}
+	// Wherever a body for one user is cut, it does not become one for all.
+	form := "--b\r\nContent-Disposition: form-data; name=\"type\"\r\n\r\npublish\r\n--b\r\nContent-Disposition: form-data; name=\"content\"\r\n\r\nprivate\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"to\"\r\n\r\n7\r\n--b--\r\n"
+	for _, boundary := range []string{"b", `"b"`} {
+		for n := range len(form) {
+			_, text, _ := h.do("POST", "/", form[:n], "Content-Type: multipart/form-data; boundary="+boundary)
+			if done := h.backend.said(); text != "fail" && n < len(form)-2 || len(done) > 0 && !strings.HasPrefix(done[0], "Reach 7 ") {
+				t.Errorf("cut after %d bytes: %s %q", n, text, done)
+			}
+		}
 	}
 	h.do("POST", "/", url.Values{"type": {"publish"}, "content": {`<b a="1">'&`}}.Encode(), "Content-Type: "+encoded)
 	if got := h.backend.said(); len(got) != 1 || !strings.Contains(got[0], `"\u0026lt;b a=\u0026quot;1\u0026quot;\u0026gt;\u0026#039;\u0026amp;"`) {
