@@ -115,6 +115,7 @@ func TestFrames(t *testing.T) {
 	for _, tc := range []struct{ name, in, out string }{
 		{"heartbeat", `2`, `3`},
 		{"default", `{}`, `{"status":200,"event":"success","info":"执行完成"}`},
+		{"default, as PHP sends nothing", `{"method":null,"id":1}`, `{"status":200,"event":"success","info":"执行完成","id":1}`},
 		{"one part is the action", `{"method":"index"}`, `{"status":200,"event":"success","info":"执行完成"}`},
 		{"two parts", `{"method":"index.index"}`, `{"status":200,"event":"success","info":"执行完成"}`},
 		{"three parts, any case, dots around", `{"method":"..Index.INDEX.index."}`, `{"status":200,"event":"success","info":"执行完成"}`},

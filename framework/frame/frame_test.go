@@ -35,7 +35,8 @@ func TestDecode(t *testing.T) {
 		{"duplicate, escaped", `{"x":1,"\u0078":2}`, "", "", "", ErrDuplicateKey},
 		{"duplicate, deeper, is data", `{"x":{"y":1,"y":2}}`, "", "", `{"x":{"y":1,"y":2}}`, nil},
 		{"method number", `{"method":1}`, "", "", "", ErrMethod},
-		{"method null", `{"method":null}`, "", "", "", ErrMethod},
+		{"method null", `{"method":null}`, "", "", `{"method":null}`, nil},
+		{"method null, twice", `{"method":null,"method":"a"}`, "", "", "", ErrDuplicateKey},
 		{"reserved between", `{"a":1, "fd" : 2 ,"b":3,"CODE":[{}]}`, "", "", `{"a":1,"b":3}`, nil},
 		{"reserved twice", `{"fd":1,"fd":2}`, "", "", "", ErrDuplicateKey},
 		{"reserved, cut short", `{"fd":1`, "", "", "", ErrSyntax},
@@ -139,7 +140,7 @@ func FuzzTopLevel(f *testing.F) {
 		}
 		want, unique := topLevel(data)
 		method, isText := want["method"].(string)
-		_, present := want["method"]
+		present := want["method"] != nil
 		r, err := Decode(data, Options{MaxDepth: 20_000})
 		switch {
 		case errors.Is(err, ErrMethod):

@@ -19,7 +19,7 @@ var (
 
 // Request is a decoded frame. Its slices point into the decoded bytes where they can.
 type Request struct {
-	Method []byte // nil where the key is absent
+	Method []byte // nil where the key is absent or null
 	ID     []byte // the raw JSON string or number, nil where there is none
 	Body   []byte // the whole object, without the reserved keys
 }
@@ -136,6 +136,7 @@ func (s *scanner) request() (r Request, err error) {
 		}
 		cut := false
 		switch raw := s.b[value:s.i]; {
+		case string(key) == "method" && string(raw) == "null": // as if it were not there
 		case string(key) == "method":
 			if raw[0] != '"' {
 				return r, ErrMethod
