@@ -101,6 +101,10 @@ func TestLiveRoom(t *testing.T) {
 	w.Call("live.wall.recall", data{"id": row.ID}).Want(200, "wallRecallSuccess").WantInfo("撤回广播成功").WantParam(strconv.FormatInt(row.ID, 10))
 	u.WantPush("wallSayRecall").WantInfo("撤回一条大屏幕消息").WantParam(strconv.FormatInt(row.ID, 10))
 	w.Call("live.wall.recall", data{"id": row.ID}).Want(403, "wallRecallFail")
+	w.Send(`{"method":"live.wall.recall"}`)
+	if got, want := w.Receive(), `{"status":403,"event":"wallRecallFail","info":"撤回广播失败"}`; got != want {
+		t.Errorf("without an id: %s", got)
+	}
 	if f := u.Call("live.user.history", nil).Want(200, "wallSayHistory"); f.Param != nil {
 		t.Fatalf("recalled, but shown: %s", f.Param)
 	}

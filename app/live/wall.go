@@ -55,9 +55,9 @@ func (w *Wall) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
 	return framework.OK("wallSaySuccess", "广播成功", row), nil
 }
 
-// IDIn names a message.
+// IDIn names a message; no room has one without an id.
 type IDIn struct {
-	ID framework.Int `json:"id" validate:"required"`
+	ID framework.Int `json:"id"`
 }
 
 // Recall takes back a message of the room.
