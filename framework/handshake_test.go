@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"wsframe/framework"
@@ -142,6 +144,21 @@ func TestFrameBehindHandshake(t *testing.T) {
 	got := make([]byte, 3)
 	if _, err := io.ReadFull(br, got); err != nil || !bytes.Equal(got, []byte{0x81, 1, '3'}) {
 		t.Fatalf("%q %v", got, err)
+	}
+}
+
+// The page leads to the demo where there is one.
+func TestFrontPage(t *testing.T) {
+	for want, static := range map[string]fs.FS{"": nil, "Demo": fstest.MapFS{"index.html": {Data: []byte("the demo")}}} {
+		h := start(t, &probe{}, func(o *framework.Options) { o.Static = static })
+		for path, there := range map[string]bool{"/": true, "/any/path": true, "/static/": static != nil} {
+			resp, _, _ := shake(t, h, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
+			b, err := io.ReadAll(resp.Body)
+			if page := string(b); err != nil || resp.StatusCode != 200 || strings.Contains(page, "the demo") != (path == "/static/" && there) ||
+				strings.Contains(page, "Demo") != (want != "" && path != "/static/") {
+				t.Errorf("%s with static files %v: %d %s", path, static != nil, resp.StatusCode, page)
+			}
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package framework
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -19,15 +20,22 @@ type pages struct {
 	done   chan struct{}
 }
 
-const frontPage = `<!doctype html><meta charset="utf-8"><title>wsframe</title>
-<p>wsframe: this port speaks WebSocket. <a href="/static/">Demo</a></p>
-`
+const (
+	frontPage = `<!doctype html><meta charset="utf-8"><title>wsframe</title>
+<p>wsframe: this port speaks WebSocket.`
+	demoLink = ` <a href="/static/">Demo</a>`
+	pageEnd  = "</p>\n"
+)
 
 func newPages(a *App, static fs.FS) *pages {
+	front := frontPage + pageEnd
+	if static != nil {
+		front = frontPage + demoLink + pageEnd
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write([]byte(frontPage)) // the client's loss
+		_, _ = io.WriteString(w, front) // the client's loss
 	})
 	if static != nil {
 		files := http.FileServerFS(static)
