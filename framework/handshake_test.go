@@ -154,6 +154,9 @@ func TestFrontPage(t *testing.T) {
 		for path, there := range map[string]bool{"/": true, "/any/path": true, "/static/": static != nil} {
 			resp, _, _ := shake(t, h, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
 			b, err := io.ReadAll(resp.Body)
+			if !resp.Close {
+				t.Errorf("%s: the connection is kept, and an upgrade on it would be another page", path)
+			}
 			if page := string(b); err != nil || resp.StatusCode != 200 || strings.Contains(page, "the demo") != (path == "/static/" && there) ||
 				strings.Contains(page, "Demo") != (want != "" && path != "/static/") {
 				t.Errorf("%s with static files %v: %d %s", path, static != nil, resp.StatusCode, page)

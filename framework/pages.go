@@ -48,9 +48,10 @@ func newPages(a *App, static fs.FS) *pages {
 	p := &pages{feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{})}, done: make(chan struct{})}
 	p.server = &http.Server{
 		Handler: mux, ErrorLog: zap.NewStdLog(a.log),
-		ReadTimeout: a.cfg.Limits.HandshakeTimeout, WriteTimeout: 10 * time.Second, IdleTimeout: 15 * time.Second,
+		ReadTimeout: a.cfg.Limits.HandshakeTimeout, WriteTimeout: 10 * time.Second,
 		MaxHeaderBytes: a.cfg.Limits.HandshakeBytes,
 	}
+	p.server.SetKeepAlivesEnabled(false) // the next request may be an upgrade, which is not for this server
 	go func() {
 		defer close(p.done)
 		if err := p.server.Serve(p.feed); !errors.Is(err, http.ErrServerClosed) {
