@@ -284,6 +284,14 @@ func (c *console) token(context.Context) error {
 	if c.id == "" {
 		return errors.New("whose token? console -s token -type T -id ID -code C -nickname N")
 	}
+	// What cannot be issued must not make a key.
+	id := auth.Identity{ID: c.id, Type: c.userType, Code: c.code, Nickname: c.nickname, CTime: time.Now().Unix()}
+	if err := id.Validate(); err != nil {
+		return fmt.Errorf("issue token: %w", err)
+	}
+	if c.legacy && cfg.App.Auth.Key3DES == "" {
+		return errors.New("issue token: auth.key_3des is empty")
+	}
 	if err := os.MkdirAll(cfg.App.Runtime.Dir, 0o755); err != nil {
 		return fmt.Errorf("the runtime directory cannot be made: %w", err)
 	}
@@ -298,7 +306,7 @@ func (c *console) token(context.Context) error {
 	if c.legacy {
 		issue = tokens.Issue3DES
 	}
-	token, err := issue(auth.Identity{ID: c.id, Type: c.userType, Code: c.code, Nickname: c.nickname})
+	token, err := issue(id)
 	if err != nil {
 		return err
 	}

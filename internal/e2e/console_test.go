@@ -98,6 +98,25 @@ func TestWrongCalls(t *testing.T) {
 	}
 }
 
+// A token that is refused leaves no key behind.
+func TestTokenRefused(t *testing.T) {
+	t.Parallel()
+	s := prepare(t)
+	s.env = append(s.env, "WSFRAME_APP_RUNTIME_DIR="+filepath.Join(s.dir, "new"))
+	for _, args := range [][]string{{"-id", "a b"}, {"-id", "1", "-type", ""}, {"-id", "1", "-code", "*"}, {"-id", "1", "-nickname", strings.Repeat("x", 129)}, {"-id", "1", "-3des"}, {}} {
+		if _, errs, code := s.run(append([]string{"-s", "token"}, args...)...); code != 1 || !oneLine(errs) {
+			t.Errorf("%v: %d %s", args, code, errs)
+		}
+		if _, err := os.Stat(filepath.Join(s.dir, "new")); err == nil {
+			t.Fatalf("%v made the runtime directory", args)
+		}
+	}
+	s.ok("-s", "token", "-id", "1")
+	if _, err := os.Stat(filepath.Join(s.dir, "new", "auth.key")); err != nil {
+		t.Error(err)
+	}
+}
+
 // Every one of these ends with one clear line and an exit code, in the background too.
 func TestBadStarts(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
