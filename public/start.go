@@ -93,6 +93,9 @@ func (c *console) start(ctx context.Context) error {
 		},
 		Started: func(s process.Started) {
 			l.Info("server is ready", zap.Any("addrs", s.Addrs), zap.String("store", cfg.Cache.Master.Driver))
+			for _, n := range s.Notes {
+				l.Quiet.Warn("note at start", zap.String("says", n)) // people have it on stdout
+			}
 			c.printStart(cfg, s)
 		},
 		Reloaded: func() { c.reconfigure(l) },

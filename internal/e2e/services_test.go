@@ -245,8 +245,8 @@ func TestOriginalTokens(t *testing.T) {
 	}
 	s := start(t, "WSFRAME_APP_AUTH_KEY="+v.Key, "WSFRAME_APP_AUTH_ACCEPT_3DES=true", "WSFRAME_APP_AUTH_LIFETIME=0s") // they are of 2023
 	for _, note := range []string{"auth.accept_3des is on", "auth.key is published or short", filepath.Join(s.dir, "auth.key")} {
-		if !strings.Contains(s.out.String(), note) {
-			t.Errorf("start does not say %q", note)
+		if !strings.Contains(s.out.String(), note) || !strings.Contains(s.log(), note) {
+			t.Errorf("start does not say %q, or the log does not", note)
 		}
 	}
 	for _, row := range v.Tokens {
