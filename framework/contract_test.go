@@ -332,6 +332,61 @@ func TestClosing(t *testing.T) {
 	}
 }
 
+// leaver is a close listener that looks what Redis still holds of the connection that it is told of.
+type leaver struct {
+	h    *frameworktest.Harness
+	seen chan string
+}
+
+func (l *leaver) Enter(c *framework.Ctx) (*framework.Reply, error) {
+	return framework.OK("entered", "", c.FD), errors.Join(c.AddCloseListener("leaver"), c.Join("ROOM"), c.AddCloseKey("SOME_SET"))
+}
+
+func (l *leaver) OnClose(c *framework.Closed) {
+	r, fd := l.h.Redis, fmt.Sprint(c.FD)
+	err := l.h.App.Node().Flush(c) // whatever was told to Redis before this
+	l.seen <- fmt.Sprint(err, r.SIsMember(c, "ROOM", fd).Val(), r.SIsMember(c, "SOME_SET", fd).Val(), r.HExists(c, "WEBSOCKET_FDINFO", fd).Val(),
+		r.HGet(c, "WEBSOCKET_UIDTOFD", c.Auth.ID).Val() == fd, r.SMembers(c, "WEBSOCKET_FdController_"+fd).Val(), r.SCard(c, "WEBSOCKET_FdCloseSetKey_"+fd).Val())
+}
+
+// contract §4: a listener's OnClose finds the connection in its sets and the bookkeeping whole; what follows is in the cluster's tests.
+func TestListenersComeFirst(t *testing.T) {
+	l := &leaver{seen: make(chan string, 1)}
+	h := frameworktest.New(t, func(framework.Deps) ([]framework.Controller, error) {
+		return []framework.Controller{framework.Mount("leaver", l)}, nil
+	})
+	l.h = h
+	c := h.Dial(someone)
+	var fd int64
+	c.Call("leaver.enter", nil).Want(200, "entered").Into(&fd)
+	if err := h.Redis.SAdd(t.Context(), "SOME_SET", fd).Err(); err != nil {
+		t.Fatal(err)
+	}
+	h.Flush()
+	c.Close()
+	if got, want := <-l.seen, "<nil> true true true true [index.leaver] 2"; got != want {
+		t.Fatalf("OnClose saw %s, want %s", got, want)
+	}
+	h.Eventually("all keys gone", func() bool {
+		return slices.Equal(h.Redis.Keys(t.Context(), "*").Val(), []string{"WSFRAME_FD_NEXT"})
+	})
+}
+
+// contract §4: only WeChat users are found by WEBSOCKET_UIDTOFD.
+func TestUIDToFD(t *testing.T) {
+	h := start(t, &probe{})
+	for _, kind := range []string{framework.TypeWechatUser, framework.TypeWall, "guest"} {
+		h.Dial(framework.Identity{ID: "a-" + kind, Type: kind, Code: "A1"}).Call("index", nil).Want(200, "success")
+	}
+	h.Flush()
+	if got := h.Redis.HGetAll(t.Context(), "WEBSOCKET_UIDTOFD").Val(); len(got) != 1 || got["a-wechatUser"] != "1" {
+		t.Fatalf("UIDTOFD: %v", got)
+	}
+	if n := h.Redis.HLen(t.Context(), "WEBSOCKET_FDINFO").Val(); n != 3 {
+		t.Fatalf("FDINFO has %d", n)
+	}
+}
+
 func TestHooks(t *testing.T) {
 	p := &probe{}
 	h := start(t, p)

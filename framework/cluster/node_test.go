@@ -7,8 +7,11 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 func TestBookkeeping(t *testing.T) {
@@ -58,6 +61,50 @@ func TestBookkeeping(t *testing.T) {
 	w.stop()
 	if keys := c.Keys(t.Context(), "*").Val(); !slices.Equal(keys, []string{"p:WSFRAME_FD_NEXT"}) {
 		t.Errorf("left: %v", keys)
+	}
+}
+
+// removals notes the keys that are taken from, in their order.
+type removals struct {
+	mu   sync.Mutex
+	keys []string
+}
+
+func (r *removals) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (r *removals) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (r *removals) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		r.mu.Lock()
+		for _, c := range cmds {
+			if !slices.Contains([]string{"srem", "del", "hdel", "eval"}, c.Name()) {
+				continue
+			}
+			for _, arg := range c.Args() {
+				if key, ok := strings.CutPrefix(fmt.Sprint(arg), "p:"); ok {
+					r.keys = append(r.keys, key)
+				}
+			}
+		}
+		r.mu.Unlock()
+		return next(ctx, cmds)
+	}
+}
+
+// contract §4: a connection leaves its sets first, then its bookkeeping goes; last the list by which it would be found after a crash.
+func TestOrderOfAnEnd(t *testing.T) {
+	c, r := newStore(t).client(t), &removals{}
+	c.AddHook(r)
+	w := worker(t, c, "a")
+	fd := w.open("ann", "R1")
+	w.join(fd, "R2")
+	w.n.ListenerAdded(fd, "x")
+	w.close(fd)
+	w.flush()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	want := fmt.Sprintf("R1 R2 WEBSOCKET_FdCloseSetKey_%d WEBSOCKET_FdController_%d WEBSOCKET_UIDTOFD WEBSOCKET_FDINFO WSFRAME:{a}:FDS", fd, fd)
+	if got := strings.Join(r.keys, " "); got != want {
+		t.Errorf("removed from %s\nwant         %s", got, want)
 	}
 }
 
