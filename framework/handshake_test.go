@@ -240,15 +240,69 @@ func TestConnectionLimits(t *testing.T) {
 	}
 }
 
-// X-Real-IP is believed from trusted proxies only.
+// Which pages may connect (security rule 4): those of the host that the request names, or those that are listed.
+func TestOrigin(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		list     []string
+		noOrigin bool
+		statuses map[string]int // of an Origin; "" = none is sent
+	}{
+		{"default", nil, true, map[string]int{
+			"": 101, "http://x": 101, "https://X": 101, "http://x:81": 403, "http://x.evil": 403, "http://y": 403, "x": 403, "null": 403}},
+		{"browsers only", nil, false, map[string]int{"": 403, "http://x": 101, "http://y": 403}},
+		{"listed", []string{"https://a.example/", "b.example:81"}, true, map[string]int{
+			"": 101, "https://a.example": 101, "HTTPS://A.example": 101, "http://a.example": 403, "https://a.example:81": 403,
+			"http://b.example:81": 101, "https://b.example": 403, "http://x": 403, "null": 403}},
+		{"any", []string{"*"}, false, map[string]int{"": 403, "http://y": 101, "null": 101}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := start(t, &probe{}, frameworktest.Config(func(c *config.App) {
+				c.Limits.RefusedRate, c.Origins, c.AllowNoOrigin = 0, tc.list, tc.noOrigin
+			}))
+			token := issue(t, h)
+			for origin, status := range tc.statuses {
+				header := "Origin: " + origin + "\r\n"
+				if origin == "" {
+					header = ""
+				}
+				if resp, _, _ := shake(t, h, upgrade("/?auth="+token, header)); resp.StatusCode != status {
+					t.Errorf("origin %q: status %d, want %d", origin, resp.StatusCode, status)
+				}
+			}
+		})
+	}
+}
+
+// X-Real-IP and X-Forwarded-For are believed from trusted proxies only, the latter from the right, as far as these go.
 func TestRemote(t *testing.T) {
-	for trusted, want := range map[string]string{"127.0.0.1": "10.9.8.7", "192.0.2.1": "127.0.0.1"} {
-		h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.TrustedProxies = []string{trusted} }))
-		shake(t, h, upgrade("/?auth="+issue(t, h), "X-Real-IP: 10.9.8.7\r\n"))
-		h.Eventually("connected", func() bool { return h.App.Hub().Len() == 1 })
-		if c := h.App.Hub().Get(1); c == nil || c.Remote != want {
-			t.Fatalf("trusted %s: %+v", trusted, c)
-		}
+	loopback, own := []string{"127.0.0.1"}, []string{"127.0.0.0/8", "10.0.0.0/8", "2001:db8::/32"}
+	for _, tc := range []struct {
+		name            string
+		trusted         []string
+		headers, remote string
+	}{
+		{"nobody is trusted", nil, "X-Real-IP: 10.9.8.7\r\nX-Forwarded-For: 10.9.8.7\r\n", "127.0.0.1"},
+		{"another is trusted", []string{"192.0.2.1"}, "X-Real-IP: 10.9.8.7\r\nX-Forwarded-For: 10.9.8.7\r\n", "127.0.0.1"},
+		{"no header", loopback, "", "127.0.0.1"},
+		{"real ip", loopback, "X-Real-IP: 10.9.8.7\r\n", "10.9.8.7"},
+		{"real ip goes before", loopback, "X-Forwarded-For: 8.8.8.8\r\nX-Real-IP: 10.9.8.7\r\n", "10.9.8.7"},
+		{"real ip is none", loopback, "X-Real-IP: me\r\nX-Forwarded-For: 8.8.8.8\r\n", "8.8.8.8"},
+		{"the last hop", loopback, "X-Forwarded-For: 1.1.1.1, 8.8.8.8\r\n", "8.8.8.8"},
+		{"behind own hops", own, "X-Forwarded-For: 1.1.1.1, 8.8.8.8,10.0.0.2 , 2001:db8::1\r\n", "8.8.8.8"},
+		{"on several lines", own, "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 8.8.8.8\r\nX-Forwarded-For: 10.0.0.2\r\n", "8.8.8.8"},
+		{"nothing but own hops", own, "X-Forwarded-For: 10.0.0.3, 10.0.0.2\r\n", "127.0.0.1"},
+		{"garbage ends the way", own, "X-Forwarded-For: 8.8.8.8, unknown, 10.0.0.2\r\n", "127.0.0.1"},
+		{"v4 in v6", own, "X-Forwarded-For: ::ffff:8.8.8.8, ::ffff:10.0.0.2\r\n", "8.8.8.8"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.TrustedProxies = tc.trusted }))
+			shake(t, h, upgrade("/?auth="+issue(t, h), tc.headers))
+			h.Eventually("connected", func() bool { return h.App.Hub().Len() == 1 })
+			if got := h.App.Hub().Get(1).Remote; got != tc.remote {
+				t.Fatalf("remote %s, want %s", got, tc.remote)
+			}
+		})
 	}
 }
 

@@ -107,7 +107,9 @@ func start(t testing.TB, store *cache.Embedded, id string, alone bool, mount fun
 	check(t, err)
 	h.App, err = framework.New(ctx, o)
 	check(t, err)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // as the master does
+	ln, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	check(t, err)
 	h.URL = "ws://" + ln.Addr().String() + "/"
 	served := make(chan error, 1)
