@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -457,15 +458,59 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// Ten thousand faults cost nothing but their replies (promise L7).
+// faulty panics wherever it is called.
+type faulty struct{}
+
+func (faulty) Act(*framework.Ctx) (*framework.Reply, error)           { panic("in an action") }
+func (faulty) Typed(*framework.Ctx, *typed) (*framework.Reply, error) { panic("in a typed action") }
+func (faulty) OnMessage(*framework.Ctx) (*framework.Reply, error)     { panic("in OnMessage") }
+func (faulty) OnClose(*framework.Closed)                              { panic("in OnClose") }
+func (faulty) OnConnect(c *framework.Ctx) error {
+	if c.Auth.ID == "barred" {
+		panic("in OnConnect")
+	}
+	return errors.Join(c.AddCloseListener("faulty"), c.AddCloseListener("probe"))
+}
+
+type barred struct{ plain }
+
+func (barred) Guard(*framework.Ctx) error { panic("in Guard") }
+
+// Ten thousand faults, everywhere, cost nothing but their replies (promise L7).
 func TestPanics(t *testing.T) {
-	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.Limits.MessageRate = 0 }), frameworktest.Quiet())
+	p := &probe{}
+	h := frameworktest.New(t, func(d framework.Deps) ([]framework.Controller, error) {
+		return []framework.Controller{
+			framework.Mount("faulty", &faulty{}), framework.Mount("barred", &barred{}), framework.Mount("probe", p), framework.Mount("plain", &plain{}),
+			framework.Mount("wrapped", &plain{}, func(framework.Action) framework.Action {
+				return func(*framework.Ctx) (*framework.Reply, error) { panic("in a middleware") }
+			}),
+		}, nil
+	}, frameworktest.Config(func(c *config.App) { c.Limits.MessageRate = 0 }), frameworktest.Quiet())
 	c := h.Dial(someone)
-	for range 10_000 {
-		c.Send(`{"method":"probe.panics"}`)
-		if got := c.Receive(); !strings.Contains(got, "controllerError") {
-			t.Fatal(got)
+	c.Call("plain.index", nil).Want(200, "plain")
+	goroutines := runtime.NumGoroutine()
+	methods := []string{"faulty.act", "faulty.typed", "faulty.other", "barred.index", "wrapped.index"}
+	for range 1_800 {
+		for _, method := range methods {
+			c.Send(`{"method":"` + method + `"}`)
+		}
+		for _, method := range methods {
+			if got := c.Receive(); got != `{"status":500,"event":"controllerError","info":"程序错误"}` {
+				t.Fatalf("%s: %s", method, got)
+			}
 		}
 	}
-	c.Call("index", nil).Want(200, "success")
+	for range 500 {
+		h.Dial(framework.Identity{ID: "barred", Type: "guest"}).WantClose(1011)
+		h.Dial(someone).Close()
+	}
+	c.Call("plain.index", nil).Want(200, "plain")
+	told := func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.closed)
+	}
+	h.Eventually("the listeners behind the faulty one", func() bool { return told() == 500 })
+	h.Eventually("goroutines back", func() bool { return runtime.NumGoroutine() <= goroutines+5 })
 }

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"wsframe/app"
+	"wsframe/app/live"
 	"wsframe/framework"
 	"wsframe/framework/frameworktest"
 	"wsframe/library/config"
@@ -220,8 +221,66 @@ func TestQueueBounds(t *testing.T) {
 			t.Fatalf("count %v: %d messages, from %d", count, len(list), list[0].ID)
 		}
 	}
+	var second []struct{ ID int64 }
+	w.Call("live.wall.history", data{"type": "user", "count": 5, "page": "2"}).Want(200, "userSayHistory").Into(&second)
+	if len(second) != 5 || second[0].ID != 1_000_993 {
+		t.Fatalf("page 2: %v", second)
+	}
 	w.Call("live.wall.check", data{"id": id}).Want(200, "wallCheckSuccess")
 	u.Call("live.user.say", data{"say": "room again"}).Want(200, "userSaySuccess")
+}
+
+// contract §6: pages of 10 where no count is given, of 20 at most; the newest first, for users and walls alike.
+func TestHistoryPages(t *testing.T) {
+	h := frameworktest.New(t, app.Controllers)
+	u, w := h.Dial(user("A")), h.Dial(wall("A"))
+	rows := make([]live.Message, 25)
+	for i := range rows {
+		rows[i] = live.Message{Code: "A", Say: strconv.Itoa(i + 1), Status: 1}
+	}
+	rows[11].Status = 0 // recalled: it leaves no gap
+	if err := h.DB.Create(rows).Error; err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		page, count any
+		says        string // from the newest to the oldest
+	}{
+		{nil, nil, "25 24 23 22 21 20 19 18 17 16"},
+		{0, 0, "25 24 23 22 21 20 19 18 17 16"},
+		{1, nil, "25 24 23 22 21 20 19 18 17 16"},
+		{2, nil, "15 14 13 11 10 9 8 7 6 5"},
+		{"3", nil, "4 3 2 1"},
+		{4, nil, ""},
+		{nil, 3, "25 24 23"},
+		{2, "3", "22 21 20"},
+		{nil, 20, "25 24 23 22 21 20 19 18 17 16 15 14 13 11 10 9 8 7 6 5"},
+		{nil, 21, "25 24 23 22 21 20 19 18 17 16 15 14 13 11 10 9 8 7 6 5"},
+		{"2", 1000, "4 3 2 1"},
+	} {
+		in := data{"type": "wall"}
+		if tc.page != nil {
+			in["page"] = tc.page
+		}
+		if tc.count != nil {
+			in["count"] = tc.count
+		}
+		for method, c := range map[string]*frameworktest.Client{"live.user.history": u, "live.wall.history": w} {
+			f := c.Call(method, in).Want(200, "wallSayHistory")
+			var list []live.Message
+			if f.Param != nil {
+				f.Into(&list)
+			}
+			says := make([]string, len(list))
+			for i := range list {
+				says[i] = list[i].Say
+			}
+			if got := strings.Join(says, " "); got != tc.says {
+				t.Errorf("%s page %v count %v: %s", method, tc.page, tc.count, got)
+			}
+		}
+	}
+	u.Call("live.user.history", data{"count": -1}).Want(400, "paramError")
 }
 
 func TestDatabaseGone(t *testing.T) {
