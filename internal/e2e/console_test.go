@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"wsframe/framework/manager"
 )
@@ -188,6 +191,21 @@ func TestSecondStartAndDaemon(t *testing.T) {
 	s.env = append(s.env, "WSFRAME_DB_MASTER_DRIVER=mysql", "WSFRAME_DB_MASTER_DSN=u:p@tcp(127.0.0.1:1)/x")
 	if _, errs, code := s.run("-s", "start", "-d"); code != 1 || !oneLine(errs) || !strings.Contains(errs, "mysql database cannot be reached") {
 		t.Fatalf("%d %s", code, errs)
+	}
+}
+
+// A page of another host may not connect with the token that it has (security rule 4).
+func TestForeignOrigin(t *testing.T) {
+	s := start(t)
+	token := s.token("guest", "g")
+	for origin, status := range map[string]int{"https://evil.example": 403, "http://" + s.outside: 101} {
+		ws, resp, err := websocket.Dial(t.Context(), "ws://"+s.outside+"/?auth="+token, &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {origin}}})
+		if resp == nil || resp.StatusCode != status {
+			t.Fatalf("%s: %v %v, want status %d", origin, resp, err, status)
+		}
+		if err == nil {
+			_ = ws.CloseNow()
+		}
 	}
 }
 

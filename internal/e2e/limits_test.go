@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"golang.org/x/sys/unix"
 
 	"wsframe/framework/manager"
@@ -130,43 +132,92 @@ func TestNonReaders(t *testing.T) {
 	}
 }
 
-// Stop under load: 1001 to all, the bookkeeping gone, exit 0; and a second signal has no more patience (promise S1).
-func TestStop(t *testing.T) {
-	s := start(t, "WSFRAME_APP_LIMITS_STOP_GRACE=4s")
-	var peers []*peer
-	token := s.token("guest", "g")
-	for range 50 {
-		peers = append(peers, dial(t, s.outside, token))
+// patient has outboxes that take all that a test says, and nobody is closed for reading late.
+var patient = []string{
+	"WSFRAME_APP_LIMITS_STOP_GRACE=90s", "WSFRAME_APP_LIMITS_WRITE_TIMEOUT=90s", "WSFRAME_APP_LIMITS_OUTBOX_BYTES=67108864", "WSFRAME_APP_LIMITS_OUTBOX_MESSAGES=100000",
+	"WSFRAME_APP_LOG_LEVEL=debug",
+}
+
+// congest says so much to clients that do not read that something waits for each of them in the server. It returns how often.
+func (s *server) congest() (said int) {
+	s.t.Helper()
+	admin, err := manager.Dial(s.t.Context(), s.manager, "")
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	begun := time.Now()
+	defer admin.Close()
+	text := strings.Repeat("x", 15_000)
+	until(s.t, "all outboxes hold something", func() bool {
+		for range 50 {
+			if _, err := admin.Say(s.t.Context(), text); err != nil {
+				s.t.Fatal(err)
+			}
+			said++
+		}
+		list, err := admin.Connections(s.t.Context(), 0, 100)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return !slices.ContainsFunc(list, func(c manager.ConnInfo) bool { return c.OutboxBytes == 0 })
+	})
+	return said
+}
+
+// A stop: what waits for a client comes before its 1001, every close listener runs once, the exit code is 0 (promise S1).
+func TestStop(t *testing.T) {
+	s := start(t, patient...)
+	token := s.token("wechatUser", "u")
+	var peers []*peer
+	for range 10 {
+		p := dial(t, s.outside, token)
+		p.send(`{"method":"live.user.join"}`)
+		p.want("userJoinSuccess")
+		peers = append(peers, p)
+	}
+	said := s.congest()
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range peers {
-		p.wantClose(1001)
+	for i, p := range peers {
+		got := 0
+		text, err := p.receive()
+		for ; err == nil; text, err = p.receive() {
+			if strings.Contains(text, "serverBroadcast") {
+				got++
+			}
+		}
+		if code := websocket.CloseStatus(err); code != 1001 || got != said {
+			t.Errorf("client %d got %d of %d, then %v", i, got, said, err)
+		}
 	}
 	<-s.ended
-	if s.exit != nil || time.Since(begun) > 15*time.Second {
-		t.Fatalf("exit %v after %v", s.exit, time.Since(begun))
+	if s.exit != nil {
+		t.Errorf("exit: %v", s.exit)
 	}
+	if n := strings.Count(s.log(), "user left the room"); n != len(peers) {
+		t.Errorf("OnClose ran %d times for %d clients", n, len(peers))
+	}
+}
 
-	s = start(t)
-	stubborn, err := net.Dial("tcp", s.outside) // never answers a close
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stubborn.Close()
-	fmt.Fprintf(stubborn, "GET /?auth=%s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", s.token("guest", "g"))
-	until(t, "connected", func() bool { return s.status().Connections == 1 })
-	begun = time.Now()
-	for range 2 {
+// A second signal has no more patience with a client that does not read (promise S1).
+func TestStopTwice(t *testing.T) {
+	s := start(t, patient...)
+	token := s.token("guest", "g")
+	dial(t, s.outside, token) // and never read
+	reader := dial(t, s.outside, token)
+	s.congest()
+	term := func() {
+		t.Helper()
 		if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
-	<-s.ended
-	if passed := time.Since(begun); passed > 10*time.Second {
-		t.Fatalf("two signals took %v", passed)
+	term()
+	reader.wantClose(1001) // it is stopping, and has the other one left
+	term()
+	select {
+	case <-s.ended:
+	case <-time.After(wait):
+		t.Fatal("the second signal does not end it")
 	}
 }
