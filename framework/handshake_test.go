@@ -132,8 +132,16 @@ func TestHandshake(t *testing.T) {
 			}
 		})
 	}
-	// State is written only for those that got in.
-	h.Eventually("only the good ones", func() bool { return h.App.Hub().Len() <= 5 })
+	// Only the five that got in had a connection number, and with it state.
+	if n := fdSeen(h.Dial(someone)); n != 6 {
+		t.Fatalf("the next connection has the number %d", n)
+	}
+}
+
+func fdSeen(c *frameworktest.Client) int64 {
+	var me struct{ FD int64 }
+	c.Call("probe.see", nil).Into(&me)
+	return me.FD
 }
 
 // A client may send its first frame together with the handshake.
@@ -169,14 +177,11 @@ func TestFrontPage(t *testing.T) {
 func TestSlowHandshake(t *testing.T) {
 	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.Limits.HandshakeTimeout = time.Second }))
 	before := descriptors(t)
-	for range 20 {
-		resp, nc, _ := shake(t, h, "GET / HTTP/1.1\r\nHost:")
-		if resp.StatusCode != 408 {
-			t.Fatalf("status %d", resp.StatusCode)
-		}
-		_ = nc.Close()
-		break
+	resp, half, _ := shake(t, h, "GET / HTTP/1.1\r\nHost:")
+	if resp.StatusCode != 408 {
+		t.Fatalf("status %d", resp.StatusCode)
 	}
+	_ = half.Close()
 	var silent []net.Conn
 	for range 20 {
 		nc, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(h.URL, "ws://"), "/"))
