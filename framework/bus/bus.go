@@ -26,7 +26,10 @@ type Config struct {
 
 	// Bounds of what waits to be written; beyond them Send returns ErrFull. 100,000 and 32 MiB.
 	PendingMessages, PendingBytes int
-	StreamLength                  int // messages kept per shard for nodes that are late, about; 100,000
+
+	// What is kept per shard for nodes that are late, about, whichever is reached first: 100,000 messages, 64 MiB, 1 minute.
+	StreamLength, StreamBytes int
+	StreamAge                 time.Duration
 
 	// Receive is called for each message, in the order of its shard, by one goroutine per shard. What it holds up, it
 	// holds up for the whole shard. It must not wait for Redis; panics are logged.
@@ -47,10 +50,13 @@ func (c *Config) fill() error {
 	for _, d := range []struct {
 		p *int
 		v int
-	}{{&c.Shards, 4}, {&c.PendingMessages, 100_000}, {&c.PendingBytes, 32 << 20}, {&c.StreamLength, 100_000}} {
+	}{{&c.Shards, 4}, {&c.PendingMessages, 100_000}, {&c.PendingBytes, 32 << 20}, {&c.StreamLength, 100_000}, {&c.StreamBytes, 64 << 20}} {
 		if *d.p <= 0 {
 			*d.p = d.v
 		}
+	}
+	if c.StreamAge <= 0 {
+		c.StreamAge = time.Minute
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = 500 * time.Millisecond

@@ -447,3 +447,113 @@ func FuzzParsePage(f *testing.F) {
 	f.Add("e,1,1,1,1,2,body")
 	f.Fuzz(func(t *testing.T, text string) { _, _, _ = parsePage(strings.Split(text, ",")) })
 }
+
+// bound is for tests that store what a stream must not keep.
+func bound(bytes int, age time.Duration) func(*Config) {
+	return func(c *Config) { c.Shards, c.StreamBytes, c.StreamAge = 1, bytes, age }
+}
+
+func TestStreamBounds(t *testing.T) {
+	c := embedded(t)
+	testStreamBounds(t, func() redis.UniversalClient { return c() })
+}
+
+func testStreamBounds(t *testing.T, client func() redis.UniversalClient) {
+	for _, tc := range []struct {
+		name        string
+		count, size int
+		change      func(*Config)
+		most, least int // entries
+	}{
+		{"bytes", 200, 20_000, bound(1<<20, time.Hour), 53, 30},
+		{"large ones", 20, 900_000, bound(2<<20, time.Hour), 2, 2},
+		{"small ones", 3000, 10, bound(100_000, time.Hour), 900, 600},
+		{"entries", 3000, 10, func(c *Config) { c.Shards, c.StreamLength = 1, 640 }, 650, 600},
+		{"none", 300, 10, bound(1<<20, time.Hour), 300, 300},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			redis := client()
+			n := join(t, redis, func(c *Config) { c.Prefix = tc.name + ":" }, tc.change)
+			for i := range tc.count {
+				body := fmt.Appendf(make([]byte, 0, tc.size), "a %d ", i)
+				n.send("r", string(append(body, make([]byte, max(0, tc.size-len(body)))...)))
+				if i%20 == 0 || tc.size > 100_000 {
+					eventually(t, "it to come", func() bool { return n.count() == i+1 })
+				}
+			}
+			eventually(t, "all to come", func() bool { return n.count() == tc.count })
+			if kept := int(redis.XLen(t.Context(), n.shards[0].stream()).Val()); kept > tc.most || kept < tc.least {
+				t.Errorf("%d entries are kept, wanted are %d to %d", kept, tc.least, tc.most)
+			}
+			if fields := redis.HLen(t.Context(), n.shards[0].ledger()).Val(); fields > 9+66 {
+				t.Errorf("the ledger has %d fields", fields)
+			}
+		})
+	}
+}
+
+// A stream keeps nothing for longer than its age, whether something is written behind it or not; time in which nobody wrote counts little.
+func TestStreamAge(t *testing.T) {
+	c := embedded(t)
+	testStreamAge(t, c())
+}
+
+func testStreamAge(t *testing.T, client redis.UniversalClient) {
+	n := join(t, client, bound(1<<20, time.Hour))
+	s := n.shards[0]
+	length := func() int64 { return client.XLen(t.Context(), s.stream()).Val() }
+	later := func(d time.Duration) { // as if the last was written so long ago
+		at, err := client.HGet(t.Context(), s.ledger(), "at").Int64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		client.HSet(t.Context(), s.ledger(), "at", at-d.Milliseconds())
+	}
+	sent := 0
+	say := func() {
+		t.Helper()
+		n.send("r", fmt.Sprintf("a %d", sent))
+		sent++
+		eventually(t, "it to come", func() bool { return n.count() == sent && n.Stats().Pending == 0 })
+	}
+	say()
+	later(2 * time.Hour) // an outage
+	say()
+	if length() != 2 {
+		t.Errorf("%d entries after an outage", length())
+	}
+	for range 300 { // more than an hour, 15 s each
+		later(15 * time.Second)
+		say()
+	}
+	if got := length(); got < 235 || got > 265 {
+		t.Errorf("%d entries of an hour", got)
+	}
+
+	quiet := join(t, client, bound(1<<20, time.Millisecond), func(c *Config) { c.Prefix = "quiet:" })
+	quiet.send("r", "a 0")
+	eventually(t, "it to come", func() bool { return quiet.count() == 1 })
+	eventually(t, "it to go", func() bool { return client.XLen(t.Context(), quiet.shards[0].stream()).Val() == 0 })
+	quiet.send("r", "a 1")
+	eventually(t, "the next", func() bool { return quiet.count() == 2 })
+	if lost := quiet.Stats().Lost; lost > 0 {
+		t.Errorf("%d lost", lost)
+	}
+}
+
+func TestNextRead(t *testing.T) {
+	entries := func(n, size int) []redis.XMessage {
+		list := make([]redis.XMessage, n)
+		for i := range list {
+			list[i].Values = map[string]any{"b": strings.Repeat("x", size)}
+		}
+		return list
+	}
+	for _, tc := range []struct{ n, size, want int }{
+		{0, 0, 32}, {1, 10, 32}, {32, 200, 64}, {100, 200, 200}, {512, 200, 512}, {32, 1 << 20, 3}, {3, 1 << 20, 3}, {1, 4 << 20, 1}, {1, 8 << 20, 1}, {10, 0, 32},
+	} {
+		if got := nextRead(entries(tc.n, tc.size)); got != tc.want {
+			t.Errorf("after %d of %d bytes %d are asked for, not %d", tc.n, tc.size, got, tc.want)
+		}
+	}
+}

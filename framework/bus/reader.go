@@ -10,8 +10,11 @@ import (
 )
 
 const (
-	block   = time.Second // of one XREAD; go-redis waits 10 s longer for the answer, or as long as the context says
-	maxRead = 512         // entries of one XREAD
+	block = time.Second // of one XREAD; go-redis waits 10 s longer for the answer, or as long as the context says
+
+	// Entries of one XREAD: as many as it takes, but not many when nobody knows how large they are.
+	minRead, maxRead = 32, 512
+	readBytes        = 4 << 20 // of entries like the last ones
 
 	// lateTime is how long after a reload an alone Bus reads what the previous process still says.
 	lateTime = 10 * time.Minute
@@ -64,7 +67,7 @@ func (s *shard) read(stop <-chan struct{}, until time.Time) {
 
 // fetch reads the stream from a position on.
 func (s *shard) fetch(position, floor id, entries chan<- []redis.XMessage, quit <-chan struct{}) {
-	count, idle := maxRead, 0
+	count, idle, quiet := minRead, 0, 0
 	var pause time.Duration
 	shaken := false
 	for {
@@ -111,11 +114,14 @@ func (s *shard) fetch(position, floor id, entries chan<- []redis.XMessage, quit 
 			s.b.cfg.Log.Info("messages between nodes are read again", zap.String("shard", s.tag))
 			pause = 0
 		}
-		count = min(2*count, maxRead)
+		count = nextRead(list)
 		if idle++; len(list) == 0 {
+			if quiet++; quiet == quietReads(s.b.cfg.StreamAge) {
+				s.cut(position)
+			}
 			continue
 		}
-		idle = 0
+		idle, quiet = 0, 0
 		if last, err := parseID(list[len(list)-1].ID); err == nil {
 			position = last
 		}
@@ -124,6 +130,33 @@ func (s *shard) fetch(position, floor id, entries chan<- []redis.XMessage, quit 
 		case <-quit:
 			return
 		}
+	}
+}
+
+// nextRead is how many entries to ask for behind these. A reader that keeps up asks for few: should it fall behind, the first it
+// gets may be large.
+func nextRead(list []redis.XMessage) int {
+	if len(list) == 0 {
+		return minRead
+	}
+	n, bytes := min(max(2*len(list), minRead), maxRead), 1
+	for i := range list {
+		body, _ := list[i].Values["b"].(string)
+		bytes += len(body)
+	}
+	return min(n, max(readBytes*len(list)/bytes, 1))
+}
+
+// quietReads is for how many empty reads nothing was written for that long.
+func quietReads(age time.Duration) int { return int((age + block - 1) / block) }
+
+// cut removes what nobody writes behind: all up to that id is old. Where Redis has no memory for more it helps, too.
+func (s *shard) cut(position id) {
+	_, err := call(context.Background(), s.b.cfg.Timeout, func(ctx context.Context) (int64, error) {
+		return s.b.cfg.Client.XTrimMinID(ctx, s.stream(), id{position.ms, position.seq + 1}.String()).Result()
+	})
+	if err != nil {
+		s.b.cfg.Log.Debug("old messages between nodes cannot be removed", zap.String("shard", s.tag), zap.Error(err))
 	}
 }
 

@@ -168,6 +168,17 @@ func TestClusterSpreads(t *testing.T) {
 	testHistory(t, client())
 }
 
+func TestStreamBoundsInRedis(t *testing.T) {
+	_, client := real(t)
+	testStreamBounds(t, func() redis.UniversalClient { return client() })
+	testStreamAge(t, client())
+}
+
+func TestStreamBoundsInCluster(t *testing.T) {
+	_, client := three(t)
+	testStreamBounds(t, func() redis.UniversalClient { return client() })
+}
+
 func TestHistoryInRedis(t *testing.T) {
 	_, client := real(t)
 	testHistory(t, client())

@@ -2,21 +2,28 @@ package bus
 
 import "github.com/redis/go-redis/v9"
 
-// Both scripts run on a Redis from 5.0 on and on the embedded store. Numbers stay below 2^53, and are formatted by us: Lua's
+// Both scripts run on a Redis from 6.2 on and on the embedded store. Numbers stay below 2^53, and are formatted by us: Lua's
 // own form of large ones has an exponent.
 
 // write takes the messages of one sender, in order.
 //
-//	KEYS  the sender's record, the bus's stream, then for each kept message its history and its offset
+//	KEYS  the sender's record, the bus's stream, the stream's ledger, then for each kept message its history and its offset
 //	ARGV  what the sender believes that its record says, the number of the first message, how many there are, the stream's cap
-//	      (0 = none is written, and the answers are recorded), an epoch that nobody else uses; then for each message: history's
-//	      length (0 = none), head, key, body, and for kept ones: age in ms, the offset that it was given when it was sent before, or 0
+//	      (0 = none is written, and the answers are recorded), an epoch that nobody else uses, the stream's bound in bytes and its age in
+//	      ms; then for each message: history's length (0 = none), head, key, body, and for kept ones: age in ms, the offset
+//	      that it was given when it was sent before, or 0
 //
 // The answer is BACK and the record's number when that is lower than believed, and nothing is done then; or OK and a text for
 // each message: "OFFSET EPOCH MS" of kept ones, "" of others, "E" and an error, or "?" where it came before and
 // nothing more is known.
 //
 // The record is written first. So where Redis takes no writes, the script ends with its error before anything is done.
+//
+// The stream is cut at its oldest end, by entries, bytes and age. To look at the entries for that would cost as much as to read
+// them, so the ledger knows the stream in parts, which are cut as a whole: clock, at = for how many ms the stream was in use, and when
+// that was noted; bytes, entries = of all parts; first, open = the numbers of the oldest part and of the one that grows; b, n,
+// since = of that, and the clock at its begin; a part's own number = its bytes, its entries, the clock at its end, its last entry. Time
+// in which nobody wrote counts little: what was written last before an outage may have been read by nobody.
 var write = redis.NewScript(`
 local function int(n) return string.format('%.0f', n) end
 local known, first, count, cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -35,7 +42,8 @@ local before, from = {}, tonumber(record[2] or '0')
 if cap == 0 and record[3] then
   for text in string.gmatch(record[3], '([^\n]*)\n') do before[#before + 1] = text end
 end
-local answers, a, k = {'OK'}, 6, 3
+local answers, a, k = {'OK'}, 8, 4
+local bytes, added, newest = 0, 0, nil
 for number = first, last do
   local keep = tonumber(ARGV[a])
   local head, key, body, answer = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ''
@@ -74,8 +82,12 @@ for number = first, last do
       end
     end
     if cap > 0 and string.sub(answer, 1, 1) ~= 'E' then
-      local r = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', int(cap), '*', 'h', head, 'k', key, 'b', body)
-      if type(r) == 'table' and r.err then answer = 'E' .. r.err end
+      local r = redis.pcall('XADD', KEYS[2], '*', 'h', head, 'k', key, 'b', body)
+      if type(r) == 'table' and r.err then
+        answer = 'E' .. r.err
+      else
+        newest, added, bytes = r, added + 1, bytes + #head + #key + #body + 100
+      end
     end
   end
   if keep > 0 then a, k = a + 6, k + 2 else a = a + 4 end
@@ -83,6 +95,28 @@ for number = first, last do
 end
 if cap == 0 and last > sent then
   redis.call('HSET', KEYS[1], 'f', int(first), 'a', table.concat(answers, '\n', 2) .. '\n')
+end
+if added > 0 then
+  local ledger, maxbytes, maxage = KEYS[3], tonumber(ARGV[6]), tonumber(ARGV[7])
+  local l = redis.call('HMGET', ledger, 'clock', 'at', 'bytes', 'entries', 'first', 'open', 'b', 'n', 'since')
+  for i = 1, 9 do l[i] = tonumber(l[i] or '0') end
+  local clock = l[1] + math.max(0, math.min(now - l[2], 15000))
+  local total, entries, oldest, open, b, n, since = l[3] + bytes, l[4] + added, l[5], l[6], l[7] + bytes, l[8] + added, l[9]
+  if n == added then since = clock end
+  if b * 64 >= maxbytes or n * 64 >= cap or (clock - since) * 16 >= maxage then
+    redis.call('HSET', ledger, int(open), int(b) .. ' ' .. int(n) .. ' ' .. int(clock) .. ' ' .. newest)
+    open, b, n = open + 1, 0, 0
+  end
+  local cut
+  while oldest < open do
+    local pb, pn, ended, ms, seq = string.match(redis.call('HGET', ledger, int(oldest)), '^(%d+) (%d+) (%d+) (%d+)-(%d+)$')
+    if total <= maxbytes and entries <= cap and clock - tonumber(ended) < maxage then break end
+    redis.call('HDEL', ledger, int(oldest))
+    total, entries, oldest, cut = total - tonumber(pb), entries - tonumber(pn), oldest + 1, ms .. '-' .. int(tonumber(seq) + 1)
+  end
+  if cut then redis.call('XTRIM', KEYS[2], 'MINID', '=', cut) end
+  redis.call('HSET', ledger, 'clock', int(clock), 'at', int(now), 'bytes', int(total), 'entries', int(entries),
+    'first', int(oldest), 'open', int(open), 'b', int(b), 'n', int(n), 'since', int(since))
 end
 return answers
 `)

@@ -168,8 +168,8 @@ func (s *shard) send(items []*item) (done bool, err error) {
 // ask makes the call.
 func (s *shard) ask(items []*item) ([]string, error) {
 	token := s.b.Token()
-	keys := make([]string, 2, 2+len(items))
-	keys[0], keys[1] = s.written(token), s.stream()
+	keys := make([]string, 3, 3+len(items))
+	keys[0], keys[1], keys[2] = s.written(token), s.stream(), s.ledger()
 	first, stream := int64(0), s.b.cfg.StreamLength
 	if len(items) > 0 {
 		first = items[0].number
@@ -177,8 +177,8 @@ func (s *shard) ask(items []*item) ([]string, error) {
 	if s.b.direct() {
 		stream = 0
 	}
-	args := make([]any, 0, 5+4*len(items))
-	args = append(args, s.known, first, len(items), stream, rand.Text()[:10])
+	args := make([]any, 0, 7+4*len(items))
+	args = append(args, s.known, first, len(items), stream, rand.Text()[:10], s.b.cfg.StreamBytes, s.b.cfg.StreamAge.Milliseconds())
 	for _, it := range items {
 		h := appendHead(nil, token, it.number, it.Kind)
 		if !it.kept() {
