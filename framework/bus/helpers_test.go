@@ -183,6 +183,9 @@ func (h *lossy) DialHook(next redis.DialHook) redis.DialHook {
 
 func (h *lossy) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "hello" { // a new connection's, inside the command that has asked for it
+			return next(ctx, cmd)
+		}
 		h.gate.RLock()
 		err := next(context.WithoutCancel(ctx), cmd)
 		h.gate.RUnlock()
