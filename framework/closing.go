@@ -67,15 +67,16 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 	}
 	s := sessionOf(c)
 	p, back := s.takeSeen(room)
-	if back = back && !c.InRoom(room); back {
-		c.CatchUp(room)
+	var u *hub.CatchUp
+	if back && !c.InRoom(room) {
+		u = c.CatchUp(room) // nil where another join is at it
 	}
 	announced, err := a.enter(c, s, room, c.Auth.ID != "" && (j.announce || a.presences.covers(room)))
 	switch {
-	case back && err != nil:
-		c.CaughtUp(room, nil, hub.Mark{})
-	case back:
-		a.catchUp(ctx, c, room, p, announceRecovery)
+	case u != nil && err != nil:
+		c.CaughtUp(u, nil, hub.Mark{})
+	case u != nil:
+		a.catchUp(ctx, c, u, room, p, announceRecovery)
 	}
 	if announced {
 		a.presences.came(c, room)

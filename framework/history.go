@@ -117,18 +117,20 @@ type recovery struct {
 	Offset    int64  `json:"offset"`            // from here on everything comes live
 	Epoch     string `json:"epoch"`
 	Count     int    `json:"count"`            // pushes that were sent again
-	Reason    string `json:"reason,omitempty"` // why not: epoch, future, gone, tooMany, unavailable
+	Reason    string `json:"reason,omitempty"` // why not: epoch, future, gone, tooMany, tooOften, unavailable
+
+	reads int // calls to Redis that it took
 }
 
-// recoverRoom reads what the connection missed since p. live is the offset from which on it has got everything already; 0 = nothing
-// yet. The room is to be kept back meanwhile.
-func (a *App) recoverRoom(ctx context.Context, room string, p position, live int64) (r recovery, missed []hub.Frame) {
+// recoverRoom reads what was missed since p. live is the position from which on everything was got already; zero = nothing yet. The
+// room is to be kept back meanwhile.
+func (a *App) recoverRoom(ctx context.Context, room string, p, live position) (r recovery, missed []hub.Frame) {
 	r.Room = room
 	page, err := a.readHistory(ctx, room, p.Offset, maxRecover)
-	r.Epoch, r.Offset = page.Epoch, page.Offset
+	r.Epoch, r.Offset, r.reads = page.Epoch, page.Offset, 1+len(page.Items)/bus.PageItems
 	until := page.Offset
-	if live > 0 {
-		until = live - 1
+	if live.Offset > 0 && live.Epoch == page.Epoch {
+		until = live.Offset - 1
 	}
 	switch {
 	case err != nil:
@@ -174,14 +176,19 @@ func announceRecovery(r recovery) hub.Frame {
 }
 
 // catchUp sends what was missed to a connection for which the room is kept back, behind what first gives for it.
-func (a *App) catchUp(ctx context.Context, c *hub.Conn, room string, p position, first func(recovery) hub.Frame) (r recovery) {
-	var frames []hub.Frame
+func (a *App) catchUp(ctx context.Context, c *hub.Conn, u *hub.CatchUp, room string, p position, first func(recovery) hub.Frame) (r recovery) {
+	var frames, missed []hub.Frame
 	var until hub.Mark
-	defer func() { c.CaughtUp(room, frames, until) }() // whatever happens: else nothing of the room would come any more
-	live := c.LiveFrom(room)
-	r, missed := a.recoverRoom(ctx, room, p, live)
-	if live == 0 {
-		until = hub.Mark{Offset: r.Offset, Epoch: r.Epoch} // the last of it may not have come by yet
+	defer func() { c.CaughtUp(u, frames, until) }() // whatever happens: else nothing of the room would come any more
+	if budget := &sessionOf(c).recoveries; budget.left() {
+		live := c.LiveFrom(room)
+		r, missed = a.recoverRoom(ctx, room, p, live)
+		budget.spend(r.reads)
+		if live.Offset == 0 || live.Epoch != r.Epoch {
+			until = hub.Mark{Offset: r.Offset, Epoch: r.Epoch} // the last of it may not have come by yet
+		}
+	} else {
+		r = recovery{Room: room, Reason: "tooOften"}
 	}
 	if first != nil {
 		frames = append(frames, first(r))
@@ -201,8 +208,38 @@ func (a *App) recoverHere(ctx context.Context, c *hub.Conn, room string, p posit
 		}
 		return recovery{Room: room, Pending: true, Offset: p.Offset, Epoch: p.Epoch}, nil
 	}
-	c.CatchUp(room)
-	return a.catchUp(ctx, c, room, p, nil), nil
+	u := c.CatchUp(room)
+	if u == nil { // a join is at it
+		return recovery{Room: room, Pending: true, Offset: p.Offset, Epoch: p.Epoch}, nil
+	}
+	return a.catchUp(ctx, c, u, room, p, nil), nil
+}
+
+// budget bounds what a connection's recoveries cost, in calls to Redis: all that a client can have missed, and then some a second.
+type budget struct {
+	mu    sync.Mutex
+	spent float64
+	at    time.Time
+}
+
+const (
+	budgetReads = maxSeen * (maxRecover/bus.PageItems + 1)
+	budgetRate  = 10 // a second
+)
+
+func (b *budget) left() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.spent = max(0, b.spent-budgetRate*now.Sub(b.at).Seconds())
+	b.at = now
+	return b.spent < budgetReads
+}
+
+func (b *budget) spend(reads int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spent += float64(reads)
 }
 
 // parseSeen reads the query's recover=room:epoch:offset,… of a client that comes back. What cannot be read is left out: the

@@ -1,6 +1,9 @@
 package framework
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // system are the built-in methods, sys.recover and sys.history, for the rooms that a connection is in.
 type system struct{ app *App }
@@ -24,7 +27,7 @@ var (
 )
 
 // Recover sends what the client has missed since it saw last what it says. For a room that it is not in yet it is remembered: what
-// was missed comes with the join, before anything new.
+// was missed comes with the join, before anything new. Of several positions in one room the first counts.
 func (s *system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
 	rooms := in.Rooms
 	if in.Room != "" {
@@ -34,7 +37,10 @@ func (s *system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
 		return nil, errRoom
 	}
 	results := make([]recovery, 0, len(rooms))
-	for _, p := range rooms {
+	for i, p := range rooms {
+		if slices.ContainsFunc(rooms[:i], func(before roomPosition) bool { return before.Room == p.Room }) {
+			continue
+		}
 		r, err := s.app.recoverHere(c, c.conn, p.Room, position{Offset: int64(p.Offset), Epoch: string(p.Epoch)})
 		if err != nil {
 			return nil, errRoom.Because(err)

@@ -22,8 +22,8 @@ type Item struct {
 	Body   []byte
 }
 
-// chunk is how many entries one call asks for: the bodies may be large.
-const chunk = 100
+// PageItems is how many entries one call asks for: the bodies may be large.
+const PageItems = 100
 
 // History gives the messages of a room with offsets after that one, oldest first, at most limit of them. Fewer are given only
 // where there are no more. Each 100 cost a call to Redis, each with Timeout.
@@ -33,7 +33,7 @@ func (b *Bus) History(ctx context.Context, room string, after int64, limit int) 
 	after = min(max(after, 0), 1<<53-2)
 	var page Page
 	for begin := after; ; {
-		n := max(min(limit-len(page.Items), chunk), 1) // the head of a page costs an entry too
+		n := max(min(limit-len(page.Items), PageItems), 1) // the head of a page costs an entry too
 		answer, err := call(ctx, b.cfg.Timeout, func(ctx context.Context) ([]string, error) {
 			return read.Run(ctx, b.cfg.Client, keys, begin, n).StringSlice()
 		})

@@ -8,48 +8,59 @@ type Mark struct {
 	Epoch  string
 }
 
-// catchUp is a member's wait for what it missed of a room. What is published meanwhile is kept back, so that it comes behind;
-// afterwards what it has got already may still be on its way here, and does not come again.
-type catchUp struct {
-	room  string
-	kept  []Frame
-	bytes int
-	until Mark // once caught up: nothing up to it comes again
+// covers tells whether f lies at the mark or before it.
+func (m Mark) covers(f Frame) bool {
+	return f.x != nil && f.x.Offset > 0 && f.x.Offset <= m.Offset && f.x.Epoch == m.Epoch
 }
 
-// repeats tells whether f has been got already.
-func (u *catchUp) repeats(f Frame) bool {
-	return f.x != nil && f.x.Offset > 0 && f.x.Offset <= u.until.Offset && f.x.Epoch == u.until.Epoch
+// CatchUp is a member's wait for what it missed of a room. What is published meanwhile is kept back, so that it comes behind;
+// afterwards what it has got already may still be on its way here, and does not come again.
+type CatchUp struct {
+	room    string
+	keeping bool
+	kept    []Frame
+	bytes   int
+	until   Mark // nothing up to it comes again
 }
 
 // CatchUp keeps back what is published to the room from now on, until CaughtUp, which must follow. It may be called before
-// the connection joins: then all that it gets of the room comes behind what it missed. One at a time for one room.
-func (c *Conn) CatchUp(room string) {
+// the connection joins: then all that it gets of the room comes behind what it missed. It is nil while another one of that room
+// runs, which goes on.
+func (c *Conn) CatchUp(room string) *CatchUp {
 	c.memberMu.Lock()
 	defer c.memberMu.Unlock()
-	c.forget(room)
-	c.behind = append(c.behind, &catchUp{room: room})
-	c.catchingUp.Add(1)
+	u := c.behindIn(room)
+	switch {
+	case u == nil:
+		u = &CatchUp{room: room}
+		c.behind = append(c.behind, u)
+		c.catchingUp.Add(1)
+	case u.keeping:
+		return nil
+	}
+	u.keeping = true
 	c.keeping.Add(1)
+	return u
 }
 
-// CaughtUp sends what was missed, then what was kept back beyond until, in one go. What lies up to until does not come again.
-func (c *Conn) CaughtUp(room string, missed []Frame, until Mark) {
+// CaughtUp sends what was missed, then what was kept back beyond until, in one go. What lies up to until does not come again. Where
+// the connection has left the room meanwhile, nothing comes.
+func (c *Conn) CaughtUp(u *CatchUp, missed []Frame, until Mark) {
 	c.memberMu.Lock()
 	defer c.memberMu.Unlock()
-	i := c.behindIndex(room)
-	if i < 0 {
+	if !u.keeping {
 		return
 	}
-	u := c.behind[i]
-	u.until = until
+	if until.Offset > 0 && (until.Epoch != u.until.Epoch || until.Offset > u.until.Offset) {
+		u.until = until
+	}
 	all := missed
 	for _, f := range u.kept {
-		if !u.repeats(f) {
+		if !u.until.covers(f) {
 			all = append(all, f)
 		}
 	}
-	u.kept = nil
+	u.kept, u.bytes, u.keeping = nil, 0, false
 	if len(all) > 0 {
 		// One write, whatever there is: a phone that comes back is slow enough.
 		var b []byte
@@ -61,8 +72,8 @@ func (c *Conn) CaughtUp(room string, missed []Frame, until Mark) {
 		_ = c.Send(Frame{b: b, n: 1}) // slow or gone: its close path is running
 	}
 	c.keeping.Add(-1)
-	if until.Offset == 0 {
-		c.forget(room)
+	if u.until.Offset == 0 {
+		c.forget(u)
 	}
 }
 
@@ -71,12 +82,21 @@ func (c *Conn) Marks() map[string]Mark {
 	c.memberMu.Lock()
 	defer c.memberMu.Unlock()
 	var marks map[string]Mark
+	note := func(room string, m Mark) {
+		if m.Offset == 0 {
+			return
+		}
+		if marks == nil {
+			marks = map[string]Mark{}
+		}
+		marks[room] = m
+	}
+	for _, r := range c.rooms {
+		note(r.name, r.given())
+	}
 	for _, u := range c.behind {
-		if u.until.Offset > 0 {
-			if marks == nil {
-				marks = map[string]Mark{}
-			}
-			marks[u.room] = u.until
+		if m := marks[u.room]; m.Epoch != u.until.Epoch || m.Offset < u.until.Offset {
+			note(u.room, u.until)
 		}
 	}
 	return marks
@@ -84,19 +104,30 @@ func (c *Conn) Marks() map[string]Mark {
 
 // SetMark has nothing of the room up to the mark come again.
 func (c *Conn) SetMark(room string, m Mark) {
-	c.CatchUp(room)
-	c.CaughtUp(room, nil, m)
+	if u := c.CatchUp(room); u != nil {
+		c.CaughtUp(u, nil, m)
+	}
 }
 
-func (c *Conn) behindIndex(room string) int {
-	return slices.IndexFunc(c.behind, func(u *catchUp) bool { return u.room == room })
+// behindIn is what the connection has of CatchUp for a room, or nil. c.memberMu is held.
+func (c *Conn) behindIn(room string) *CatchUp {
+	if i := slices.IndexFunc(c.behind, func(u *CatchUp) bool { return u.room == room }); i >= 0 {
+		return c.behind[i]
+	}
+	return nil
 }
 
 // forget ends what CatchUp began. c.memberMu is held.
-func (c *Conn) forget(room string) {
-	if i := c.behindIndex(room); i >= 0 {
-		c.behind = slices.Delete(c.behind, i, i+1)
-		c.catchingUp.Add(-1)
+func (c *Conn) forget(u *CatchUp) {
+	i := slices.Index(c.behind, u)
+	if i < 0 {
+		return
+	}
+	c.behind = slices.Delete(c.behind, i, i+1)
+	c.catchingUp.Add(-1)
+	if u.keeping {
+		u.keeping, u.kept = false, nil
+		c.keeping.Add(-1)
 	}
 }
 
@@ -104,12 +135,11 @@ func (c *Conn) forget(room string) {
 func (c *Conn) hold(room string, g *segment) bool {
 	c.memberMu.Lock()
 	defer c.memberMu.Unlock()
-	i := c.behindIndex(room)
-	if i < 0 {
+	u := c.behindIn(room)
+	if u == nil {
 		return false
 	}
-	u := c.behind[i]
-	if u.until.Offset == 0 {
+	if u.keeping {
 		if u.bytes += len(g.b); u.bytes > c.hub.cfg.OutboxBytes {
 			c.Close(CloseSlow, "slow")
 			return true
@@ -119,32 +149,32 @@ func (c *Conn) hold(room string, g *segment) bool {
 	}
 	beyond := false
 	g.each(func(f Frame) {
-		if !u.repeats(f) {
+		if !u.until.covers(f) {
 			beyond = beyond || f.x != nil && f.x.Offset > 0
 			_ = c.Send(f)
 		}
 	})
 	if beyond { // a room's frames come in order: the rest is new
-		c.forget(room)
+		c.forget(u)
 	}
 	return true
 }
 
 // LiveFrom is the position in the room's history from which on the connection gets everything; 0 = none was published since
 // it joined.
-func (c *Conn) LiveFrom(room string) int64 {
+func (c *Conn) LiveFrom(room string) Mark {
 	r := c.hub.room(room)
 	if r == nil {
-		return 0
+		return Mark{}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at, ok := r.place[c]
 	switch {
 	case !ok, r.first == 0:
-		return 0
-	case at.last > 0:
-		return at.last + 1
+		return Mark{}
+	case at.last > 0 && at.epochs == r.epochs:
+		return Mark{at.last + 1, r.epoch}
 	}
-	return r.first
+	return Mark{r.first, r.epoch}
 }

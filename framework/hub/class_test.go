@@ -199,7 +199,7 @@ func TestCatchUp(t *testing.T) {
 	push := func(i int) Frame {
 		return TextFrame(fmt.Appendf(nil, "%d", i)).With(Handling{Offset: int64(i), Epoch: "e"})
 	}
-	conn.CatchUp("room")
+	u := conn.CatchUp("room")
 	if _, err := s.Join(conn, "room"); err != nil {
 		t.Fatal(err)
 	}
@@ -209,12 +209,12 @@ func TestCatchUp(t *testing.T) {
 			s.Publish("room", TextFrame([]byte("plain")))
 		}
 	}
-	s.waitFor("all is fanned out", func() bool { return conn.LiveFrom("room") == 40 && s.room("room").idle() })
+	s.waitFor("all is fanned out", func() bool { return conn.LiveFrom("room") == Mark{40, "e"} && s.room("room").idle() })
 	var missed []Frame
 	for i := 10; i <= 50; i++ {
 		missed = append(missed, push(i))
 	}
-	conn.CaughtUp("room", missed, Mark{50, "e"})
+	conn.CaughtUp(u, missed, Mark{50, "e"})
 	for i := 61; i <= 80; i++ {
 		s.Publish("room", push(i))
 	}
@@ -231,6 +231,165 @@ func TestCatchUp(t *testing.T) {
 	if strings.Join(got, " ") != strings.Join(append(want, "end"), " ") {
 		t.Fatalf("%q", got)
 	}
+}
+
+// One catch-up of a room runs at a time; what it has kept is not lost to another one, and nothing of it is left behind.
+func TestCatchUpOnce(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial()
+	conn := s.only()
+	if _, err := s.Join(conn, "room"); err != nil {
+		t.Fatal(err)
+	}
+	u := conn.CatchUp("room")
+	s.Publish("room", kept(2))
+	if conn.CatchUp("room") != nil {
+		t.Error("a second one has begun")
+	}
+	conn.CaughtUp(u, []Frame{kept(1)}, Mark{1, "e"})
+	conn.CaughtUp(u, []Frame{kept(1)}, Mark{1, "e"}) // once
+	if n := conn.keeping.Load(); n != 0 {
+		t.Errorf("%d keep something back", n)
+	}
+	// A mark outlives a catch-up that sets none: 3 and 4 it has got.
+	conn.SetMark("room", Mark{4, "e"})
+	u = conn.CatchUp("room")
+	s.Publish("room", kept(3))
+	conn.CaughtUp(u, nil, Mark{})
+	s.Publish("room", kept(4))
+	s.Publish("room", kept(5))
+	// Who leaves takes its marks along, and what is kept for it does not come.
+	conn.SetMark("room", Mark{9, "e"})
+	s.Leave(conn, "room")
+	if n := conn.catchingUp.Load(); n != 0 || conn.Marks() != nil {
+		t.Errorf("%d marks are left: %v", n, conn.Marks())
+	}
+	for range 2 {
+		if _, err := s.Join(conn, "room"); err != nil {
+			t.Fatal(err)
+		}
+		u = conn.CatchUp("room")
+		s.Publish("room", kept(6))
+		s.Leave(conn, "room")
+		conn.CaughtUp(u, []Frame{kept(6)}, Mark{6, "e"})
+	}
+	if n, k := conn.catchingUp.Load(), conn.keeping.Load(); n != 0 || k != 0 {
+		t.Errorf("%d marks, %d of them keep something back", n, k)
+	}
+	if _, err := s.Join(conn, "room"); err != nil {
+		t.Fatal(err)
+	}
+	s.Publish("room", TextFrame([]byte("end")))
+	if got := strings.Join(c.readAll("end"), " "); got != "1 2 5 end" {
+		t.Errorf("%s", got)
+	}
+}
+
+func kept(i int) Frame {
+	return TextFrame(fmt.Appendf(nil, "%d", i)).With(Handling{Offset: int64(i), Epoch: "e"})
+}
+
+// What a room has missed comes before what was published since, to all members, once; who catches up meanwhile gets it once, too.
+func TestHold(t *testing.T) {
+	s := serve(t, Config{})
+	if s.Hold("room") != nil {
+		t.Error("nobody is there")
+	}
+	var clients []*client
+	join := func() *Conn {
+		clients = append(clients, s.dial())
+		var newest *Conn
+		s.Each(func(c *Conn) bool {
+			if newest == nil || c.FD > newest.FD {
+				newest = c
+			}
+			return true
+		})
+		return newest
+	}
+	first := join()
+	if _, err := s.Join(first, "room"); err != nil {
+		t.Fatal(err)
+	}
+	if s.Hold("room") != nil {
+		t.Error("no position is known")
+	}
+	s.Publish("room", kept(1))
+	if s.Jumps("room", Mark{2, "e"}) || !s.Jumps("room", Mark{3, "e"}) || s.Jumps("room", Mark{3, "f"}) || s.Jumps("none", Mark{3, "e"}) {
+		t.Error("jumps")
+	}
+	hold := s.Hold("room")
+	if hold == nil || hold.From != (Mark{1, "e"}) || s.Hold("room") != nil || hold.First() != (Mark{}) {
+		t.Fatalf("%+v", hold)
+	}
+	back := join() // it has got up to 3 from the history
+	u := back.CatchUp("room")
+	if _, err := s.Join(back, "room"); err != nil {
+		t.Fatal(err)
+	}
+	s.Publish("room", TextFrame([]byte("plain")))
+	s.Publish("room", kept(4))
+	s.Publish("room", kept(5))
+	if hold.First() != (Mark{4, "e"}) || hold.Bytes() == 0 {
+		t.Errorf("%+v", hold.First())
+	}
+	back.CaughtUp(u, []Frame{kept(2), kept(3)}, Mark{3, "e"})
+	hold.End([]Frame{kept(2), kept(3), kept(4)}, Mark{4, "e"})
+	hold.End([]Frame{kept(2)}, Mark{})
+	if m := first.Marks(); m["room"] != (Mark{}) { // 5 lay beyond it
+		t.Errorf("%v", m)
+	}
+	// Nothing was published since: up to 7 does not come again, not even after a move.
+	hold = s.Hold("room")
+	hold.End([]Frame{kept(6), kept(7)}, Mark{7, "e"})
+	if m := first.Marks(); m["room"] != (Mark{7, "e"}) {
+		t.Errorf("%v", m)
+	}
+	for i := 6; i <= 8; i++ {
+		s.Publish("room", kept(i))
+	}
+	s.Publish("room", TextFrame([]byte("end")))
+	for i, want := range []string{"1 2 3 4 plain 5 6 7 8 end", "2 3 4 plain 5 6 7 8 end"} {
+		if got := strings.Join(clients[i].readAll("end"), " "); got != want {
+			t.Errorf("client %d: %s, want %s", i, got, want)
+		}
+	}
+	// Who has come back to a quiet room knows a position.
+	quiet := join()
+	quiet.SetMark("quiet", Mark{3, "e"})
+	if _, err := s.Join(quiet, "quiet"); err != nil {
+		t.Fatal(err)
+	}
+	if hold = s.Hold("quiet"); hold == nil || hold.From != (Mark{3, "e"}) {
+		t.Fatalf("%+v", hold)
+	}
+	hold.End(nil, Mark{})
+}
+
+// Positions of another epoch begin anew.
+func TestLiveFrom(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial()
+	conn := s.only()
+	for range 2 {
+		if _, err := s.Join(conn, "room"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	live := func(want Mark) {
+		t.Helper()
+		s.waitFor("all is written", s.room("room").idle)
+		if got := conn.LiveFrom("room"); got != want {
+			t.Errorf("%v, want %v", got, want)
+		}
+	}
+	live(Mark{})
+	s.Publish("room", kept(7))
+	s.Publish("room", kept(8))
+	live(Mark{7, "e"})
+	s.Publish("room", TextFrame([]byte("2")).With(Handling{Offset: 2, Epoch: "f"}))
+	live(Mark{2, "f"})
+	_ = c
 }
 
 func (r *Room) idle() bool {

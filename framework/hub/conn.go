@@ -72,7 +72,7 @@ type Conn struct {
 	memberMu sync.Mutex
 	rooms    []*Room
 	uids     []string
-	behind   []*catchUp
+	behind   []*CatchUp
 	gone     bool // no more joins
 
 	catchingUp atomic.Int32 // len(behind), for those without the lock

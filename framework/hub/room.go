@@ -28,9 +28,14 @@ type Room struct {
 	place   map[*Conn]seat // of each member
 	shared  []*Conn        // an immutable copy of members for the fan-out; nil when members changed
 	pending []segment
-	bytes   int   // of pending
-	first   int64 // the first and the last position in the room's history that was written here; 0 = none
-	last    int64
+	bytes   int        // of pending
+	first   int64      // the first and the last position in the room's history that was written here; 0 = none
+	last    int64      // Both are of one epoch.
+	epoch   string     // of these
+	epochs  uint32     // how often that has changed
+	reached Mark       // what was published last
+	until   Mark       // nothing up to it comes again: it was missed, and given from the history
+	held    *Hold      // non-nil: what is published is kept back
 	since   time.Time  // when the first of pending was published
 	sending bool       // a fan-out runs, or a tick is armed: it will take what is pending
 	taken   *sync.Cond // signalled when pending was taken
@@ -42,8 +47,9 @@ type Room struct {
 
 // seat is a member's place in Room.members, and the room's last position when it joined.
 type seat struct {
-	index int32
-	last  int64
+	index  int32
+	epochs uint32
+	last   int64
 }
 
 // segment is what leaves for all members at once.
@@ -106,6 +112,10 @@ func (r *Room) note(list []segment) {
 	for i := range list {
 		list[i].each(func(f Frame) {
 			if f.x != nil && f.x.Offset > 0 {
+				if r.epoch != f.x.Epoch {
+					r.epoch, r.first = f.x.Epoch, 0
+					r.epochs++
+				}
 				if r.last = f.x.Offset; r.first == 0 {
 					r.first = r.last
 				}
@@ -158,7 +168,7 @@ func (h *Hub) Join(c *Conn, name string) (bool, error) {
 	}
 	r.mu.Lock()
 	c.rooms = append(c.rooms, r)
-	r.place[c] = seat{int32(len(r.members)), r.last}
+	r.place[c] = seat{int32(len(r.members)), r.epochs, r.last}
 	r.members = append(r.members, c)
 	r.shared = nil
 	r.mu.Unlock()
@@ -175,6 +185,9 @@ func (h *Hub) Leave(c *Conn, name string) bool {
 	}
 	h.leave(c, c.rooms[i])
 	c.rooms = slices.Delete(c.rooms, i, i+1)
+	if u := c.behindIn(name); u != nil {
+		c.forget(u)
+	}
 	return true
 }
 
@@ -188,7 +201,9 @@ func (h *Hub) leave(c *Conn, r *Room) {
 	if at, ok := r.place[c]; ok {
 		last := len(r.members) - 1
 		moved := r.members[last]
-		r.members[at.index], r.place[moved] = moved, seat{at.index, r.place[moved].last}
+		seat := r.place[moved]
+		seat.index = at.index
+		r.members[at.index], r.place[moved] = moved, seat
 		r.members[last] = nil
 		r.members = r.members[:last]
 		delete(r.place, c)
@@ -311,10 +326,14 @@ const inlineMembers = 32
 func (r *Room) publish(f Frame) int {
 	now := time.Now()
 	r.mu.Lock()
-	for r.bytes >= maxPending {
+	for r.bytes >= maxPending && r.held == nil {
 		r.taken.Wait()
 	}
 	n := len(r.members)
+	if !r.passes(f) {
+		r.mu.Unlock()
+		return n
+	}
 	r.gap = (r.gap*7 + min(now.Sub(r.busy), time.Second)) / 8
 	r.busy = now
 	if len(r.pending) == 0 {
