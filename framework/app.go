@@ -91,6 +91,7 @@ type App struct {
 	asks      asks
 	peers     peers
 	histories histories
+	gaps      gaps
 	presences presences
 	endings   *endings
 	life      context.Context // ends when this worker's part is over
@@ -200,6 +201,7 @@ func mount(o Options) (*App, error) {
 	}
 	a.life, a.endLife = context.WithCancel(context.Background())
 	a.asks.open = map[int64]chan reply{}
+	a.gaps.app, a.gaps.rooms = a, map[string]*gap{}
 	if a.histories.rules, err = historyRules(o.Config.History.Rooms); err != nil {
 		return nil, err
 	}
@@ -369,6 +371,7 @@ func (a *App) close(ctx context.Context) error {
 	a.peers.close()
 	a.endings.close(ctx)
 	err := errors.Join(stopped, a.leaveBus(ctx), a.node.Stop(ctx))
+	a.gaps.end()
 	a.hub.Close()
 	return err
 }

@@ -302,6 +302,8 @@ func TestBadCalls(t *testing.T) {
 		"room with a space":   {s.Publish("a b", framework.OK("x", "")), framework.ErrName},
 		"no room":             {s.Join(ctx, fd, ""), framework.ErrName},
 		"long room":           {s.Join(ctx, fd, strings.Repeat("r", 129)), framework.ErrName},
+		"long Chinese room":   {s.Join(ctx, fd, strings.Repeat("房", 128)), nil},
+		"longer Chinese room": {s.Join(ctx, fd, strings.Repeat("房", 129)), framework.ErrName},
 		"long uid":            {s.SendToUID(long, framework.OK("x", "")), framework.ErrUID},
 		"control byte in uid": {s.BindUID(ctx, fd, "a\x00"), framework.ErrUID},
 		"unknown fd":          {s.Join(ctx, fd+1, "r"), framework.ErrNoConnection},
@@ -456,7 +458,7 @@ func TestHistoryAndRecovery(t *testing.T) {
 		say(1)
 		wantOffsets(t, d, 18, 18)
 		d.Call("sys.recover", map[string]any{"room": "room", "offset": "15", "epoch": epoch}).Want(200, "sysRecover")
-		wantOffsets(t, d, 16, 17) // 18 it has got live
+		wantOffsets(t, d, 16, 17) // 18 it has got live, before
 		d.WantNothing()
 
 		// What cannot be recovered is said.
@@ -525,6 +527,59 @@ func TestHistoryAndRecovery(t *testing.T) {
 		speaker.Call("sys.recover", nil).Want(400, "roomError")
 		speaker.Call("sys.recover", map[string]any{"room": "a b"}).Want(400, "roomError")
 	})
+}
+
+// What a client asks for twice comes once, and what it asks for again and again costs Redis no more than it can have missed, and some.
+func TestRecoveryIsBounded(t *testing.T) {
+	h := frameworktest.New(t, mountHall, frameworktest.Config(func(c *config.App) { c.Limits.MessageRate = 0 }))
+	c, before := h.Dial(user("a")), h.Dial(user("b"))
+	fdOf(before, "room")
+	c.Call("hall.say", map[string]any{"room": "room", "keep": 50}).Want(200, "said")
+	wantOffsets(t, before, 1, 1)
+	fdOf(c, "room")
+	for range 5 {
+		c.Call("hall.say", map[string]any{"room": "room", "keep": 50}).Want(200, "said")
+	}
+	epoch := wantOffsets(t, c, 2, 6)
+	var results []struct {
+		Room      string
+		Recovered bool
+		Count     int
+		Reason    string
+	}
+	one := map[string]any{"room": "room", "epoch": epoch, "offset": 0}
+	same := map[string]any{"room": "room", "epoch": epoch, "offset": 0, "rooms": slices.Repeat([]any{one}, 32)}
+	c.Call("sys.recover", same).Want(200, "sysRecover").Into(&results)
+	if len(results) != 1 || !results[0].Recovered || results[0].Count != 1 {
+		t.Errorf("%+v", results)
+	}
+	wantOffsets(t, c, 1, 1)
+	c.WantNothing()
+
+	var rooms []any
+	for i := range 32 {
+		room := fmt.Sprint("r", i)
+		fdOf(c, room)
+		rooms = append(rooms, map[string]any{"room": room, "epoch": "", "offset": 0})
+	}
+	refused := func() int {
+		t.Helper()
+		c.Call("sys.recover", map[string]any{"rooms": rooms}).Want(200, "sysRecover").Into(&results)
+		n := 0
+		for _, r := range results {
+			if r.Reason == "tooOften" && !r.Recovered {
+				n++
+			}
+		}
+		return n
+	}
+	for range 8 {
+		if n := refused(); n > 0 {
+			t.Fatalf("%d are refused", n)
+		}
+	}
+	h.Eventually("an end of it", func() bool { return refused() > 0 })
+	h.Eventually("a new begin", func() bool { return refused() < 32 })
 }
 
 // The configuration says which rooms keep a history, and plain pushes stay in their order with kept ones.

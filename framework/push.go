@@ -190,6 +190,9 @@ func (a *App) received(m *bus.Message) {
 			a.log.Warn("push from another node", zap.Error(err))
 			return
 		}
+		if m.Kind == toRoom {
+			a.gaps.before(m)
+		}
 		a.deliverHere(m.Kind, m.Key, frameOf(payload, m, &d))
 	case question:
 		a.questioned(m)

@@ -27,7 +27,7 @@ const maxOutgoing = 10_000
 // joinBus gets in touch with the other nodes: from the streams' ends on, or as the previous worker's successor.
 func (a *App) joinBus(ctx context.Context, state []byte) error {
 	b, err := bus.Start(ctx, bus.Config{
-		Client: a.deps.Redis, Prefix: a.deps.Prefix, Alone: a.alone, Timeout: a.askTime, Receive: a.received, State: state, Log: a.log,
+		Client: a.deps.Redis, Prefix: a.deps.Prefix, Alone: a.alone, Timeout: a.askTime, Receive: a.received, Lost: a.gaps.lost, State: state, Log: a.log,
 	})
 	if err != nil {
 		return err
@@ -112,6 +112,7 @@ func (a *App) exportApp(ctx context.Context) ([]byte, error) {
 		}
 		state.Bus = raw
 	}
+	a.gaps.end() // what it gives goes the way of the connections
 	a.histories.kept.Range(func(room, _ any) bool {
 		state.Kept = append(state.Kept, room.(string))
 		return true

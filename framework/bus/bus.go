@@ -35,6 +35,10 @@ type Config struct {
 	// holds up for the whole shard. It must not wait for Redis; panics are logged.
 	Receive func(m *Message)
 
+	// Lost is called, like Receive and before the message behind them, where messages were gone before they could be read. concerns
+	// tells whether those of a key may be among them. nil = nobody wants to know.
+	Lost func(concerns func(key string) bool)
+
 	State []byte // of another process's Suspend: go on as that sender, from those positions
 
 	Log *zap.Logger

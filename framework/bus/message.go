@@ -71,10 +71,14 @@ func (b *Bus) shard(key string) *shard {
 // deliver gives a message to the application.
 func (b *Bus) deliver(m *Message) {
 	b.received.Add(1)
+	b.guard(func() { b.cfg.Receive(m) })
+}
+
+func (b *Bus) guard(f func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			b.complaints.say("a receiver of messages between nodes panics", zap.Any("panic", p), zap.Stack("stack"))
 		}
 	}()
-	b.cfg.Receive(m)
+	f()
 }

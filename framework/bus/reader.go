@@ -216,6 +216,7 @@ func (s *shard) receive(e *redis.XMessage) {
 		s.b.lost.Add(number - from.number - 1)
 		s.b.complaints.say("messages between nodes were gone before they were read", zap.String("shard", s.tag),
 			zap.String("from", m.From), zap.Int64("lost", number-from.number-1))
+		s.missed()
 	}
 	s.deliver(&m)
 	s.received(at, &m, number)
@@ -237,6 +238,16 @@ func (s *shard) received(at id, m *Message, number int64) {
 	ready := s.arrived()
 	s.mu.Unlock()
 	s.b.let(ready...)
+}
+
+// missed tells the application that messages of this shard are gone.
+func (s *shard) missed() {
+	if s.b.cfg.Lost == nil {
+		return
+	}
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	s.b.guard(func() { s.b.cfg.Lost(func(key string) bool { return s.b.shard(key) == s }) })
 }
 
 func (s *shard) tidy() {

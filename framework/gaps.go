@@ -1,0 +1,158 @@
+package framework
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"wsframe/framework/bus"
+	"wsframe/framework/hub"
+)
+
+// gaps are rooms whose pushes were gone before this node could read them. What the members missed is read from the history, one room
+// after the other, while what comes is kept back for it.
+type gaps struct {
+	app  *App
+	open atomic.Int32 // len(rooms), for those without the lock
+
+	mu    sync.Mutex
+	rooms map[string]*gap
+	queue []*gap
+	run   *gapRun // non-nil: it works on the queue
+}
+
+type gap struct {
+	room string
+	hold *hub.Hold
+	at   time.Time
+}
+
+type gapRun struct {
+	ctx  context.Context
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// gapTime is how long a room waits for its turn, and for Redis. Its members are told then that they missed something.
+const gapTime = 5 * time.Second
+
+// lost takes that messages were gone (bus.Config.Lost): any room of those keys may have missed some.
+func (g *gaps) lost(concerns func(key string) bool) {
+	for _, room := range g.app.hub.RoomNames() {
+		if concerns(room) {
+			g.begin(room)
+		}
+	}
+}
+
+// before looks at a push to a room before it is published: the one before it may be missing.
+func (g *gaps) before(m *bus.Message) {
+	if g.open.Load() > 0 {
+		g.overrun(m.Key)
+	}
+	if m.Offset > 1 && g.app.hub.Jumps(m.Key, position{Offset: m.Offset, Epoch: m.Epoch}) {
+		g.begin(m.Key)
+	}
+}
+
+func (g *gaps) begin(room string) {
+	hold := g.app.hub.Hold(room)
+	if hold == nil {
+		return
+	}
+	one := &gap{room, hold, time.Now()}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.rooms[room] = one // another one of that name is of a room that was empty meanwhile
+	g.open.Store(int32(len(g.rooms)))
+	g.queue = append(g.queue, one)
+	if g.run == nil {
+		ctx, stop := context.WithCancel(g.app.life)
+		g.run = &gapRun{ctx, stop, make(chan struct{})}
+		go g.work(g.run)
+	}
+}
+
+func (g *gaps) work(run *gapRun) {
+	defer close(run.done)
+	defer run.stop()
+	for {
+		g.mu.Lock()
+		if len(g.queue) == 0 {
+			g.queue, g.run = nil, nil
+			g.mu.Unlock()
+			return
+		}
+		one := g.queue[0]
+		g.queue = g.queue[1:]
+		g.mu.Unlock()
+		g.close(run.ctx, one)
+	}
+}
+
+// close gives the members what they missed, or tells them that it cannot be had.
+func (g *gaps) close(ctx context.Context, one *gap) {
+	var r recovery
+	var missed []hub.Frame
+	var until position
+	defer func() { // whatever happens: else nothing of the room would come any more
+		one.hold.End(missed, until)
+		g.forget(one)
+	}()
+	r = recovery{Room: one.room, Reason: "unavailable"}
+	for ctx.Err() == nil && time.Since(one.at) < gapTime {
+		first := one.hold.First()
+		r, missed = g.app.recoverRoom(ctx, one.room, one.hold.From, first)
+		if first.Offset > 0 && first.Epoch == r.Epoch {
+			r.Offset = first.Offset - 1
+		}
+		if r.Reason != "unavailable" {
+			break
+		}
+		select {
+		case <-time.After(gapTime / 20):
+		case <-ctx.Done():
+		}
+	}
+	until = position{Offset: r.Offset, Epoch: r.Epoch}
+	if !r.Recovered {
+		missed = []hub.Frame{announceRecovery(r)}
+	}
+}
+
+// overrun ends a gap for which too much is kept back.
+func (g *gaps) overrun(room string) {
+	g.mu.Lock()
+	one := g.rooms[room]
+	g.mu.Unlock()
+	if one == nil || one.hold.Bytes() <= g.app.cfg.Limits.OutboxBytes {
+		return
+	}
+	r := recovery{Room: room, Reason: "tooMany"}
+	if first := one.hold.First(); first.Offset > 0 {
+		r.Offset, r.Epoch = first.Offset-1, first.Epoch
+	}
+	one.hold.End([]hub.Frame{announceRecovery(r)}, position{})
+	g.forget(one)
+}
+
+func (g *gaps) forget(one *gap) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.rooms[one.room] == one {
+		delete(g.rooms, one.room)
+		g.open.Store(int32(len(g.rooms)))
+	}
+}
+
+// end gives up what is open, without waiting for Redis. Nothing is kept back then, unless more was lost.
+func (g *gaps) end() {
+	g.mu.Lock()
+	run := g.run
+	g.mu.Unlock()
+	if run != nil {
+		run.stop()
+		<-run.done
+	}
+}

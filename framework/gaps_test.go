@@ -1,0 +1,215 @@
+package framework_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"wsframe/framework"
+	"wsframe/framework/frameworktest"
+	"wsframe/library/config"
+)
+
+// lossOf is for tests in which pushes to a room are stored, and gone from the bus before anybody has read them.
+type lossOf struct {
+	t                       *testing.T
+	client                  redis.UniversalClient
+	history, offset, stream string
+	entry                   map[string]any
+	number                  int
+}
+
+func loss(t *testing.T, h *frameworktest.Harness, room string) *lossOf {
+	t.Helper()
+	l := &lossOf{t: t, client: h.Redis}
+	for i := range 4 {
+		tag := fmt.Sprintf("{s%d}", i)
+		if h.Redis.Exists(t.Context(), "WEBSOCKET_OFFSET:"+tag+":"+room).Val() == 1 {
+			l.history, l.offset, l.stream = "WEBSOCKET_HISTORY:"+tag+":"+room, "WEBSOCKET_OFFSET:"+tag+":"+room, "WEBSOCKET_BUS:"+tag
+		}
+	}
+	entries := h.Redis.XRange(t.Context(), l.history, "-", "+").Val()
+	if len(entries) == 0 {
+		t.Fatal("the room has no history")
+	}
+	l.entry = entries[0].Values
+	return l
+}
+
+// of stores the pushes with these offsets; what is not stored is gone from the history, too.
+func (l *lossOf) of(from, to int64, stored bool) {
+	l.t.Helper()
+	for i := from; i <= to; i++ {
+		if stored {
+			id := fmt.Sprintf("%d-1", i)
+			if err := l.client.XAdd(l.t.Context(), &redis.XAddArgs{Stream: l.history, ID: id, Values: []any{
+				"t", time.Now().UnixMilli(), "a", time.Hour.Milliseconds(), "b", l.entry["b"]}}).Err(); err != nil {
+				l.t.Fatal(err)
+			}
+		}
+		if err := l.client.HSet(l.t.Context(), l.offset, "offset", i).Err(); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
+// seen has the readers see that messages of some sender are gone.
+func (l *lossOf) seen() {
+	l.t.Helper()
+	for range 2 {
+		l.number += 10
+		if err := l.client.XAdd(l.t.Context(), &redis.XAddArgs{Stream: l.stream, Values: []any{"h", fmt.Sprintf("SENDER %d 1", l.number), "k", "x", "b", ""}}).Err(); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
+func TestGaps(t *testing.T) {
+	t.Parallel()
+	list := frameworktest.NewCluster(t, 3, mountHall, frameworktest.Config(func(c *config.App) { c.Limits.OutboxBytes = 64 << 10 }))
+	speaker := list[1].Dial(user("s"))
+	var members []*frameworktest.Client
+	for i := range 6 {
+		c := list[i%3].Dial(user(fmt.Sprint(i)))
+		fdOf(c, "room")
+		members = append(members, c)
+	}
+	plain := list[0].Dial(user("p"))
+	fdOf(plain, "plain")
+	say := func(keep int) {
+		t.Helper()
+		speaker.Call("hall.say", map[string]any{"room": "room", "text": "x", "keep": keep}).Want(200, "said")
+	}
+	want := func(from, to int64) (epoch string) {
+		t.Helper()
+		for _, c := range members {
+			epoch = wantOffsets(t, c, from, to)
+		}
+		return epoch
+	}
+	say(1000)
+	epoch := want(1, 1)
+	l := loss(t, list[0], "room")
+
+	// The next push shows it.
+	l.of(2, 30, true)
+	say(1000)
+	want(2, 31)
+	say(1000)
+	want(32, 32)
+	// So does any message of the shard.
+	l.of(33, 40, true)
+	l.seen()
+	want(33, 40)
+	say(1000)
+	want(41, 41)
+
+	// Who comes back in the meantime gets it once.
+	l.of(42, 45, true)
+	back := list[0].DialQuery(user("b"), "recover=room:"+epoch+":40")
+	fdOf(back, "room")
+	if f := back.WantPush("sysRecovered"); !strings.Contains(string(f.Param), `"recovered":true`) {
+		t.Errorf("%s", f.Param)
+	}
+	wantOffsets(t, back, 41, 41) // the others are expected live
+	say(1000)
+	want(42, 46)
+	wantOffsets(t, back, 42, 46)
+
+	// What is gone from the history is told.
+	told := func(offset int64, reason string) {
+		t.Helper()
+		for _, c := range append(members, back) {
+			var r struct {
+				Room, Epoch, Reason string
+				Recovered           bool
+				Offset              int64
+			}
+			c.WantPush("sysRecovered").Into(&r)
+			if r.Room != "room" || r.Recovered || r.Reason != reason || r.Offset != offset || r.Epoch != epoch {
+				t.Fatalf("%+v", r)
+			}
+		}
+	}
+	l.of(47, 50, false)
+	l.of(51, 52, true)
+	say(1000)
+	told(52, "gone")
+	want(53, 53)
+	wantOffsets(t, back, 53, 53)
+	l.of(54, 55, false)
+	l.seen()
+	told(55, "gone")
+	say(1000)
+	want(56, 56)
+	wantOffsets(t, back, 56, 56)
+	for _, c := range append(members, back, plain) {
+		c.WantNothing()
+	}
+}
+
+// Redis does not give the history: what comes goes on after some time, or when there is too much of it, and is told.
+func TestGapsWithoutRedis(t *testing.T) {
+	t.Parallel()
+	list := frameworktest.NewCluster(t, 2, mountHall, func(o *framework.Options) { o.Config.Limits.OutboxBytes = 64 << 10 })
+	speaker, member := list[1].Dial(user("s")), list[0].Dial(user("m"))
+	fdOf(member, "room")
+	say := func(text string) {
+		t.Helper()
+		speaker.Call("hall.say", map[string]any{"room": "room", "text": text, "keep": 100}).Want(200, "said")
+	}
+	say("x")
+	epoch := wantOffsets(t, member, 1, 1)
+	l := loss(t, list[0], "room")
+	l.of(2, 3, true)
+	away := &historyAway{gate: make(chan struct{})}
+	list[0].Redis.AddHook(away) // of the node whose members miss something
+	for range 9 {
+		say(strings.Repeat("x", 10_000))
+	}
+	var r struct {
+		Recovered     bool
+		Offset        int64
+		Epoch, Reason string
+	}
+	member.WantPush("sysRecovered").Into(&r)
+	if r.Recovered || r.Reason != "tooMany" || r.Offset != 3 || r.Epoch != epoch {
+		t.Errorf("%+v", r)
+	}
+	wantOffsets(t, member, 4, 12)
+	close(away.gate)
+	l.of(13, 13, true)
+	say("x")
+	say("x")
+	member.WantPush("sysRecovered").Into(&r)
+	if r.Recovered || r.Reason != "unavailable" {
+		t.Errorf("%+v", r)
+	}
+	wantOffsets(t, member, 14, 15)
+	member.WantNothing()
+}
+
+// historyAway has histories not read: their readers wait until the gate is closed, and get an error then.
+type historyAway struct{ gate chan struct{} }
+
+func (h *historyAway) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *historyAway) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h *historyAway) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if a := cmd.Args(); len(a) > 3 && strings.HasPrefix(fmt.Sprint(a[3]), "WEBSOCKET_HISTORY") {
+			<-h.gate
+			cmd.SetErr(errors.New("away"))
+			return cmd.Err()
+		}
+		return next(ctx, cmd)
+	}
+}
