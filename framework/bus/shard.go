@@ -65,7 +65,7 @@ func newShard(b *Bus, i int) *shard {
 // Keys, all of one slot.
 
 func (s *shard) stream() string { return s.b.cfg.Prefix + "WEBSOCKET_BUS:" + s.tag }
-func (s *shard) ledger() string { return s.b.cfg.Prefix + "WEBSOCKET_BUSLEDGER:" + s.tag } // hash: what the stream consists of
+func (s *shard) ledger() string { return s.stream() + ":LEDGER" } // hash: what the stream consists of
 func (s *shard) written(token string) string { // hash: n = the highest number of a sender; of an alone one f, a = the answers from number f on
 	return s.b.cfg.Prefix + "WEBSOCKET_SENT:" + s.tag + ":" + token
 }

@@ -4,9 +4,11 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -127,7 +129,7 @@ func nodesCalls(t *testing.T, n *nodes) {
 }
 
 // Somebody comes back again and again, each time to another node, in the middle of what is said: what was missed comes once, in order,
-// by the query or by sys.recover.
+// by the query or by sys.recover; where that is asked for behind the join, behind what has come live.
 func nodesRecovery(t *testing.T, n *nodes) {
 	witness := n.member(0, "witness", "story")
 	x := n.speak("story", 300, 10_000)
@@ -169,9 +171,20 @@ func nodesRecovery(t *testing.T, n *nodes) {
 			m.mu.Unlock()
 		}
 		got := m.notes()
-		if i%4 == 3 { // what came before the recovery was asked for, comes once too
-			slices.SortFunc(got, func(a, b note) int { return int(m.offsetOf(a) - m.offsetOf(b)) })
-			slices.Sort(m.offsets)
+		if i%4 == 3 {
+			behind := slices.Index(m.offsets, next) // of what came live before the recovery was asked for
+			if behind < 0 {
+				t.Fatalf("round %d: offset %d did not come: %v", i, next, m.offsets)
+			}
+			live, missed := m.offsets[:behind], m.offsets[behind:]
+			if behind > 0 {
+				until := slices.Index(missed, live[0]-1) + 1
+				if until == 0 {
+					t.Fatalf("round %d: what was missed does not end before %d: %v", i, live[0], m.offsets)
+				}
+				m.offsets = slices.Concat(missed[:until], live, missed[until:])
+				got = slices.Concat(got[behind:behind+until], got[:behind], got[behind+until:])
+			}
 		}
 		for k, o := range m.offsets {
 			if o != next && next > 1 || epoch != "" && m.epoch != epoch {
@@ -192,7 +205,64 @@ func nodesRecovery(t *testing.T, n *nodes) {
 	t.Logf("came back %d times: %d pushes, %d of them recovered, none lost, doubled or out of order", rounds-1, len(all), missed)
 }
 
-func (m *member) offsetOf(n note) int64 { return m.offsets[slices.Index(m.got, n)] }
+// A node is frozen for so long that what it has not read is gone from the bus: its members get it from the history, in order, once,
+// and where it is gone from there too, they are told.
+func TestNodeMissesPushes(t *testing.T) {
+	t.Parallel()
+	n := startNodes(t, oneRedis(t), 2, nil)
+	late, witness := n.member(0, "late", "story"), n.member(1, "witness", "story")
+	said := 0
+	say := func(count, keep int) {
+		t.Helper()
+		for range count {
+			said++
+			witness.must(t, "hall.send", map[string]any{"room": "story", "from": 0, "number": said, "keep": keep})
+		}
+		until(t, "the witness to hear it", func() bool { return witness.count() == said })
+	}
+	say(5, 100)
+	until(t, "both to hear it", func() bool { return late.count() == 5 })
+	frozen := func(count, keep int) {
+		t.Helper()
+		worker := n.list[0].status().WorkerPID
+		if err := syscall.Kill(worker, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		say(count, keep)
+		streams, err := n.store.client.Keys(t.Context(), "t:WEBSOCKET_BUS:{s?}").Result()
+		for _, s := range streams {
+			err = errors.Join(err, n.store.client.XTrimMaxLen(t.Context(), s, 0).Err())
+		}
+		if err := errors.Join(err, syscall.Kill(worker, syscall.SIGCONT)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	frozen(30, 100)
+	say(5, 100)
+	until(t, "all to come", func() bool { return late.count() == said })
+	for i, o := range late.offsets {
+		if o != int64(i+1) {
+			t.Fatalf("offset %d in the place of %d", o, i+1)
+		}
+	}
+	if late.mu.Lock(); len(late.recovered) != 0 || !slices.Equal(late.got, witness.notes()) {
+		t.Errorf("%v, %v", late.recovered, late.got)
+	}
+	late.mu.Unlock()
+	frozen(30, 3)
+	say(3, 3)
+	until(t, "the last to come", func() bool { k := late.notes(); return k[len(k)-1] == note{0, said} })
+	late.mu.Lock()
+	defer late.mu.Unlock()
+	if len(late.recovered) != 1 || late.recovered[0].Recovered {
+		t.Errorf("%+v", late.recovered)
+	}
+	select {
+	case <-late.ended:
+		t.Errorf("it has ended with %d", late.code)
+	default:
+	}
+}
 
 // An action publishes all through a reload, on a node that is alone and on one of two: first in the old worker, then through the new
 // one, in one order.
