@@ -77,7 +77,8 @@ func (in *inbound) read(p []byte) (int, error) {
 			c.Close(in.fault.code, in.fault.reason)
 			return 0, io.EOF
 		}
-		if c.hub.frozen.Load() && c.park() {
+		// What a resting reader has taken from the socket is dispatched first: it would not travel.
+		if c.hub.frozen.Load() && in.rested == nil && c.park() {
 			return 0, errMoved
 		}
 		data, pooled, err := in.next()
