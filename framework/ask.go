@@ -99,11 +99,11 @@ func (a *App) ask(ctx context.Context, key string, q query, enough func(reply) b
 	if err != nil {
 		return err // what goes on the bus now comes when nobody waits for it any more
 	}
-	return a.askOthers(ctx, others, key, q, own, enough)
+	return a.askOthers(ctx, own, others, key, q, enough)
 }
 
-// askOthers is ask for nodes that are known; own brings this node's answer where it is still to come. ctx ends the wait.
-func (a *App) askOthers(ctx context.Context, others []string, key string, q query, own <-chan reply, enough func(reply) bool) error {
+// askOthers asks those nodes until ctx ends; own gives this one's answer, nil = it is known.
+func (a *App) askOthers(ctx context.Context, own chan reply, others []string, key string, q query, enough func(reply) bool) error {
 	if len(others) == 0 {
 		return nil
 	}

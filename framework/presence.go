@@ -29,7 +29,7 @@ const leaveTime = 5 * time.Second
 
 const (
 	comingQueue = 4096 // announcements that wait
-	comingBatch = 256  // of them, in one call of Redis
+	comingBatch = 64   // of them, in one call of Redis
 	lookEvery   = time.Second
 )
 
@@ -225,7 +225,7 @@ func (p *presences) look() error {
 	}
 }
 
-// here asks all nodes who is in his room. Those that are not cleaned up after are waited for: they may only be slow.
+// here asks all nodes who is in his room. One that does not answer may have him: it is asked again, until it is declared dead.
 func (p *presences) here(ctx context.Context, list []cluster.Present) ([]bool, error) {
 	a := p.app
 	here := a.present(list)
@@ -235,15 +235,15 @@ func (p *presences) here(ctx context.Context, list []cluster.Present) ([]bool, e
 	if a.alone || !slices.Contains(here, false) {
 		return here, nil
 	}
-	others, err := a.node.Nodes(ctx)
+	ctx, cancel := context.WithTimeout(ctx, 2*a.askTime)
+	defer cancel()
+	others, err := a.node.Living(ctx) // as of now: who came back may be on one that is new
 	if err != nil {
 		return nil, err
 	}
 	others = slices.DeleteFunc(others, func(id string) bool { return id == a.nodeID })
-	ctx, cancel := context.WithTimeout(ctx, a.askTime)
-	defer cancel()
 	understood := true
-	err = a.askOthers(ctx, others, "", query{Op: "present", Present: list}, nil, func(r reply) bool {
+	err = a.askOthers(ctx, nil, others, "", query{Op: "present", Present: list}, func(r reply) bool {
 		var there []bool
 		if json.Unmarshal(r.Data, &there) != nil || len(there) != len(here) {
 			understood = false // it is of another version

@@ -4,15 +4,10 @@ package framework_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"wsframe/framework"
 	"wsframe/framework/frameworktest"
@@ -20,61 +15,8 @@ import (
 	"wsframe/library/config"
 )
 
-// outage holds back what a node says to Redis, as when the one or the other is gone.
-type outage struct{ on atomic.Bool }
-
-var errAway = errors.New("redis is away")
-
-func (o *outage) wait(ctx context.Context) error {
-	if !o.on.Load() {
-		return nil
-	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(frameworktest.Timeout):
-	}
-	return errAway
-}
-
-func (o *outage) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
-
-func (o *outage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if err := o.wait(ctx); err != nil {
-			cmd.SetErr(err)
-			return err
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (o *outage) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if err := o.wait(ctx); err != nil {
-			for _, c := range cmds {
-				c.SetErr(err)
-			}
-			return err
-		}
-		return next(ctx, cmds)
-	}
-}
-
-// of gives the outage to one node.
-func (o *outage) of(node string) frameworktest.Option {
-	return func(f *framework.Options) {
-		if f.NodeID == node {
-			f.Deps.Redis.AddHook(o)
-		}
-	}
-}
-
 // shortLease makes a node's death a matter of seconds.
-func shortLease(o *framework.Options) {
-	o.Lease, o.StoreTimeout = 1500*time.Millisecond, 300*time.Millisecond
-}
+func shortLease(o *framework.Options) { o.Lease, o.StoreTimeout = 3*time.Second, 500*time.Millisecond }
 
 // inStoreOf has a server share the store of another one that is alone: as its next worker.
 func inStoreOf(h *frameworktest.Harness, reload bool) frameworktest.Option {
@@ -132,8 +74,8 @@ func TestPresenceOverStop(t *testing.T) {
 // So is who had just left, or was still there, when a node died, once.
 func TestPresenceOverDeath(t *testing.T) {
 	t.Parallel()
-	var dead outage
-	list := frameworktest.NewCluster(t, 2, mountHall, shortLease, dead.of("node-2"), frameworktest.Quiet())
+	option, proxy := behindProxy(t, "node-2")
+	list := frameworktest.NewCluster(t, 2, mountHall, shortLease, option, frameworktest.Quiet())
 	w := watch(list[0])
 	var there []*frameworktest.Client
 	for _, id := range []string{"p", "q", "r", "s"} {
@@ -142,8 +84,8 @@ func TestPresenceOverDeath(t *testing.T) {
 	}
 	there[0].Call("hall.leave", map[string]any{"room": "room"}).Want(200, "left")
 	list[1].Flush()
-	dead.on.Store(true)
-	t.Cleanup(func() { dead.on.Store(false) }) // so that it can be stopped
+	release := proxy().Hold()
+	t.Cleanup(release) // so that it can be stopped
 	for _, c := range there[:3] {
 		c.Vanish()
 	}
@@ -155,7 +97,7 @@ func TestPresenceOverDeath(t *testing.T) {
 	wantUser(w, framework.EventJoined, "r")
 
 	// It was only frozen: its connections' ends are told already.
-	dead.on.Store(false)
+	release()
 	there[3].WantClose(hub.CloseRestart)
 	z := comesTo(list[0], "z")
 	wantUser(w, framework.EventJoined, "z")
@@ -167,32 +109,23 @@ func TestPresenceOverDeath(t *testing.T) {
 // And on a node that is alone, when its worker crashes, and the next one while the first one's departures wait.
 func TestPresenceOverCrash(t *testing.T) {
 	t.Parallel()
-	var dead [2]outage
-	first := frameworktest.New(t, mountHall, frameworktest.Quiet())
+	option, proxy := behindProxy(t, "test")
+	first := frameworktest.New(t, mountHall, option, frameworktest.Quiet())
 	for _, id := range []string{"p", "q"} {
 		comesTo(first, id)
 	}
 	first.Eventually("both are there", func() bool { return first.Redis.HLen(t.Context(), "WSFRAME_PRESENT_room").Val() == 2 })
 	first.Flush()
-	var last *frameworktest.Harness
-	before := first.Redis
-	server := first.Redis.(*redis.Client).Options()
-	for i := range dead {
-		client := redis.NewClient(&redis.Options{Addr: server.Addr, Password: server.Password, DisableIdentity: true})
-		t.Cleanup(func() { _ = client.Close() })
-		last = frameworktest.New(t, mountHall, frameworktest.Quiet(), func(o *framework.Options) {
-			before.AddHook(&dead[i])
-			dead[i].on.Store(true)
-			o.Deps.Redis = client
-		})
-		t.Cleanup(func() { dead[i].on.Store(false) }) // so that it can be stopped
-		before = client
-		last.Eventually("the dead connections are cleaned up", func() bool { return client.SCard(t.Context(), "room").Val() == 0 })
+	h := first
+	for range 2 {
+		t.Cleanup(proxy().Hold()) // so that it can be stopped
+		h = frameworktest.New(t, mountHall, inStoreOf(first, false), option, frameworktest.Quiet())
+		h.Eventually("the dead connections are cleaned up", func() bool { return first.Redis.SCard(t.Context(), "room").Val() == 0 })
 	}
-	w := watch(last)
-	comesTo(last, "q")
+	w := watch(h)
+	comesTo(h, "q")
 	wantUser(w, framework.EventLeft, "p")
-	comesTo(last, "p")
+	comesTo(h, "p")
 	wantUser(w, framework.EventJoined, "p")
 	w.WantNothing()
 }
@@ -255,46 +188,48 @@ func TestPresenceOverReload(t *testing.T) {
 	w.WantNothing()
 }
 
-// rush joins more rooms than there is place for announcements.
+// rush comes and leaves more often than there is place for announcements.
 type rush struct{}
 
-func (rush) Join(c *framework.Ctx) (*framework.Reply, error) {
-	for i := range 250 {
-		if err := c.Join(fmt.Sprint("R", c.FD, ".", i), framework.Announce); err != nil {
+func (rush) Begin(c *framework.Ctx) (*framework.Reply, error) {
+	for range 5000 {
+		if err := c.Join("other", framework.Announce); err != nil {
 			return nil, err
 		}
+		c.Leave("other")
 	}
-	return framework.OK("joined", ""), nil
+	return framework.OK("begun", ""), nil
 }
 
-// What exceeds the queue while Redis is away is announced when it is back, once.
+// Who comes while Redis is away and the queue is full is announced when it is back, once.
 func TestPresenceQueue(t *testing.T) {
 	t.Parallel()
-	var away outage
+	option, proxy := behindProxy(t, "test")
 	h := frameworktest.New(t, func(framework.Deps) ([]framework.Controller, error) {
-		return []framework.Controller{framework.Mount("rush", &rush{})}, nil
-	}, away.of("test"), frameworktest.Quiet(), func(o *framework.Options) { o.StoreTimeout = 500 * time.Millisecond })
-	away.on.Store(true)
-	t.Cleanup(func() { away.on.Store(false) })
-	var clients []*frameworktest.Client
-	for i := range 20 {
-		c := h.Dial(user(fmt.Sprint("u", i)))
-		c.Call("rush.join", nil).Want(200, "joined")
-		clients = append(clients, c)
+		return []framework.Controller{framework.Mount("hall", &hall{}), framework.Mount("rush", &rush{})}, nil
+	}, option, frameworktest.Quiet())
+	w := watch(h)
+	release := proxy().Hold()
+	t.Cleanup(release)
+	h.Dial(user("x")).Call("rush.begin", nil).Want(200, "begun")
+	wanted := map[string]bool{}
+	for i := range 10 {
+		id := fmt.Sprint("u", i)
+		comesTo(h, id)
+		comesTo(h, id) // counts once
+		wanted[id] = true
 	}
-	away.on.Store(false)
-	for _, c := range clients {
-		rooms := map[string]bool{}
-		for range 250 {
-			var in struct{ Room string }
-			c.WantPush(framework.EventJoined).Into(&in)
-			rooms[in.Room] = true
+	release()
+	for range 10 {
+		var who struct{ ID string }
+		if w.WantPush(framework.EventJoined).Into(&who); !wanted[who.ID] {
+			t.Fatalf("%s is announced again", who.ID)
 		}
-		if len(rooms) != 250 {
-			t.Fatalf("%d rooms", len(rooms))
-		}
-		c.WantNothing()
+		delete(wanted, who.ID)
 	}
+	comesTo(h, "last")
+	wantUser(w, framework.EventJoined, "last")
+	w.WantNothing()
 }
 
 // The configuration says which rooms announce all their members.

@@ -18,8 +18,8 @@ import (
 // be anywhere in a Redis Cluster.
 
 const (
-	lookAtOnce = 256 // departures of one Depart
-	lookTime   = 8   // timeouts until another node may look
+	lookAtOnce = 64 // departures of one Depart
+	lookTime   = 8  // timeouts until another node may look
 )
 
 // All times are Redis's own: the nodes' clocks may differ.
@@ -145,7 +145,7 @@ func args(first any, names []string) []any {
 }
 
 // lose notes the departures of connections before what tells of them is removed: found is what Redis knows of each, is gives what
-// is left of it, nil = nothing. Which of the places are rooms that tell is seen when they are looked at.
+// is left of it, nil = nothing.
 func (n *Node) lose(ctx context.Context, found []Entry, is func(fd int64) *Entry) error {
 	if n.cfg.Away == 0 {
 		return nil
@@ -164,10 +164,15 @@ func (n *Node) lose(ctx context.Context, found []Entry, is func(fd int64) *Entry
 			}
 		}
 	}
-	if len(names) == 0 {
-		return nil
+	list, err := n.knownPresent(ctx, names) // most places are no rooms that tell
+	if err != nil || len(list) == 0 {
+		return err
 	}
-	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { n.addLeaving(ctx, p, names) })
+	names = names[:0]
+	for _, p := range list {
+		names = append(names, leaving(p.Room, p.ID))
+	}
+	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { n.addLeaving(ctx, p, names) })
 	if err != nil {
 		return fmt.Errorf("note %d departures: %w", len(names), err)
 	}
@@ -229,6 +234,9 @@ func (n *Node) depart(ctx context.Context, list []Present, here func(context.Con
 
 // knownPresent gives those of the departures whose users stand in their rooms' hashes.
 func (n *Node) knownPresent(ctx context.Context, due []string) ([]Present, error) {
+	if len(due) == 0 {
+		return nil, nil
+	}
 	values := make([]*redis.StringCmd, len(due))
 	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		for i, name := range due {

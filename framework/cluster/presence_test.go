@@ -143,7 +143,7 @@ func TestDepartureOfDeadNode(t *testing.T) {
 	c := s.client(t)
 	a, b := worker(t, c, "a", away), worker(t, s.client(t), "b", away)
 	h := &hall{err: errors.New("somebody does not answer")}
-	for i := range 300 { // more than are looked at together
+	for i := range 100 { // more than are looked at together
 		p := coming(fmt.Sprint("u", i), "1")
 		came(t, a, p)
 		a.n.Leaving(p, true)
@@ -152,7 +152,7 @@ func TestDepartureOfDeadNode(t *testing.T) {
 	eventually(t, "a look", func() bool { _, err := a.n.Depart(t.Context(), h.look, h.tell); return err != nil })
 	a.kill()
 	h.err = nil
-	h.depart(t, 300, b)
+	h.depart(t, 100, b)
 }
 
 // Places that Redis knew are departures when they are cleaned up: after a death, and after what happened was dropped.
@@ -164,11 +164,12 @@ func TestDeparturesOfLost(t *testing.T) {
 		},
 		"overflow": func(t *testing.T, s *store, a *conns) *conns {
 			s.stop()
-			for _, fd := range a.fds()[:20] { // some go, others leave
-				a.close(fd)
-			}
-			for _, fd := range a.fds() {
-				a.leave(fd, "R")
+			for i, fd := range a.fds() { // some go, others leave
+				if a.n.Leaving(coming(fmt.Sprint("u", i), ""), true); i < 20 {
+					a.close(fd)
+				} else {
+					a.leave(fd, "R")
+				}
 			}
 			a.openMany(60, "S")
 			s.restart()
