@@ -87,6 +87,7 @@ type App struct {
 	askTime   time.Duration
 	bus       atomic.Pointer[bus.Bus] // nil until the previous worker's has ended
 	passed    atomic.Bool             // the connections are another worker's
+	heir      atomic.Pointer[mover]   // the way to that worker, from when they are
 	waiting   outgoing
 	asks      asks
 	peers     peers
@@ -144,7 +145,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 		a.endings = newEndings(a.node, a.log)
 	}
 	if err == nil && !o.Reload {
-		err = a.joinBus(ctx, nil)
+		err = a.joinBus(ctx)
 	}
 	if err != nil {
 		if a.node != nil {
@@ -202,6 +203,7 @@ func mount(o Options) (*App, error) {
 	a.life, a.endLife = context.WithCancel(context.Background())
 	a.asks.open = map[int64]chan reply{}
 	a.gaps.app, a.gaps.rooms = a, map[string]*gap{}
+	a.asks.last.Store(time.Now().UnixNano()) // an answer to another worker of this node is no answer here
 	if a.histories.rules, err = historyRules(o.Config.History.Rooms); err != nil {
 		return nil, err
 	}

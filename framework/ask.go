@@ -67,11 +67,15 @@ type asks struct {
 
 // ask puts a question to this node, then to all others, until enough says that an answer was enough. It waits at most for
 // askTime in all. key has the question come behind what was sent to the same target; what must come behind all that was sent before
-// says so by the mark.
+// says so by the mark. Once the connections are the next worker's, that one answers for this node, and asks the others.
 func (a *App) ask(ctx context.Context, key string, q query, enough func(reply) bool) error {
 	token := ""
 	if b := a.bus.Load(); b != nil && q.follows() {
 		token, q.Mark = b.Token(), b.Mark()
+	}
+	h := a.heir.Load()
+	if h != nil && !a.stays(q.FD) {
+		return a.askHeir(ctx, h, inquiry{Query: q, Token: token, Key: key}, enough)
 	}
 	own := make(chan reply, 1)
 	a.respond(&q, token, func(r reply) { own <- r })
@@ -83,23 +87,46 @@ func (a *App) ask(ctx context.Context, key string, q query, enough func(reply) b
 		own = nil
 	default: // it follows what is on its way, and goes on while the others are asked
 	}
+	if h = a.heir.Load(); h != nil && q.FD != 0 { // it has moved in this moment
+		return a.askHeir(ctx, h, inquiry{Query: q, Token: token, Key: key}, enough)
+	}
+	return a.askRest(ctx, own, key, q, enough)
+}
+
+// stays tells whether a connection is here and has not moved.
+func (a *App) stays(fd int64) bool {
+	c := a.hub.Get(fd)
+	if c == nil {
+		return false
+	}
+	_, moved := c.Moving()
+	return !moved
+}
+
+// askRest is ask's part behind this node's first answer, nil = it is known.
+func (a *App) askRest(ctx context.Context, own chan reply, key string, q query, enough func(reply) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, a.askTime)
 	defer cancel()
 	others, err := a.others(ctx)
 	if own != nil && (err != nil || len(others) == 0) {
-		select {
-		case r := <-own:
-			if enough(r) {
-				return nil
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("this node: %w", ErrPartial)
+		if done, err := await(ctx, own, enough); done || err != nil {
+			return err
 		}
 	}
 	if err != nil {
 		return err // what goes on the bus now comes when nobody waits for it any more
 	}
 	return a.askOthers(ctx, own, others, key, q, enough)
+}
+
+// await waits for this node's answer; done tells that it was enough.
+func await(ctx context.Context, own chan reply, enough func(reply) bool) (done bool, err error) {
+	select {
+	case r := <-own:
+		return enough(r), nil
+	case <-ctx.Done():
+		return false, fmt.Errorf("this node: %w", ErrPartial)
+	}
 }
 
 // askOthers asks those nodes until ctx ends; own gives this one's answer, nil = it is known.
@@ -164,7 +191,7 @@ func (a *App) questioned(m *bus.Message) {
 	if q.Node == a.nodeID {
 		return // answered before it was asked
 	}
-	a.respond(&q, m.From, func(r reply) {
+	answer := func(r reply) {
 		r.ID, r.Node = q.ID, a.nodeID
 		body, err := json.Marshal(r)
 		if err == nil {
@@ -173,7 +200,21 @@ func (a *App) questioned(m *bus.Message) {
 		if err != nil && a.life.Err() == nil {
 			a.log.Warn("answer to another node", zap.Error(err))
 		}
-	})
+	}
+	if a.hub.Frozen() && q.changes() { // it may wait for a move that waits for us
+		go a.protect("a question from another node", func() { a.respond(&q, m.From, answer) })
+		return
+	}
+	a.respond(&q, m.From, answer)
+}
+
+// changes tells whether the question is one to change a connection.
+func (q *query) changes() bool {
+	switch q.Op {
+	case "join", "leave", "leaveAll", "bind", "unbind", "setSession":
+		return true
+	}
+	return false
 }
 
 func (a *App) answered(m *bus.Message) {
@@ -227,7 +268,7 @@ type counts struct {
 const maxHashes = 20_000
 
 // told are the errors that callers tell apart; between nodes an error is its text.
-var told = []error{ErrName, ErrUID, ErrTooManyKeys, ErrSessionSize, hub.ErrTooManyRooms, hub.ErrTooManyUsers, hub.ErrClosed, hub.ErrSlow}
+var told = []error{ErrName, ErrUID, ErrTooManyKeys, ErrSessionSize, hub.ErrTooManyRooms, hub.ErrTooManyUsers, hub.ErrClosed, hub.ErrSlow, ErrPartial}
 
 func remoteError(text string) error {
 	for _, err := range told {
@@ -251,38 +292,72 @@ func (q *query) follows() bool {
 func (a *App) respond(q *query, token string, answer func(reply)) {
 	switch q.Op {
 	case "kick", "kickUID": // who it is shows at once: who asks need not wait for the close
-		var conns []*hub.Conn
-		if q.Op == "kickUID" {
-			conns = a.hub.User(q.UID)
-		} else if c := a.hub.Get(q.FD); c != nil {
-			conns = append(conns, c)
-		}
-		conns = slices.DeleteFunc(conns, func(c *hub.Conn) bool { return !c.Doom() })
-		a.behind(token, q.Mark, func() { hub.CloseBehind(conns, q.Code, q.Text) })
-		answer(reply{Found: q.FD != 0 && len(conns) > 0, N: len(conns)})
+		a.serve(q, token, answer, func() reply {
+			var conns []*hub.Conn
+			if q.Op == "kickUID" {
+				conns = a.hub.User(q.UID)
+			} else if c := a.hub.Get(q.FD); c != nil {
+				conns = append(conns, c)
+			}
+			conns = slices.DeleteFunc(conns, func(c *hub.Conn) bool { return !c.Doom() })
+			a.behind(token, q.Mark, func() { hub.CloseBehind(conns, q.Code, q.Text) })
+			return reply{Found: q.FD != 0 && len(conns) > 0, N: len(conns)}
+		})
 	case "dismiss":
 		a.behind(token, q.Mark, func() {
-			a.hub.Behind(q.Room, func() {
-				var r reply
-				for _, c := range a.hub.RoomMembers(q.Room) {
-					if doomed := c.Doomed(); a.leave(c, q.Room) && !doomed {
-						r.N++
-					}
-				}
-				answer(r)
+			a.hub.Behind(q.Room, func() { // a move may wait for whoever calls this, and a leave for the move
+				go a.protect("dismiss "+q.Room, func() { a.serve(q, token, answer, func() reply { return a.dismiss(q.Room) }) })
 			})
 		})
 	case "reach":
 		a.behind(token, q.Mark, func() {
-			f := hub.TextFrame([]byte(q.Text))
-			if d := q.Delivery; d != nil {
-				f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
-			}
-			answer(reply{N: a.deliverHere(toUID, q.UID, f)})
+			a.serve(q, token, answer, func() reply {
+				f := hub.TextFrame([]byte(q.Text))
+				if d := q.Delivery; d != nil {
+					f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
+				}
+				return reply{N: a.deliverHere(toUID, q.UID, f)}
+			})
 		})
 	default:
-		answer(a.reply(q))
+		a.serve(q, token, answer, func() reply { return a.reply(q) })
 	}
+}
+
+// serve has here answer or, where the connections are the next worker's by now, that one. Where that does not, who asked learns that
+// not all have answered.
+func (a *App) serve(q *query, token string, answer func(reply), here func() reply) {
+	var r reply
+	if a.heir.Load() == nil || a.stays(q.FD) {
+		r = here()
+	}
+	h := a.heir.Load()
+	if h == nil || r.Found || q.Op != "dismiss" && r.N > 0 {
+		answer(r)
+		return
+	}
+	go a.protect("a question to the next worker", func() {
+		ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
+		defer cancel()
+		f, err := h.ask(ctx, inquiry{Query: *q, Token: token, Here: true})
+		if err == nil && len(f.Replies) > 0 {
+			f.Replies[0].N += r.N
+			answer(f.Replies[0])
+		}
+	})
+}
+
+// dismiss empties a room, as far as its members are here.
+func (a *App) dismiss(room string) (r reply) {
+	for _, c := range a.hub.RoomMembers(room) {
+		if a.heir.Load() != nil {
+			break
+		}
+		if doomed := c.Doomed(); a.leave(c, room) && !doomed {
+			r.N++
+		}
+	}
+	return r
 }
 
 // reply is this node's answer to a question that follows nothing.
@@ -317,11 +392,19 @@ func (a *App) reply(q *query) (r reply) {
 	case "bind":
 		fail(a.bind(c, q.UID))
 	case "unbind":
-		a.hub.Unbind(c, q.UID)
+		a.unbind(c, q.UID)
 	case "session":
 		data(sessionOf(c).snapshot())
 	case "setSession":
-		fail(sessionOf(c).change(q.Values, q.Flag))
+		fail(a.changeSession(c, q.Values, q.Flag))
+	case "addKey":
+		fail(a.addCloseKey(c, q.Text))
+	case "removeKey":
+		a.removeCloseKey(c, q.Text)
+	case "addListener":
+		fail(a.addListener(c, q.Text))
+	case "removeListener":
+		a.removeListener(c, q.Text)
 	case "uidOnline":
 		r.Found = len(a.hub.User(q.UID)) > 0
 	case "present":

@@ -65,13 +65,21 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 	if err := checkName(room); err != nil {
 		return err
 	}
-	s := sessionOf(c)
+	s, here := a.own(c)
+	if !here {
+		err := a.elsewhere(ctx, query{Op: "join", FD: c.FD, Room: room, Flag: j.announce})
+		if err == nil {
+			_, _ = a.hub.Join(c, room) // for c.InRoom; it may be gone here
+		}
+		return err
+	}
 	p, back := s.takeSeen(room)
-	var u *hub.CatchUp
+	var u *hub.CatchUp // while there is one the connection does not move
 	if back && !c.InRoom(room) {
 		u = c.CatchUp(room) // nil where another join is at it
 	}
 	announced, err := a.enter(c, s, room, c.Auth.ID != "" && (j.announce || a.presences.covers(room)))
+	s.mu.Unlock()
 	switch {
 	case u != nil && err != nil:
 		c.CaughtUp(u, nil, hub.Mark{})
@@ -85,10 +93,8 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 }
 
 // enter joins and has it noted. A leave from elsewhere at the same time is noted in the order in which it happened. announced = the
-// room is to hear of it, and did not so far.
+// room is to hear of it, and did not so far. session.mu is held.
 func (a *App) enter(c *hub.Conn, s *session, room string, announce bool) (announced bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	fresh, err := a.hub.Join(c, room)
 	if fresh {
 		a.node.KeyAdded(c.FD, room)
@@ -102,11 +108,7 @@ func (a *App) enter(c *hub.Conn, s *session, room string, announce bool) (announ
 
 // joinElsewhere is join for a goroutine that must not wait.
 func (a *App) joinElsewhere(c *hub.Conn, room string, announce bool) error {
-	s := sessionOf(c)
-	s.mu.Lock()
-	_, waits := s.seen[room]
-	s.mu.Unlock()
-	if !waits {
+	if !sessionOf(c).awaits(room) {
 		return a.join(context.Background(), c, room, joining{announce})
 	}
 	go func() {
@@ -122,9 +124,11 @@ func (a *App) joinElsewhere(c *hub.Conn, room string, announce bool) error {
 }
 
 func (a *App) leave(c *hub.Conn, room string) bool {
-	s := sessionOf(c)
-	s.left.Add(1)
-	s.mu.Lock()
+	sessionOf(c).left.Add(1)
+	s, here := a.own(c)
+	if !here {
+		return a.elsewhere(context.Background(), query{Op: "leave", FD: c.FD, Room: room}) == nil && a.hub.Leave(c, room)
+	}
 	defer s.mu.Unlock()
 	was := a.hub.Leave(c, room)
 	if was {
@@ -134,10 +138,8 @@ func (a *App) leave(c *hub.Conn, room string) bool {
 	return was
 }
 
-// add puts name into one of the session's lists. It tells whether it is new.
-func (a *App) add(s *session, list *[]string, name string) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// add puts name into one of a session's lists. It tells whether it is new.
+func (a *App) add(list *[]string, name string) (bool, error) {
 	if slices.Contains(*list, name) {
 		return false, nil
 	}
@@ -148,9 +150,7 @@ func (a *App) add(s *session, list *[]string, name string) (bool, error) {
 	return true, nil
 }
 
-func remove(s *session, list *[]string, name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func remove(list *[]string, name string) bool {
 	i := slices.Index(*list, name)
 	if i < 0 {
 		return false
@@ -163,8 +163,12 @@ func (a *App) addCloseKey(c *hub.Conn, key string) error {
 	if err := checkName(key); err != nil {
 		return err
 	}
-	s := sessionOf(c)
-	fresh, err := a.add(s, &s.keys, key)
+	s, here := a.own(c)
+	if !here {
+		return a.elsewhere(context.Background(), query{Op: "addKey", FD: c.FD, Text: key})
+	}
+	defer s.mu.Unlock()
+	fresh, err := a.add(&s.keys, key)
 	if fresh {
 		a.node.CloseKeyAdded(c.FD, key)
 	}
@@ -172,8 +176,13 @@ func (a *App) addCloseKey(c *hub.Conn, key string) error {
 }
 
 func (a *App) removeCloseKey(c *hub.Conn, key string) {
-	s := sessionOf(c)
-	if remove(s, &s.keys, key) {
+	s, here := a.own(c)
+	if !here {
+		_ = a.elsewhere(context.Background(), query{Op: "removeKey", FD: c.FD, Text: key}) // logged there
+		return
+	}
+	defer s.mu.Unlock()
+	if remove(&s.keys, key) {
 		a.node.CloseKeyRemoved(c.FD, key)
 	}
 }
@@ -195,8 +204,12 @@ func (a *App) addListener(c *hub.Conn, name string) error {
 	if err != nil {
 		return err
 	}
-	s := sessionOf(c)
-	fresh, err := a.add(s, &s.listeners, t.name)
+	s, here := a.own(c)
+	if !here {
+		return a.elsewhere(context.Background(), query{Op: "addListener", FD: c.FD, Text: t.name})
+	}
+	defer s.mu.Unlock()
+	fresh, err := a.add(&s.listeners, t.name)
 	if fresh {
 		a.node.ListenerAdded(c.FD, t.name)
 	}
@@ -208,8 +221,13 @@ func (a *App) removeListener(c *hub.Conn, name string) {
 	if err != nil {
 		return
 	}
-	s := sessionOf(c)
-	if remove(s, &s.listeners, t.name) {
+	s, here := a.own(c)
+	if !here {
+		_ = a.elsewhere(context.Background(), query{Op: "removeListener", FD: c.FD, Text: t.name}) // logged there
+		return
+	}
+	defer s.mu.Unlock()
+	if remove(&s.listeners, t.name) {
 		a.node.ListenerRemoved(c.FD, t.name)
 	}
 }

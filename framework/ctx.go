@@ -128,7 +128,7 @@ func (c *Ctx) BindUID(uid string) error {
 }
 
 // UnbindUID undoes BindUID, or the binding to the token's id.
-func (c *Ctx) UnbindUID(uid string) { c.app.hub.Unbind(c.conn, uid) }
+func (c *Ctx) UnbindUID(uid string) { c.app.unbind(c.conn, uid) }
 
 // UIDs are the uids that this connection is reached by.
 func (c *Ctx) UIDs() []string { return c.conn.Users() }
@@ -148,7 +148,7 @@ func (c *Ctx) changeOwn(values map[string]any, merge bool) error {
 	if err != nil {
 		return err
 	}
-	return sessionOf(c.conn).change(raw, merge)
+	return c.app.changeSession(c.conn, raw, merge)
 }
 
 // Close closes this connection behind its action's reply and what is queued before that. Codes are as in Kick.
@@ -210,4 +210,10 @@ func (c *Closed) Log() *zap.Logger { return c.app.log.With(zap.Int64("fd", c.FD)
 type Sender struct{ app *App }
 
 // Members is the number of members of a room on this node. It costs nothing; RoomCount counts on all nodes.
-func (s *Sender) Members(room string) int { return s.app.hub.Members(room) }
+func (s *Sender) Members(room string) int {
+	n := s.app.hub.Members(room)
+	if h := s.app.heir.Load(); h != nil { // an action that outlives a reload
+		_ = s.app.askHeir(context.Background(), h, inquiry{Query: query{Op: "roomCount", Room: room}, Here: true}, func(r reply) bool { n = r.N; return true })
+	}
+	return n
+}

@@ -202,13 +202,19 @@ func (a *App) recoverHere(ctx context.Context, c *hub.Conn, room string, p posit
 	if err := checkName(room); err != nil {
 		return recovery{}, err
 	}
+	s, here := a.own(c)
+	if !here { // this process does not know what comes live
+		return recovery{Room: room, Reason: "unavailable", Offset: p.Offset, Epoch: p.Epoch}, nil
+	}
 	if !c.InRoom(room) {
-		if !sessionOf(c).expect(room, p) {
+		defer s.mu.Unlock()
+		if !s.expect(room, p) {
 			return recovery{}, fmt.Errorf("at most %d rooms can be recovered", maxSeen)
 		}
 		return recovery{Room: room, Pending: true, Offset: p.Offset, Epoch: p.Epoch}, nil
 	}
 	u := c.CatchUp(room)
+	s.mu.Unlock()
 	if u == nil { // a join is at it
 		return recovery{Room: room, Pending: true, Offset: p.Offset, Epoch: p.Epoch}, nil
 	}

@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,11 +44,10 @@ type sessionState struct {
 	Unbound   bool                       `json:",omitempty"` // from that, too
 }
 
+// exportSession gives the session, whose mu is held.
 func exportSession(c *hub.Conn) json.RawMessage {
 	s := sessionOf(c)
 	uids := c.Users()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	state := sessionState{Keys: s.keys, Listeners: s.listeners, Values: s.values, Seen: s.seen, Marks: c.Marks()}
 	for room, ticket := range s.announced {
 		state.Announced = append(state.Announced, room)
@@ -133,10 +133,21 @@ func (s *session) snapshot() map[string]json.RawMessage {
 	return maps.Clone(s.values)
 }
 
-// change replaces the values, or merges into them; null removes a key then.
-func (s *session) change(raw map[string]json.RawMessage, merge bool) error {
-	s.mu.Lock()
+// changeSession replaces the values, or merges into them; null removes a key then.
+func (a *App) changeSession(c *hub.Conn, raw map[string]json.RawMessage, merge bool) error {
+	s, here := a.own(c)
+	if !here {
+		if err := a.elsewhere(context.Background(), query{Op: "setSession", FD: c.FD, Values: raw, Flag: merge}); err != nil {
+			return err
+		}
+		s.mu.Lock()
+	}
 	defer s.mu.Unlock()
+	return s.change(raw, merge)
+}
+
+// change is changeSession's, under mu.
+func (s *session) change(raw map[string]json.RawMessage, merge bool) error {
 	next := raw
 	if merge {
 		if next = maps.Clone(s.values); next == nil {
@@ -198,10 +209,8 @@ func (s *session) told(room, ticket string, so bool) bool {
 	return there
 }
 
-// expect remembers what the client saw last of a room that it is not in yet. It tells whether there was place for it.
+// expect remembers what the client saw last of a room that it is not in yet. It tells whether there was place for it. mu is held.
 func (s *session) expect(room string, p position) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if _, known := s.seen[room]; !known && len(s.seen) >= maxSeen {
 		return false
 	}
@@ -212,10 +221,16 @@ func (s *session) expect(room string, p position) bool {
 	return true
 }
 
-// takeSeen gives what the client saw last of the room, once.
-func (s *session) takeSeen(room string) (position, bool) {
+// awaits tells whether the client is to get what it missed of the room, when it joins.
+func (s *session) awaits(room string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, ok := s.seen[room]
+	return ok
+}
+
+// takeSeen gives what the client saw last of the room, once. mu is held.
+func (s *session) takeSeen(room string) (position, bool) {
 	p, ok := s.seen[room]
 	delete(s.seen, room)
 	return p, ok

@@ -24,14 +24,24 @@ type outgoing struct {
 
 const maxOutgoing = 10_000
 
-// joinBus gets in touch with the other nodes: from the streams' ends on, or as the previous worker's successor.
-func (a *App) joinBus(ctx context.Context, state []byte) error {
-	b, err := bus.Start(ctx, bus.Config{
+// joinBus gets in touch with the other nodes, from the streams' ends on.
+func (a *App) joinBus(ctx context.Context) error {
+	b, err := a.startBus(ctx, nil)
+	if err == nil {
+		a.runBus(ctx, b)
+	}
+	return err
+}
+
+// startBus finds this node's place on the bus: at the streams' ends, or the previous worker's. Nothing is read or written yet.
+func (a *App) startBus(ctx context.Context, state []byte) (*bus.Bus, error) {
+	return bus.Start(ctx, bus.Config{
 		Client: a.deps.Redis, Prefix: a.deps.Prefix, Alone: a.alone, Timeout: a.askTime, Receive: a.received, Lost: a.gaps.lost, State: state, Log: a.log,
 	})
-	if err != nil {
-		return err
-	}
+}
+
+// runBus takes that place, and says what has waited for it.
+func (a *App) runBus(ctx context.Context, b *bus.Bus) {
 	a.waiting.mu.Lock()
 	defer a.waiting.mu.Unlock()
 	if before := a.bus.Load(); before != nil { // it has served before, like one whose connections come back
@@ -47,8 +57,8 @@ func (a *App) joinBus(ctx context.Context, state []byte) error {
 	}
 	a.waiting.list = nil
 	a.passed.Store(false)
+	a.heir.Store(nil)
 	a.bus.Store(b)
-	return nil
 }
 
 // tell puts a message on the bus. It waits for nobody.
@@ -93,7 +103,7 @@ func (a *App) Settled(ctx context.Context) error {
 	if a.bus.Load() != nil {
 		return nil
 	}
-	return a.joinBus(ctx, nil)
+	return a.joinBus(ctx)
 }
 
 // appState is what travels beside the connections.
@@ -134,29 +144,36 @@ func (a *App) handedApp() {
 	}
 }
 
-// adoptApp goes on where the previous worker stopped.
-func (a *App) adoptApp(raw []byte) error {
+// adoptApp prepares to go on where the previous worker stopped. That is so when goOn is called; before, nothing can be seen of it.
+func (a *App) adoptApp(raw []byte) (goOn func(), err error) {
 	var state appState
 	if len(raw) > 0 {
 		if err := json.Unmarshal(raw, &state); err != nil {
-			return fmt.Errorf("state of the previous worker: %w", err)
+			return nil, fmt.Errorf("state of the previous worker: %w", err)
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
+	defer cancel()
+	b, err := a.startBus(ctx, state.Bus)
+	if err != nil {
+		return nil, err
+	}
+	return func() { a.goOn(&state, b) }, nil
+}
+
+func (a *App) goOn(state *appState, b *bus.Bus) {
 	for _, room := range state.Kept {
 		a.histories.note(room)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
 	defer cancel()
-	if err := a.joinBus(ctx, state.Bus); err != nil {
-		return err
-	}
+	a.runBus(ctx, b)
 	// What the previous worker has said last stands before what it will still say, if Redis is no slower than that.
 	ctx, cancel = context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	if err := a.bus.Load().Flush(ctx); err != nil {
+	if err := b.Flush(ctx); err != nil {
 		a.log.Debug("messages of the previous worker wait for Redis", zap.Error(err))
 	}
-	return nil
 }
 
 // historyRules reads the configuration's pattern:length:age.

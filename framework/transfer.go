@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"wsframe/framework/bus"
 	"wsframe/framework/hub"
 )
 
@@ -33,16 +32,19 @@ type Moved struct {
 //	R  frames sent to them meanwhile       →   queues them
 //	C  what belongs to the whole App       →   claims them, S, serves
 //	R, D  what their last actions do       →
+//	                                       ←   A  answers to what they ask
 //	E                                      →
 //
 // The connections belong to the process that takes the claim of their round: the new one when it serves, or finds the old one
 // dead; the old one when something fails before. So neither a lost message nor a process that is frozen for a while makes
-// both serve, or neither. In version 1, which is still read, there are no H and no claim, bodies are JSON, and each B waits for a T.
+// both serve, or neither. Version 2, which is still read, has no questions in R; in version 1 there are no H and no claim, bodies are
+// JSON, and each B waits for a T.
 const (
 	msgHello   = 'H'
 	msgBatch   = 'B'
 	msgTaken   = 'T'
-	msgRelay   = 'R' // JSON
+	msgRelay   = 'R' // JSON: []relay
+	msgAnswer  = 'A' // JSON: findings
 	msgCommit  = 'C'
 	msgServing = 'S'
 	msgDone    = 'D' // JSON: actions of these connections have ended
@@ -52,84 +54,19 @@ const (
 
 const (
 	batchSize  = 100                   // descriptors in a message; the kernel takes 253
+	batchBytes = 256 << 10             // or so much of states: what waits for slow clients travels, too
 	settleTime = 20 * time.Millisecond // for running actions to end before the move; later ones end in the old process
 	storeTime  = 20 * time.Millisecond // for the store to learn what happened last before the move
 	roundTime  = 5 * time.Second       // for one step of the other process, while clients wait
 )
 
-// relay is something that the old process still has for moved connections.
-type relay struct {
-	FDs    []int64
-	Frames []byte `json:",omitempty"`
-	N      int    `json:",omitempty"`
-	Code   int    `json:",omitempty"` // a close
-	Reason string `json:",omitempty"`
-
-	Token string   `json:",omitempty"` // of a close: what this sender had sent before comes first
-	Mark  bus.Mark `json:",omitempty"`
-}
-
-// mover collects relays; the transfer sends them on. Bounded by what the old process may still say: its running actions, and
-// whatever timers publish while it ends.
-type mover struct {
-	mu      sync.Mutex
-	relays  []relay
-	done    []int64
-	changed chan struct{}
-}
-
-func (m *mover) Relay(fd int64, frames []byte, n int, shared bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	// A fan-out gives the same frame to many.
-	if last := len(m.relays) - 1; last >= 0 && len(frames) > 0 && len(m.relays[last].Frames) == len(frames) && &m.relays[last].Frames[0] == &frames[0] {
-		m.relays[last].FDs = append(m.relays[last].FDs, fd)
-		return
-	}
-	if !shared {
-		frames = append([]byte(nil), frames...)
-	}
-	m.add(relay{FDs: []int64{fd}, Frames: frames, N: n})
-}
-
-func (m *mover) RelayClose(fd int64, code int, reason string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.add(relay{FDs: []int64{fd}, Code: code, Reason: reason})
-}
-
-func (m *mover) left(fd int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.done = append(m.done, fd)
-	m.wake()
-}
-
-func (m *mover) add(r relay) {
-	m.relays = append(m.relays, r)
-	m.wake()
-}
-
-func (m *mover) wake() {
-	select {
-	case m.changed <- struct{}{}:
-	default:
-	}
-}
-
-func (m *mover) take() (relays []relay, done []int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	relays, done, m.relays, m.done = m.relays, m.done, nil, nil
-	return relays, done
-}
-
 // wire is the socket between the two processes.
 type wire interface {
 	// send passes a message on, and the descriptors of conns.
 	send(kind byte, body []byte, conns []*hub.Conn) error
-	// receive waits for the next message; limit 0 is until the transfer's context ends.
+	// receive waits for the next message; limit 0 is until the transfer's context ends, or hangUp.
 	receive(limit time.Duration) (kind byte, body []byte, err error)
+	hangUp() // nothing is received any more
 	// socket is the next descriptor that came with a batch.
 	socket() (*net.TCPConn, error)
 
@@ -139,83 +76,156 @@ type wire interface {
 	claim() bool             // takes it; of both processes one gets it
 }
 
+// giving is the old process's side of a transfer.
+type giving struct {
+	app *App
+	w   wire
+	m   *mover
+
+	serving  chan error // what became of a round, as the new process says
+	late     int        // rounds that it won and has not said so yet
+	listened sync.WaitGroup
+
+	waiting int // connections that have moved and whose action still runs here
+	moved   Moved
+}
+
 // transfer moves all connections to the process at the other end of w. After an error nothing has moved and everything goes on
 // here; otherwise the connections are served there, and it has waited, until ctx ends, for actions that still run here.
-func (a *App) transfer(ctx context.Context, w wire, handed func(moved int)) (r Moved, err error) {
+func (a *App) transfer(ctx context.Context, w wire, handed func(moved int)) (Moved, error) {
 	hello := binary.AppendUvarint([]byte{hub.TransferVersion}, uint64(a.hub.Len()))
 	if err := w.hello(hello); err != nil {
-		return r, fmt.Errorf("greet the new process: %w", err)
+		return Moved{}, fmt.Errorf("greet the new process: %w", err)
 	}
 	if err := expect(w, msgTaken); err != nil {
-		return r, err
+		return Moved{}, err
 	}
-	m := &mover{changed: make(chan struct{}, 1)}
+	t := &giving{app: a, w: w, m: newMover(), serving: make(chan error, 1)}
+	t.listened.Go(t.listen)
+	defer t.listened.Wait()
+	defer w.hangUp()
+	defer t.m.close()
 	a.pauseAccepting()
 	begun := time.Now()
 	busy := a.hub.Freeze(settleTime)
-	n, err := a.moveRound(w, m, a.exportApp)
+	n, err := t.round(a.exportApp)
 	if err != nil {
 		a.resumeApp()
 		a.hub.Thaw()
 		a.resumeAccepting()
-		return r, err
+		return t.moved, err
 	}
-	r.Connections, r.Pause = n, time.Since(begun)
+	t.moved.Connections, t.moved.Pause = n, time.Since(begun)
 	a.endLife()
 	a.handedApp()
 	a.node.Handed()
 	handed(n)
 	if busy > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("%d actions were still running; their connections moved and waited for them", busy))
+		t.note("%d actions were still running; their connections moved and waited for them", busy)
 	}
-	// What runs on here: actions, and handshakes that had begun.
-	waiting := n
+	return t.moved, t.rest(ctx)
+}
+
+func (t *giving) note(format string, args ...any) {
+	t.moved.Notes = append(t.moved.Notes, fmt.Sprintf(format, args...))
+}
+
+// listen takes what the new process says.
+func (t *giving) listen() {
 	for {
-		relays, done := m.take()
-		waiting -= len(done)
-		if len(relays) > 0 {
-			a.markCloses(relays)
-			err = sendJSON(w, msgRelay, relays)
+		kind, body, err := t.w.receive(0)
+		var f findings
+		switch {
+		case err != nil:
+			err = fmt.Errorf("wait for the new process: %w", err)
+		case kind == msgAnswer:
+			if err := json.Unmarshal(body, &f); err == nil { // else nobody can be told
+				t.m.answered(f)
+			}
+			continue
+		case kind != msgServing:
+			err = unexpected(kind, msgServing)
 		}
-		if err == nil && len(done) > 0 {
-			err = sendJSON(w, msgDone, done)
+		select {
+		case t.serving <- err:
+		default: // nobody has asked
 		}
 		if err != nil {
-			r.Notes = append(r.Notes, "the new worker ended: "+err.Error())
-			return r, nil
+			return
 		}
-		if len(relays) > 0 || len(done) > 0 {
+	}
+}
+
+// served waits until the new process serves what came over.
+func (t *giving) served() error {
+	limit := time.NewTimer(roundTime)
+	defer limit.Stop()
+	for {
+		select {
+		case err := <-t.serving:
+			if err == nil && t.late > 0 {
+				t.late--
+				continue
+			}
+			return err
+		case <-limit.C:
+			return fmt.Errorf("wait for the new process: %w", os.ErrDeadlineExceeded)
+		}
+	}
+}
+
+// rest passes on what runs on here, actions and handshakes that had begun, until nothing does or ctx ends.
+func (t *giving) rest(ctx context.Context) error {
+	a := t.app
+	for {
+		passed, err := t.pass()
+		if err != nil {
+			t.note("the new worker ended: %v", err)
+			return nil
+		}
+		if passed {
 			continue
 		}
 		shaking := a.shaking.Load()
-		if a.hub.Len() > waiting {
+		movable, acting := a.hub.Left()
+		if movable > 0 {
 			a.hub.Freeze(settleTime)
-			late, err := a.moveRound(w, m, func(context.Context) ([]byte, error) { return nil, nil })
+			late, err := t.round(func(context.Context) ([]byte, error) { return nil, nil })
 			if err != nil {
 				a.hub.Thaw()
-				r.Notes = append(r.Notes, "late connections stay here: "+err.Error())
-				return r, nil
+				t.note("late connections stay here: %v", err)
+				return nil
 			}
-			r.Connections += late
-			waiting += late
-			continue
+			if t.moved.Connections += late; late > 0 {
+				continue
+			}
 		}
-		if waiting == 0 && shaking == 0 {
-			break
+		if t.waiting == 0 && shaking == 0 && movable == 0 && acting == 0 {
+			return t.w.send(msgEnd, nil, nil)
 		}
 		select {
-		case <-m.changed:
-		case <-time.After(20 * time.Millisecond): // handshakes
+		case <-t.m.changed:
+		case <-time.After(20 * time.Millisecond): // handshakes, and what ends by itself
 		case <-ctx.Done():
-			r.Notes = append(r.Notes, fmt.Sprintf("%d actions outlived the limit; their answers are lost: %s", waiting, a.running()))
-			_ = w.send(msgEnd, nil, nil)
-			return r, nil
+			if t.waiting > 0 {
+				t.note("%d actions outlived the limit; their answers are lost: %s", t.waiting, a.running())
+			}
+			_ = t.w.send(msgEnd, nil, nil)
+			return nil
 		}
 	}
-	if err := w.send(msgEnd, nil, nil); err != nil {
-		r.Notes = append(r.Notes, "the new worker ended: "+err.Error())
+}
+
+// pass sends on what there is.
+func (t *giving) pass() (passed bool, err error) {
+	relays, done := t.m.take()
+	t.waiting -= len(done)
+	t.app.markCloses(relays)
+	err = sendRelays(t.w, relays)
+	if err == nil && len(done) > 0 {
+		err = sendJSON(t.w, msgDone, done)
 	}
-	return r, nil
+	return len(relays) > 0 || len(done) > 0, err
 }
 
 // markCloses has closes come behind what this process has sent meanwhile, which the new one gets over the bus.
@@ -228,26 +238,34 @@ func (a *App) markCloses(list []relay) {
 	}
 }
 
-// moveRound moves all connections that are frozen here, and what app gives. After an error they are still this process's.
-func (a *App) moveRound(w wire, m *mover, app func(context.Context) ([]byte, error)) (int, error) {
-	if err := w.offer(); err != nil {
+// round moves all connections that are frozen here, and what app gives. After an error they are still this process's.
+func (t *giving) round(app func(context.Context) ([]byte, error)) (int, error) {
+	a := t.app
+	if err := t.w.offer(); err != nil {
 		return 0, err
 	}
 	passed := a.passed.Load()
-	err := a.exportAll(w, m, app)
+	err := t.exportAll(app)
 	if err == nil {
-		err = expect(w, msgServing)
+		err = t.served()
 	}
-	if err != nil && w.claim() {
+	if err != nil && t.w.claim() {
 		a.passed.Store(passed)
-		_ = w.send(msgAbort, nil, nil) // it may be gone
+		_ = t.w.send(msgAbort, nil, nil) // it may be gone
 		return 0, err
 	}
 	// Without the claim they are served there, whatever became of the answer.
-	return a.hub.Release(m.left), nil
+	if err != nil {
+		t.late++
+	}
+	a.heir.Store(t.m)
+	n := a.hub.Release(t.m.left)
+	t.waiting += n
+	return n, nil
 }
 
-func (a *App) exportAll(w wire, m *mover, app func(context.Context) ([]byte, error)) error {
+func (t *giving) exportAll(app func(context.Context) ([]byte, error)) error {
+	a := t.app
 	// Both may wait for the store: at the same time as the connections go over.
 	ctx, cancel := context.WithTimeout(context.Background(), roundTime)
 	defer cancel()
@@ -259,7 +277,7 @@ func (a *App) exportAll(w wire, m *mover, app func(context.Context) ([]byte, err
 		c.App, err = app(ctx)
 		state <- err
 	}()
-	err := a.exportConns(w, m)
+	err := t.exportConns()
 	if failed := <-state; err == nil {
 		err = failed
 	}
@@ -269,22 +287,20 @@ func (a *App) exportAll(w wire, m *mover, app func(context.Context) ([]byte, err
 	// What is published here from now on waits, and is told to the new process behind what has been.
 	a.passed.Store(true)
 	a.hub.SettleRooms()
-	if relays, _ := m.take(); len(relays) > 0 {
-		if err := sendJSON(w, msgRelay, relays); err != nil {
-			return err
-		}
+	if _, err := t.pass(); err != nil {
+		return err
 	}
 	time.AfterFunc(storeTime, cancel)
 	c.Stored = <-stored == nil
-	return sendJSON(w, msgCommit, c)
+	return sendJSON(t.w, msgCommit, c)
 }
 
-func (a *App) exportConns(w wire, m *mover) error {
+func (t *giving) exportConns() error {
 	var body []byte
-	var conns []*hub.Conn
+	var conns, again []*hub.Conn
 	flush := func() (err error) {
 		if len(conns) > 0 {
-			if err = w.send(msgBatch, body, conns); err != nil {
+			if err = t.w.send(msgBatch, body, conns); err != nil {
 				err = fmt.Errorf("hand connections over: %w", err)
 			}
 		}
@@ -292,30 +308,44 @@ func (a *App) exportConns(w wire, m *mover) error {
 		return err
 	}
 	var err error
-	a.hub.Each(func(c *hub.Conn) bool {
-		if s, ok := a.export(c, m); ok {
+	export := func(c *hub.Conn) bool {
+		s, ok, later := t.export(c)
+		if ok {
 			body, conns = s.Append(body), append(conns, c)
 		}
-		if len(conns) == batchSize {
+		if later {
+			again = append(again, c)
+		}
+		if len(conns) == batchSize || len(body) >= batchBytes {
 			err = flush()
 		}
 		return err == nil
-	})
+	}
+	t.app.hub.Each(export)
+	// Some are between two messages. What does not move in the end is the next round's.
+	for try := 0; err == nil && len(again) > 0 && try < 500; try++ {
+		time.Sleep(time.Millisecond)
+		list := again
+		again = nil
+		for _, c := range list {
+			if !export(c) {
+				break
+			}
+		}
+	}
 	if err == nil {
 		err = flush()
 	}
 	return err
 }
 
-// export waits for a connection that is between two messages.
-func (a *App) export(c *hub.Conn, m *mover) (hub.State, bool) {
-	for try := 0; ; try++ {
-		s, ok, again := a.hub.Export(c, m, exportSession(c))
-		if !again || try == 500 {
-			return s, ok // what does not move now is the next round's
-		}
-		time.Sleep(time.Millisecond)
-	}
+// export takes a connection as it is at one moment: whatever else would change it waits for the session's lock, then for the
+// outcome of the round.
+func (t *giving) export(c *hub.Conn) (s hub.State, ok, again bool) {
+	session := sessionOf(c)
+	session.mu.Lock()
+	defer session.mu.Unlock()
+	return t.app.hub.Export(c, t.m, exportSession(c))
 }
 
 // commit is the body of msgCommit.
@@ -338,9 +368,13 @@ func expect(w wire, want byte) error {
 		return fmt.Errorf("wait for the new process: %w", err)
 	}
 	if kind != want {
-		return fmt.Errorf("the new process answered %q, wanted %q", kind, want)
+		return unexpected(kind, want)
 	}
 	return nil
+}
+
+func unexpected(kind, want byte) error {
+	return fmt.Errorf("the new process answered %q, wanted %q", kind, want)
 }
 
 // adoption is the new process's side of a transfer.
@@ -353,6 +387,9 @@ type adoption struct {
 	begun   time.Time // when the first connections came
 	moved   Moved
 	serving func() // nil once called
+
+	sending sync.Mutex     // answers come from several goroutines
+	asked   sync.WaitGroup // answers that wait for somebody
 }
 
 var (
@@ -422,9 +459,9 @@ func (t *adoption) handle(kind byte, body []byte) error {
 		if err := t.batch(body); err != nil || t.version > 1 {
 			return err
 		}
-		return t.w.send(msgTaken, nil, nil)
+		return t.send(msgTaken, nil)
 	case msgRelay:
-		return t.app.deliver(body)
+		return t.deliver(body)
 	case msgCommit:
 		return t.commit(body)
 	case msgDone:
@@ -449,14 +486,27 @@ type adopted struct {
 }
 
 func (t *adoption) greet(body []byte) error {
-	if len(body) == 0 || body[0] != hub.TransferVersion || len(t.held) > 0 {
+	if len(body) == 0 || body[0] < 2 || body[0] > hub.TransferVersion || len(t.held) > 0 {
 		return errWire
 	}
 	t.version = int(body[0])
 	if n, size := binary.Uvarint(body[1:]); size > 0 && n < 1<<24 {
 		t.w.prepare(int(n))
 	}
-	return t.w.send(msgTaken, nil, nil)
+	return t.send(msgTaken, nil)
+}
+
+func (t *adoption) send(kind byte, body []byte) error {
+	t.sending.Lock()
+	defer t.sending.Unlock()
+	return t.w.send(kind, body, nil)
+}
+
+// answer tells the old process what it has asked. It is of no use to it if that fails.
+func (t *adoption) answer(f findings) {
+	if body, err := json.Marshal(f); err == nil {
+		_ = t.send(msgAnswer, body)
+	}
 }
 
 func (t *adoption) batch(body []byte) error {
@@ -495,16 +545,19 @@ func (t *adoption) commit(body []byte) error {
 			return err
 		}
 	}
+	goOn := func() {}
 	if t.serving != nil {
-		if err := t.app.adoptApp(c.App); err != nil {
+		var err error
+		if goOn, err = t.app.adoptApp(c.App); err != nil {
 			return err
 		}
 	}
-	if !t.claim() {
+	if !t.claim() { // nor may anything be said in the old process's name then
 		return errTakenBack
 	}
+	goOn()
 	t.begin(c.Stored)
-	_ = t.w.send(msgServing, nil, nil) // they are this process's also where nobody hears it
+	_ = t.send(msgServing, nil) // they are this process's also where nobody hears it
 	return nil
 }
 
@@ -542,6 +595,7 @@ func (t *adoption) begin(stored bool) {
 // finish reads from connections whose action in the old process will not end any more, and forgets those that are not this
 // process's.
 func (t *adoption) finish() {
+	t.asked.Wait() // as long as a question takes
 	for fd, h := range t.held {
 		if h.begun {
 			h.conn.Begin(true)
@@ -555,31 +609,34 @@ func (t *adoption) finish() {
 
 // closeRelayed closes a moved connection behind what the old process had sent: what it has left to this one, and what it has said since.
 func (a *App) closeRelayed(c *hub.Conn, r *relay) {
-	var token string
-	var own bus.Mark
-	if b := a.bus.Load(); b != nil {
-		token, own = b.Token(), b.Mark()
-	}
-	a.behind(token, own, func() {
+	a.afterOwn(true, func() {
 		a.behind(r.Token, r.Mark, func() { hub.CloseBehind([]*hub.Conn{c}, r.Code, r.Reason) })
 	})
 }
 
-func (a *App) deliver(body []byte) error {
+func (t *adoption) deliver(body []byte) error {
 	var list []relay
 	if err := json.Unmarshal(body, &list); err != nil {
 		return err
 	}
-	for _, r := range list {
+	for i := range list {
+		r := &list[i]
+		var x *hub.Handling
+		if r.Class != hub.NeverDrop {
+			x = &hub.Handling{Class: r.Class, Key: r.Key}
+		}
 		for _, fd := range r.FDs {
-			c := a.hub.Get(fd)
+			c := t.app.hub.Get(fd)
 			switch {
 			case c == nil:
 			case r.Code != 0:
-				a.closeRelayed(c, &r)
+				t.app.closeRelayed(c, r)
 			default:
-				c.Deliver(r.Frames, r.N)
+				c.Deliver(r.Frames, r.N, x)
 			}
+		}
+		if r.Ask != nil {
+			t.app.inquire(r.Ask, &t.asked, t.answer)
 		}
 	}
 	return nil

@@ -3,9 +3,15 @@
 package framework_test
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -177,4 +183,369 @@ func BenchmarkTransfer(b *testing.B) {
 		from.Resume()
 	}
 	b.ReportMetric(float64(pause.Nanoseconds())/float64(b.N*n), "ns/connection")
+}
+
+// clerk is a controller whose action does one thing after the other, each when it is let go. It stays in its action meanwhile.
+type clerk struct {
+	steps  chan func(c *framework.Ctx) error
+	did    chan error
+	closed chan int64
+}
+
+func newClerk() *clerk {
+	return &clerk{make(chan func(*framework.Ctx) error), make(chan error, 1), make(chan int64, 16)}
+}
+
+func (k *clerk) Work(c *framework.Ctx) (*framework.Reply, error) {
+	for step := range k.steps {
+		k.did <- step(c)
+	}
+	return framework.OK("worked", ""), nil
+}
+
+func (k *clerk) Tell(c *framework.Ctx, in *hallIn) (*framework.Reply, error) {
+	return framework.OK("told", ""), c.Publish(in.Room, framework.OK("news", "", in.Text))
+}
+
+func (k *clerk) Rooms(c *framework.Ctx) (*framework.Reply, error) {
+	return framework.OK("rooms", "", []any{c.Rooms(), c.UIDs(), c.Session()}), nil
+}
+
+func (k *clerk) OnClose(c *framework.Closed) { k.closed <- c.FD }
+
+func (k *clerk) mount(framework.Deps) ([]framework.Controller, error) {
+	return []framework.Controller{framework.Mount("clerk", k), framework.Mount("hall", &hall{})}, nil
+}
+
+// do has the action that runs do one more thing.
+func (k *clerk) do(t *testing.T, what string, step func(c *framework.Ctx) error) {
+	t.Helper()
+	select {
+	case k.steps <- step:
+	case <-time.After(frameworktest.Timeout):
+		t.Fatalf("%s: no action runs", what)
+	}
+	select {
+	case err := <-k.did:
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	case <-time.After(frameworktest.Timeout):
+		t.Fatalf("%s takes too long", what)
+	}
+}
+
+// handOver begins a move, and returns as soon as the other App serves; rest waits for its end.
+func handOver(t *testing.T, from, to *framework.App) (rest func() (gave, took framework.Moved)) {
+	t.Helper()
+	a, b := pair(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*frameworktest.Timeout)
+	var wg sync.WaitGroup
+	var gave, took framework.Moved
+	serving := make(chan struct{})
+	wg.Go(func() {
+		var err error
+		if took, err = to.Adopt(ctx, b, func() { close(serving) }); err != nil {
+			t.Errorf("adopt: %v", err)
+		}
+	})
+	wg.Go(func() {
+		var err error
+		if gave, err = from.Transfer(ctx, a, func(int) {}); err != nil {
+			t.Errorf("transfer: %v", err)
+		}
+	})
+	select {
+	case <-serving:
+	case <-time.After(frameworktest.Timeout):
+		t.Fatal("the connections do not come over")
+	}
+	return func() (framework.Moved, framework.Moved) {
+		t.Helper()
+		defer cancel()
+		wg.Wait()
+		return gave, took
+	}
+}
+
+func onWorkers(t *testing.T, f func(t *testing.T, alone bool)) {
+	t.Run("alone", func(t *testing.T) { t.Parallel(); f(t, true) })
+	t.Run("with others", func(t *testing.T) { t.Parallel(); f(t, false) })
+}
+
+// An action that outlives a reload changes its connection, asks, and sends, as if it were where the connection is.
+func TestActionAcrossTransfer(t *testing.T) {
+	onWorkers(t, func(t *testing.T, alone bool) {
+		k := newClerk()
+		h1, h2 := frameworktest.NewWorkers(t, alone, k.mount, frameworktest.Quiet())
+		c, other := h1.Dial(user("a")), h1.Dial(user("b"))
+		fdOther := fdOf(other, "hall")
+		c.Send(`{"method":"clerk.work","id":"w"}`)
+		k.do(t, "before the move", func(c *framework.Ctx) error {
+			return errors.Join(c.Join("before"), c.Join("left"), c.BindUID("left"), c.AddCloseKey("LEFT"))
+		})
+		rest := handOver(t, h1.App, h2.App)
+		var fd int64
+		k.do(t, "its own connection", func(c *framework.Ctx) error {
+			fd = c.FD
+			c.Leave("left")
+			c.UnbindUID("left")
+			c.RemoveCloseKey("LEFT")
+			return errors.Join(c.Join("after"), c.BindUID("team"), c.AddCloseKey("KEY"), c.AddCloseListener("clerk"),
+				c.SetSession(map[string]any{"a": 1}), c.UpdateSession(map[string]any{"b": 2}))
+		})
+		k.do(t, "a publish behind a join", func(c *framework.Ctx) error {
+			return errors.Join(c.Join("news"), c.Publish("news", framework.OK("news", "", "own")))
+		})
+		c.WantPush("news").WantParam(`"own"`)
+		k.do(t, "what it sees of itself", func(c *framework.Ctx) error {
+			if !c.InRoom("after") || c.InRoom("left") || len(c.Session()) != 2 || !slices.Contains(c.UIDs(), "team") || slices.Contains(c.UIDs(), "left") {
+				return fmt.Errorf("%v %v %s", c.Rooms(), c.UIDs(), c.Session())
+			}
+			return nil
+		})
+		k.do(t, "others", func(c *framework.Ctx) error {
+			online, err := c.IsOnline(c, fdOther)
+			there, err2 := c.IsUIDOnline(c, "b")
+			away, err3 := c.IsUIDOnline(c, "nobody")
+			n, err4 := c.RoomCount(c, "hall")
+			total, err5 := c.Sender.Counts(c)
+			values, err6 := c.Sender.Session(c, fdOther)
+			list, err7 := c.RoomMembers(c, "hall", 0, 10)
+			err8 := c.Sender.Join(c, fdOther, "invited")
+			_, err9 := c.Sender.Session(c, fdOther+1000)
+			if err := errors.Join(err, err2, err3, err4, err5, err6, err7, err8); err != nil {
+				return err
+			}
+			if !online || !there || away || n != 1 || total.Connections != 2 || total.Rooms != 4 || total.Nodes != 1 || len(values) != 0 || len(list) != 1 ||
+				c.Members("hall") != 1 || !errors.Is(err9, framework.ErrNoConnection) {
+				return fmt.Errorf("%t %t %t %d %+v %v %v %d %v", online, there, away, n, total, values, list, c.Members("hall"), err9)
+			}
+			return nil
+		})
+		// Where it is now, all that is known.
+		for _, room := range []string{"before", "after", "news", "invited"} {
+			if n := h2.App.Members(room); n != 1 {
+				t.Errorf("%d members of %s", n, room)
+			}
+		}
+		if n := h2.App.Members("left"); n != 0 {
+			t.Errorf("%d members of a room that was left", n)
+		}
+		close(k.steps)
+		if got := c.Receive(); !strings.Contains(got, `"event":"worked"`) {
+			t.Fatal(got)
+		}
+		gave, took := rest()
+		if gave.Connections != 2 || took.Connections != 2 {
+			t.Errorf("gave %+v, took %+v", gave, took)
+		}
+		c.Call("clerk.rooms", nil).Want(200, "rooms").WantParam(`[["before","after","news"],["a","team"],{"a":1,"b":2}]`)
+		if err := h2.App.SendToUID("team", framework.OK("team", "")); err != nil {
+			t.Fatal(err)
+		}
+		c.WantPush("team")
+		h2.Flush()
+		has := func(key string, want bool) {
+			t.Helper()
+			if got := h2.Redis.SIsMember(t.Context(), key, fd).Val(); got != want {
+				t.Errorf("%s: %t", key, got)
+			}
+		}
+		has("after", true)
+		has("left", false)
+		for _, key := range []string{"KEY", "LEFT"} {
+			h2.Redis.SAdd(t.Context(), key, fd)
+		}
+		c.Vanish()
+		select {
+		case got := <-k.closed:
+			if got != fd {
+				t.Errorf("told of %d, not %d", got, fd)
+			}
+		case <-time.After(frameworktest.Timeout):
+			t.Error("the close listener is told of nothing")
+		}
+		h2.Eventually("it has left", func() bool { return h2.App.Hub().Len() == 1 })
+		h2.Flush()
+		has("after", false)
+		has("KEY", false)
+		has("LEFT", true)
+	})
+}
+
+// What is done to connections while they move is done: each change either moves along or is made where the connection is then.
+func TestChangesDuringTransfer(t *testing.T) {
+	onWorkers(t, func(t *testing.T, alone bool) {
+		k := newClerk()
+		h1, h2 := frameworktest.NewWorkers(t, alone, k.mount, frameworktest.Quiet())
+		const n = 200
+		var fds []int64
+		for i := range n {
+			fds = append(fds, fdOf(h1.Dial(user(fmt.Sprint(i))), "hall"))
+		}
+		h1.Dial(user("busy")).Send(`{"method":"clerk.work","id":"w"}`) // has the transfer last
+		k.do(t, "it runs", func(*framework.Ctx) error { return nil })
+		var wg sync.WaitGroup
+		begun := make(chan struct{})
+		wg.Go(func() {
+			for i, fd := range fds {
+				if i == n/10 {
+					close(begun)
+				}
+				if err := h1.App.Join(t.Context(), fd, "joined"); err != nil {
+					t.Errorf("join of %d: %v", fd, err)
+				}
+				if err := h1.App.UpdateSession(t.Context(), fd, map[string]any{"i": i}); err != nil {
+					t.Errorf("session of %d: %v", fd, err)
+				}
+			}
+		})
+		<-begun
+		rest := handOver(t, h1.App, h2.App)
+		wg.Wait()
+		close(k.steps)
+		rest()
+		if got := h2.App.Members("joined"); got != n {
+			t.Errorf("%d of %d are in the room", got, n)
+		}
+		for i, fd := range fds {
+			if values, err := h2.App.Session(t.Context(), fd); err != nil || string(values["i"]) != fmt.Sprint(i) {
+				t.Fatalf("session of %d: %s %v", fd, values, err)
+			}
+		}
+	})
+}
+
+// A connection that has ended in the new worker leaves nothing behind through the action that still runs in the old one.
+func TestEndedAcrossTransfer(t *testing.T) {
+	k := newClerk()
+	h1, h2 := frameworktest.NewWorkers(t, true, k.mount, frameworktest.Quiet())
+	c := h1.Dial(user("a"))
+	c.Send(`{"method":"clerk.work","id":"w"}`)
+	var fd int64
+	k.do(t, "it runs", func(c *framework.Ctx) error { fd = c.FD; return nil })
+	rest := handOver(t, h1.App, h2.App)
+	if err := h2.App.Kick(t.Context(), fd, 0, "out"); err != nil {
+		t.Fatal(err)
+	}
+	c.WantClose(framework.CloseKicked)
+	k.do(t, "a join of nobody", func(c *framework.Ctx) error {
+		// The new worker reads from it, and so sees its end, when this action has ended.
+		for range 3 {
+			_ = c.Join("late")
+		}
+		return nil
+	})
+	close(k.steps)
+	rest()
+	h2.Eventually("it has ended", func() bool { return h2.App.Hub().Len() == 0 })
+	for _, h := range []*frameworktest.Harness{h1, h2} {
+		h.Flush()
+		if n := h.App.Members("late"); n != 0 {
+			t.Errorf("%d members", n)
+		}
+	}
+	if set := h2.Redis.SMembers(t.Context(), "late").Val(); len(set) != 0 {
+		t.Errorf("the set has %v", set)
+	}
+}
+
+// shaking connects a client whose request is not complete before the last two bytes of it.
+func shaking(t *testing.T, h *frameworktest.Harness, id framework.Identity) net.Conn {
+	t.Helper()
+	id.CTime = time.Now().Unix()
+	token, err := h.Tokens.Issue(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := strings.Trim(strings.TrimPrefix(h.URL, "ws:"), "/")
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(frameworktest.Timeout))
+	fmt.Fprintf(nc, "GET /?auth=%s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", token)
+	return nc
+}
+
+// While actions hold a transfer, one of them of a connection that is ending already, another connection comes: it moves, and those that
+// have moved do not move again.
+func TestLateConnections(t *testing.T) {
+	k, gone := newClerk(), newClerk()
+	mount := func(d framework.Deps) ([]framework.Controller, error) {
+		list, err := k.mount(d)
+		return append(list, framework.Mount("gone", gone)), err
+	}
+	h1, h2 := frameworktest.NewWorkers(t, true, mount, frameworktest.Quiet())
+	c, ending := h1.Dial(user("a")), h1.Dial(user("b"))
+	c.Send(`{"method":"clerk.work","id":"w"}`)
+	k.do(t, "it runs", func(*framework.Ctx) error { return nil })
+	ending.Send(`{"method":"gone.work","id":"w"}`)
+	gone.do(t, "a kick in its own action", func(c *framework.Ctx) error { return c.Kick(c, c.FD, 0, "") })
+	late := shaking(t, h1, user("late"))
+	h1.Eventually("its handshake has begun", func() bool { return h1.App.Shaking() == 1 })
+	rest := handOver(t, h1.App, h2.App)
+	fmt.Fprint(late, "\r\n\x81\x81\x00\x00\x00\x002")
+	br := bufio.NewReader(late)
+	if resp, err := http.ReadResponse(br, nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(resp, err)
+	}
+	heartbeat := make([]byte, 3)
+	if _, err := io.ReadFull(br, heartbeat); err != nil || string(heartbeat) != "\x81\x013" {
+		t.Fatalf("%q %v", heartbeat, err)
+	}
+	h2.Eventually("it has moved", func() bool { return h2.App.Hub().Len() == 2 })
+	k.do(t, "the first still runs", func(c *framework.Ctx) error { return c.Push(framework.OK("push", "")) })
+	c.WantPush("push")
+	gone.do(t, "the second, too", func(c *framework.Ctx) error {
+		n, err := c.RoomCount(c, "nowhere")
+		if n != 0 {
+			return fmt.Errorf("%d members", n)
+		}
+		return err
+	})
+	close(k.steps)
+	if got := c.Receive(); !strings.Contains(got, `"event":"worked"`) {
+		t.Fatal(got)
+	}
+	close(gone.steps)
+	ending.WantClose(framework.CloseKicked)
+	gave, took := rest()
+	if gave.Connections != 2 || took.Connections != 2 {
+		t.Errorf("gave %+v, took %+v", gave, took)
+	}
+	c.WantNothing()
+	h1.Eventually("nothing is left", func() bool { return h1.App.Hub().Len() == 0 })
+}
+
+// A new worker that does not get the claim has said nothing: what waits in it is not in the old one's name.
+func TestTransferTakenBack(t *testing.T) {
+	k := newClerk()
+	h1, h2 := frameworktest.NewWorkers(t, false, k.mount, frameworktest.Quiet())
+	c := h1.Dial(user("a"))
+	fdOf(c, "hall")
+	if err := h2.App.Publish("hall", framework.OK("news", "", "of the new one")); err != nil { // waits for the hand-over
+		t.Fatal(err)
+	}
+	a, b := pair(t)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := h2.App.AdoptInVain(t.Context(), b); err == nil {
+			t.Error("it was adopted")
+		}
+	})
+	if _, err := h1.App.Transfer(t.Context(), a, func(int) { t.Error("nothing was handed over") }); err == nil {
+		t.Error("it has moved")
+	}
+	wg.Wait()
+	for i := range 3 {
+		c.Call("clerk.tell", map[string]any{"room": "hall", "text": fmt.Sprint(i)}).Want(200, "told")
+	}
+	for i := range 3 {
+		c.WantPush("news").WantParam(fmt.Sprintf("%q", fmt.Sprint(i)))
+	}
+	c.WantNothing()
 }

@@ -81,6 +81,7 @@ const (
 	wireHead  = 5
 	maxRights = 253 // descriptors in a message, by the kernel
 	maxBody   = 64 << 20
+	firstPart = 4 << 10
 
 	spareFiles = 1024 // besides the connections'
 )
@@ -101,10 +102,12 @@ func (w *unixWire) sendRights(kind byte, body []byte, fds []int) error {
 	if err := w.limit(w.conn.SetWriteDeadline, roundTime); err != nil {
 		return err
 	}
-	b := make([]byte, wireHead, wireHead+len(body))
+	// The descriptors go with the head, and with a little more: a body may be large.
+	first := body[:min(len(body), firstPart)]
+	b := make([]byte, wireHead, wireHead+len(first))
 	b[0] = kind
 	binary.BigEndian.PutUint32(b[1:], uint32(len(body)))
-	b = append(b, body...)
+	b = append(b, first...)
 	n := 0
 	if len(fds) > 0 {
 		var err error
@@ -112,7 +115,8 @@ func (w *unixWire) sendRights(kind byte, body []byte, fds []int) error {
 			return err
 		}
 	}
-	_, err := w.conn.Write(b[n:])
+	rest := net.Buffers{b[n:], body[len(first):]}
+	_, err := rest.WriteTo(w.conn)
 	return err
 }
 
@@ -179,6 +183,8 @@ func (w *unixWire) read(b []byte) error {
 	}
 	return nil
 }
+
+func (w *unixWire) hangUp() { _ = w.conn.CloseRead() } // the reader sees an end
 
 // take gives the next descriptor; they come in the order in which they were sent.
 func (w *unixWire) take(name string) (*os.File, error) {

@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -41,11 +42,30 @@ func (a *App) identify(c *hub.Conn) {
 
 // bind has a connection found by a uid, and the user's others hear of it where there can be only one.
 func (a *App) bind(c *hub.Conn, uid string) error {
+	s, here := a.own(c)
+	if !here {
+		err := a.elsewhere(context.Background(), query{Op: "bind", FD: c.FD, UID: uid})
+		if err == nil {
+			_, _ = a.hub.Bind(c, uid) // for c.UIDs; it may be gone here
+		}
+		return err
+	}
 	fresh, err := a.hub.Bind(c, uid)
+	s.mu.Unlock()
 	if err != nil || !fresh || a.cfg.Users.SecondLogin == loginAllow {
 		return err
 	}
 	return a.tell(&bus.Message{Kind: login, Key: uid, Body: strconv.AppendInt(nil, c.FD, 10)})
+}
+
+func (a *App) unbind(c *hub.Conn, uid string) {
+	s, here := a.own(c)
+	if here {
+		defer s.mu.Unlock()
+	} else if a.elsewhere(context.Background(), query{Op: "unbind", FD: c.FD, UID: uid}) != nil {
+		return
+	}
+	a.hub.Unbind(c, uid)
 }
 
 // loggedIn compares a login with the user's connections here. All nodes see a user's logins in one order, and a login counts from

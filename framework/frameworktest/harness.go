@@ -74,6 +74,16 @@ func NewCluster(t testing.TB, nodes int, mount func(framework.Deps) ([]framework
 	return list
 }
 
+// NewWorkers starts two workers of one server, as they are during a reload: next waits for what old has (App.Transfer, App.Adopt). With
+// alone they have the store for themselves; without, others may share it.
+func NewWorkers(t testing.TB, alone bool, mount func(framework.Deps) ([]framework.Controller, error), options ...Option) (old, next *Harness) {
+	t.Helper()
+	store := newStore(t)
+	reload := func(o *framework.Options) { o.Reload = true }
+	old = start(t, store, "test", alone, mount, options)
+	return old, start(t, store, "test", alone, mount, append([]Option{reload}, options...))
+}
+
 func newStore(t testing.TB) *cache.Embedded {
 	store, err := cache.StartEmbedded()
 	check(t, err)

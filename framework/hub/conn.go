@@ -40,6 +40,8 @@ type Conn struct {
 	proto string        // Sec-WebSocket-Protocol to answer, "" = none
 	br    *bufio.Reader // gws's
 
+	deflate bool // permessage-deflate was negotiated; set before the reader starts
+
 	// The reader's: only the goroutine in Serve touches these.
 	in inbound
 
@@ -52,7 +54,6 @@ type Conn struct {
 	doomed      bool // it will be closed: see Doom
 	ended       bool
 	done        chan struct{} // made on demand, closed when the connection ends
-	deflate     bool          // permessage-deflate was negotiated
 
 	// A move to another process; guarded by mu. See move.go.
 	adopted  bool          // came from another process: gws's handshake answer is swallowed

@@ -103,12 +103,13 @@ type shard struct {
 
 // Hub is every connection of this process, sharded by fd, and the local index of the rooms they are in.
 type Hub struct {
-	cfg      Config
-	upgrader *gws.Upgrader
-	shards   [shardCount]shard
-	rooms    [shardCount]roomShard
-	users    [shardCount]userShard
-	corks    corks
+	cfg       Config
+	upgrader  *gws.Upgrader
+	deflating func() *gws.Upgrader // for connections of a process that negotiated compression
+	shards    [shardCount]shard
+	rooms     [shardCount]roomShard
+	users     [shardCount]userShard
+	corks     corks
 
 	coarse atomic.Int64 // UNIX seconds, advanced by housekeeping: good enough for idle and message time
 	count  atomic.Int64
@@ -136,7 +137,19 @@ func New(cfg Config) *Hub {
 	h.freezing.parked = make(chan struct{}, 1)
 	h.corks.interval = 2 * time.Millisecond
 	h.coarse.Store(time.Now().Unix())
-	h.upgrader = gws.NewUpgrader(events{}, &gws.ServerOption{
+	h.upgrader = newUpgrader(&cfg, cfg.Compression)
+	h.deflating = sync.OnceValue(func() *gws.Upgrader {
+		if cfg.Compression {
+			return h.upgrader
+		}
+		return newUpgrader(&cfg, true)
+	})
+	go h.housekeep()
+	return h
+}
+
+func newUpgrader(cfg *Config, deflate bool) *gws.Upgrader {
+	return gws.NewUpgrader(events{}, &gws.ServerOption{
 		ReadMaxPayloadSize: cfg.MessageBytes,
 		CheckUtf8Enabled:   true,
 		ParallelGolimit:    1, // unused, but gws allocates a channel of this size per connection
@@ -144,12 +157,10 @@ func New(cfg Config) *Hub {
 		Logger:             quiet{},
 		NewSession:         func() gws.SessionStorage { return noSession{} },
 		PermessageDeflate: gws.PermessageDeflate{
-			Enabled:   cfg.Compression,
+			Enabled:   deflate,
 			Threshold: cfg.CompressionThreshold,
 		},
 	})
-	go h.housekeep()
-	return h
 }
 
 // Close ends housekeeping. It closes no connection: see Drain.
@@ -157,6 +168,9 @@ func (h *Hub) Close() {
 	h.stopOnce.Do(func() { close(h.stop) })
 	<-h.done
 }
+
+// Frozen tells whether connections are being moved, or have moved while an action of theirs still runs here.
+func (h *Hub) Frozen() bool { return h.frozen.Load() }
 
 // Len is the number of live connections.
 func (h *Hub) Len() int { return int(h.count.Load()) }

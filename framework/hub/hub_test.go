@@ -453,32 +453,35 @@ func TestMessageTime(t *testing.T) {
 	c.wantClose(ClosePolicy)
 }
 
+func deflated(p []byte) []byte {
+	var b bytes.Buffer
+	w, _ := flate.NewWriter(&b, 9)
+	_, _ = w.Write(p)
+	_ = w.Flush()
+	return bytes.TrimSuffix(b.Bytes(), []byte{0, 0, 0xff, 0xff})
+}
+
+func (s *server) dialDeflate() *client {
+	s.t.Helper()
+	nc, err := net.Dial("tcp", s.ln.Addr().String())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	c := &client{s.t, nc, bufio.NewReader(nc)}
+	c.raw([]byte("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"))
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil || !strings.Contains(resp.Header.Get("Sec-WebSocket-Extensions"), "server_no_context_takeover") || !strings.Contains(resp.Header.Get("Sec-WebSocket-Extensions"), "client_no_context_takeover") {
+		s.t.Fatal(resp, err)
+	}
+	return c
+}
+
 // A small frame may not become a large message (promise L3); what clients compress within the limit is read.
 func TestCompression(t *testing.T) {
 	s := serve(t, Config{Compression: true, MessageBytes: 4096})
-	deflated := func(p []byte) []byte {
-		var b bytes.Buffer
-		w, _ := flate.NewWriter(&b, 9)
-		_, _ = w.Write(p)
-		_ = w.Flush()
-		return bytes.TrimSuffix(b.Bytes(), []byte{0, 0, 0xff, 0xff})
-	}
-	dial := func() *client {
-		nc, err := net.Dial("tcp", s.ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = nc.Close() })
-		_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
-		c := &client{t, nc, bufio.NewReader(nc)}
-		c.raw([]byte("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"))
-		resp, err := http.ReadResponse(c.br, nil)
-		if err != nil || !strings.Contains(resp.Header.Get("Sec-WebSocket-Extensions"), "server_no_context_takeover") || !strings.Contains(resp.Header.Get("Sec-WebSocket-Extensions"), "client_no_context_takeover") {
-			t.Fatal(resp, err)
-		}
-		return c
-	}
-	c := dial()
+	c := s.dialDeflate()
 	text := strings.Repeat("compress me ", 300)
 	c.raw(frameBytes(0xC1, deflated([]byte(text))))
 	c.want(0x81, text)
@@ -487,11 +490,11 @@ func TestCompression(t *testing.T) {
 		t.Fatal(len(bomb))
 	}
 	for _, p := range [][]byte{bomb[:4000], deflated(make([]byte, 4097))} {
-		c = dial()
+		c = s.dialDeflate()
 		c.raw(frameBytes(0xC1, p))
 		c.wantClose(CloseTooLarge)
 	}
-	c = dial()
+	c = s.dialDeflate()
 	c.raw(frameBytes(0xC1, []byte("not deflate at all")))
 	c.wantClose(CloseBadData)
 }

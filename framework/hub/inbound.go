@@ -187,7 +187,7 @@ func (in *inbound) checkHeader(h header) fault {
 	cfg := &in.c.hub.cfg
 	control := h.op >= opClose
 	switch {
-	case h.rsv != 0 && !(cfg.Compression && h.rsv == 0x40 && !control && h.op != 0):
+	case h.rsv != 0 && !(in.c.deflate && h.rsv == 0x40 && !control && h.op != 0):
 		return fault{CloseProtocolError, "reserved bits set"}
 	case !h.masked:
 		return fault{CloseProtocolError, "frame is not masked"}

@@ -27,7 +27,7 @@ import (
 // Mover takes what the old process still has for exported connections. Its methods are called under locks: they must not block.
 type Mover interface {
 	// Relay is called for frames that are sent to a connection that has been exported. shared: frames may be kept.
-	Relay(fd int64, frames []byte, n int, shared bool)
+	Relay(fd int64, frames []byte, n int, x *Handling, shared bool)
 	// RelayClose is called when an exported connection is to be closed.
 	RelayClose(fd int64, code int, reason string)
 }
@@ -91,7 +91,7 @@ func (c *Conn) freeze(count bool) {
 	}
 	c.thaw = make(chan struct{})
 	c.out.corked = false
-	c.out.held = true
+	c.out.hold()
 	c.sock.freeze()
 }
 
@@ -126,6 +126,9 @@ func (c *Conn) release() {
 	c.exported = false
 	c.out.held = false
 	c.sock.thaw()
+	if c.out.writing { // it may not have noticed, and still has an end
+		_ = c.sock.armWrite(c.hub.cfg.WriteTimeout) // an error shows at the write
+	}
 	close(c.thaw)
 	c.thaw = nil
 	if c.late != nil {
@@ -175,8 +178,36 @@ func (c *Conn) hasMoved() bool {
 	return c.moved
 }
 
-// Export takes a frozen connection's state. From then on what is sent to it goes to the Mover, too. again: it is between two
-// messages, ask once more; neither: it ends here.
+// Moving tells where the connection is: moved, it is another process's. Where that is not decided, between Export and Release or
+// Thaw, undecided is closed at the decision.
+func (c *Conn) Moving() (undecided <-chan struct{}, moved bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.exported && !c.moved {
+		return c.thaw, false
+	}
+	return nil, c.moved
+}
+
+// Left is what has not moved: connections that can, and, of those that are ending, how many still run an action.
+func (h *Hub) Left() (movable, acting int) {
+	h.Each(func(c *Conn) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		switch {
+		case c.moved:
+		case c.state == open:
+			movable++
+		case c.acting.Load():
+			acting++
+		}
+		return true
+	})
+	return movable, acting
+}
+
+// Export takes a frozen connection's state. From then on what is sent to it goes to the Mover, too. What else changes it must wait:
+// see Moving. again: it is between two messages, ask once more; neither: it ends here.
 func (h *Hub) Export(c *Conn, m Mover, data json.RawMessage) (s State, ok, again bool) {
 	rooms := c.Rooms()
 	c.mu.Lock()
@@ -193,7 +224,8 @@ func (h *Hub) Export(c *Conn, m Mover, data json.RawMessage) (s State, ok, again
 	s = State{
 		FD: c.FD, Auth: c.Auth, Remote: c.Remote, Since: c.Since, Rooms: rooms, Data: data, Busy: !c.parked, Deflate: c.deflate,
 		Tokens: in.tokens, LastIn: c.lastIn.Load(), LastPing: c.lastPing.Load(),
-		MsgsIn: c.msgsIn.Load(), MsgsOut: c.msgsOut.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(), Frames: c.out.frames,
+		MsgsIn: c.msgsIn.Load(), MsgsOut: c.msgsOut.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
+		MessageFrom: c.messageFrom.Load(),
 	}
 	if s.Busy {
 		// gws has taken the begin of what follows into its buffer. The reader is in an action, and waits for c.mu behind it.
@@ -202,9 +234,7 @@ func (h *Hub) Export(c *Conn, m Mover, data json.RawMessage) (s State, ok, again
 	} else {
 		s.In = append(bytes.Clone(in.parts), in.buf[in.ready:]...)
 	}
-	for _, k := range c.out.queue {
-		s.Out = append(s.Out, k.b...)
-	}
+	s.queue(&c.out)
 	return s, true, false
 }
 
@@ -214,7 +244,10 @@ func (h *Hub) Release(left func(fd int64)) (moved int) {
 	h.Each(func(c *Conn) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if !c.exported {
+		switch {
+		case c.moved: // before, and its action still runs
+			return true
+		case !c.exported:
 			c.release()
 			return true
 		}
@@ -278,22 +311,24 @@ func (h *Hub) Adopt(nc *net.TCPConn, s State, setup func(*Conn) error) (*Conn, e
 	c.msgsOut.Store(s.MsgsOut)
 	c.bytesIn.Store(s.BytesIn)
 	c.bytesOut.Store(s.BytesOut)
+	c.deflate = s.Deflate
 	c.in.tokens = float64(1 << 30) // what had arrived was counted before
 	if len(s.In) > 0 {
 		c.in.receive(s.In)
-		c.in.watch()
+		if c.in.watch(); c.in.timing && s.MessageFrom != 0 {
+			c.messageFrom.Store(s.MessageFrom)
+		}
 	}
 	c.in.tokens, c.in.filled = s.Tokens, time.Now()
 	if err := setup(c); err != nil {
 		return nil, err
 	}
-	request := plainRequest
-	if s.Deflate {
-		request = deflateRequest
+	upgrader, request := h.upgrader, plainRequest
+	if s.Deflate { // it was negotiated for good, whatever the configuration says now
+		upgrader, request = h.deflating(), deflateRequest
 	}
-	c.deflate = s.Deflate
 	c.br = bufio.NewReaderSize((*shim)(c), 64)
-	ws, err := h.upgrader.UpgradeFromConn((*shim)(c), c.br, request) // its answer is swallowed
+	ws, err := upgrader.UpgradeFromConn((*shim)(c), c.br, request) // its answer is swallowed
 	if err != nil {
 		return nil, fmt.Errorf("take over %d: %w", s.FD, err)
 	}
@@ -301,10 +336,7 @@ func (h *Hub) Adopt(nc *net.TCPConn, s State, setup func(*Conn) error) (*Conn, e
 	c.state = open
 	c.start = func() { go c.run(ws, nil) }
 	c.out.held = true // until Begin: the old process may still take it back
-	if len(s.Out) > 0 {
-		c.out.queue = []chunk{{b: s.Out, n: s.Frames, owned: true}}
-		c.out.bytes, c.out.frames = len(s.Out), s.Frames
-	}
+	c.out.restore(&s)
 	c.mu.Unlock()
 	h.inside.Add(1)
 	h.add(c)
@@ -347,4 +379,4 @@ func (c *Conn) Discard() {
 }
 
 // Deliver queues frames that were sent to the connection in the old process.
-func (c *Conn) Deliver(frames []byte, n int) { _ = c.send(frames, n, true) }
+func (c *Conn) Deliver(frames []byte, n int, x *Handling) { _ = c.sendAs(frames, n, true, x) }

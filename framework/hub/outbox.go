@@ -3,6 +3,7 @@ package hub
 import (
 	"net"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ type outbox struct {
 	writing bool          // the writer goroutine lives
 	corked  bool          // replies of one read batch are collected and leave together
 	held    bool          // nothing is written: the connection is being moved
+	holds   int           // how often that has begun
 	flushed chan struct{} // closed by the writer when it has ended
 }
 
@@ -63,7 +65,7 @@ func (c *Conn) sendAs(b []byte, frames int, shared bool, x *Handling) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.moved {
-		c.mover.Relay(c.FD, b, frames, shared)
+		c.mover.Relay(c.FD, b, frames, x, shared)
 		return nil
 	}
 	if c.state != open {
@@ -84,7 +86,7 @@ func (c *Conn) sendAs(b []byte, frames int, shared bool, x *Handling) error {
 		}
 	}
 	if c.exported {
-		c.mover.Relay(c.FD, b, frames, shared) // and keep it, should the move fail
+		c.mover.Relay(c.FD, b, frames, x, shared) // and keep it, should the move fail
 	}
 	if x.droppable() && len(o.queue) > 0 {
 		if x.Class == Latest && c.replace(b, frames, x) {
@@ -199,21 +201,26 @@ func (c *Conn) broken() {
 
 func (o *outbox) drop() { o.queue, o.bytes, o.frames = nil, 0, 0 }
 
+func (o *outbox) hold() {
+	o.held = true
+	o.holds++
+}
+
 // take removes up to 64 KiB or 64 chunks from the queue's front.
-func (o *outbox) take(bufs net.Buffers) (net.Buffers, int) {
-	size, frames, i := 0, 0, 0
+func (o *outbox) take(bufs net.Buffers) (net.Buffers, []chunk) {
+	size, i := 0, 0
 	for i < len(o.queue) && i < 64 && size < 64<<10 {
 		bufs = append(bufs, o.queue[i].b)
 		size += len(o.queue[i].b)
-		frames += o.queue[i].n
 		i++
 	}
+	taken := o.queue[:i:i]
 	if i == len(o.queue) {
 		o.queue = nil
 	} else {
 		o.queue = o.queue[i:]
 	}
-	return bufs, frames
+	return bufs, taken
 }
 
 // writeLoop writes what is queued and ends when nothing is. Its wait is bounded: a peer that takes nothing for
@@ -229,9 +236,9 @@ func (c *Conn) writeLoop() {
 	var store net.Buffers
 	for {
 		c.mu.Lock()
-		bufs, frames := store[:0], 0
+		bufs, taken, holds := store[:0], []chunk(nil), o.holds
 		if !o.held {
-			bufs, frames = o.take(bufs)
+			bufs, taken = o.take(bufs)
 		}
 		if len(bufs) == 0 {
 			o.writing = false
@@ -253,10 +260,8 @@ func (c *Conn) writeLoop() {
 		c.mu.Lock()
 		o.bytes = max(0, o.bytes-int(n))
 		switch {
-		case err == nil:
-			o.frames = max(0, o.frames-frames)
-		case isTimeout(err) && (n > 0 || o.held) && !c.sock.woken:
-			o.putBack(bufs, frames)
+		case err == nil, isTimeout(err) && (n > 0 || o.holds != holds) && !c.sock.woken: // held, and perhaps thawed again
+			o.putBack(taken, int(n))
 		default:
 			if c.state == open && isTimeout(err) {
 				c.hub.totals.slow.Add(1)
@@ -266,19 +271,25 @@ func (c *Conn) writeLoop() {
 		}
 		c.mu.Unlock()
 		clear(store)
+		clear(taken)
 	}
 }
 
 // putBack returns what take had taken and the kernel has not.
-func (o *outbox) putBack(bufs net.Buffers, frames int) {
-	front := make([]chunk, 0, len(bufs)+len(o.queue))
-	for _, b := range bufs {
-		front = append(front, chunk{b: b})
+func (o *outbox) putBack(taken []chunk, written int) {
+	for len(taken) > 0 && written >= len(taken[0].b) {
+		written -= len(taken[0].b)
+		o.frames = max(0, o.frames-taken[0].n)
+		taken = taken[1:]
 	}
-	if len(front) > 0 {
-		front[0].n = frames
+	if len(taken) == 0 {
+		return
 	}
-	o.queue = append(front, o.queue...)
+	o.queue = append(slices.Clone(taken), o.queue...)
+	if written > 0 {
+		first := &o.queue[0]
+		first.b, first.x = first.b[written:], nil // what has begun must be ended
+	}
 }
 
 // cork collects replies until the frames that arrived together are all dispatched. Whoever is slow in between does not

@@ -10,8 +10,9 @@ import (
 	"wsframe/framework/auth"
 )
 
-// TransferVersion is the form in which States travel. A new process reads this one and the one before, which was a JSON array.
-const TransferVersion = 2
+// TransferVersion is the form in which States travel. A new process reads this one and those before: 2 had no message time and
+// no cuts, 1 was a JSON array.
+const TransferVersion = 3
 
 // State is what travels with a connection, beside its descriptor.
 type State struct {
@@ -33,6 +34,57 @@ type State struct {
 	MsgsOut  int64
 	BytesIn  int64
 	BytesOut int64
+
+	MessageFrom int64 `json:",omitempty"` // when a message in In began, in UNIX seconds
+	Cuts        []Cut `json:",omitempty"` // where Out is cut, if a part of it may be dropped
+}
+
+// Cut is a part of a State's Out: frames of one kind.
+type Cut struct {
+	Bytes, Frames int
+	Class         Class
+	Key           string
+}
+
+// queue takes what waits in the outbox.
+func (s *State) queue(o *outbox) {
+	droppable := false
+	for i := range o.queue {
+		k := &o.queue[i]
+		s.Out = append(s.Out, k.b...)
+		s.Frames += k.n
+		droppable = droppable || k.x.droppable()
+	}
+	for i := range o.queue {
+		if !droppable {
+			return
+		}
+		cut := Cut{Bytes: len(o.queue[i].b), Frames: o.queue[i].n}
+		if x := o.queue[i].x; x != nil {
+			cut.Class, cut.Key = x.Class, x.Key
+		}
+		s.Cuts = append(s.Cuts, cut)
+	}
+}
+
+// restore is queue's other side.
+func (o *outbox) restore(s *State) {
+	if len(s.Out) == 0 {
+		return
+	}
+	o.bytes, o.frames = len(s.Out), s.Frames
+	if len(s.Cuts) == 0 {
+		o.queue = []chunk{{b: s.Out, n: s.Frames, owned: true}}
+		return
+	}
+	b := s.Out
+	for _, cut := range s.Cuts {
+		k := chunk{b: b[:cut.Bytes:cut.Bytes], n: cut.Frames}
+		if cut.Class != NeverDrop {
+			k.x = &Handling{Class: cut.Class, Key: cut.Key}
+		}
+		o.queue, b = append(o.queue, k), b[cut.Bytes:]
+	}
 }
 
 const (
@@ -66,6 +118,12 @@ func (s *State) Append(b []byte) []byte {
 	for _, room := range s.Rooms {
 		b = appendText(b, room)
 	}
+	b = binary.AppendVarint(b, s.MessageFrom)
+	b = binary.AppendUvarint(b, uint64(len(s.Cuts)))
+	for _, cut := range s.Cuts {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(cut.Bytes)), uint64(cut.Frames))
+		b = appendText(append(b, byte(cut.Class)), cut.Key)
+	}
 	return b
 }
 
@@ -87,7 +145,7 @@ type States struct{ known map[string]string }
 
 var errState = errors.New("state of a connection cannot be read")
 
-// Decode reads what Append and, in the version before, encoding/json wrote. What it gives shares b.
+// Decode reads what Append and, in version 1, encoding/json wrote. What it gives shares b.
 func (d *States) Decode(b []byte, version int) ([]State, error) {
 	if version < 2 {
 		var list []State
@@ -100,7 +158,7 @@ func (d *States) Decode(b []byte, version int) ([]State, error) {
 	var list []State
 	for r := (stateReader{b: b, known: d.known}); len(r.b) > 0; {
 		var s State
-		if r.state(&s); r.bad {
+		if r.state(&s, version); r.bad {
 			return nil, errState
 		}
 		list = append(list, s)
@@ -115,7 +173,7 @@ type stateReader struct {
 	known map[string]string
 }
 
-func (r *stateReader) state(s *State) {
+func (r *stateReader) state(s *State, version int) {
 	flags := r.take(1)
 	if r.bad {
 		return
@@ -136,6 +194,22 @@ func (r *stateReader) state(s *State) {
 	for n := r.size(); n > 0 && !r.bad; n-- {
 		s.Rooms = append(s.Rooms, r.shared())
 	}
+	if version < 3 {
+		return
+	}
+	s.MessageFrom = r.number()
+	bytes, frames := 0, 0
+	for n := r.size(); n > 0 && !r.bad; n-- {
+		cut := Cut{Bytes: int(r.size()), Frames: int(r.size())}
+		if class := r.take(1); !r.bad {
+			cut.Class = Class(class[0])
+		}
+		cut.Key = r.shared()
+		r.bad = r.bad || cut.Bytes < 0 || cut.Bytes > len(s.Out)-bytes || cut.Frames < 0
+		bytes, frames = bytes+cut.Bytes, frames+cut.Frames
+		s.Cuts = append(s.Cuts, cut)
+	}
+	r.bad = r.bad || len(s.Cuts) > 0 && (bytes != len(s.Out) || frames != s.Frames)
 }
 
 func (r *stateReader) take(n uint64) []byte {

@@ -1,0 +1,26 @@
+//go:build unix
+
+package framework
+
+import (
+	"context"
+	"os"
+)
+
+// Shaking is the number of handshakes that are under way.
+func (a *App) Shaking() int { return int(a.shaking.Load()) }
+
+// AdoptInVain is Adopt of a worker that comes too late: the old one takes everything back.
+func (a *App) AdoptInVain(ctx context.Context, peer *os.File) error {
+	w, err := newUnixWire(ctx, peer)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	_, err = a.adopt(tooLate{w}, func() {})
+	return err
+}
+
+type tooLate struct{ *unixWire }
+
+func (tooLate) claim() bool { return false }

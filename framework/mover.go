@@ -1,0 +1,296 @@
+package framework
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"wsframe/framework/bus"
+	"wsframe/framework/hub"
+)
+
+// relay is something that the old process still has for moved connections, or a question to the new one.
+type relay struct {
+	FDs    []int64
+	Frames []byte    `json:",omitempty"`
+	N      int       `json:",omitempty"`
+	Class  hub.Class `json:",omitempty"`
+	Key    string    `json:",omitempty"`
+	Code   int       `json:",omitempty"` // a close
+	Reason string    `json:",omitempty"`
+	Ask    *inquiry  `json:",omitempty"`
+
+	Token string   `json:",omitempty"` // of a close: what this sender had sent before comes first
+	Mark  bus.Mark `json:",omitempty"`
+}
+
+// inquiry is a question to the new process.
+type inquiry struct {
+	ID    int64
+	Query query
+	Token string // who asks, where the query follows what he has sent
+	Key   string // of the question, should it go on to the other nodes
+	Here  bool   // it does not
+}
+
+// findings are what an inquiry has found.
+type findings struct {
+	ID      int64
+	Replies []reply
+	Partial string `json:",omitempty"` // why not all have answered
+}
+
+// mover collects what goes to the new process; the transfer sends it on, in this order. Bounded by what the old process may still
+// say: its running actions, and whatever timers publish while it ends. After the hand-over it is the old process's way to ask:
+// what its last actions do to their connections, and what they want to know, is done and known there.
+type mover struct {
+	mu      sync.Mutex
+	relays  []relay
+	done    []int64
+	asked   map[int64]chan findings
+	last    int64
+	closed  bool // nothing is sent on any more
+	changed chan struct{}
+}
+
+func newMover() *mover {
+	return &mover{asked: map[int64]chan findings{}, changed: make(chan struct{}, 1)}
+}
+
+func (m *mover) Relay(fd int64, frames []byte, n int, x *hub.Handling, shared bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	// A fan-out gives the same frame to many.
+	if last := len(m.relays) - 1; last >= 0 && len(frames) > 0 && len(m.relays[last].Frames) == len(frames) && &m.relays[last].Frames[0] == &frames[0] {
+		m.relays[last].FDs = append(m.relays[last].FDs, fd)
+		return
+	}
+	if !shared {
+		frames = slices.Clone(frames)
+	}
+	r := relay{FDs: []int64{fd}, Frames: frames, N: n}
+	if x != nil {
+		r.Class, r.Key = x.Class, x.Key
+	}
+	m.add(r)
+}
+
+func (m *mover) RelayClose(fd int64, code int, reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.add(relay{FDs: []int64{fd}, Code: code, Reason: reason})
+}
+
+func (m *mover) left(fd int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.done = append(m.done, fd)
+	m.wake()
+}
+
+// add appends a relay. mu is held.
+func (m *mover) add(r relay) {
+	if m.closed {
+		return
+	}
+	m.relays = append(m.relays, r)
+	m.wake()
+}
+
+func (m *mover) wake() {
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (m *mover) take() (relays []relay, done []int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	relays, done, m.relays, m.done = m.relays, m.done, nil, nil
+	return relays, done
+}
+
+// relayBytes is about how much of relays goes into one message.
+const relayBytes = 1 << 20
+
+// sendRelays passes on what was taken.
+func sendRelays(w wire, relays []relay) error {
+	for len(relays) > 0 {
+		n, bytes := 0, 0
+		for n < len(relays) && bytes < relayBytes {
+			bytes += len(relays[n].Frames) + 8*len(relays[n].FDs)
+			n++
+		}
+		if err := sendJSON(w, msgRelay, relays[:n]); err != nil {
+			return err
+		}
+		relays = relays[n:]
+	}
+	return nil
+}
+
+// ask puts a question to the new process, behind all that was relayed before. It waits as long as ctx, or until nobody passes it
+// on any more.
+func (m *mover) ask(ctx context.Context, i inquiry) (findings, error) {
+	ch := make(chan findings, 1)
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return findings{}, fmt.Errorf("ask the next worker: %w", ErrPartial)
+	}
+	m.last++
+	i.ID = m.last
+	m.asked[i.ID] = ch
+	m.add(relay{Ask: &i})
+	m.mu.Unlock()
+	select {
+	case f, ok := <-ch:
+		if ok {
+			return f, nil
+		}
+	case <-ctx.Done():
+		m.mu.Lock()
+		delete(m.asked, i.ID)
+		m.mu.Unlock()
+	}
+	return findings{}, fmt.Errorf("ask the next worker: %w", ErrPartial)
+}
+
+func (m *mover) answered(f findings) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if ch := m.asked[f.ID]; ch != nil {
+		delete(m.asked, f.ID)
+		ch <- f
+	}
+}
+
+// close ends all questions: the transfer is over.
+func (m *mover) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed, m.relays = true, nil
+	for _, ch := range m.asked {
+		close(ch)
+	}
+	clear(m.asked)
+}
+
+// own locks the session of a connection for a change, and tells whether the connection is here. Where it is being moved it waits
+// until that is decided: a change is either in what moves or made where the connection is then. It is not for goroutines that a
+// move waits for. Without here nothing is locked: see elsewhere.
+func (a *App) own(c *hub.Conn) (s *session, here bool) {
+	for s = sessionOf(c); ; {
+		s.mu.Lock()
+		undecided, moved := c.Moving()
+		if !moved && undecided == nil {
+			return s, true
+		}
+		s.mu.Unlock()
+		if moved {
+			return s, false
+		}
+		<-undecided // bounded by the transfer, which thaws or moves
+	}
+}
+
+// elsewhere has a change made in the process to which the connection has moved. The caller makes it here, too, without having it noted:
+// for the action that still runs here and looks at what it has done.
+func (a *App) elsewhere(ctx context.Context, q query) error {
+	h := a.heir.Load()
+	if h == nil { // it has come back to this process, as another one
+		return hub.ErrClosed
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.askTime)
+	defer cancel()
+	f, err := h.ask(ctx, inquiry{Query: q, Here: true})
+	switch {
+	case err != nil:
+		a.log.Warn("a change of a connection that has moved is lost", zap.Int64("fd", q.FD), zap.String("change", q.Op), zap.Error(err))
+		return err
+	case len(f.Replies) == 0 || !f.Replies[0].Found:
+		return hub.ErrClosed
+	case f.Replies[0].Error != "":
+		return remoteError(f.Replies[0].Error)
+	}
+	return nil
+}
+
+// askHeir puts a question that is not this process's any more to the next one, which asks the other nodes, too.
+func (a *App) askHeir(ctx context.Context, h *mover, i inquiry, enough func(reply) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*a.askTime) // the other nodes have as long there
+	defer cancel()
+	f, err := h.ask(ctx, i)
+	for _, r := range f.Replies {
+		if enough(r) {
+			return nil
+		}
+	}
+	if err == nil && f.Partial != "" {
+		err = fmt.Errorf("%s: %w", f.Partial, ErrPartial)
+	}
+	return err
+}
+
+// inquire answers the previous worker. What only this process can answer is answered in the order of the questions; send is called
+// once, perhaps by another goroutine.
+func (a *App) inquire(i *inquiry, background *sync.WaitGroup, send func(findings)) {
+	f := findings{ID: i.ID}
+	// One answer is enough where only one can know.
+	enough := func(r reply) bool {
+		f.Replies = append(f.Replies, r)
+		return r.Found && (i.Query.FD != 0 || i.Query.Op == "uidOnline")
+	}
+	if c := a.hub.Get(i.Query.FD); c != nil && i.Query.Op == "join" && sessionOf(c).awaits(i.Query.Room) {
+		background.Go(func() { // what it missed of the room is read from Redis first
+			ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+			defer cancel()
+			r := reply{Found: true}
+			if err := a.join(ctx, c, i.Query.Room, joining{i.Query.Flag}); err != nil {
+				r.Error = err.Error()
+			}
+			enough(r)
+			send(f)
+		})
+		return
+	}
+	own := make(chan reply, 1)
+	a.afterOwn(i.Query.follows(), func() { a.respond(&i.Query, i.Token, func(r reply) { own <- r }) })
+	select {
+	case r := <-own:
+		if enough(r) || i.Here {
+			send(f)
+			return
+		}
+		own = nil
+	default:
+	}
+	background.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
+		defer cancel()
+		var err error
+		if i.Here {
+			_, err = await(ctx, own, enough)
+		} else {
+			err = a.askRest(ctx, own, i.Key, i.Query, enough)
+		}
+		if err != nil {
+			f.Partial = err.Error()
+		}
+		send(f)
+	})
+}
+
+// afterOwn calls f behind what the previous worker has left to this one to send, and what this one has sent.
+func (a *App) afterOwn(so bool, f func()) {
+	b := a.bus.Load()
+	if !so || b == nil {
+		f()
+		return
+	}
+	a.behind(b.Token(), b.Mark(), f)
+}
