@@ -5,8 +5,10 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"wsframe/framework"
@@ -44,6 +46,7 @@ type In struct {
 	From   int            `json:"from"`
 	Number int            `json:"number"`
 	Pause  int            `json:"pause"`
+	Key    string         `json:"key"`
 	Values map[string]any `json:"values"`
 }
 
@@ -186,4 +189,29 @@ func (h *Hall) Walk(c *framework.Ctx, in *In) (*framework.Reply, error) {
 		}
 		after = list[len(list)-1].FD
 	}
+}
+
+// Work takes its time, then does to its own connection what it says, and publishes to the room.
+func (h *Hall) Work(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	time.Sleep(time.Duration(in.Pause) * time.Millisecond)
+	err := errors.Join(c.AddCloseListener("hall"), c.Join(in.Room), c.BindUID(in.UID), c.AddCloseKey(in.Key), c.UpdateSession(in.Values))
+	if err != nil {
+		return done(err)
+	}
+	return done(c.Publish(in.Room, framework.OK("n", "", []int{in.From, in.Number})))
+}
+
+// Self is what a connection is.
+func (h *Hall) Self(c *framework.Ctx) (*framework.Reply, error) {
+	return done(nil, map[string]any{"rooms": c.Rooms(), "uids": c.UIDs(), "session": c.Session(), "remote": c.Remote(), "fd": c.FD, "pid": os.Getpid()})
+}
+
+// Flood sends a connection count pushes of 32 KiB.
+func (h *Hall) Flood(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	for i := range in.Count {
+		if err := c.SendToFD(in.FD, framework.OK("flood", "", []any{in.Number + i, strings.Repeat("x", 32<<10)})); err != nil {
+			return done(err)
+		}
+	}
+	return done(nil)
 }
