@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"sync"
 	"time"
@@ -68,7 +67,7 @@ type wire interface {
 	receive(limit time.Duration) (kind byte, body []byte, err error)
 	hangUp() // nothing is received any more
 	// socket is the next descriptor that came with a batch.
-	socket() (*net.TCPConn, error)
+	socket() (hub.Stream, error)
 
 	hello(body []byte) error // old: the first message, and where the claims lie
 	prepare(n int)           // new: makes room for so many descriptors; an error would show later
@@ -516,11 +515,11 @@ func (t *adoption) batch(body []byte) error {
 	}
 	for i := range states {
 		s := &states[i]
-		tcp, err := t.w.socket()
+		socket, err := t.w.socket()
 		if err != nil {
 			return fmt.Errorf("descriptor of %d: %w", s.FD, err)
 		}
-		c, err := t.app.hub.Adopt(tcp, *s, func(c *hub.Conn) error {
+		c, err := t.app.hub.Adopt(socket, *s, func(c *hub.Conn) error {
 			var err error
 			if c.Data, err = t.app.importSession(c, s.Data); err != nil {
 				return fmt.Errorf("session of %d: %w", s.FD, err)
@@ -528,7 +527,7 @@ func (t *adoption) batch(body []byte) error {
 			return nil
 		})
 		if err != nil {
-			_ = tcp.Close()
+			_ = socket.Close()
 			return err
 		}
 		t.app.admitted.Add(1)

@@ -196,20 +196,13 @@ func (w *unixWire) take(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-func (w *unixWire) socket() (*net.TCPConn, error) {
+// socket is a file, since it does not block and so is in the poller. net.FileConn would duplicate it and set anew what is set.
+func (w *unixWire) socket() (hub.Stream, error) {
 	f, err := w.take("moved")
 	if err != nil {
 		return nil, err
 	}
-	c, err := net.FileConn(f) // a duplicate in the poller
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	tcp, ok := c.(*net.TCPConn)
-	if !ok {
-		return nil, errors.Join(errWire, c.Close())
-	}
-	return tcp, nil
+	return f, nil
 }
 
 // prepare has the kernel enlarge the table of descriptors once: in a process with several threads each of the many small steps

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -299,7 +298,7 @@ func adoptRequest(extensions string) *http.Request {
 }
 
 // Adopt takes over a moved connection. It is in its rooms and can be sent to at once; its frames are read when Begin is called.
-func (h *Hub) Adopt(nc *net.TCPConn, s State, setup func(*Conn) error) (*Conn, error) {
+func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) {
 	c := &Conn{FD: s.FD, Auth: s.Auth, Remote: s.Remote, Since: s.Since, hub: h, adopted: true}
 	if err := c.sock.init(nc); err != nil {
 		return nil, fmt.Errorf("take over the socket of %d: %w", s.FD, err)

@@ -255,7 +255,7 @@ func (c *Conn) writeLoop() {
 		store = bufs
 		var n int64
 		if err == nil {
-			n, err = bufs.WriteTo(c.sock.nc) // what is not written stays in bufs
+			n, err = c.sock.writeBuffers(bufs)
 		}
 		c.mu.Lock()
 		o.bytes = max(0, o.bytes-int(n))

@@ -2,9 +2,21 @@ package hub
 
 import (
 	"errors"
+	"io"
 	"os"
+	"syscall"
 	"time"
 )
+
+// Stream is what a connection is read from and written to: an accepted *net.TCPConn, or the *os.File of a descriptor that came from
+// another process, which costs less to make.
+type Stream interface {
+	io.ReadWriteCloser
+	SetDeadline(time.Time) error
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+	SyscallConn() (syscall.RawConn, error)
+}
 
 // armWrite bounds the next blocking write.
 func (s *socket) armWrite(timeout time.Duration) error {
@@ -44,7 +56,7 @@ func (s *socket) cut() {
 
 // drain half-closes and discards what still arrives, until the peer closes or d has passed.
 func (s *socket) drain(d time.Duration) {
-	if s.nc.CloseWrite() != nil || s.nc.SetReadDeadline(time.Now().Add(d)) != nil {
+	if s.closeWrite() != nil || s.nc.SetReadDeadline(time.Now().Add(d)) != nil {
 		return
 	}
 	for {

@@ -2,17 +2,20 @@
 
 package hub
 
-import "net"
+import (
+	"errors"
+	"net"
+)
 
 // socket is the portable form, for development: each read holds a buffer, and every write goes through the writer
 // goroutine.
 type socket struct {
-	nc    *net.TCPConn
+	nc    Stream
 	shut  bool
 	woken bool
 }
 
-func (s *socket) init(nc *net.TCPConn) error { s.nc = nc; return nil }
+func (s *socket) init(nc Stream) error { s.nc = nc; return nil }
 
 func (s *socket) read() ([]byte, *[]byte, error) {
 	buf := readPool.Get().(*[]byte)
@@ -29,4 +32,11 @@ func (s *socket) tryWrite([]byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	return 0, nil
+}
+
+func (s *socket) closeWrite() error {
+	if tcp, ok := s.nc.(*net.TCPConn); ok {
+		return tcp.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }

@@ -3,6 +3,7 @@
 package hub
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -14,7 +15,7 @@ import (
 // fd is written to directly: it is ours alone, and it is closed only under Conn.mu, the same lock under which
 // tryWrite runs, so the number cannot be another file's.
 type socket struct {
-	nc    *net.TCPConn
+	nc    Stream
 	raw   syscall.RawConn
 	fd    int
 	shut  bool
@@ -27,7 +28,7 @@ type socket struct {
 	err      error
 }
 
-func (s *socket) init(nc *net.TCPConn) (err error) {
+func (s *socket) init(nc Stream) (err error) {
 	s.nc = nc
 	if s.raw, err = nc.SyscallConn(); err != nil {
 		return err
@@ -88,6 +89,12 @@ func (s *socket) tryWrite(b []byte) (int, error) {
 		}
 		return n, nil
 	}
+}
+
+func (s *socket) closeWrite() error {
+	var inner error
+	err := s.raw.Control(func(fd uintptr) { inner = syscall.Shutdown(int(fd), syscall.SHUT_WR) })
+	return errors.Join(err, inner)
 }
 
 // Descriptor is the socket's, of an exported connection: nobody closes it before Release or Thaw.

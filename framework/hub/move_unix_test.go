@@ -1,0 +1,175 @@
+//go:build unix
+
+package hub
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// keeper is a Mover that keeps what it is given.
+type keeper struct {
+	mu     sync.Mutex
+	frames []string
+	x      []*Handling
+}
+
+func (k *keeper) Relay(_ int64, frames []byte, _ int, x *Handling, _ bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.frames, k.x = append(k.frames, string(frames)), append(k.x, x)
+}
+
+func (k *keeper) RelayClose(int64, int, string) {}
+
+// move has the connections held by another hub, as another process does; they are served there when they begin.
+func (s *server) move(to *server) (moved []*Conn) {
+	s.t.Helper()
+	s.Freeze(time.Second)
+	s.Each(func(c *Conn) bool {
+		var state State
+		s.waitFor("it can be exported", func() (ok bool) { state, ok, _ = s.Export(c, &keeper{}, nil); return ok })
+		var d States
+		list, err := d.Decode(state.Append(nil), TransferVersion)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		fd, err := syscall.Dup(c.sock.fd)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		next, err := to.Adopt(os.NewFile(uintptr(fd), "moved"), list[0], func(*Conn) error { return nil })
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		moved = append(moved, next)
+		return true
+	})
+	left := make(chan int64, len(moved))
+	if n := s.Release(func(fd int64) { left <- fd }); n != len(moved) {
+		s.t.Fatalf("released %d of %d", n, len(moved))
+	}
+	for range moved {
+		<-left
+	}
+	return moved
+}
+
+func begin(moved []*Conn) {
+	for _, c := range moved {
+		c.Begin(true)
+	}
+}
+
+// Compression is a matter between the client and whoever shook hands with it: a process without it goes on with such connections, and
+// one with it does not begin it with others.
+func TestMoveDeflated(t *testing.T) {
+	on, off := serve(t, Config{Compression: true}), serve(t, Config{})
+	text := strings.Repeat("compress me ", 30)
+	c, plain := on.dialDeflate(), on.dial()
+	on.waitFor("both", func() bool { return on.Len() == 2 })
+	half := frameBytes(0xC1, deflated([]byte(text)))
+	for _, way := range [][2]*server{{on, off}, {off, on}, {on, off}} {
+		c.raw(half[:5])
+		way[0].waitFor("a half frame", func() (there bool) {
+			way[0].Each(func(c *Conn) bool { there = there || c.messageFrom.Load() != 0; return true })
+			return there
+		})
+		begin(way[0].move(way[1]))
+		c.raw(half[5:])
+		c.want(0x81, text)
+	}
+	begin(off.move(on))
+	plain.raw(half)
+	plain.wantClose(CloseProtocolError)
+}
+
+// The time that a message may take goes on, and what may be dropped still may.
+func TestMoveKeepsWhatItIs(t *testing.T) {
+	cfg := Config{OutboxBytes: 256 << 10, OutboxMessages: 80, WriteTimeout: time.Minute, IdleTimeout: time.Hour, MessageTime: time.Hour}
+	s, c, conn := stuffed(t, cfg)
+	to := serve(t, cfg)
+	c.raw(frameBytes(0x81, []byte("never whole"))[:8])
+	s.waitFor("a half message", func() bool { return conn.messageFrom.Load() != 0 })
+	conn.messageFrom.Add(-30)
+	began := conn.messageFrom.Load()
+	for i := range 20 {
+		_ = conn.Send(TextFrame(fmt.Appendf(nil, "old %d", i)).With(Handling{Class: DropOldest}))
+	}
+	_ = conn.Send(TextFrame([]byte("value 1")).With(Handling{Class: Latest, Key: "v"}))
+	_, before := conn.Pending()
+	next := s.move(to)[0]
+	if from := next.messageFrom.Load(); from != began {
+		t.Errorf("its message began at %d, not %d", from, began)
+	}
+	if _, n := next.Pending(); n != before {
+		t.Errorf("%d frames wait, not %d", n, before)
+	}
+	if moved := next.out.queue[len(next.out.queue)-1]; moved.x == nil || moved.x.Class != Latest {
+		t.Errorf("the last one is %+v", moved.x)
+	}
+	next.Deliver(TextFrame([]byte("value 2")).b, 1, &Handling{Class: Latest, Key: "v"})
+	for i := range 70 {
+		if err := next.Send(TextFrame(fmt.Appendf(nil, "control %d", i))); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	_ = next.Send(TextFrame([]byte("end")))
+	begin([]*Conn{next})
+	got := c.readAll("end")
+	control := 0
+	for _, text := range got {
+		if strings.HasPrefix(text, "control") {
+			control++
+		}
+	}
+	if control != 70 || slices.Contains(got, "value 1") || slices.Contains(got, "old 0") {
+		t.Errorf("%d of 70: %q", control, got)
+	}
+}
+
+// What is relayed for a connection keeps its class.
+func TestRelayKeepsClass(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial()
+	conn := s.only()
+	s.Freeze(time.Second)
+	k := &keeper{}
+	s.waitFor("it can be exported", func() bool { _, ok, _ := s.Export(conn, k, nil); return ok })
+	_ = conn.Send(TextFrame([]byte("v")).With(Handling{Class: Latest, Key: "k"}))
+	_ = conn.Send(TextFrame([]byte("plain")))
+	if len(k.x) != 2 || k.x[0] == nil || k.x[0].Class != Latest || k.x[0].Key != "k" || k.x[1].droppable() {
+		t.Errorf("%+v", k.x)
+	}
+	s.Thaw()
+	c.want(0x81, "v")
+	c.want(0x81, "plain")
+}
+
+// Moves that fail cost a slow peer nothing, nor do they let it off.
+func TestThawedWriter(t *testing.T) {
+	cfg := Config{WriteTimeout: time.Minute, IdleTimeout: time.Hour}
+	s, c, conn := stuffed(t, cfg)
+	for range 300 {
+		s.Freeze(time.Second)
+		s.Thaw()
+	}
+	if err := conn.Send(TextFrame([]byte("end"))); err != nil {
+		t.Fatal(err)
+	}
+	c.readAll("end")
+
+	cfg.WriteTimeout = 300 * time.Millisecond
+	s, _, conn = stuffed(t, cfg)
+	for range 50 {
+		s.Freeze(time.Second)
+		s.Thaw()
+	}
+	s.wantClose(conn.FD, CloseSlow)
+}
