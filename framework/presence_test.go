@@ -5,6 +5,7 @@ package framework_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,20 @@ func wantUser(c *frameworktest.Client, event, id string) {
 	c.WantPush(event).WantParam(fmt.Sprintf(`{"room":"room","id":%q,"nickname":"n%s"}`, id, id))
 }
 
+// wantUsers is wantUser for those who come or leave at the same time.
+func wantUsers(t *testing.T, c *frameworktest.Client, event string, ids ...string) {
+	t.Helper()
+	var got []string
+	for range ids {
+		var who struct{ ID string }
+		c.WantPush(event).Into(&who)
+		got = append(got, who.ID)
+	}
+	if slices.Sort(got); !slices.Equal(got, ids) {
+		t.Errorf("%s of %q, not %q", event, got, ids)
+	}
+}
+
 // wantEmpty waits until Redis has nobody in the room, and nothing to look at.
 func wantEmpty(h *frameworktest.Harness) {
 	h.Eventually("nothing is left of those who left", func() bool {
@@ -66,8 +81,7 @@ func TestPresenceOverStop(t *testing.T) {
 	w.WantNothing()
 	p.Close()
 	q.Close()
-	wantUser(w, framework.EventLeft, "p")
-	wantUser(w, framework.EventLeft, "q")
+	wantUsers(t, w, framework.EventLeft, "p", "q")
 	wantEmpty(list[0])
 }
 
