@@ -255,18 +255,6 @@ type NodeInfo struct {
 	Missing     bool   `json:"missing,omitempty"` // nobody has declared it dead, but it has not answered
 }
 
-// counts is one node's part of Counts. Hashes is left out beyond maxHashes.
-type counts struct {
-	Connections int      `json:"c"`
-	UIDs        int      `json:"u"`
-	Rooms       []string `json:"r"`
-	RoomCount   int      `json:"n"`
-	Hashes      []uint64 `json:"h"`
-}
-
-// maxHashes bounds what is exchanged to count a user or a room of several nodes once.
-const maxHashes = 20_000
-
 // told are the errors that callers tell apart; between nodes an error is its text.
 var told = []error{ErrName, ErrUID, ErrTooManyKeys, ErrSessionSize, hub.ErrTooManyRooms, hub.ErrTooManyUsers, hub.ErrClosed, hub.ErrSlow, ErrPartial}
 
@@ -463,27 +451,4 @@ func pageOf(names []string, after string, limit int) []string {
 		i++
 	}
 	return names[i:min(i+limit, len(names))]
-}
-
-// hashOf is FNV-1a: the same on all nodes.
-func hashOf(name string) uint64 {
-	const prime = 1099511628211
-	h := uint64(14695981039346656037)
-	for i := range len(name) {
-		h = (h ^ uint64(name[i])) * prime
-	}
-	return h
-}
-
-func (a *App) ownCounts() counts {
-	k := counts{Connections: a.hub.Len(), UIDs: a.hub.UserCount(), RoomCount: a.hub.RoomCount()}
-	if k.UIDs <= maxHashes {
-		for _, uid := range a.hub.UserNames() {
-			k.Hashes = append(k.Hashes, hashOf(uid))
-		}
-	}
-	if k.RoomCount <= maxHashes/10 {
-		k.Rooms = a.hub.RoomNames()
-	}
-	return k
 }

@@ -1,0 +1,91 @@
+package framework
+
+import "slices"
+
+// counts is one node's part of Counts.
+type counts struct {
+	Connections int    `json:"c"`
+	UIDs        int    `json:"u"`
+	RoomCount   int    `json:"n"`
+	UIDSample   sample `json:"x"`
+	RoomSample  sample `json:"y"`
+}
+
+func (a *App) ownCounts() counts {
+	k := counts{Connections: a.hub.Len()}
+	uids, rooms := a.hub.UserNames(), a.hub.RoomNames()
+	k.UIDs, k.RoomCount = len(uids), len(rooms)
+	k.UIDSample, k.RoomSample = sampleOf(uids), sampleOf(rooms)
+	return k
+}
+
+// sample stands for a set of names, so that what several nodes have is counted once: the hashes of all, or of one in 2^Level, 6 bytes
+// each. It goes to every node and stays in Redis for a while, so it is small.
+type sample struct {
+	Level  int    `json:"l,omitempty"`
+	Hashes []byte `json:"h"` // each one's lowest Level bits are 0
+}
+
+const (
+	maxSample = 4096 // names that a node counts exactly
+	hashBytes = 6
+	hashMask  = 1<<(8*hashBytes) - 1
+)
+
+func sampleOf(names []string) (s sample) {
+	hashes := make([]uint64, len(names))
+	for i, name := range names {
+		hashes[i] = hashOf(name) & hashMask
+	}
+	for ; len(hashes) > maxSample; s.Level++ {
+		hashes = slices.DeleteFunc(hashes, func(h uint64) bool { return h>>s.Level&1 == 1 })
+	}
+	s.Hashes = make([]byte, 0, hashBytes*len(hashes))
+	for _, h := range hashes {
+		for i := range hashBytes {
+			s.Hashes = append(s.Hashes, byte(h>>(8*i)))
+		}
+	}
+	return s
+}
+
+// once is how many names there are in all, when each node has a sample and sum is what they count. It is exact where all nodes'
+// samples are whole. Beyond, what is counted twice is estimated, by one name in 2^level.
+func once(samples []sample, sum int) int {
+	level := 0
+	for _, s := range samples {
+		level = max(level, s.Level)
+	}
+	if level >= 8*hashBytes {
+		return sum
+	}
+	seen, twice := map[uint64]bool{}, 0
+	for _, s := range samples {
+		for b := s.Hashes; len(b) >= hashBytes; b = b[hashBytes:] {
+			h := uint64(0)
+			for i := range hashBytes {
+				h |= uint64(b[i]) << (8 * i)
+			}
+			if h&(1<<level-1) != 0 {
+				continue
+			}
+			if seen[h] {
+				twice++
+			}
+			seen[h] = true
+		}
+	}
+	return max(sum-twice<<level, 0)
+}
+
+// hashOf is FNV-1a with its bits mixed: the same on all nodes.
+func hashOf(name string) uint64 {
+	const prime = 1099511628211
+	h := uint64(14695981039346656037)
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * prime
+	}
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
+}
