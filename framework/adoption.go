@@ -1,0 +1,281 @@
+package framework
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wsframe/framework/hub"
+)
+
+// adoption is the new process's side of a transfer.
+type adoption struct {
+	app     *App
+	w       wire
+	version int // of the messages
+	states  hub.States
+	held    map[int64]*adopted
+	begun   time.Time // when the first connections came
+	moved   Moved
+	serving func() // nil once called
+
+	sending sync.Mutex     // answers come from several goroutines
+	asked   sync.WaitGroup // answers that wait for somebody
+}
+
+var (
+	errTakenBack = errors.New("the old process took its connections back")
+	errWire      = errors.New("not a transfer")
+)
+
+// adopt takes over what the process at the other end of w moves. An error means that nothing was taken over.
+func (a *App) adopt(w wire, serving func()) (Moved, error) {
+	t := &adoption{app: a, w: w, version: 1, held: map[int64]*adopted{}, serving: serving}
+	err := t.run()
+	served := t.serving == nil
+	t.finish()
+	switch {
+	case err == nil:
+		return t.moved, nil
+	case !served:
+		return t.moved, err
+	}
+	a.log.Error("transfer", zap.Error(err), zap.Int("moved", t.moved.Connections))
+	t.moved.Notes = append(t.moved.Notes, err.Error())
+	return t.moved, nil
+}
+
+func (t *adoption) run() error {
+	for {
+		limit := time.Duration(0)
+		if !t.begun.IsZero() && t.serving != nil {
+			limit = roundTime // its clients wait
+		}
+		kind, body, err := t.w.receive(limit)
+		switch {
+		case err != nil && isTimeout(err):
+			return fmt.Errorf("wait for the old process: %w", err) // it lives, and claims what it still has
+		case err != nil && t.version == 1 && len(t.held) == 0: // nobody has said yet who claims what
+			return fmt.Errorf("the old process ended before the transfer: %w", err)
+		case err != nil && t.claim():
+			t.begin(false) // whatever has come over is only here now
+			return fmt.Errorf("the old process ended in the middle of the transfer: %w", err)
+		case err != nil && t.serving == nil:
+			return fmt.Errorf("the old process ended before its last actions: %w", err)
+		case err != nil:
+			return errTakenBack
+		case kind == msgAbort:
+			return errTakenBack
+		case kind == msgEnd:
+			return nil
+		}
+		if err := t.handle(kind, body); err != nil {
+			return err
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+func (t *adoption) handle(kind byte, body []byte) error {
+	switch kind {
+	case msgHello:
+		return t.greet(body)
+	case msgBatch:
+		if t.begun.IsZero() {
+			t.begun = time.Now()
+		}
+		if err := t.batch(body); err != nil || t.version > 1 {
+			return err
+		}
+		return t.send(msgTaken, nil)
+	case msgRelay:
+		return t.deliver(body)
+	case msgCommit:
+		return t.commit(body)
+	case msgDone:
+		var fds []int64
+		if err := json.Unmarshal(body, &fds); err != nil {
+			return err
+		}
+		for _, fd := range fds {
+			if h := t.held[fd]; h != nil {
+				h.conn.Begin(true)
+				delete(t.held, fd)
+			}
+		}
+	}
+	return nil
+}
+
+type adopted struct {
+	conn  *hub.Conn
+	busy  bool
+	begun bool
+}
+
+func (t *adoption) greet(body []byte) error {
+	if len(body) == 0 || body[0] < 2 || body[0] > hub.TransferVersion || len(t.held) > 0 {
+		return errWire
+	}
+	t.version = int(body[0])
+	if n, size := binary.Uvarint(body[1:]); size > 0 && n < 1<<24 {
+		t.w.prepare(int(n))
+	}
+	return t.send(msgTaken, nil)
+}
+
+func (t *adoption) send(kind byte, body []byte) error {
+	t.sending.Lock()
+	defer t.sending.Unlock()
+	return t.w.send(kind, body, nil)
+}
+
+// answer tells the old process what it has asked. It is of no use to it if that fails.
+func (t *adoption) answer(f findings) {
+	if body, err := json.Marshal(f); err == nil {
+		_ = t.send(msgAnswer, body)
+	}
+}
+
+func (t *adoption) batch(body []byte) error {
+	states, err := t.states.Decode(body, t.version)
+	if err != nil {
+		return err
+	}
+	for i := range states {
+		s := &states[i]
+		socket, err := t.w.socket()
+		if err != nil {
+			return fmt.Errorf("descriptor of %d: %w", s.FD, err)
+		}
+		c, err := t.app.hub.Adopt(socket, *s, func(c *hub.Conn) error {
+			var err error
+			if c.Data, err = t.app.importSession(c, s.Data); err != nil {
+				return fmt.Errorf("session of %d: %w", s.FD, err)
+			}
+			return nil
+		})
+		if err != nil {
+			_ = socket.Close()
+			return err
+		}
+		t.app.admitted.Add(1)
+		t.app.refusals.entered(c.Remote)
+		t.held[s.FD] = &adopted{conn: c, busy: s.Busy}
+	}
+	return nil
+}
+
+func (t *adoption) commit(body []byte) error {
+	var c commit
+	if t.version > 1 {
+		if err := json.Unmarshal(body, &c); err != nil {
+			return err
+		}
+	}
+	goOn := func() {}
+	if t.serving != nil {
+		var err error
+		if goOn, err = t.app.adoptApp(c.App); err != nil {
+			return err
+		}
+	}
+	if !t.claim() { // nor may anything be said in the old process's name then
+		return errTakenBack
+	}
+	goOn()
+	t.begin(c.Stored)
+	_ = t.send(msgServing, nil) // they are this process's also where nobody hears it
+	return nil
+}
+
+// claim tells whether what is held is this process's from now on. In version 1 nobody disputes it.
+func (t *adoption) claim() bool { return t.version < 2 || t.w.claim() }
+
+// begin serves what is held. stored tells that the store knows it already.
+func (t *adoption) begin(stored bool) {
+	a := t.app
+	for fd, h := range t.held {
+		if h.begun {
+			continue
+		}
+		h.begun = true
+		t.moved.Connections++
+		if stored {
+			a.node.Adopted(fd)
+		} else {
+			a.node.Opened(a.entry(h.conn, h.conn.Rooms()))
+		}
+		h.conn.Begin(!h.busy)
+		if !h.busy {
+			delete(t.held, fd)
+		}
+	}
+	if t.serving != nil {
+		if !t.begun.IsZero() {
+			t.moved.Pause = time.Since(t.begun)
+		}
+		t.serving()
+		t.serving = nil
+	}
+}
+
+// finish reads from connections whose action in the old process will not end any more, and forgets those that are not this
+// process's.
+func (t *adoption) finish() {
+	t.asked.Wait() // as long as a question takes
+	for fd, h := range t.held {
+		if h.begun {
+			h.conn.Begin(true)
+		} else {
+			h.conn.Discard()
+			t.app.left(h.conn.Remote)
+		}
+		delete(t.held, fd)
+	}
+}
+
+// closeRelayed closes a moved connection behind what the old process had sent: what it has left to this one, and what it has said since.
+func (a *App) closeRelayed(c *hub.Conn, r *relay) {
+	a.afterOwn(true, func() {
+		a.behind(r.Token, r.Mark, func() { hub.CloseBehind([]*hub.Conn{c}, r.Code, r.Reason) })
+	})
+}
+
+func (t *adoption) deliver(body []byte) error {
+	var list []relay
+	if err := json.Unmarshal(body, &list); err != nil {
+		return err
+	}
+	for i := range list {
+		r := &list[i]
+		var x *hub.Handling
+		if r.Class != hub.NeverDrop {
+			x = &hub.Handling{Class: r.Class, Key: r.Key}
+		}
+		for _, fd := range r.FDs {
+			c := t.app.hub.Get(fd)
+			switch {
+			case c == nil:
+			case r.Code != 0:
+				t.app.closeRelayed(c, r)
+			default:
+				c.Deliver(r.Frames, r.N, x)
+			}
+		}
+		if r.Ask != nil {
+			t.app.inquire(r.Ask, &t.asked, t.answer)
+		}
+	}
+	return nil
+}

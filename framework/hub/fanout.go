@@ -1,0 +1,296 @@
+package hub
+
+import (
+	"slices"
+	"time"
+)
+
+// segment is what leaves for all members at once.
+type segment struct {
+	Frame
+	owned bool    // more may be appended
+	parts []Frame // the frames with a position, for members that are catching up
+}
+
+// joins tells whether f may be appended to the segment.
+func (g *segment) joins(f Frame) bool {
+	if len(g.b) >= enough {
+		return false
+	}
+	plain := func(x *Handling) bool { return x == nil || x.Class != Latest && len(x.Except) == 0 }
+	class := func(x *Handling) Class {
+		if x == nil {
+			return NeverDrop
+		}
+		return x.Class
+	}
+	return plain(g.x) && plain(f.x) && class(g.x) == class(f.x)
+}
+
+func (g *segment) append(f Frame) {
+	if !g.owned {
+		g.b, g.owned = append(make([]byte, 0, 4*max(len(g.b), len(f.b))), g.b...), true
+	}
+	if f.x != nil && f.x.Offset > 0 || len(g.parts) > 0 {
+		if len(g.parts) == 0 {
+			g.parts = append(g.parts, Frame{g.b[:len(g.b):len(g.b)], g.n, g.x})
+		}
+		g.parts = append(g.parts, f)
+	}
+	g.b, g.n = append(g.b, f.b...), g.n+f.n
+}
+
+// each walks the frames.
+func (g *segment) each(yield func(Frame)) {
+	if len(g.parts) == 0 {
+		yield(g.Frame)
+	}
+	for _, f := range g.parts {
+		yield(f)
+	}
+}
+
+// collect adds f to what is pending. r.mu is held.
+func (r *Room) collect(f Frame) {
+	r.bytes += len(f.b)
+	if n := len(r.pending) - 1; n >= 0 && r.pending[n].joins(f) {
+		r.pending[n].append(f)
+		return
+	}
+	r.pending = append(r.pending, segment{Frame: f})
+}
+
+// note remembers what positions are written. r.mu is held, and the members are taken under the same lock.
+func (r *Room) note(list []segment) {
+	for i := range list {
+		list[i].each(func(f Frame) {
+			if f.x != nil && f.x.Offset > 0 {
+				if r.epoch != f.x.Epoch {
+					r.epoch, r.first = f.x.Epoch, 0
+					r.epochs++
+				}
+				if r.last = f.x.Offset; r.first == 0 {
+					r.first = r.last
+				}
+			}
+		})
+	}
+}
+
+// maxPending bounds what a room collects during one fan-out; publishers wait beyond it, for that fan-out only, which
+// never blocks.
+const maxPending = 256 << 10
+
+// enough is what is written without waiting for the tick.
+const enough = 32 << 10
+
+// Publish sends the frame to every local member of the room and returns how many there are. All members get the frames of
+// a room in one order. It costs no wait in a quiet room; in one whose fan-out is behind by 256 KiB the caller waits for
+// the running fan-out.
+func (h *Hub) Publish(name string, f Frame) int {
+	r := h.room(name)
+	if r == nil {
+		return 0
+	}
+	return r.publish(f)
+}
+
+// inlineMembers is up to how many members the publisher's own goroutine writes to; more are written by another, so that
+// the publisher's own reply does not wait for thousands of writes.
+const inlineMembers = 32
+
+func (r *Room) publish(f Frame) int {
+	now := time.Now()
+	r.mu.Lock()
+	for r.bytes >= maxPending && r.held == nil {
+		r.taken.Wait()
+	}
+	n := len(r.members)
+	if !r.passes(f) {
+		r.mu.Unlock()
+		return n
+	}
+	r.gap = (r.gap*7 + min(now.Sub(r.busy), time.Second)) / 8
+	r.busy = now
+	if len(r.pending) == 0 {
+		r.since = now
+	}
+	if r.sending {
+		r.collect(f)
+		r.mu.Unlock()
+		return n
+	}
+	r.sending = true
+	if tick := r.hub.cfg.RoomFlush; tick > 0 && r.gap < 2*tick && n > 1 {
+		r.collect(f)
+		r.mu.Unlock()
+		time.AfterFunc(tick, r.flush)
+		return n
+	}
+	members, list := r.snapshot(), []segment{{Frame: f}}
+	r.note(list)
+	r.mu.Unlock()
+	if n > inlineMembers {
+		go r.fanOut(members, list)
+		return n
+	}
+	r.fanOut(members, list)
+	return n
+}
+
+// fanOut writes the segments to the members, then what was published meanwhile.
+func (r *Room) fanOut(members []*Conn, list []segment) {
+	r.write(members, list)
+	r.mu.Lock()
+	r.ended()
+	if len(r.pending) == 0 {
+		r.sending = false
+		r.mu.Unlock()
+		return
+	}
+	r.mu.Unlock()
+	if len(members) > inlineMembers {
+		r.flush()
+		return
+	}
+	go r.flush()
+}
+
+func (r *Room) write(members []*Conn, list []segment) {
+	for _, c := range members {
+		for i := range list {
+			g := &list[i]
+			if g.excludes(c.FD) || c.catchingUp.Load() > 0 && c.hold(r.name, g) {
+				continue
+			}
+			_ = c.Send(g.Frame) // a member that is slow or gone is its own close path's business
+		}
+	}
+}
+
+// flush writes what is pending, as one shared buffer where it can be, and what came meanwhile a tick later.
+func (r *Room) flush() {
+	for {
+		r.mu.Lock()
+		if len(r.pending) == 0 {
+			r.sending = false
+			r.written.Broadcast()
+			r.mu.Unlock()
+			return
+		}
+		// What is younger than a tick has time for company, unless it is much already.
+		if wait := r.hub.cfg.RoomFlush - time.Since(r.since); wait > 0 && r.bytes < enough {
+			r.mu.Unlock()
+			time.AfterFunc(wait, r.flush)
+			return
+		}
+		list := r.pending
+		r.pending, r.bytes = nil, 0
+		members := r.snapshot()
+		r.note(list)
+		r.taken.Broadcast()
+		r.mu.Unlock()
+		r.write(members, list)
+		r.mu.Lock()
+		r.ended()
+		r.mu.Unlock()
+	}
+}
+
+// ended notes the end of a fan-out. r.mu is held.
+func (r *Room) ended() {
+	r.fanOuts++
+	r.written.Broadcast()
+}
+
+// settle returns when everything is written that was published before: by the fan-out that runs, and the next one. That takes a
+// tick at most, and no fan-out blocks.
+func (r *Room) settle() {
+	r.mu.Lock()
+	until := r.horizon()
+	r.mu.Unlock()
+	r.reach(until)
+}
+
+// horizon is the fan-out by which everything is written that was published before. r.mu is held.
+func (r *Room) horizon() int {
+	if len(r.pending) > 0 {
+		return r.fanOuts + 2
+	}
+	return r.fanOuts + 1
+}
+
+// reach waits for the end of that fan-out, or until there is nothing to write.
+func (r *Room) reach(until int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.sending && r.fanOuts < until {
+		r.written.Wait()
+	}
+}
+
+// behind calls f when everything is written that was published to the rooms before: at once where that is so, else in a goroutine of
+// its own, after a tick and what their fan-outs take.
+func behind(rooms []*Room, f func()) {
+	type wait struct {
+		room  *Room
+		until int
+	}
+	var waits []wait
+	for _, r := range rooms {
+		r.mu.Lock()
+		if r.sending {
+			waits = append(waits, wait{r, r.horizon()})
+		}
+		r.mu.Unlock()
+	}
+	if len(waits) == 0 {
+		f()
+		return
+	}
+	go func() {
+		for _, w := range waits {
+			w.room.reach(w.until)
+		}
+		f()
+	}()
+}
+
+// Behind calls f when the members' outboxes have what was published to the room before. It returns at once.
+func (h *Hub) Behind(name string, f func()) {
+	var rooms []*Room
+	if r := h.room(name); r != nil {
+		rooms = append(rooms, r)
+	}
+	behind(rooms, f)
+}
+
+func (c *Conn) settleRooms() {
+	for _, r := range c.memberships() {
+		r.settle()
+	}
+}
+
+// SettleRooms returns when the members' outboxes have everything that was published before.
+func (h *Hub) SettleRooms() {
+	var rooms []*Room
+	for i := range h.rooms {
+		s := &h.rooms[i]
+		s.mu.Lock()
+		for _, r := range s.rooms {
+			rooms = append(rooms, r)
+		}
+		s.mu.Unlock()
+	}
+	for _, r := range rooms {
+		r.settle()
+	}
+}
+
+// snapshot is the members as an immutable slice. r.mu is held.
+func (r *Room) snapshot() []*Conn {
+	if r.shared == nil {
+		r.shared = slices.Clone(r.members)
+	}
+	return r.shared
+}
