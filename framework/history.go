@@ -38,6 +38,34 @@ type historyRule struct {
 	age     time.Duration
 }
 
+// historyRules reads the configuration's pattern:length:age.
+func historyRules(list []string) ([]historyRule, error) {
+	var rules []historyRule
+	for _, text := range list {
+		fields := strings.Split(text, ":")
+		bad := func(why string) error {
+			return fmt.Errorf("history.rooms: %.80q: %s; wanted is pattern:length:age, like CHAT_*:200:24h", text, why)
+		}
+		if len(fields) < 3 {
+			return nil, bad("something is missing")
+		}
+		n := len(fields)
+		r := historyRule{pattern: strings.Join(fields[:n-2], ":")}
+		var err error
+		if _, err = path.Match(r.pattern, ""); err != nil || r.pattern == "" {
+			return nil, bad("the pattern cannot be read")
+		}
+		if r.length, err = strconv.Atoi(fields[n-2]); err != nil || r.length < 1 || r.length > 100_000 {
+			return nil, bad("the length is 1 to 100000")
+		}
+		if r.age, err = time.ParseDuration(fields[n-1]); err != nil || r.age < time.Second {
+			return nil, bad("the age is a time from 1s on")
+		}
+		rules = append(rules, r)
+	}
+	return rules, nil
+}
+
 func (h *histories) limits(room string, d *delivery) {
 	for _, r := range h.rules {
 		if ok, _ := path.Match(r.pattern, room); ok {
