@@ -298,6 +298,7 @@ func TestHold(t *testing.T) {
 	var clients []*client
 	join := func() *Conn {
 		clients = append(clients, s.dial())
+		s.waitFor("it is there", func() bool { return s.Len() == len(clients) })
 		var newest *Conn
 		s.Each(func(c *Conn) bool {
 			if newest == nil || c.FD > newest.FD {
