@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -174,19 +176,21 @@ func (c *console) signals(ctx context.Context, m *process.Master, l *zap.Logger)
 }
 
 func (c *console) printStart(cfg *config.Config, s process.Started) {
-	fmt.Fprintf(c.out, "wsframe %s\n\n", version)
-	printRoutes(c.out, s.Routes)
-	fmt.Fprintf(c.out, "\noutside  ws://%s/\nmanager  ws://%s/\npush     http://%s/\nstore    %s\ndatabase %s\n", s.Addrs["outside"], s.Addrs["manager"], s.Addrs["push"], cfg.Cache.Master.Driver, cfg.DB.Master.Driver)
+	var w bytes.Buffer
+	fmt.Fprintf(&w, "wsframe %s\n\n", version)
+	printRoutes(&w, s.Routes)
+	fmt.Fprintf(&w, "\noutside  ws://%s/\nmanager  ws://%s/\npush     http://%s/\nstore    %s\ndatabase %s\n", s.Addrs["outside"], s.Addrs["manager"], s.Addrs["push"], cfg.Cache.Master.Driver, cfg.DB.Master.Driver)
 	for _, n := range s.Notes {
-		fmt.Fprintln(c.out, "note:", n)
+		fmt.Fprintln(&w, "note:", n)
 	}
 	if cfg.App.Demo {
-		c.printDemo(cfg, s.Addrs["outside"])
+		c.printDemo(&w, cfg, s.Addrs["outside"])
 	}
+	_, _ = w.WriteTo(c.out) // at once: who waits for a line of it has the others
 }
 
 // printDemo prints links with fresh tokens in the fragment, which browsers do not send and servers do not log.
-func (c *console) printDemo(cfg *config.Config, addr string) {
+func (c *console) printDemo(w io.Writer, cfg *config.Config, addr string) {
 	tokens, _, err := openTokens(cfg)
 	if err != nil {
 		fmt.Fprintln(c.err, "console: demo links:", err)
@@ -195,7 +199,7 @@ func (c *console) printDemo(cfg *config.Config, addr string) {
 	if host, port, err := net.SplitHostPort(addr); err == nil && net.ParseIP(host).IsUnspecified() {
 		addr = net.JoinHostPort("127.0.0.1", port)
 	}
-	fmt.Fprintln(c.out, "\ndemo:")
+	fmt.Fprintln(w, "\ndemo:")
 	for _, page := range []struct {
 		name string
 		id   auth.Identity
@@ -210,7 +214,7 @@ func (c *console) printDemo(cfg *config.Config, addr string) {
 			fmt.Fprintln(c.err, "console: demo links:", err)
 			return
 		}
-		fmt.Fprintf(c.out, "  http://%s/static/%s.html#auth=%s\n", addr, page.name, url.QueryEscape(token))
+		fmt.Fprintf(w, "  http://%s/static/%s.html#auth=%s\n", addr, page.name, url.QueryEscape(token))
 	}
 }
 
