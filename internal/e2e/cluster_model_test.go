@@ -124,7 +124,14 @@ func (m *model) step() {
 		}
 	case k < 985:
 		kind = "reload"
-		m.list[m.random.IntN(3)].ok("-s", "reload")
+		s := m.list[m.random.IntN(3)]
+		until(m.t, "a reload", func() bool {
+			_, errs, code := s.run("-s", "reload")
+			if code != 0 && !strings.Contains(errs, "is being restarted") { // it was killed just before
+				m.t.Fatal(errs)
+			}
+			return code == 0
+		})
 	case k < 993:
 		kind = "kill worker"
 		i := m.random.IntN(3)
@@ -139,9 +146,7 @@ func (m *model) step() {
 		i := m.random.IntN(3)
 		m.kill(i)
 		m.died(i)
-		if m.launch(i); !m.ready(i) {
-			m.t.Skip("somebody else has taken its port")
-		}
+		until(m.t, "a port that nobody else has taken meanwhile", func() bool { m.launch(i); return m.ready(i) })
 	}
 	m.steps[kind]++
 }
