@@ -4,8 +4,6 @@ package bus
 
 import (
 	"fmt"
-	"io"
-	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -197,8 +195,8 @@ func TestHandOverInCluster(t *testing.T) {
 // Answers come late through a proxy: calls time out although Redis executes them.
 func TestLateAnswers(t *testing.T) {
 	r, client := real(t)
-	p := startProxy(t, r.Addr)
-	slow := open(t, cache.Options{Addrs: []string{p.addr}, Password: r.Password})
+	p := testserver.StartProxy(t, r.Addr)
+	slow := open(t, cache.Options{Addrs: []string{p.Addr}, Password: r.Password})
 	n, other := join(t, slow, quiet), join(t, client())
 	sent := 0
 	some := func() {
@@ -210,14 +208,14 @@ func TestLateAnswers(t *testing.T) {
 	some()
 	eventually(t, "the first", func() bool { return other.count() == sent })
 	for range 3 {
-		p.delay.Store(int64(800 * time.Millisecond)) // beyond Timeout
+		p.Delay(800 * time.Millisecond) // beyond Timeout
 		some()
 		eventually(t, "Redis to have some that the sender does not know of", func() bool { return other.count() > sent-500 && n.Stats().Pending > 0 })
 		some()
-		p.delay.Store(0)
+		p.Delay(0)
 		eventually(t, "all", func() bool { return other.count() >= sent && n.count() >= sent && n.Stats().Pending == 0 })
 	}
-	p.delay.Store(int64(200 * time.Millisecond))
+	p.Delay(200 * time.Millisecond)
 	some()
 	eventually(t, "all", func() bool { return other.count() >= sent && n.count() >= sent && n.Stats().Pending == 0 })
 	n.inOrder(sent)
@@ -246,50 +244,4 @@ func TestFullRedis(t *testing.T) {
 	n.send("r", "a 1")
 	eventually(t, "the next", func() bool { return n.count() == 2 })
 	n.inOrder(2)
-}
-
-// proxy holds answers back.
-type proxy struct {
-	addr  string
-	delay atomic.Int64
-}
-
-func startProxy(t testing.TB, to string) *proxy {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{addr: l.Addr().String()}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", to)
-			if err != nil {
-				_ = in.Close()
-				continue
-			}
-			wg.Go(func() { _, _ = io.Copy(out, in); _ = out.(*net.TCPConn).CloseWrite() })
-			wg.Go(func() {
-				defer in.Close()
-				defer out.Close()
-				b := make([]byte, 1<<16)
-				for {
-					k, err := out.Read(b)
-					if err != nil {
-						return
-					}
-					time.Sleep(time.Duration(p.delay.Load())) // the latency
-					if _, err := in.Write(b[:k]); err != nil {
-						return
-					}
-				}
-			})
-		}
-	})
-	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
-	return p
 }

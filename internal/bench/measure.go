@@ -78,6 +78,18 @@ func dialAll(p *process, n int) ([]net.Conn, error) {
 	return conns, nil
 }
 
+// dialBoth opens n connections to each.
+func dialBoth(ours, theirs *process, n int) (a, g []net.Conn, err error) {
+	if a, err = dialAll(ours, n); err != nil {
+		return nil, nil, err
+	}
+	if g, err = dialAll(theirs, n); err != nil {
+		closeAll(a)
+		return nil, nil, err
+	}
+	return a, g, nil
+}
+
 func closeAll(conns []net.Conn) {
 	for _, c := range conns {
 		_ = c.Close()
@@ -133,15 +145,11 @@ func (b *bench) requests() error {
 		return err
 	}
 	defer theirs.stop()
-	a, err := dialAll(ours, n)
+	a, g, err := dialBoth(ours, theirs, n)
 	if err != nil {
 		return err
 	}
 	defer closeAll(a)
-	g, err := dialAll(theirs, n)
-	if err != nil {
-		return err
-	}
 	defer closeAll(g)
 	reply := `{"status":200,"event":"success","info":"执行完成"}`
 	for len(reply) > len(request) {
@@ -193,15 +201,11 @@ func (b *bench) room(what string, members, count int, every time.Duration) error
 		return err
 	}
 	defer theirs.stop()
-	a, err := dialAll(ours, members)
+	a, g, err := dialBoth(ours, theirs, members)
 	if err != nil {
 		return err
 	}
 	defer closeAll(a)
-	g, err := dialAll(theirs, members)
-	if err != nil {
-		return err
-	}
 	defer closeAll(g)
 	return b.compare(what, "µs CPU",
 		func() (float64, error) { return b.delivering(ours, a, count, every) },

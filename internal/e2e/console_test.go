@@ -250,7 +250,7 @@ func TestReload(t *testing.T) {
 	if err := os.CopyFS(s.config, os.DirFS(filepath.Join(root, "config"))); err != nil {
 		t.Fatal(err)
 	}
-	s.launch()
+	s.launch(console)
 	until(t, "server is ready", func() bool { return strings.Contains(s.out.String(), "manager  ws://") })
 	p := dial(t, s.outside, s.token("wechatUser", "u1"))
 	before := s.status()
@@ -617,7 +617,7 @@ func TestReloadConfig(t *testing.T) {
 		}
 	}
 	level("error")
-	s.launch()
+	s.launch(console)
 	until(t, "server is ready", func() bool { return strings.Contains(s.out.String(), "manager  ws://") })
 	dial(t, s.outside, s.token("wall", "w"))
 	out := s.ok("-s", "reload", "-check")

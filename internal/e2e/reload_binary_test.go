@@ -10,9 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"wsframe/internal/testserver"
 )
@@ -68,38 +66,6 @@ func copyOf(t *testing.T, path string) []byte {
 	return b
 }
 
-// launchFrom starts the server from another binary than the released one.
-func (s *server) launchFrom(path string) {
-	s.t.Helper()
-	s.cmd = exec.Command(path, "-s", "start", "-c", s.config)
-	s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.env, s.out, s.out
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	go func() { s.exit = s.cmd.Wait(); close(s.ended) }()
-	s.t.Cleanup(func() {
-		_ = s.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-s.ended:
-		case <-time.After(wait):
-			_ = s.cmd.Process.Kill()
-			<-s.ended
-			s.t.Errorf("the server had to be killed")
-		}
-		if s.t.Failed() {
-			s.t.Logf("server said:\n%s", s.out)
-		}
-	})
-	until(s.t, "server is ready", func() bool {
-		select {
-		case <-s.ended:
-			s.t.Fatalf("server ended: %v\n%s", s.exit, s.out)
-		default:
-		}
-		return strings.Contains(s.out.String(), "manager  ws://")
-	})
-}
-
 // A deployment: the binary on disk is another one, and the socket that is open gets the new behaviour. What would change is told
 // before, by -check, which changes nothing.
 func TestReloadChangedController(t *testing.T) {
@@ -110,7 +76,7 @@ func TestReloadChangedController(t *testing.T) {
 	buildDesk(t, next, "the first code", "the next code", "desk.first", "desk.second", "Porter", "Doorman",
 		"func (*Clerk) Ask", "func (*Clerk) Help(c *framework.Ctx) (*framework.Reply, error) { return framework.OK(\"help\", \"\"), nil }\n\nfunc (*Clerk) Ask")
 	s := prepare(t)
-	s.launchFrom(path)
+	s.serve(path)
 	u := &traffic{}
 	if err := u.dial(s.outside, s.token("guest", "g")); err != nil {
 		t.Fatal(err)
@@ -176,7 +142,7 @@ func TestReloadThatCannotBoot(t *testing.T) {
 	if err := os.CopyFS(s.config, os.DirFS(filepath.Join(root, "config"))); err != nil {
 		t.Fatal(err)
 	}
-	s.launchFrom(path)
+	s.serve(path)
 	var users []*traffic
 	token := s.token("guest", "g")
 	for range 50 {

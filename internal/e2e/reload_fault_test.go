@@ -215,7 +215,7 @@ func (*Clerk) OnReload(context.Context) error {
 	"wsframe/framework"
 )`)
 	s := prepare(t)
-	s.launchFrom(path)
+	s.serve(path)
 	token := s.token("guest", "g")
 	come := func() {
 		t.Helper()
@@ -286,7 +286,7 @@ func TestReloadUnderAnOlderMaster(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "console")
 	install(t, path, copyOf(t, console))
 	s := prepare(t)
-	s.launchFrom(path)
+	s.serve(path)
 	p := dial(t, s.outside, s.token("guest", "g"))
 	install(t, path, fmt.Appendf(nil, "#!/bin/sh\nunset WSFRAME_RUNTIME\nexec %s \"$@\"\n", console))
 	if out := s.ok("-s", "reload"); !strings.Contains(out, "1 connections moved, 0 drained") {

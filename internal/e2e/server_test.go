@@ -123,9 +123,10 @@ func prepare(t testing.TB, env ...string) *server {
 	return s
 }
 
-func (s *server) launch() {
+// launch starts the server from that binary.
+func (s *server) launch(path string) {
 	s.t.Helper()
-	s.cmd = exec.Command(console, "-s", "start", "-c", s.config)
+	s.cmd = exec.Command(path, "-s", "start", "-c", s.config)
 	s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.env, s.out, s.out
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -149,16 +150,22 @@ func (s *server) launch() {
 func start(t testing.TB, env ...string) *server {
 	t.Helper()
 	s := prepare(t, env...)
-	s.launch()
-	until(t, "server is ready", func() bool {
+	s.serve(console)
+	return s
+}
+
+// serve is launch that waits until the server is ready.
+func (s *server) serve(path string) {
+	s.t.Helper()
+	s.launch(path)
+	until(s.t, "server is ready", func() bool {
 		select {
 		case <-s.ended:
-			t.Fatalf("server ended: %v\n%s", s.exit, s.out)
+			s.t.Fatalf("server ended: %v\n%s", s.exit, s.out)
 		default:
 		}
 		return strings.Contains(s.out.String(), "manager  ws://")
 	})
-	return s
 }
 
 // run calls another console command against the server.
