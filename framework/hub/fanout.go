@@ -99,6 +99,9 @@ func (h *Hub) Publish(name string, f Frame) int {
 // the publisher's own reply does not wait for thousands of writes.
 const inlineMembers = 32
 
+// longGap is where more time between publishes makes no difference: so a few quick ones make a room busy.
+func (h *Hub) longGap() time.Duration { return 4 * max(h.cfg.RoomFlush, 0) }
+
 func (r *Room) publish(f Frame) int {
 	now := time.Now()
 	r.mu.Lock()
@@ -110,7 +113,7 @@ func (r *Room) publish(f Frame) int {
 		r.mu.Unlock()
 		return n
 	}
-	r.gap = (r.gap*7 + min(now.Sub(r.busy), time.Second)) / 8
+	r.gap = (r.gap*7 + min(now.Sub(r.busy), r.hub.longGap())) / 8
 	r.busy = now
 	if len(r.pending) == 0 {
 		r.since = now

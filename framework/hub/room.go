@@ -28,21 +28,21 @@ type Room struct {
 	place   map[*Conn]seat // of each member
 	shared  []*Conn        // an immutable copy of members for the fan-out; nil when members changed
 	pending []segment
-	bytes   int        // of pending
-	first   int64      // the first and the last position in the room's history that was written here; 0 = none
-	last    int64      // Both are of one epoch.
-	epoch   string     // of these
-	epochs  uint32     // how often that has changed
-	reached Mark       // what was published last
-	until   Mark       // nothing up to it comes again: it was missed, and given from the history
-	held    *Hold      // non-nil: what is published is kept back
-	since   time.Time  // when the first of pending was published
-	sending bool       // a fan-out runs, or a tick is armed: it will take what is pending
-	taken   *sync.Cond // signalled when pending was taken
-	written *sync.Cond // signalled when a fan-out has ended
-	fanOuts int        // that have ended
-	busy    time.Time  // of the last publish
-	gap     time.Duration
+	bytes   int           // of pending
+	first   int64         // the first and the last position in the room's history that was written here; 0 = none
+	last    int64         // Both are of one epoch.
+	epoch   string        // of these
+	epochs  uint32        // how often that has changed
+	reached Mark          // what was published last
+	until   Mark          // nothing up to it comes again: it was missed, and given from the history
+	held    *Hold         // non-nil: what is published is kept back
+	since   time.Time     // when the first of pending was published
+	sending bool          // a fan-out runs, or a tick is armed: it will take what is pending
+	taken   *sync.Cond    // signalled when pending was taken
+	written *sync.Cond    // signalled when a fan-out has ended
+	fanOuts int           // that have ended
+	busy    time.Time     // of the last publish
+	gap     time.Duration // average time between publishes, longGap at most
 }
 
 // seat is a member's place in Room.members, and the room's last position when it joined.
@@ -83,7 +83,7 @@ func (h *Hub) Join(c *Conn, name string) (bool, error) {
 	defer s.mu.Unlock()
 	r := s.rooms[name]
 	if r == nil {
-		r = &Room{name: name, hub: h, gap: time.Second, place: map[*Conn]seat{}}
+		r = &Room{name: name, hub: h, gap: h.longGap(), place: map[*Conn]seat{}}
 		r.taken, r.written = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
 		s.rooms[name] = r
 	}
