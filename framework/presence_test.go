@@ -164,15 +164,27 @@ func TestPresenceOverFlushAll(t *testing.T) {
 	p.Close()
 	tab.Close()
 	wantUser(w, framework.EventLeft, "p")
+	w.WantNothing()
+}
 
-	// Who leaves before Redis has learned of him is announced all the same.
-	z := comesTo(list[1], "y")
-	wantUser(w, framework.EventJoined, "y")
+// Who leaves just before Redis is emptied, or before it has learned of him again, is announced all the same.
+func TestLeavingAtFlushAll(t *testing.T) {
+	t.Parallel()
+	list := frameworktest.NewCluster(t, 2, mountHall, shortLease)
+	w := watch(list[0])
+	before, after := comesTo(list[1], "x"), comesTo(list[1], "y")
+	wantUsers(t, w, framework.EventJoined, "x", "y")
+	before.Close()
+	list[0].Eventually("it is noted", func() bool {
+		n, err := list[0].Redis.ZCard(t.Context(), "WSFRAME_LEAVING").Result()
+		return err == nil && n == 1
+	})
+	time.Sleep(50 * time.Millisecond) // the node has heard that it is
 	if err := list[0].Redis.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	z.Close()
-	wantUser(w, framework.EventLeft, "y")
+	after.Close()
+	wantUsers(t, w, framework.EventLeft, "x", "y")
 	w.WantNothing()
 }
 

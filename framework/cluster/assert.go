@@ -162,7 +162,10 @@ func (n *Node) rewrite(ctx context.Context) error {
 	if err := n.watchCounter(ctx); err != nil {
 		return err
 	}
-	return n.reconcile(ctx, n.liveFDs(), nil)
+	if err := n.reconcile(ctx, n.liveFDs(), nil); err != nil {
+		return err
+	}
+	return n.leaveAgain(ctx)
 }
 
 func (n *Node) liveFDs() []int64 {

@@ -95,13 +95,15 @@ func (n *Node) take(ctx context.Context, m member, first bool) error {
 	if answer < 0 {
 		return errDeposed
 	}
+	n.peersMu.Lock()
 	if answer == 1 && !first {
-		n.peersMu.Lock()
 		n.emptied = begun
-		n.peersMu.Unlock()
 		n.forgotten.Store(true)
 		n.j.poke()
+	} else if !n.forgotten.Load() {
+		n.intact = begun
 	}
+	n.peersMu.Unlock()
 	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.SAdd(ctx, k.nodes(), m.String()) })
 	if err != nil {
 		return fmt.Errorf("enter the list of nodes: %w", err)

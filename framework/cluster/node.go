@@ -119,6 +119,7 @@ type Node struct {
 	peersMu sync.Mutex      // a leaf
 	peers   map[member]bool // that may live, as Redis said last
 	emptied time.Time       // when Redis was last found to have been emptied
+	intact  time.Time       // when it was last asked and had not been
 
 	fdMu         sync.Mutex
 	fds, spare   block
@@ -137,6 +138,7 @@ type Node struct {
 	suspects map[int64]bool   // ghosts at the last heal
 	doubts   map[int64]*Entry // what failed pipelines may still write
 	doubtAt  time.Time        // when the last of them failed
+	departed []departed       // the oldest first
 
 	settled  atomic.Bool
 	restMu   sync.Mutex

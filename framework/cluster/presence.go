@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -20,6 +21,9 @@ import (
 const (
 	lookAtOnce = 64 // departures of one Depart
 	lookTime   = 8  // timeouts until another node may look
+
+	// toldTime is how long after it is due a departure is told at last, while all nodes answer.
+	toldTime = 2 * time.Second
 )
 
 // All times are Redis's own: the nodes' clocks may differ.
@@ -135,6 +139,59 @@ func (n *Node) addLeaving(ctx context.Context, p redis.Pipeliner, names []string
 	}
 }
 
+// departed is a departure that Redis has, and that may not have been told yet.
+type departed struct {
+	present *Present
+	at      time.Time
+}
+
+// remember keeps departures that were written, since nothing tells of them any more where Redis is emptied before they are told.
+func (n *Node) remember(ops []op) {
+	if !n.leased() {
+		return // nobody empties a store that is the server's own
+	}
+	n.forgetTold()
+	now := n.cfg.Now()
+	for i := range ops {
+		if p := ops[i].present; p != nil && p.value != "" {
+			n.departed = append(n.departed, departed{p, now})
+		}
+	}
+	if over := len(n.departed) - n.cfg.Journal; over > 0 {
+		n.departed = slices.Delete(n.departed, 0, over)
+	}
+}
+
+// forgetTold forgets the departures that were told before Redis was emptied.
+func (n *Node) forgetTold() {
+	n.peersMu.Lock()
+	told := n.intact.Add(-n.cfg.Away - toldTime)
+	n.peersMu.Unlock()
+	i := slices.IndexFunc(n.departed, func(d departed) bool { return d.at.After(told) })
+	if i < 0 {
+		n.departed = nil
+	}
+	n.departed = slices.Delete(n.departed, 0, max(i, 0))
+}
+
+// leaveAgain writes into a Redis that was emptied who has left. Some may have been told just before that: they are told again, and so
+// is the coming of who is back meanwhile.
+func (n *Node) leaveAgain(ctx context.Context) error {
+	for part := range slices.Chunk(n.departed, pipeline/2) {
+		list := make([]*Present, len(part))
+		for i := range part {
+			p := *part[i].present
+			p.value = "! " + p.Nickname
+			list[i], part[i].at = &p, n.cfg.Now()
+		}
+		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { n.writeLeaving(ctx, p, list) })
+		if err != nil {
+			return fmt.Errorf("note %d departures again: %w", len(n.departed), err)
+		}
+	}
+	return nil
+}
+
 func args(first any, names []string) []any {
 	list := make([]any, 1, len(names)+1)
 	list[0] = first
@@ -181,7 +238,7 @@ func (n *Node) lose(ctx context.Context, found []Entry, is func(fd int64) *Entry
 
 // Depart looks at departures whose time has come: here tells who of them is in his room by another connection, and tell is called
 // for the others. Of all nodes one is at it; what it does not finish is looked at again. It tells twice only where its process, or
-// Redis, goes away between that and its note of it. more = there may be others.
+// Redis, goes away between that and its note of it, or Redis is emptied soon after it. more = there may be others.
 func (n *Node) Depart(ctx context.Context, here func(context.Context, []Present) ([]bool, error), tell func(Present)) (more bool, err error) {
 	due, err := call(n, ctx, func(ctx context.Context) ([]string, error) {
 		return n.cfg.Client.Eval(ctx, claimLeaving, []string{n.keys.leaving()}, lookTime*n.cfg.Timeout.Milliseconds(), lookAtOnce).StringSlice()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -196,6 +197,62 @@ func TestDeparturesOfLost(t *testing.T) {
 			h.depart(t, 40, next)
 		})
 	}
+}
+
+// Who left just before Redis was emptied is told all the same; who was told long ago is not told again.
+func TestDeparturesOverFlushAll(t *testing.T) {
+	s := newStore(t)
+	c := s.client(t)
+	var ahead atomic.Int64
+	a := worker(t, c, "a", away, leases, func(c *Config) {
+		c.Lease, c.Away = time.Minute, 500*time.Millisecond
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	h := &hall{here: map[string]bool{}}
+	leave := func(id string) {
+		came(t, a, coming(id, "1"))
+		a.n.Leaving(coming(id, ""), true)
+		a.flush()
+	}
+	emptied := func() {
+		c.FlushAll(t.Context())
+		eventually(t, "the node to be back", func() bool {
+			return c.Exists(t.Context(), a.n.keys.mark(a.n.self())).Val() == 1 && !a.n.forgotten.Load()
+		})
+	}
+	later := func() {
+		ahead.Add(2 * int64(toldTime))
+		now := a.n.cfg.Now()
+		eventually(t, "a sign of life", func() bool {
+			a.n.peersMu.Lock()
+			defer a.n.peersMu.Unlock()
+			return a.n.intact.After(now)
+		})
+	}
+	leave("ann")
+	h.depart(t, 1, a)
+	later()
+	leave("ben")
+	emptied()
+	again := func() {
+		t.Helper()
+		eventually(t, "it to be noted again", func() bool { return c.Exists(t.Context(), a.n.keys.leaving()).Val() == 1 })
+	}
+	again()
+	h.depart(t, 2, a)
+	if got := h.got(); !slices.Equal(got, []string{"R ann der ann", "R ben der ben"}) {
+		t.Fatal(got)
+	}
+	// Nobody knows whether the room has heard of it when he comes back: it hears that.
+	later()
+	leave("cid")
+	h.here["cid"] = true
+	emptied()
+	again()
+	if fresh := came(t, a, coming("cid", "2")); !fresh[0] {
+		t.Error("the room may think that he has left")
+	}
+	h.depart(t, 2, a)
 }
 
 // A live connection's user is written again where Redis has forgotten him, without a word.

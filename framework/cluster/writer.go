@@ -346,6 +346,7 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 		}
 		n.j.resynced(answers)
 	case n.forgotten.Load():
+		n.forgetTold()
 		n.forgotten.Store(false)
 		n.cfg.Log.Warn("redis was emptied; the live connections are written again")
 		if err = n.rewrite(ctx); err != nil {
@@ -370,6 +371,7 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 			return false, err
 		}
 		n.batch = min(2*n.batch, pipeline)
+		n.remember(ops)
 		n.j.done(len(ops), dropped)
 	}
 	return false, nil
