@@ -91,6 +91,7 @@ type App struct {
 	waiting   outgoing
 	asks      asks
 	peers     peers
+	unsettled atomic.Pointer[time.Time] // when Settle has waited in vain
 	histories histories
 	gaps      gaps
 	presences presences

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"wsframe/framework"
 	"wsframe/framework/frameworktest"
 	"wsframe/library/config"
@@ -129,6 +131,32 @@ func TestSendsReachEveryNode(t *testing.T) {
 			c.WantNothing()
 		}
 	})
+}
+
+// What Settle has waited for is in Redis, whatever becomes of this node; it waits for nobody where nothing is on its way.
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	h := frameworktest.NewCluster(t, 2, mountHall)[0]
+	ctx := t.Context()
+	h.App.Settle(ctx)
+	for i := range 20 {
+		room := fmt.Sprint("room", i) // in any shard
+		if err := h.App.SendToRoom(room, framework.OK("push", "")); err != nil {
+			t.Fatal(err)
+		}
+		h.App.Settle(ctx)
+		found := false
+		for shard := range 4 {
+			list, err := h.Redis.XRange(ctx, fmt.Sprintf("WEBSOCKET_BUS:{s%d}", shard), "-", "+").Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = found || slices.ContainsFunc(list, func(m redis.XMessage) bool { return m.Values["k"] == room })
+		}
+		if !found {
+			t.Fatalf("the push to %s is not in Redis", room)
+		}
+	}
 }
 
 // Every member gets a room's pushes in one order, whoever publishes from wherever.

@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -261,4 +262,27 @@ func (s *Sender) Publish(room string, r *Reply, o ...PublishOption) error {
 // SendToAll sends an unasked frame to every connection of all nodes. It never waits.
 func (s *Sender) SendToAll(r *Reply, o ...PublishOption) error {
 	return s.app.dispatch(toAll, "", r, o)
+}
+
+// Settle waits until Redis has what was sent here before, so that it arrives although this node dies: a round trip or two. It waits at
+// most as long as a Redis call may take; where that was in vain nobody waits for a second: what is sent while Redis is away is kept here.
+func (s *Sender) Settle(ctx context.Context) {
+	a := s.app
+	b := a.bus.Load()
+	if b == nil {
+		return
+	}
+	m := b.Mark()
+	if at := a.unsettled.Load(); m == nil || at != nil && time.Since(*at) < peersTime {
+		return
+	}
+	begun, done := time.Now(), make(chan struct{})
+	b.After(b.Token(), m, a.askTime, func() { close(done) })
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	if now := time.Now(); now.Sub(begun) >= a.askTime {
+		a.unsettled.Store(&now)
+	}
 }

@@ -21,13 +21,14 @@ type Backend interface {
 	ErrorCode(err error) (c Code, message string)
 }
 
-// Pusher sends. Only Reach waits.
+// Pusher sends. Only Reach waits, and Settle: until what was sent is safe from the death of this node.
 type Pusher interface {
 	SendToFD(fd int64, p *Push) error
 	SendToUID(uid string, p *Push) error
 	SendToRoom(room string, p *Push, k Keep) error
 	SendToAll(p *Push) error
 	Reach(ctx context.Context, uid string, p *Push) (connections int, err error)
+	Settle(ctx context.Context)
 }
 
 // Rooms are who is where. Announce has the members told.

@@ -12,10 +12,11 @@ var errNobody = errors.New("no such connection")
 
 // recorder is a Backend that writes down what it is asked for. Connections are 1 and 2, of the user 7, in the room A.
 type recorder struct {
-	mu    sync.Mutex
-	calls []string
-	fail  error         // what sends and Reach end with
-	hold  chan struct{} // not nil: calls that wait wait for its close
+	mu      sync.Mutex
+	calls   []string
+	settled int           // times
+	fail    error         // what sends and Reach end with
+	hold    chan struct{} // not nil: calls that wait wait for its close
 }
 
 func (r *recorder) note(format string, args ...any) {
@@ -62,6 +63,11 @@ func (r *recorder) SendToRoom(room string, p *Push, k Keep) error {
 	return r.fail
 }
 func (r *recorder) SendToAll(p *Push) error { r.note("SendToAll %s", text(p)); return r.fail }
+func (r *recorder) Settle(context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settled++
+}
 func (r *recorder) Reach(ctx context.Context, uid string, p *Push) (int, error) {
 	if uid != "7" {
 		return 0, r.fail

@@ -114,6 +114,7 @@ func (s *Server) tell(ctx context.Context, to string, p *Push) (string, *Error) 
 	n, err := 1, error(nil)
 	if to == "" {
 		err = s.cfg.Backend.SendToAll(p)
+		s.cfg.Backend.Settle(ctx)
 	} else {
 		n, err = s.cfg.Backend.Reach(ctx, to, p)
 	}

@@ -268,13 +268,13 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request) (answer, *Error) {
 		return answer{}, fail(CodeRateLimited, "more than %d requests a second", s.cfg.RateLimit)
 	}
 	name := r.PathValue("method")
-	changes := true
+	changes, sends := true, true
 	if name != "batch" {
 		m := findMethod(name)
 		if m == nil {
 			return answer{}, fail(CodeUnknownMethod, "there is no such method; GET /openapi.json lists them")
 		}
-		name, changes = m.name, m.changes()
+		name, changes, sends = m.name, m.changes(), m.scope == ScopeSend
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody)))
 	var large *http.MaxBytesError
@@ -300,6 +300,9 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request) (answer, *Error) {
 			perform = s.batch
 		}
 		result, e := perform(ctx, c, name, body)
+		if sends {
+			s.cfg.Backend.Settle(ctx) // who is told that it was taken does not send it again
+		}
 		if e != nil {
 			return problem(e, result), e.Code
 		}

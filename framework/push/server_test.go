@@ -176,6 +176,33 @@ func TestBatch(t *testing.T) {
 
 // Two servers share a port, as the workers of a reload do: who asks is never refused, and nobody is answered by the old one once it
 // pauses.
+// What is sent is safe before somebody is told that it was taken: once a request.
+func TestSettle(t *testing.T) {
+	h := serve(t, Config{})
+	r := h.backend
+	for _, tc := range []struct {
+		method, body string
+		settled      int
+	}{
+		{"sendToUID", `{"uid":"7","event":"e"}`, 1},
+		{"sendToRoom", `{"room":"A","event":"e"}`, 1},
+		{"batch", `{"calls":[{"method":"sendToAll","params":{"event":"e"}},{"method":"sendToFD","params":{"fd":9,"event":"e"}}]}`, 1},
+		{"join", `{"fd":1,"room":"A"}`, 0},
+		{"counts", `{}`, 0},
+	} {
+		h.want(200, "")(h.post(tc.method, tc.body))
+		r.mu.Lock()
+		if r.settled != tc.settled {
+			t.Errorf("%s: %d times, want %d", tc.method, r.settled, tc.settled)
+		}
+		r.settled = 0
+		r.mu.Unlock()
+	}
+	if status, say, _ := h.do("GET", "/?type=publish&content=x", ""); status != 200 || say != "ok" || r.settled != 1 {
+		t.Error(status, say, r.settled)
+	}
+}
+
 func TestPause(t *testing.T) {
 	old := serve(t, Config{})
 	next := &host{Server: NewServer(Config{Backend: &recorder{}, Store: old.store}), t: t, client: &http.Client{}}
