@@ -12,7 +12,7 @@ import (
 
 // peers are the nodes beside this one, as Redis named them last. Whoever finds the list too old has Redis asked, and waits for that
 // as long as it likes; there is one such lookup at a time, and it is shared. That it failed is remembered as well, so that calls made
-// while Redis is away do not wait one after the other.
+// while Redis is away do not wait one after the other. Where Redis is slow, what the watch over the others has found does as well.
 type peers struct {
 	mu      sync.Mutex
 	ids     []string
@@ -37,11 +37,24 @@ func (a *App) others(ctx context.Context) ([]string, error) {
 			p.looking = make(chan struct{})
 			go a.lookForPeers(p.looking)
 		}
-		looking := p.looking
+		looking, failed := p.looking, p.failed
 		p.mu.Unlock()
+		slow := time.NewTimer(a.askTime / 10)
+		defer slow.Stop()
 		var err error
 		select {
 		case <-looking:
+		case <-slow.C: // the question needs the rest of the time
+			ids, ok := a.node.Recent(2 * peersTime)
+			if ok && !failed {
+				p.mu.Lock()
+				return slices.DeleteFunc(ids, func(id string) bool { return id == a.nodeID }), nil
+			}
+			select {
+			case <-looking:
+			case <-ctx.Done():
+				err = ErrPartial
+			}
 		case <-ctx.Done():
 			err = ErrPartial
 		}

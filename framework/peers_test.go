@@ -1,9 +1,11 @@
 package framework_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,6 +70,40 @@ func TestCallsWhileRedisIsFrozen(t *testing.T) {
 		on, err := s.IsOnline(t.Context(), 1<<40)
 		return !on && err == nil
 	})
+}
+
+// Where it takes Redis long to name the nodes, those are asked that the watch has found.
+func TestCallsWhileRedisIsSlow(t *testing.T) {
+	t.Parallel()
+	list := frameworktest.NewCluster(t, 2, mountHall, shortLease)
+	s, slow := list[0].App, &namesLate{}
+	list[0].Redis.AddHook(slow)
+	list[0].Eventually("two nodes", func() bool { n, err := s.Counts(t.Context()); return err == nil && n.Nodes == 2 })
+	time.Sleep(1100 * time.Millisecond) // what a call has found holds for a second
+	slow.late.Store(true)
+	if n, err := s.Counts(t.Context()); err != nil || n.Nodes != 2 {
+		t.Errorf("%+v, %v", n, err)
+	}
+}
+
+// namesLate has the nodes not named in time.
+type namesLate struct{ late atomic.Bool }
+
+func (h *namesLate) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *namesLate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h *namesLate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "sscan" && h.late.Load() {
+			<-ctx.Done()
+			cmd.SetErr(ctx.Err())
+			return cmd.Err()
+		}
+		return next(ctx, cmd)
+	}
 }
 
 // A Redis that was emptied has no nodes until each has shown that it lives; that is not to say that nobody is there.

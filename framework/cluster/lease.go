@@ -413,8 +413,24 @@ func (n *Node) known(list []member, dead map[member]bool) map[member]bool {
 		}
 	}
 	maps.DeleteFunc(living, func(_ member, lives bool) bool { return !lives })
-	n.peers = living
+	n.peers, n.peersAt = living, now
 	return living
+}
+
+// Recent is what Living gave, or the watch over the others found, where that is at most so old. It asks nobody.
+func (n *Node) Recent(age time.Duration) (ids []string, ok bool) {
+	n.peersMu.Lock()
+	defer n.peersMu.Unlock()
+	if n.cfg.Now().Sub(n.peersAt) > age {
+		return nil, false
+	}
+	ids = []string{n.cfg.NodeID}
+	for m := range n.peers {
+		if !slices.Contains(ids, m.node) {
+			ids = append(ids, m.node)
+		}
+	}
+	return ids, true
 }
 
 // Nodes lists the ids of the nodes that have a lease, or whose connections are not cleaned up yet, each once.

@@ -118,6 +118,7 @@ type Node struct {
 
 	peersMu sync.Mutex      // a leaf
 	peers   map[member]bool // that may live, as Redis said last
+	peersAt time.Time       // when it did
 	emptied time.Time       // when Redis was last found to have been emptied
 	intact  time.Time       // when it was last asked and had not been
 
