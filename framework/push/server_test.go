@@ -174,8 +174,6 @@ func TestBatch(t *testing.T) {
 		h.post("batch", `{"calls":[{"method":"sendToAll","params":{"event":"e"}},{"method":"counts"}]}`, "Authorization: Bearer 0123456789abcdef"))
 }
 
-// Two servers share a port, as the workers of a reload do: who asks is never refused, and nobody is answered by the old one once it
-// pauses.
 // What is sent is safe before somebody is told that it was taken: once a request.
 func TestSettle(t *testing.T) {
 	h := serve(t, Config{})
@@ -203,6 +201,8 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// Two servers share a port, as the workers of a reload do: who asks is never refused, and nobody is answered by the old one once it
+// pauses.
 func TestPause(t *testing.T) {
 	old := serve(t, Config{})
 	next := &host{Server: NewServer(Config{Backend: &recorder{}, Store: old.store}), t: t, client: &http.Client{}}
