@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -288,17 +289,17 @@ func (a *App) respond(q *query, token string, answer func(reply)) {
 				conns = append(conns, c)
 			}
 			conns = slices.DeleteFunc(conns, func(c *hub.Conn) bool { return !c.Doom() })
-			a.behind(token, q.Mark, func() { hub.CloseBehind(conns, q.Code, q.Text) })
+			a.behind(token, q.Mark, a.askTime, func() { hub.CloseBehind(conns, q.Code, q.Text) })
 			return reply{Found: q.FD != 0 && len(conns) > 0, N: len(conns)}
 		})
 	case "dismiss":
-		a.behind(token, q.Mark, func() {
+		a.behind(token, q.Mark, a.countTime(), func() {
 			a.hub.Behind(q.Room, func() { // a move may wait for whoever calls this, and a leave for the move
 				go a.protect("dismiss "+q.Room, func() { a.serve(q, token, answer, func() reply { return a.dismiss(q.Room) }) })
 			})
 		})
 	case "reach":
-		a.behind(token, q.Mark, func() {
+		a.behind(token, q.Mark, a.countTime(), func() {
 			a.serve(q, token, answer, func() reply {
 				f := hub.TextFrame([]byte(q.Text))
 				if d := q.Delivery; d != nil {
@@ -311,6 +312,9 @@ func (a *App) respond(q *query, token string, answer func(reply)) {
 		a.serve(q, token, answer, func() reply { return a.reply(q) })
 	}
 }
+
+// countTime is for how long what is counted waits: who asks waits a little longer, and hears of it.
+func (a *App) countTime() time.Duration { return a.askTime * 9 / 10 }
 
 // serve has here answer or, where the connections are the next worker's by now, that one. Where that does not, who asked learns that
 // not all have answered.

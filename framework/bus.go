@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -74,15 +75,15 @@ func (a *App) tell(m *bus.Message) error {
 	return nil
 }
 
-// behind calls f when this node has got what that sender had sent before its mark, or has not for half of the time that a question
-// takes, so that who asks hears of it: at once where nothing is on its way. f must not wait.
-func (a *App) behind(token string, m bus.Mark, f func()) {
+// behind calls f when this node has got what that sender had sent before its mark, or has not for as long as limit: at once where
+// nothing is on its way. f must not wait.
+func (a *App) behind(token string, m bus.Mark, limit time.Duration, f func()) {
 	b := a.bus.Load()
 	if b == nil {
 		f()
 		return
 	}
-	b.After(token, m, a.askTime/2, f)
+	b.After(token, m, limit, f)
 }
 
 func (a *App) leaveBus(ctx context.Context) error {

@@ -292,5 +292,5 @@ func (a *App) afterOwn(so bool, f func()) {
 		f()
 		return
 	}
-	a.behind(b.Token(), b.Mark(), f)
+	a.behind(b.Token(), b.Mark(), a.askTime, f)
 }

@@ -201,7 +201,7 @@ func TestKickWhileRedisIsFrozen(t *testing.T) {
 			f := &frozen{}
 			hook := func(o *framework.Options) {
 				o.Deps.Redis.AddHook(f)
-				o.StoreTimeout = 300 * time.Millisecond
+				o.StoreTimeout = time.Second
 			}
 			var h *frameworktest.Harness
 			if nodes == 1 {
