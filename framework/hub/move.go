@@ -335,7 +335,7 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 	c.state = open
 	c.start = func() { go c.run(ws, nil) }
 	c.out.held = true // until Begin: the old process may still take it back
-	c.out.restore(&s)
+	c.out.restore(&s, &h.cfg)
 	c.mu.Unlock()
 	h.inside.Add(1)
 	h.add(c)

@@ -134,6 +134,44 @@ func TestMoveKeepsWhatItIs(t *testing.T) {
 	}
 }
 
+// What comes during a move, however much it is, does not make a peer a slow one.
+func TestMoveIsNotThePeersFault(t *testing.T) {
+	cfg := Config{OutboxMessages: 20, OutboxBytes: 1 << 20}
+	s, to := serve(t, cfg), serve(t, cfg)
+	c := s.dial()
+	conn := s.only()
+	n := 0
+	send := func(conn *Conn, count int) {
+		t.Helper()
+		for range count {
+			if err := conn.Send(TextFrame(fmt.Append(nil, n))); err != nil {
+				t.Fatalf("%d: %v", n, err)
+			}
+			n++
+		}
+	}
+	s.Freeze(time.Second)
+	send(conn, 50)
+	s.Thaw()
+	send(conn, 20)
+	c.readAll("69")
+	s.waitFor("all is written", func() bool { _, frames := conn.Pending(); return frames == 0 })
+	s.Freeze(time.Second)
+	send(conn, 15)
+	next := s.move(to)[0]
+	send(next, 50)
+	next.Begin(true)
+	send(next, 20)
+	if texts := c.readAll("154"); len(texts) != 85 {
+		t.Errorf("%d of 85 came", len(texts))
+	}
+	to.waitFor("the limit is what it was", func() bool {
+		next.mu.Lock()
+		defer next.mu.Unlock()
+		return next.limit() == load{1 << 20, 20}
+	})
+}
+
 // What is relayed for a connection keeps its class.
 func TestRelayKeepsClass(t *testing.T) {
 	s := serve(t, Config{})

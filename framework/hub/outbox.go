@@ -22,8 +22,12 @@ type outbox struct {
 	corked  bool          // replies of one read batch are collected and leave together
 	held    bool          // nothing is written: the connection is being moved
 	holds   int           // how often that has begun
+	extra   load          // of what waits, what came while it was held
 	flushed chan struct{} // closed by the writer when it has ended
 }
+
+// load is an amount of frames.
+type load struct{ bytes, frames int }
 
 // chunk is a run of complete frames, the first of the queue possibly partly written.
 type chunk struct {
@@ -72,11 +76,11 @@ func (c *Conn) sendAs(b []byte, frames int, shared bool, x *Handling) error {
 		return ErrClosed
 	}
 	o := &c.out
-	cfg := &c.hub.cfg
-	if o.bytes+len(b) > cfg.OutboxBytes || o.frames+frames > cfg.OutboxMessages {
+	limit := c.limit()
+	if o.bytes+len(b) > limit.bytes || o.frames+frames > limit.frames {
 		if o.corked && !o.writing {
 			c.flush() // corked replies are not the peer's fault
-		} else if !c.makeRoom(len(b), frames, cfg.OutboxBytes, cfg.OutboxMessages) {
+		} else if !c.makeRoom(len(b), frames, limit) {
 			if x.droppable() {
 				c.hub.totals.dropped.Add(int64(frames))
 				return nil
@@ -93,7 +97,7 @@ func (c *Conn) sendAs(b []byte, frames int, shared bool, x *Handling) error {
 			return nil
 		}
 		// What may be dropped is not worth a long wait: it gets a quarter of the outbox.
-		c.makeRoom(len(b), frames, cfg.OutboxBytes/4, cfg.OutboxMessages/4)
+		c.makeRoom(len(b), frames, load{limit.bytes / 4, limit.frames / 4})
 	}
 	c.pushAs(b, frames, shared, x)
 	if c.state != open {
@@ -135,6 +139,9 @@ func (c *Conn) pushAs(b []byte, frames int, shared bool, x *Handling) {
 	}
 	o.bytes += len(b)
 	o.frames += frames
+	if o.held {
+		o.extra = load{o.extra.bytes + len(b), o.extra.frames + frames}
+	}
 	if shared {
 		o.queue = append(o.queue, chunk{b: b, n: frames, x: x})
 	} else if last := len(o.queue) - 1; last >= 0 && o.queue[last].owned && cap(o.queue[last].b)-len(o.queue[last].b) >= len(b) {
@@ -148,11 +155,23 @@ func (c *Conn) pushAs(b []byte, frames int, shared bool, x *Handling) {
 	}
 }
 
-// makeRoom drops what may be dropped, the oldest first, until so much more fits below the limits. It tells whether it does.
+// heldFactor is how many times its limits an outbox takes while it is held.
+const heldFactor = 8
+
+// limit is what the outbox takes. What comes while it is held does not make its peer a slow one, until that is written. c.mu is held.
+func (c *Conn) limit() load {
+	cfg, o := &c.hub.cfg, &c.out
+	if o.held {
+		return load{heldFactor * cfg.OutboxBytes, heldFactor * cfg.OutboxMessages}
+	}
+	return load{cfg.OutboxBytes + o.extra.bytes, cfg.OutboxMessages + o.extra.frames}
+}
+
+// makeRoom drops what may be dropped, the oldest first, until so much more fits below the limit. It tells whether it does.
 // c.mu is held.
-func (c *Conn) makeRoom(bytes, frames, maxBytes, maxFrames int) bool {
+func (c *Conn) makeRoom(bytes, frames int, limit load) bool {
 	o := &c.out
-	fits := func() bool { return o.bytes+bytes <= maxBytes && o.frames+frames <= maxFrames }
+	fits := func() bool { return o.bytes+bytes <= limit.bytes && o.frames+frames <= limit.frames }
 	kept := o.queue[:0]
 	for _, k := range o.queue {
 		if fits() || !k.x.droppable() {
@@ -199,7 +218,7 @@ func (c *Conn) broken() {
 	c.sock.cut()
 }
 
-func (o *outbox) drop() { o.queue, o.bytes, o.frames = nil, 0, 0 }
+func (o *outbox) drop() { o.queue, o.bytes, o.frames, o.extra = nil, 0, 0, load{} }
 
 func (o *outbox) hold() {
 	o.held = true
@@ -269,6 +288,7 @@ func (c *Conn) writeLoop() {
 			}
 			c.broken()
 		}
+		o.extra = load{min(o.extra.bytes, o.bytes), min(o.extra.frames, o.frames)}
 		c.mu.Unlock()
 		clear(store)
 		clear(taken)

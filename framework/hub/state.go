@@ -68,11 +68,12 @@ func (s *State) queue(o *outbox) {
 }
 
 // restore is queue's other side.
-func (o *outbox) restore(s *State) {
+func (o *outbox) restore(s *State, cfg *Config) {
 	if len(s.Out) == 0 {
 		return
 	}
 	o.bytes, o.frames = len(s.Out), s.Frames
+	o.extra = load{min(o.bytes, cfg.OutboxBytes), min(o.frames, cfg.OutboxMessages)} // nobody knows how much of it came during the move
 	if len(s.Cuts) == 0 {
 		o.queue = []chunk{{b: s.Out, n: s.Frames, owned: true}}
 		return
