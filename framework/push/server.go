@@ -78,7 +78,7 @@ func NewServer(cfg Config) *Server {
 
 // Serve accepts on ln until Shutdown; it does so once.
 func (s *Server) Serve(ln *net.TCPListener) error {
-	l := &listener{TCPListener: ln, open: make(chan struct{})}
+	l := &listener{TCPListener: ln, open: make(chan struct{}), resting: make(chan struct{})}
 	close(l.open)
 	s.mu.Lock()
 	if s.over {
@@ -144,13 +144,21 @@ func (s *Server) Pause() {
 		s.mu.Unlock()
 		return
 	}
+	var resting <-chan struct{}
 	if s.ln != nil {
-		s.ln.pause()
+		resting = s.ln.pause()
 	}
 	s.unwatch()
 	s.mu.Unlock()
 	s.http.SetKeepAlivesEnabled(false) // it closes idle connections
-	for end := time.Now().Add(pauseTime); s.busy() && time.Now().Before(end); {
+	end := time.Now().Add(pauseTime)
+	if resting != nil {
+		select {
+		case <-resting:
+		case <-time.After(pauseTime):
+		}
+	}
+	for s.busy() && time.Now().Before(end) {
 		time.Sleep(2 * time.Millisecond)
 	}
 	s.mu.Lock()
@@ -168,18 +176,16 @@ func (s *Server) Resume() {
 	}
 	s.release()
 	if s.ln != nil {
+		s.ln.resume()
 		s.watch()
 	}
 }
 
-// release lets waiting requests and connections in. s.mu is held.
+// release lets waiting requests in. s.mu is held.
 func (s *Server) release() {
 	if s.paused != nil {
 		close(s.paused)
 		s.paused = nil
-	}
-	if s.ln != nil {
-		s.ln.resume()
 	}
 }
 

@@ -254,6 +254,45 @@ func TestPause(t *testing.T) {
 	old.Resume()
 }
 
+// A server that is paused ends without taking anybody who waits for the next one.
+func TestShutdownWhilePaused(t *testing.T) {
+	for range 20 {
+		old := serve(t, Config{})
+		next := &host{Server: NewServer(Config{Backend: &recorder{}, Store: old.store}), t: t, client: &http.Client{}}
+		old.post("counts", `{}`) // it serves
+		old.Pause()
+		f, err := old.ln.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared, err := net.FileListener(f)
+		_ = f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var clients []net.Conn
+		for range 20 {
+			c, err := net.Dial("tcp", shared.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_, _ = io.WriteString(c, "POST /api/v1/counts HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+			clients = append(clients, c)
+		}
+		if err := old.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		next.run(shared.(*net.TCPListener))
+		for _, c := range clients {
+			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			if text, err := io.ReadAll(c); err != nil || !strings.Contains(string(text), `"result"`) {
+				t.Fatalf("%q, %v", text, err)
+			}
+		}
+	}
+}
+
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
