@@ -181,7 +181,7 @@ func (a *App) reply(q *query) (r reply) {
 	case "removeListener":
 		a.removeListener(c, q.Text)
 	case "uidOnline":
-		r.Found = len(a.hub.User(q.UID)) > 0
+		r.Found = slices.ContainsFunc(a.hub.User(q.UID), func(c *hub.Conn) bool { return !c.Doomed() })
 	case "present":
 		data(a.present(q.Present))
 	case "roomCount":

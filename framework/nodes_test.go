@@ -301,6 +301,9 @@ func TestCallsReachEveryNode(t *testing.T) {
 		if n, err := s.KickUID(ctx, "b", 0, ""); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
+		if on, err := s.IsUIDOnline(ctx, "b"); on || err != nil {
+			t.Errorf("who was kicked is online: %v, %v", on, err)
+		}
 		c.WantClose(framework.CloseKicked)
 		if n, err := s.DismissRoom(ctx, "hall"); err != nil || n != 1 {
 			t.Fatal(n, err)
