@@ -259,7 +259,12 @@ func (a *App) inquire(i *inquiry, background *sync.WaitGroup, send func(findings
 		return
 	}
 	own := make(chan reply, 1)
-	a.afterOwn(i.Query.follows(), func() { a.respond(&i.Query, i.Token, func(r reply) { own <- r }) })
+	respond := func() { a.respond(&i.Query, i.Token, func(r reply) { own <- r }) }
+	if i.Query.follows() {
+		a.afterOwn(respond)
+	} else {
+		respond()
+	}
 	select {
 	case r := <-own:
 		if enough(r) || i.Here {
@@ -286,9 +291,9 @@ func (a *App) inquire(i *inquiry, background *sync.WaitGroup, send func(findings
 }
 
 // afterOwn calls f behind what the previous worker has left to this one to send, and what this one has sent.
-func (a *App) afterOwn(so bool, f func()) {
+func (a *App) afterOwn(f func()) {
 	b := a.bus.Load()
-	if !so || b == nil {
+	if b == nil {
 		f()
 		return
 	}

@@ -225,17 +225,9 @@ func TestPause(t *testing.T) {
 	// Who comes now waits for the next one.
 	waiting := make(chan string, 1)
 	go func() { _, text := old.post("roomCount", `{"room":"A"}`); waiting <- text }()
-	f, err := old.ln.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	shared, err := net.FileListener(f)
-	_ = f.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
+	shared := old.share()
 	old.backend.said()
-	next.run(shared.(*net.TCPListener))
+	next.run(shared)
 	if text := <-waiting; !strings.Contains(text, `"members":2`) {
 		t.Error(text)
 	}
@@ -254,6 +246,21 @@ func TestPause(t *testing.T) {
 	old.Resume()
 }
 
+// share gives the server's port to another one, as the master does.
+func (h *host) share() *net.TCPListener {
+	h.t.Helper()
+	f, err := h.ln.File()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer f.Close()
+	ln, err := net.FileListener(f)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return ln.(*net.TCPListener)
+}
+
 // A server that is paused ends without taking anybody who waits for the next one.
 func TestShutdownWhilePaused(t *testing.T) {
 	for range 20 {
@@ -261,15 +268,7 @@ func TestShutdownWhilePaused(t *testing.T) {
 		next := &host{Server: NewServer(Config{Backend: &recorder{}, Store: old.store}), t: t, client: &http.Client{}}
 		old.post("counts", `{}`) // it serves
 		old.Pause()
-		f, err := old.ln.File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		shared, err := net.FileListener(f)
-		_ = f.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
+		shared := old.share()
 		var clients []net.Conn
 		for range 20 {
 			c, err := net.Dial("tcp", shared.Addr().String())
@@ -283,7 +282,7 @@ func TestShutdownWhilePaused(t *testing.T) {
 		if err := old.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		next.run(shared.(*net.TCPListener))
+		next.run(shared)
 		for _, c := range clients {
 			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 			if text, err := io.ReadAll(c); err != nil || !strings.Contains(string(text), `"result"`) {
