@@ -31,12 +31,12 @@ func (s *server) links() []string {
 	return links
 }
 
-// openBrowser starts a Chromium with one tab; everything in it ends after a minute.
+// openBrowser starts a Chromium with one tab; everything in it ends after three minutes.
 func openBrowser(t *testing.T, language string) context.Context {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("accept-lang", language), chromedp.UserDataDir(t.TempDir()))
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
@@ -71,6 +71,22 @@ func run(t *testing.T, page context.Context, actions ...chromedp.Action[chromedp
 	}
 }
 
+// still waits until nothing on the page moves: what moves is missed by a click.
+func still(t *testing.T, page context.Context) {
+	t.Helper()
+	until(t, "nothing moves", func() bool {
+		n, err := chromedp.Run(page, chromedp.Evaluate[int](`document.getAnimations().filter((a) => a.playState === 'running').length`))
+		return err == nil && n == 0
+	})
+}
+
+func click(t *testing.T, page context.Context, selector string) {
+	t.Helper()
+	run(t, page, chromedp.WaitVisible(selector))
+	still(t, page)
+	run(t, page, chromedp.Click(selector))
+}
+
 func say(t *testing.T, page context.Context, text string) {
 	t.Helper()
 	run(t, page, chromedp.SendKeys(`#say`, text), chromedp.Click(`#send`))
@@ -102,7 +118,8 @@ func TestBrowser(t *testing.T) {
 	if countOf(t, user, "article.mine") != 0 {
 		t.Fatal("the message is shown before it is approved")
 	}
-	run(t, wall, chromedp.Click(`aside button.ok`), chromedp.WaitVisible(`//section//article[contains(., "大家好")]`))
+	click(t, wall, `aside button.ok`)
+	run(t, wall, chromedp.WaitVisible(`//section//article[contains(., "大家好")]`))
 	run(t, user, chromedp.WaitVisible(`//article[contains(@class, "mine") and contains(., "大家好")]`))
 	for i, other := range []struct{ nickname, text string }{
 		{"阿强", "请问支持横向扩展吗？"}, {"Lena", "Greetings from Berlin!"}, {"小红", "这个大屏幕真好看"}, {"老王", "第一次用 wsframe，五分钟就写好了一个模块"},
@@ -113,7 +130,8 @@ func TestBrowser(t *testing.T) {
 		p.want("userSaySuccess")
 		run(t, wall, chromedp.WaitVisible(`//aside//article[contains(., "`+other.text+`")]`))
 		if i < 2 {
-			run(t, wall, chromedp.Click(`aside button.ok`))
+			click(t, wall, `aside button.ok`)
+			run(t, wall, chromedp.WaitVisible(`//section//article[contains(., "`+other.text+`")]`)) // and it has left the queue
 			run(t, user, chromedp.WaitVisible(`//article[contains(@class, "other") and contains(., "`+other.text+`")]`))
 		}
 	}
@@ -170,19 +188,23 @@ func TestBrowserComesBack(t *testing.T) {
 	if n := countOf(t, wall, "section article"); n != 1 {
 		t.Errorf("%d messages are on the wall, want 1", n)
 	}
-	run(t, wall, chromedp.Click(`aside button.ok`))
+	click(t, wall, `aside button.ok`)
 	run(t, user, chromedp.WaitVisible(`//article[contains(@class, "mine") and contains(., "asked before")]`))
+	run(t, wall, chromedp.WaitVisible(`//section//article[contains(., "asked before")]`)) // it moves the others
 
-	run(t, wall, chromedp.Click(`//section//article[contains(., "to be recalled")]//button`), chromedp.WaitNotPresent(`//section//article[contains(., "to be recalled")]`))
+	click(t, wall, `//section//article[contains(., "to be recalled")]//button`)
+	run(t, wall, chromedp.WaitNotPresent(`//section//article[contains(., "to be recalled")]`))
 	run(t, user, chromedp.WaitNotPresent(`//article[contains(., "to be recalled")]`))
 	for i, text := range []string{"dropped", "cleared one", "cleared two"} {
 		say(t, user, text)
 		run(t, wall, chromedp.WaitVisible(`//aside//article[contains(., "`+text+`")]`))
 		if i == 0 {
-			run(t, wall, chromedp.Click(`aside .choice button.quiet`), chromedp.WaitNotPresent(`aside article`))
+			click(t, wall, `aside .choice button.quiet`)
+			run(t, wall, chromedp.WaitNotPresent(`aside article`))
 		}
 	}
-	run(t, wall, chromedp.Click(`#clean`), chromedp.WaitNotPresent(`aside article`), chromedp.WaitVisible(`#none`))
+	click(t, wall, `#clean`)
+	run(t, wall, chromedp.WaitNotPresent(`aside article`), chromedp.WaitVisible(`#none`))
 	for name, page := range map[string]context.Context{"wall": wall, "user": user} {
 		if title, err := chromedp.Run(page, chromedp.Title()); err != nil || title == "pwned" || countOf(t, page, "article img") != 0 {
 			t.Errorf("the %s has read a message as HTML: %q %v", name, title, err)

@@ -151,15 +151,6 @@ func article(text string) string {
 	return `//article[contains(., "` + text + `") and not(contains(@class, "pending"))]`
 }
 
-// still waits until nothing on the page moves: what moves is missed by a click.
-func still(t *testing.T, tab context.Context) {
-	t.Helper()
-	until(t, "nothing moves", func() bool {
-		n, err := chromedp.Run(tab, chromedp.Evaluate[int](`document.getAnimations().filter((a) => a.playState === 'running').length`))
-		return err == nil && n == 0
-	})
-}
-
 func screenshot(t *testing.T, tab context.Context, name string) {
 	t.Helper()
 	dir := os.Getenv("WSFRAME_SCREENSHOT")
@@ -243,21 +234,24 @@ func TestBrowserChat(t *testing.T) {
 	wantShown(t, "小红", hong, all...)
 
 	// In private, to and fro.
-	run(t, ming, chromedp.Click(`//*[@id="members"]//button[contains(., "小红")]`), chromedp.WaitVisible(`//h1[text()="小红"]`))
+	click(t, ming, `//*[@id="members"]//button[contains(., "小红")]`)
+	run(t, ming, chromedp.WaitVisible(`//h1[text()="小红"]`))
 	say(t, ming, "悄悄问一句，晚上一起吃饭吗？")
 	wantShown(t, "小明", ming, "悄悄问一句，晚上一起吃饭吗？")
 	run(t, hong, chromedp.WaitVisible(`#elsewhere`))
 	wantShown(t, "小红", hong, all...) // the room is still open there
-	run(t, hong, chromedp.Click(`#menu`), chromedp.WaitVisible(`//*[@id="users"]//button[contains(., "小明")]/b[text()="1"]`))
-	still(t, hong)
+	click(t, hong, `#menu`)
+	run(t, hong, chromedp.WaitVisible(`//*[@id="users"]//button[contains(., "小明")]/b[text()="1"]`))
 	screenshot(t, hong, "chat-menu")
-	run(t, hong, chromedp.Click(`//*[@id="users"]//button[contains(., "小明")]`), chromedp.WaitVisible(article("晚上一起吃饭")))
+	click(t, hong, `//*[@id="users"]//button[contains(., "小明")]`)
+	run(t, hong, chromedp.WaitVisible(article("晚上一起吃饭")))
 	say(t, hong, "好呀，六点见")
 	run(t, ming, chromedp.WaitVisible(article("六点见")))
 	run(t, hong, chromedp.Reload(), chromedp.WaitReady(`.state.open`))
 	wantShown(t, "小红", hong, "悄悄问一句，晚上一起吃饭吗？", "好呀，六点见")
 
-	run(t, ming, chromedp.Click(`//*[@id="rooms"]//button[contains(., "技术交流")]`), chromedp.WaitVisible(`//*[@id="total" and text()="1"]`))
+	click(t, ming, `//*[@id="rooms"]//button[contains(., "技术交流")]`)
+	run(t, ming, chromedp.WaitVisible(`//*[@id="total" and text()="1"]`))
 	others := []struct{ nickname, text string }{{"阿强", "PHP 转 Go 第一天，半小时就写好了一个房间"}, {"Lena", "Greetings from Berlin!"}, {"老王", "服务器 reload 的时候聊天也没断，这是怎么做到的？"}}
 	peers := make([]*peer, len(others))
 	for i, other := range others {
@@ -271,13 +265,13 @@ func TestBrowserChat(t *testing.T) {
 		run(t, ming, chromedp.WaitReady(fmt.Sprintf(`//*[@id="rooms"]//button[contains(., "大厅")]/b[text()="%d"]`, i+1)))
 		all = append(all, other.text)
 	}
-	run(t, ming, chromedp.Click(`//*[@id="rooms"]//button[contains(., "大厅")]`),
-		chromedp.WaitVisible(`//*[@id="members"]//button[contains(., "老王")]`))
+	click(t, ming, `//*[@id="rooms"]//button[contains(., "大厅")]`)
+	run(t, ming, chromedp.WaitVisible(`//*[@id="members"]//button[contains(., "老王")]`))
 	wantShown(t, "小明", ming, all...)
 	say(t, ming, "socket 直接交给新进程，浏览器毫无察觉")
-	run(t, hong, chromedp.Click(`#menu`))
-	still(t, hong)
-	run(t, hong, chromedp.Click(`//*[@id="rooms"]//button[contains(., "大厅")]`), chromedp.WaitVisible(article("毫无察觉")))
+	click(t, hong, `#menu`)
+	click(t, hong, `//*[@id="rooms"]//button[contains(., "大厅")]`)
+	run(t, hong, chromedp.WaitVisible(article("毫无察觉")))
 	until(t, "views are shown", func() bool {
 		text, err := chromedp.Run(ming, chromedp.Text(`#views`))
 		return err == nil && strings.Contains(text, "次访问")
@@ -289,7 +283,8 @@ func TestBrowserChat(t *testing.T) {
 	screenshot(t, hong, "chat-phone")
 
 	// Leaving takes effect; what is said then is not heard.
-	run(t, hong, chromedp.Click(`#leave`), chromedp.WaitReady(`//*[@id="rooms"]//button[contains(@class, "outside") and contains(., "大厅")]`))
+	click(t, hong, `#leave`)
+	run(t, hong, chromedp.WaitReady(`//*[@id="rooms"]//button[contains(@class, "outside") and contains(., "大厅")]`))
 	for name, tab := range map[string]context.Context{"小明": ming, "小红": hong} {
 		if title, err := chromedp.Run(tab, chromedp.Title()); err != nil || title == "pwned" || countOf(t, tab, "article img") != 0 {
 			t.Errorf("the page of %s has read a message as HTML: %q %v", name, title, err)
@@ -331,9 +326,10 @@ func TestBrowserChatReload(t *testing.T) {
 			t.Fatal("the worker is the old one")
 		}
 	}
-	run(t, ming, chromedp.Click(`//*[@id="members"]//button[contains(., "小红")]`))
+	click(t, ming, `//*[@id="members"]//button[contains(., "小红")]`)
 	say(t, ming, "still here?")
-	run(t, hong, chromedp.Click(`//*[@id="users"]//button[contains(., "小明")]`), chromedp.WaitVisible(article("still here?")))
+	click(t, hong, `//*[@id="users"]//button[contains(., "小明")]`)
+	run(t, hong, chromedp.WaitVisible(article("still here?")))
 	for who, tab := range map[string]context.Context{"Ming": ming, "Hong": hong} {
 		events, err := chromedp.Run(tab, chromedp.Evaluate[[]string](`sockets`))
 		if err != nil || !slices.Equal(events, []string{"opened"}) {

@@ -25,7 +25,7 @@ import (
 	"wsframe/framework/manager"
 )
 
-const wait = 20 * time.Second
+const wait = time.Minute
 
 var (
 	root    string // of the checkout
@@ -46,6 +46,9 @@ func TestMain(m *testing.M) {
 		args := []string{"build", "-o", console}
 		if os.Getenv("E2E_RACE") != "" {
 			args = append(args, "-race")
+			if err := os.Setenv("GORACE", "atexit_sleep_ms=10"); err != nil { // else each process takes a second to end
+				panic(err)
+			}
 		}
 		build := exec.Command("go", append(args, "./public")...)
 		build.Dir = root

@@ -93,17 +93,42 @@ function forgetOlder(talk) {
 /** How many are in a room: users, where all are known, else connections. */
 const present = (talk) => talk.joined && !talk.next ? talk.members.size : talk.online;
 
+/** Shows rows {key, click, kind, content} as buttons. Those that are there stay: a press or the focus would be lost with them. */
+function buttons(list, rows) {
+  const keys = new Set(rows.map((row) => row.key));
+  for (const b of [...list.children]) if (!keys.has(b.dataset.key)) b.remove();
+  const there = new Map([...list.children].map((b) => [b.dataset.key, b]));
+  rows.forEach(({ key, click, kind, content }, i) => {
+    const b = there.get(key) || element('button', { type: 'button', 'data-key': key });
+    b.className = kind || '';
+    b.onclick = click;
+    b.disabled = !click;
+    b.replaceChildren(...content);
+    if (list.children[i] !== b) list.insertBefore(b, list.children[i] || null);
+  });
+}
+
 function entry(talk) {
   const icon = talk.kind === 'user' ? avatar(titleOf(talk)) : element('span', { class: 'hash', 'aria-hidden': 'true' }, '#');
   const number = talk.unread ? element('b', {}, String(talk.unread)) : element('small', {}, talk.kind === 'room' ? String(present(talk)) : '');
-  return element('button', { type: 'button', class: (talk === active ? 'active' : '') + (talk.kind === 'room' && !talk.joined ? ' outside' : ''), click: () => open(talk) },
-    icon, element('span', {}, titleOf(talk)), number);
+  return {
+    key: talk.id, click: () => open(talk), kind: (talk === active ? 'active' : '') + (talk.kind === 'room' && !talk.joined ? ' outside' : ''),
+    content: [icon, element('span', {}, titleOf(talk)), number],
+  };
+}
+
+function member([id, nickname]) {
+  const name = nickname || id;
+  return {
+    key: id, click: me && id === me.id ? null : () => { names.set(id, name); open(talkOf(id)); },
+    content: [avatar(name), element('span', {}, name)],
+  };
 }
 
 /** Shows the lists and the head; the messages are shown where they change. */
 function draw() {
-  $('rooms').replaceChildren(...[...rooms.values()].map(entry));
-  $('users').replaceChildren(...[...users.values()].map(entry));
+  buttons($('rooms'), [...rooms.values()].map(entry));
+  buttons($('users'), [...users.values()].map(entry));
   $('usersHelp').hidden = users.size > 0;
   const unread = [...rooms.values(), ...users.values()].reduce((n, talk) => n + talk.unread, 0);
   $('elsewhere').textContent = unread;
@@ -120,8 +145,7 @@ function draw() {
   $('total').textContent = present(active);
   $('who').textContent = `${t.online} ${present(active)}`;
   $('more').hidden = !active.next;
-  $('members').replaceChildren(...[...active.members].map(([id, nickname]) =>
-    element('button', { type: 'button', ...(me && id === me.id ? { disabled: '' } : { click: () => { names.set(id, nickname || id); open(talkOf(id)); } }) }, avatar(nickname || id), element('span', {}, nickname || id))));
+  buttons($('members'), [...active.members].map(member));
 }
 
 function drawTalk() {

@@ -78,11 +78,14 @@ if (ws) {
     e.preventDefault();
     const say = $('say').value.trim();
     if (!say) return;
+    $('say').value = ''; // at once: the next may be typed before the answer
     try {
       const reply = await ws.call('live.user.say', { say });
-      $('say').value = '';
       talk({ id: reply.param, nickname: '', say }, 'pending', t.waiting);
       $('talk').scrollTop = $('talk').scrollHeight;
-    } catch (err) { note(t.failed + reason(err)); }
+    } catch (err) {
+      $('say').value ||= say;
+      note(t.failed + reason(err));
+    }
   });
 }

@@ -92,10 +92,13 @@ if (ws) {
     e.preventDefault();
     const say = $('say').value.trim();
     if (!say) return;
+    $('say').value = ''; // at once: the next may be typed before the answer
     try {
       const reply = await ws.call('live.wall.say', { say });
-      $('say').value = '';
       show(reply.param, true);
-    } catch (err) { alarm(err); }
+    } catch (err) {
+      $('say').value ||= say;
+      alarm(err);
+    }
   });
 }
