@@ -69,7 +69,7 @@ func (n *Node) reconcile(ctx context.Context, fds []int64, extra map[int64]*Entr
 		if err := n.lose(ctx, found, func(fd int64) *Entry { return wanted[fd] }); err != nil {
 			return err
 		}
-		err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		err = n.write(ctx, func(ctx context.Context, p *plan) {
 			for i := range found {
 				if e := wanted[found[i].FD]; e != nil {
 					n.correct(ctx, p, e, &found[i])
@@ -89,18 +89,18 @@ func (n *Node) reconcile(ctx context.Context, fds []int64, extra map[int64]*Entr
 }
 
 // correct writes what is, and removes what only Redis has.
-func (n *Node) correct(ctx context.Context, p redis.Pipeliner, is, found *Entry) {
+func (n *Node) correct(ctx context.Context, p *plan, is, found *Entry) {
 	n.writeEntry(ctx, p, is, false)
 	fd, k := str(is.FD), n.keys
 	for _, key := range found.Keys {
 		if !slices.Contains(is.Keys, key) {
-			p.SRem(ctx, k.prefix+key, fd)
-			p.SRem(ctx, k.closing(fd), key)
+			p.places.SRem(ctx, k.prefix+key, fd)
+			p.forget.SRem(ctx, k.closing(fd), key)
 		}
 	}
 	for _, name := range found.Listeners {
 		if !slices.Contains(is.Listeners, name) {
-			p.SRem(ctx, k.listeners(fd), name)
+			p.forget.SRem(ctx, k.listeners(fd), name)
 		}
 	}
 }

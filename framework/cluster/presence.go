@@ -123,14 +123,14 @@ func (n *Node) Leaving(p Present, told bool) {
 }
 
 // writeLeaving writes departures. The users are written first where Redis may have forgotten them.
-func (n *Node) writeLeaving(ctx context.Context, p redis.Pipeliner, list []*Present) {
+func (n *Node) writeLeaving(ctx context.Context, p *plan, list []*Present) {
 	names := make([]string, len(list))
 	for i, left := range list {
 		if names[i] = leaving(left.Room, left.ID); left.value != "" {
-			p.HSetNX(ctx, n.keys.present(left.Room), left.ID, left.value)
+			p.list.HSetNX(ctx, n.keys.present(left.Room), left.ID, left.value)
 		}
 	}
-	n.addLeaving(ctx, p, names)
+	n.addLeaving(ctx, p.note, names)
 }
 
 func (n *Node) addLeaving(ctx context.Context, p redis.Pipeliner, names []string) {
@@ -184,7 +184,7 @@ func (n *Node) leaveAgain(ctx context.Context) error {
 			p.value = "! " + p.Nickname
 			list[i], part[i].at = &p, n.cfg.Now()
 		}
-		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { n.writeLeaving(ctx, p, list) })
+		err := n.write(ctx, func(ctx context.Context, p *plan) { n.writeLeaving(ctx, p, list) })
 		if err != nil {
 			return fmt.Errorf("note %d departures again: %w", len(n.departed), err)
 		}

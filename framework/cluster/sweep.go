@@ -109,12 +109,11 @@ func (n *Node) bury(ctx context.Context, m member, only map[string]bool) error {
 	if only != nil || m.inc == "" {
 		return nil
 	}
-	return n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-		p.Del(ctx, n.keys.mark(m), n.keys.about(m))
-		p.SRem(ctx, n.keys.nodes(), m.String())
+	return n.write(ctx, func(ctx context.Context, p *plan) {
+		p.forget.Del(ctx, n.keys.mark(m), n.keys.about(m))
+		p.unlist.SRem(ctx, n.keys.nodes(), m.String())
 		if m.node == n.cfg.NodeID { // its process ended for certain, or is this one
-
-			p.Del(ctx, n.keys.dead(m))
+			p.unlist.Del(ctx, n.keys.dead(m))
 		}
 	})
 }
@@ -167,7 +166,7 @@ func (n *Node) sweepSome(ctx context.Context, m member, fds []string) (int, erro
 	if err := n.lose(ctx, gone, func(int64) *Entry { return nil }); err != nil {
 		return 0, err
 	}
-	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+	err = n.write(ctx, func(ctx context.Context, p *plan) {
 		for _, d := range list {
 			n.removeTraces(ctx, p, &d.Entry)
 		}

@@ -30,7 +30,7 @@ return 0`
 
 // writeOps writes a batch. What opened comes first and what closed last, each kind as few commands: no two connections' operations
 // disturb each other, but for a user's entry, which the newest keeps in any order.
-func (n *Node) writeOps(ctx context.Context, p redis.Pipeliner, ops []op) {
+func (n *Node) writeOps(ctx context.Context, p *plan, ops []op) {
 	floor := n.floor.Load()
 	var opened, closed []*Entry
 	var left []*Present
@@ -60,7 +60,7 @@ func (n *Node) writeOps(ctx context.Context, p redis.Pipeliner, ops []op) {
 			n.writeKeys(ctx, p, ops[i:end], floor)
 			i = end
 		default:
-			n.write(ctx, p, o)
+			n.writeOp(ctx, p, o)
 			i++
 		}
 	}
@@ -72,7 +72,7 @@ func (n *Node) writeOps(ctx context.Context, p redis.Pipeliner, ops []op) {
 func (n *Node) gone(fd int64) bool { return n.cfg.Alive != nil && !n.cfg.Alive(fd) }
 
 // writeKeys writes a run of keys that were added.
-func (n *Node) writeKeys(ctx context.Context, p redis.Pipeliner, ops []op, floor int64) {
+func (n *Node) writeKeys(ctx context.Context, p *plan, ops []op, floor int64) {
 	var names []string
 	members := map[string][]any{}
 	for i := range ops {
@@ -81,48 +81,48 @@ func (n *Node) writeKeys(ctx context.Context, p redis.Pipeliner, ops []op, floor
 			continue
 		}
 		fd := str(o.fd)
-		p.SAdd(ctx, n.keys.closing(fd), o.key) // first: a crash in between leaves nothing behind
+		p.note.SAdd(ctx, n.keys.closing(fd), o.key)
 		if members[o.key] == nil {
 			names = append(names, o.key)
 		}
 		members[o.key] = append(members[o.key], fd)
 	}
 	for _, key := range names {
-		p.SAdd(ctx, n.keys.prefix+key, members[key]...)
+		p.places.SAdd(ctx, n.keys.prefix+key, members[key]...)
 	}
 }
 
-func (n *Node) write(ctx context.Context, p redis.Pipeliner, o *op) {
+func (n *Node) writeOp(ctx context.Context, p *plan, o *op) {
 	fd, k := str(o.fd), n.keys
 	switch o.kind {
 	case opCloseKeyAdded:
 		if !n.gone(o.fd) {
-			p.SAdd(ctx, k.closing(fd), o.key)
+			p.note.SAdd(ctx, k.closing(fd), o.key)
 		}
 	case opListenerAdded:
 		if !n.gone(o.fd) {
-			p.SAdd(ctx, k.listeners(fd), o.key)
+			p.note.SAdd(ctx, k.listeners(fd), o.key)
 		}
 	case opKeyRemoved:
-		p.SRem(ctx, k.prefix+o.key, fd)
-		p.SRem(ctx, k.closing(fd), o.key)
+		p.places.SRem(ctx, k.prefix+o.key, fd)
+		p.forget.SRem(ctx, k.closing(fd), o.key)
 	case opCloseKeyRemoved:
-		p.SRem(ctx, k.closing(fd), o.key)
+		p.forget.SRem(ctx, k.closing(fd), o.key)
 	case opListenerRemoved:
-		p.SRem(ctx, k.listeners(fd), o.key)
+		p.forget.SRem(ctx, k.listeners(fd), o.key)
 	case opStale:
-		p.SRem(ctx, k.prefix+o.key, fd)
+		p.places.SRem(ctx, k.prefix+o.key, fd)
 	}
 }
 
 // writeEntry asserts a live connection.
-func (n *Node) writeEntry(ctx context.Context, p redis.Pipeliner, e *Entry, fresh bool) {
+func (n *Node) writeEntry(ctx context.Context, p *plan, e *Entry, fresh bool) {
 	n.writeEntries(ctx, p, []*Entry{e}, fresh)
 }
 
 // writeEntries asserts live connections: the node's list first, by which they are found, then their bookkeeping and their
 // places in the sets they are in.
-func (n *Node) writeEntries(ctx context.Context, p redis.Pipeliner, list []*Entry, fresh bool) {
+func (n *Node) writeEntries(ctx context.Context, p *plan, list []*Entry, fresh bool) {
 	if len(list) == 0 {
 		return
 	}
@@ -136,35 +136,35 @@ func (n *Node) writeEntries(ctx context.Context, p redis.Pipeliner, list []*Entr
 			uids = append(uids, e.UID, fd)
 		}
 	}
-	p.SAdd(ctx, k.fds(n.self()), fds...)
-	p.HSet(ctx, k.info(), infos...)
+	p.list.SAdd(ctx, k.fds(n.self()), fds...)
+	p.note.HSet(ctx, k.info(), infos...)
 	if len(uids) > 0 {
-		p.HSet(ctx, k.uids(), uids...)
+		p.places.HSet(ctx, k.uids(), uids...)
 	}
 	for _, e := range list {
 		fd := str(e.FD)
 		if e.UID != "" && !fresh {
-			p.HSetNX(ctx, k.uids(), e.UID, fd) // a newer connection of the user's may have it
+			p.places.HSetNX(ctx, k.uids(), e.UID, fd) // a newer connection of the user's may have it
 		}
 		if len(e.Listeners) > 0 {
-			p.SAdd(ctx, k.listeners(fd), e.Listeners)
+			p.note.SAdd(ctx, k.listeners(fd), e.Listeners)
 		}
 		if len(e.Keys) > 0 {
-			p.SAdd(ctx, k.closing(fd), e.Keys)
+			p.note.SAdd(ctx, k.closing(fd), e.Keys)
 		}
 		for _, key := range e.Keys {
-			p.SAdd(ctx, k.prefix+key, fd)
+			p.places.SAdd(ctx, k.prefix+key, fd)
 		}
-		n.assertPresent(ctx, p, e.Present)
+		n.assertPresent(ctx, p.places, e.Present)
 	}
 }
 
-func (n *Node) removeEntry(ctx context.Context, p redis.Pipeliner, e *Entry) {
+func (n *Node) removeEntry(ctx context.Context, p *plan, e *Entry) {
 	n.removeEntries(ctx, p, []*Entry{e})
 }
 
 // removeEntries takes connections out of their sets, then removes their bookkeeping, the node's list last.
-func (n *Node) removeEntries(ctx context.Context, p redis.Pipeliner, list []*Entry) {
+func (n *Node) removeEntries(ctx context.Context, p *plan, list []*Entry) {
 	if len(list) == 0 {
 		return
 	}
@@ -173,10 +173,10 @@ func (n *Node) removeEntries(ctx context.Context, p redis.Pipeliner, list []*Ent
 	for i, e := range list {
 		fds[i] = str(e.FD)
 	}
-	p.SRem(ctx, n.keys.fds(n.self()), fds...)
+	p.unlist.SRem(ctx, n.keys.fds(n.self()), fds...)
 }
 
-func (n *Node) removeTraces(ctx context.Context, p redis.Pipeliner, list ...*Entry) {
+func (n *Node) removeTraces(ctx context.Context, p *plan, list ...*Entry) {
 	k := n.keys
 	var uids []any
 	fds := make([]string, len(list))
@@ -184,7 +184,7 @@ func (n *Node) removeTraces(ctx context.Context, p redis.Pipeliner, list ...*Ent
 	for i, e := range list {
 		fd := str(e.FD)
 		for _, key := range e.Keys {
-			p.SRem(ctx, k.prefix+key, fd)
+			p.places.SRem(ctx, k.prefix+key, fd)
 		}
 		if e.UID != "" {
 			uids = append(uids, e.UID, fd)
@@ -192,47 +192,17 @@ func (n *Node) removeTraces(ctx context.Context, p redis.Pipeliner, list ...*Ent
 		fds[i] = fd
 		own = append(own, k.closing(fd), k.listeners(fd))
 	}
+	if len(uids) > 0 {
+		p.places.Eval(ctx, releaseUID, []string{k.uids()}, uids...)
+	}
 	if n.slots { // no command of a Redis Cluster may touch two slots
 		for _, key := range own {
-			p.Del(ctx, key)
+			p.forget.Del(ctx, key)
 		}
 	} else {
-		p.Del(ctx, own...)
+		p.forget.Del(ctx, own...)
 	}
-	if len(uids) > 0 {
-		p.Eval(ctx, releaseUID, []string{k.uids()}, uids...)
-	}
-	p.HDel(ctx, k.info(), fds...)
-}
-
-// call runs one command with the time a call has.
-func call[T any](n *Node, ctx context.Context, f func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
-	defer cancel()
-	return f(ctx)
-}
-
-// exec runs a pipeline. Only an error that a repetition may cure is returned; what Redis refused for good is logged.
-func (n *Node) exec(ctx context.Context, fill func(context.Context, redis.Pipeliner)) error {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
-	defer cancel()
-	cmds, err := n.cfg.Client.Pipelined(ctx, func(p redis.Pipeliner) error { fill(ctx, p); return nil })
-	if err == nil {
-		return nil
-	}
-	if len(cmds) == 0 {
-		return err
-	}
-	for _, c := range cmds {
-		switch e := c.Err(); {
-		case e == nil, errors.Is(e, redis.Nil):
-		case final(e):
-			n.refused(c, e)
-		default:
-			return e
-		}
-	}
-	return nil
+	p.forget.HDel(ctx, k.info(), fds...)
 }
 
 // final tells whether Redis answered that it will never take the command. Everything else passes: it loads its data, is
@@ -361,10 +331,9 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 			n.cfg.Log.Warn("live connections cannot be asserted in redis", zap.Error(err)) // again next time
 		}
 	default:
+		ops = n.straight(ops)
 		n.j.try(len(ops), dropped)
-		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-			n.writeOps(ctx, p, ops)
-		})
+		err := n.write(ctx, func(ctx context.Context, p *plan) { n.writeOps(ctx, p, ops) })
 		if err != nil {
 			n.doubtOps(ops)
 			n.batch = max(n.batch/2, pipeline/32) // so that it is taken at last by a Redis that is slow

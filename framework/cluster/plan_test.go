@@ -1,0 +1,146 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// killed ends its process in the middle of a pipeline, when a server has got a part of it, or some of a cluster's masters their shares.
+type killed struct {
+	share func(i, of int) bool // the commands that arrive
+
+	left atomic.Int64 // pipelines until then; below 0 = it is dead
+	died chan struct{}
+}
+
+var errKilled = errors.New("killed")
+
+func (k *killed) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (k *killed) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if k.left.Load() < 0 {
+			return errKilled
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (k *killed) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if name := cmds[0].Name(); name == "hello" || name == "client" {
+			return next(ctx, cmds) // the driver's own, of a new connection
+		}
+		left := k.left.Add(-1)
+		if left >= 0 {
+			return next(ctx, cmds)
+		}
+		if left == -1 {
+			var some []redis.Cmder
+			for i, c := range cmds {
+				if k.share(i, len(cmds)) {
+					some = append(some, c)
+				}
+			}
+			_ = next(ctx, some)
+			close(k.died)
+		}
+		cmds[0].SetErr(errKilled)
+		return errKilled
+	}
+}
+
+// Wherever a process is killed, the next one finds all that it has left.
+func TestKilledInAPlan(t *testing.T) {
+	s := newStore(t)
+	client := func(cluster bool) redis.UniversalClient {
+		if !cluster {
+			return s.client(t)
+		}
+		c := redis.NewClusterClient(&redis.ClusterOptions{
+			Password: s.password, MaxRetries: -1, MaxRedirects: -1, ContextTimeoutEnabled: true, DisableIdentity: true,
+			ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) {
+				return []redis.ClusterSlot{{End: 16383, Nodes: []redis.ClusterNode{{Addr: s.addr}}}}, nil
+			},
+		})
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	steps := []func(w *conns, fds []int64) []int64{
+		func(w *conns, fds []int64) []int64 { return append(fds, w.open("u1", "r1"), w.open("u2", "r1")) },
+		func(w *conns, fds []int64) []int64 { w.join(fds[0], "r2"); w.join(fds[1], "r3"); return fds },
+		func(w *conns, fds []int64) []int64 {
+			w.leave(fds[0], "r1")
+			w.join(fds[0], "r1") // in the same batch
+			w.leave(fds[1], "r3")
+			return fds
+		},
+		func(w *conns, fds []int64) []int64 { w.close(fds[0]); return append(fds[1:], w.open("u1", "r1")) },
+		func(w *conns, fds []int64) []int64 { w.close(fds[0]); w.close(fds[1]); return nil },
+	}
+	quiet := func(c *Config) { c.Orphan = nil } // it may know only a part
+	for _, tc := range []struct {
+		name    string
+		cluster bool
+		share   func(i, of int) bool
+	}{
+		{"cluster, even", true, func(i, _ int) bool { return i%2 == 0 }},
+		{"cluster, odd", true, func(i, _ int) bool { return i%2 == 1 }},
+		{"cluster, all but the first", true, func(i, _ int) bool { return i > 0 }},
+		{"cluster, the first", true, func(i, _ int) bool { return i == 0 }},
+		{"server, the first", false, func(i, _ int) bool { return i == 0 }},
+		{"server, the first half", false, func(i, of int) bool { return i < of/2 }},
+		{"server, all but the last", false, func(i, of int) bool { return i < of-1 }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for left := 0; ; left++ {
+				k := &killed{share: tc.share, died: make(chan struct{})}
+				k.left.Store(math.MaxInt64)
+				c := client(tc.cluster)
+				c.AddHook(k)
+				w := worker(t, c, "a", quiet)
+				k.left.Store(int64(left))
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				go func() {
+					select {
+					case <-k.died:
+						cancel()
+					case <-ctx.Done():
+					}
+				}()
+				var fds []int64
+				var err error
+				for _, step := range steps {
+					if fds = step(w, fds); err == nil {
+						err = w.n.Flush(ctx)
+					}
+				}
+				cancel()
+				w.kill()
+				through := k.left.Load() >= 0
+				if through && err != nil {
+					t.Fatal(err)
+				}
+				next := worker(t, client(tc.cluster), "a", quiet)
+				what := fmt.Sprintf("the next process to clean up after pipeline %d", left)
+				if through {
+					what = "all to be removed"
+				}
+				eventually(t, what, func() bool { return state(t, next.n.cfg.Client) == "" })
+				next.kill()
+				if through {
+					if left < len(steps) {
+						t.Errorf("no more than %d pipelines", left)
+					}
+					return
+				}
+			}
+		})
+	}
+}
