@@ -192,15 +192,15 @@ func (n *Node) removeTraces(ctx context.Context, p *plan, list ...*Entry) {
 		fds[i] = fd
 		own = append(own, k.closing(fd), k.listeners(fd))
 	}
-	if len(uids) > 0 {
-		p.places.Eval(ctx, releaseUID, []string{k.uids()}, uids...)
-	}
 	if n.slots { // no command of a Redis Cluster may touch two slots
 		for _, key := range own {
 			p.forget.Del(ctx, key)
 		}
 	} else {
 		p.forget.Del(ctx, own...)
+	}
+	if len(uids) > 0 {
+		p.places.Eval(ctx, releaseUID, []string{k.uids()}, uids...)
 	}
 	p.forget.HDel(ctx, k.info(), fds...)
 }
