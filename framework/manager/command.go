@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -71,7 +72,7 @@ func parse(frame []byte) (request, error) {
 func text(raw json.RawMessage) string {
 	var s string
 	if len(raw) > 0 && json.Unmarshal(raw, &s) != nil {
-		return string(raw)
+		return strings.ToValidUTF8(string(raw), "\ufffd") // as JSON's own strings are read
 	}
 	return s
 }

@@ -221,7 +221,7 @@ func TestLogs(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		`{"method":"status"}`, `{"method":"say","param":{"a":[1]}}`, `{"method":5,"limit":1e3}`, `{"method":"stop","graceful":false}`,
-		`{"method":null}`, `[]`, `{"method":"reload","check":true,"check":1}`, "\xff", `{"method":"\ud800"}`,
+		`{"method":null}`, `[]`, `{"method":"reload","check":true,"check":1}`, "\xff", `{"method":"\ud800"}`, "{\"method\":{\"\xff\":[]}}",
 	} {
 		f.Add([]byte(seed))
 	}
