@@ -280,6 +280,7 @@ type speakers struct {
 	list    []*speaker
 	stopped chan struct{}
 	wg      sync.WaitGroup
+	emptied bool // Redis was: nodes may have got what it lost in different orders
 }
 
 type speaker struct {
@@ -419,7 +420,7 @@ func (x *speakers) check(members []*member) {
 	}
 	x.t.Logf("%d pushes sent by %d nodes, %d members: %d received, %d lost, %d duplicated, %d out of order, %d of others, %d members with another order; slowest answer %v",
 		total, len(x.list), len(members), total*len(members)-lost, lost, doubled, disordered, foreign, differing, x.slowest().Round(time.Millisecond))
-	if lost+doubled+disordered+foreign+differing > 0 {
+	if lost+doubled+disordered+foreign > 0 || differing > 0 && !x.emptied {
 		x.t.Error("not everything came once and in order")
 	}
 }
