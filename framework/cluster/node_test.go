@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -304,5 +305,36 @@ func TestRandom(t *testing.T) {
 	same(t, c, w)
 	w.closeAll()
 	w.flush()
+	same(t, c)
+}
+
+// slow is a Redis that takes so many commands in its time, and no more.
+type slow struct{ max atomic.Int64 }
+
+func (s *slow) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (s *slow) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (s *slow) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if max := s.max.Load(); max > 0 && int64(len(cmds)) > max {
+			cmds[0].SetErr(context.DeadlineExceeded)
+			return context.DeadlineExceeded
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// A slow Redis gets everything at last: what is new, and, when it was emptied, all that lives.
+func TestSlowRedis(t *testing.T) {
+	s, h := newStore(t), &slow{}
+	c := s.client(t, h)
+	w := worker(t, c, "a", leases, func(c *Config) { c.Assert = 20 * time.Millisecond })
+	w.openMany(200, "R")
+	w.flush()
+	h.max.Store(40)
+	c.FlushAll(t.Context())
+	eventually(t, "Redis to be filled again", func() bool { return state(t, c) == want(w) })
+	w.openMany(200, "S")
+	same(t, c, w)
+	w.closeAll()
 	same(t, c)
 }

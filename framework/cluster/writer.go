@@ -237,10 +237,13 @@ func (n *Node) drain() {
 		select {
 		case <-assert.C:
 			due = true
-			assert.Reset(n.cfg.Assert)
 		default:
 		}
+		wasDue := due
 		idle, err := n.step(&due)
+		if wasDue && !due { // from its end: the journal has its turn in between, however long it took
+			assert.Reset(n.cfg.Assert)
+		}
 		switch {
 		case n.ctx.Err() != nil:
 			return
@@ -250,6 +253,7 @@ func (n *Node) drain() {
 			}
 			n.answers(false)
 			n.shaken, n.doubtAt = true, n.cfg.Now()
+			n.slower()
 			pause = min(max(2*pause, 20*time.Millisecond), time.Second)
 			select {
 			case <-time.After(pause):
@@ -281,12 +285,14 @@ func (n *Node) drain() {
 		case <-n.j.wake:
 		case <-assert.C:
 			due = true
-			assert.Reset(n.cfg.Assert)
 		case <-n.ctx.Done():
 			return
 		}
 	}
 }
+
+// slower makes pipelines shorter, so that a Redis that is slow takes them in its time at last.
+func (n *Node) slower() { n.batch = max(n.batch/2, pipeline/32) }
 
 // step does the next thing there is to do. idle = there was nothing.
 func (n *Node) step(due *bool) (idle bool, err error) {
@@ -328,6 +334,7 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 	case *due:
 		*due = false
 		if err := n.heal(ctx); err != nil && ctx.Err() == nil {
+			n.slower()
 			n.cfg.Log.Warn("live connections cannot be asserted in redis", zap.Error(err)) // again next time
 		}
 	default:
@@ -336,10 +343,9 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 		err := n.write(ctx, func(ctx context.Context, p *plan) { n.writeOps(ctx, p, ops) })
 		if err != nil {
 			n.doubtOps(ops)
-			n.batch = max(n.batch/2, pipeline/32) // so that it is taken at last by a Redis that is slow
 			return false, err
 		}
-		n.batch = min(2*n.batch, pipeline)
+		n.batch = min(n.batch+pipeline/128, pipeline)
 		n.remember(ops)
 		n.j.done(len(ops), dropped)
 	}
