@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -179,6 +180,8 @@ func (p *peer) write(m message, files []*os.File) error {
 		return nil
 	case n == 0 && errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("the other process does not read: %w", err)
+	case n == 0 && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)): // what it said before is still to be read
+		return fmt.Errorf("%w: %w", errPeerGone, err)
 	}
 	_ = p.conn.Close() // half a message: no later one could be told apart
 	return fmt.Errorf("%w: %w", errPeerGone, err)

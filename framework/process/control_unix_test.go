@@ -4,6 +4,7 @@ package process
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -209,4 +210,33 @@ func TestTail(t *testing.T) {
 	if got := o.last(); len(got) > lastSize || !strings.HasPrefix(got, ":\npanic: no\na line") {
 		t.Errorf("%d %q", len(got), got)
 	}
+}
+
+// What a process has answered before its end is heard, even where something is said to it in between.
+func TestControlLastWords(t *testing.T) {
+	x, y := bareConns(t)
+	p := &peer{conn: x, handle: testHandle, waiting: map[uint64]chan message{}, gone: make(chan struct{})}
+	answered := make(chan error, 1)
+	var n int
+	go func() { answered <- p.call(t.Context(), "stop", nil, &n) }()
+	var head [4]byte
+	if _, err := io.ReadFull(y, head[:]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(io.Discard, y, int64(binary.BigEndian.Uint32(head[:]))); err != nil {
+		t.Fatal(err)
+	}
+	b := []byte(`{"id":1,"answer":true,"body":7}`)
+	if _, err := y.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)); err != nil {
+		t.Fatal(err)
+	}
+	_ = y.Close()
+	if err := p.note("settled", nil); !errors.Is(err, errPeerGone) {
+		t.Fatal(err)
+	}
+	go p.read()
+	if err := <-answered; err != nil || n != 7 {
+		t.Fatalf("%d %v", n, err)
+	}
+	<-p.gone
 }

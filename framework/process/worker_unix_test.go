@@ -181,7 +181,10 @@ func (h *testHandler) accept(ln net.Listener) {
 		if err != nil {
 			return
 		}
+		h.mu.Lock() // who has read it is counted
 		fmt.Fprintln(c, os.Getpid())
+		h.conns[c] = true
+		h.mu.Unlock()
 		h.serve(c)
 	}
 }
