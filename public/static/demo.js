@@ -91,5 +91,21 @@
     return ws;
   }
 
-  global.demo = { lang, t, $, element, avatar, join, reason };
+  /** Has send take what is typed into the form. Where that fails it is put back, unless the next is being typed already. */
+  function onSay(send, failed) {
+    $('form').addEventListener('submit', async (e) => {
+      e.preventDefault();
+      const say = $('say').value.trim();
+      if (!say) return;
+      $('say').value = ''; // at once: the next may be typed before the answer
+      try {
+        await send(say);
+      } catch (err) {
+        $('say').value ||= say;
+        failed(err);
+      }
+    });
+  }
+
+  global.demo = { lang, t, $, element, avatar, join, onSay, reason };
 })(globalThis);

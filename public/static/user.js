@@ -1,5 +1,5 @@
 'use strict';
-const { t, $, element, avatar, join, reason } = demo;
+const { t, $, element, avatar, join, onSay, reason } = demo;
 const SHOWN = 200; // messages in the talk; older ones go
 const LANES = 3; // of the barrage
 const LINE = 20; // messages waiting for a lane
@@ -74,18 +74,9 @@ if (ws) {
     if (node) node.replaceWith(element('div', { class: 'note' }, t.recalled));
   });
   ws.on('serverBroadcast', note);
-  $('form').addEventListener('submit', async (e) => {
-    e.preventDefault();
-    const say = $('say').value.trim();
-    if (!say) return;
-    $('say').value = ''; // at once: the next may be typed before the answer
-    try {
-      const reply = await ws.call('live.user.say', { say });
-      talk({ id: reply.param, nickname: '', say }, 'pending', t.waiting);
-      $('talk').scrollTop = $('talk').scrollHeight;
-    } catch (err) {
-      $('say').value ||= say;
-      note(t.failed + reason(err));
-    }
-  });
+  onSay(async (say) => {
+    const reply = await ws.call('live.user.say', { say });
+    talk({ id: reply.param, nickname: '', say }, 'pending', t.waiting);
+    $('talk').scrollTop = $('talk').scrollHeight;
+  }, (e) => note(t.failed + reason(e)));
 }

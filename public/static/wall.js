@@ -1,5 +1,5 @@
 'use strict';
-const { t, $, element, avatar, join, reason } = demo;
+const { t, $, element, avatar, join, onSay, reason } = demo;
 const SHOWN = 40; // messages on the stage; older ones go
 
 document.title = $('title').textContent = t.wallTitle;
@@ -88,17 +88,5 @@ if (ws) {
   });
   ws.on('serverBroadcast', (text) => alarm({ message: text }));
   $('clean').addEventListener('click', () => ws.call('live.wall.clean').then(() => { $('queue').replaceChildren(); count(); }, alarm));
-  $('form').addEventListener('submit', async (e) => {
-    e.preventDefault();
-    const say = $('say').value.trim();
-    if (!say) return;
-    $('say').value = ''; // at once: the next may be typed before the answer
-    try {
-      const reply = await ws.call('live.wall.say', { say });
-      show(reply.param, true);
-    } catch (err) {
-      $('say').value ||= say;
-      alarm(err);
-    }
-  });
+  onSay(async (say) => show((await ws.call('live.wall.say', { say })).param, true), alarm);
 }
