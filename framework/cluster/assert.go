@@ -52,7 +52,7 @@ func (n *Node) reconcile(ctx context.Context, fds []int64, extra map[int64]*Entr
 		}
 		return true
 	})
-	for chunk := range slices.Chunk(fds, n.batch/8) { // a connection takes about so many commands
+	for chunk := range slices.Chunk(fds, n.batch/8) { // each takes about eight commands
 		found, err := n.read(ctx, chunk)
 		if err != nil {
 			return err

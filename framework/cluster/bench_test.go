@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,13 +11,10 @@ import (
 )
 
 // counting counts commands and pipelines.
-type counting struct{ commands, pipelines atomic.Int64 }
-
-func (h *counting) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+type counting struct {
+	passing
+	commands, pipelines atomic.Int64
 }
-
-func (h *counting) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 
 func (h *counting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {

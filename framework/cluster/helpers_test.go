@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
 	"sort"
 	"strings"
@@ -339,11 +338,19 @@ func (w *conns) fds() []int64 {
 	return slices.Sorted(maps.Keys(w.m))
 }
 
-// gate holds back a client's commands, as a process that is frozen does.
-type gate struct{ mu sync.RWMutex }
+// passing lets everything pass; the hooks of the tests embed it.
+type passing struct{}
 
-func (g *gate) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+func (passing) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (passing) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (passing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// gate holds back a client's commands, as a process that is frozen does.
+type gate struct {
+	passing
+	mu sync.RWMutex
 }
 
 func (g *gate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {

@@ -67,12 +67,11 @@ func TestBookkeeping(t *testing.T) {
 
 // removals notes the keys that are taken from, in their order.
 type removals struct {
+	passing
 	mu   sync.Mutex
 	keys []string
 }
 
-func (r *removals) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (r *removals) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 func (r *removals) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		r.mu.Lock()
@@ -309,10 +308,11 @@ func TestRandom(t *testing.T) {
 }
 
 // slow is a Redis that takes so many commands in its time, and no more.
-type slow struct{ max atomic.Int64 }
+type slow struct {
+	passing
+	max atomic.Int64
+}
 
-func (s *slow) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (s *slow) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 func (s *slow) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		if max := s.max.Load(); max > 0 && int64(len(cmds)) > max {

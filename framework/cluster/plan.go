@@ -3,8 +3,11 @@ package cluster
 import (
 	"context"
 	"errors"
+	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 )
 
 // plan is what one write to Redis does, in the order in which it must happen: a process that is killed in between leaves nothing
@@ -18,6 +21,7 @@ type plan struct {
 	unlist redis.Pipeliner // it, from the list
 }
 
+// write runs a plan. After an error any part of it may have been executed.
 func (n *Node) write(ctx context.Context, fill func(context.Context, *plan)) error {
 	if !n.slots {
 		return n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { fill(ctx, &plan{p, p, p, p, p}) })
@@ -97,4 +101,25 @@ func (n *Node) run(ctx context.Context, p redis.Pipeliner) error {
 		}
 	}
 	return nil
+}
+
+// final tells whether Redis answered that it will never take the command. Everything else passes: it loads its data, is
+// out of memory, has no master, no quorum, too many clients.
+func final(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return false
+	}
+	text := err.Error()
+	return strings.HasPrefix(text, "WRONGTYPE") || strings.HasPrefix(text, "NOPERM") ||
+		strings.HasPrefix(text, "ERR ") && !strings.Contains(text, "max number of clients")
+}
+
+func (n *Node) refused(c redis.Cmder, err error) {
+	n.fdMu.Lock()
+	defer n.fdMu.Unlock()
+	if now := n.cfg.Now(); now.Sub(n.complainedOf) > time.Second {
+		n.complainedOf = now
+		n.cfg.Log.Error("redis refuses a bookkeeping command", zap.String("command", c.FullName()), zap.Error(err))
+	}
 }

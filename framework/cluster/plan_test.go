@@ -13,15 +13,14 @@ import (
 
 // killed ends its process in the middle of a pipeline, when a server has got a part of it, or some of a cluster's masters their shares.
 type killed struct {
+	passing
 	share func(i, of int) bool // the commands that arrive
+	die   func()
 
 	left atomic.Int64 // pipelines until then; below 0 = it is dead
-	died chan struct{}
 }
 
 var errKilled = errors.New("killed")
-
-func (k *killed) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (k *killed) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
@@ -49,7 +48,7 @@ func (k *killed) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 				}
 			}
 			_ = next(ctx, some)
-			close(k.died)
+			k.die()
 		}
 		cmds[0].SetErr(errKilled)
 		return errKilled
@@ -100,20 +99,13 @@ func TestKilledInAPlan(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for left := 0; ; left++ {
-				k := &killed{share: tc.share, died: make(chan struct{})}
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				k := &killed{share: tc.share, die: cancel}
 				k.left.Store(math.MaxInt64)
 				c := client(tc.cluster)
 				c.AddHook(k)
 				w := worker(t, c, "a", quiet)
 				k.left.Store(int64(left))
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
-				go func() {
-					select {
-					case <-k.died:
-						cancel()
-					case <-ctx.Done():
-					}
-				}()
 				var fds []int64
 				var err error
 				for _, step := range steps {

@@ -2,12 +2,9 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
-	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 )
 
@@ -205,27 +202,6 @@ func (n *Node) removeTraces(ctx context.Context, p *plan, list ...*Entry) {
 	p.forget.HDel(ctx, k.info(), fds...)
 }
 
-// final tells whether Redis answered that it will never take the command. Everything else passes: it loads its data, is
-// out of memory, has no master, no quorum, too many clients.
-func final(err error) bool {
-	var reply redis.Error
-	if !errors.As(err, &reply) {
-		return false
-	}
-	text := err.Error()
-	return strings.HasPrefix(text, "WRONGTYPE") || strings.HasPrefix(text, "NOPERM") ||
-		strings.HasPrefix(text, "ERR ") && !strings.Contains(text, "max number of clients")
-}
-
-func (n *Node) refused(c redis.Cmder, err error) {
-	n.fdMu.Lock()
-	defer n.fdMu.Unlock()
-	if now := n.cfg.Now(); now.Sub(n.complainedOf) > time.Second {
-		n.complainedOf = now
-		n.cfg.Log.Error("redis refuses a bookkeeping command", zap.String("command", c.FullName()), zap.Error(err))
-	}
-}
-
 // drain writes the journal until the node stops, and does whatever else must not happen beside that. What Redis does not
 // take is repeated, with growing pauses.
 func (n *Node) drain() {
@@ -345,7 +321,7 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 			n.doubtOps(ops)
 			return false, err
 		}
-		n.batch = min(n.batch+pipeline/128, pipeline)
+		n.batch = min(n.batch+pipeline/128, pipeline) // slowly: each try too many is a timeout
 		n.remember(ops)
 		n.j.done(len(ops), dropped)
 	}
