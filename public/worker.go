@@ -284,7 +284,8 @@ func (w *worker) Connections(offset, limit int) []manager.ConnInfo {
 	var fds []int64
 	w.app.Hub().Each(func(c *hub.Conn) bool { fds = append(fds, c.FD); return true })
 	slices.Sort(fds)
-	fds = fds[min(offset, len(fds)):min(offset+limit, len(fds))]
+	fds = fds[min(offset, len(fds)):]
+	fds = fds[:min(limit, len(fds))]
 	list := make([]manager.ConnInfo, 0, len(fds))
 	for _, fd := range fds {
 		c := w.app.Hub().Get(fd)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -27,8 +28,11 @@ const (
 	reloadTime  = 5 * time.Minute
 )
 
-// maxPage bounds one answer to connections.
-const maxPage = 1000
+// maxPage bounds one answer to connections, maxOffset where it may begin.
+const (
+	maxPage   = 1000
+	maxOffset = math.MaxInt32
+)
 
 var (
 	errNoCommand = errors.New("a JSON object with a method is wanted")
@@ -65,7 +69,18 @@ func parse(frame []byte) (request, error) {
 			return r, fmt.Errorf("%s has the wrong type", name)
 		}
 	}
-	return r, nil
+	return r, r.inRange()
+}
+
+// inRange refuses numbers that no list has. A limit beyond maxPage means as many as there may be.
+func (r *request) inRange() error {
+	switch {
+	case r.Offset < 0 || r.Offset > maxOffset:
+		return fmt.Errorf("offset must be from 0 to %d", maxOffset)
+	case r.Limit < 0:
+		return errors.New("limit must not be negative")
+	}
+	return nil
 }
 
 // text is a JSON string's text, or what else stands there as it was sent: PHP sends numbers too.
@@ -98,9 +113,9 @@ func (s *Server) command(c *session, frame []byte) (stay time.Duration) {
 	fields := []zap.Field{zap.String("method", method), zap.String("peer", c.peer)}
 	switch {
 	case errors.Is(err, errNoCommand):
-		s.cfg.Log.Warn("admin command is malformed", fields...)
+		s.warn("admin command is malformed", fields...)
 		c.write([]byte(answerFormat))
-		_ = c.ws.WriteClose(1007, nil)
+		s.end(c, 1007)
 		return idleTime
 	case err == nil && method == "unknown":
 		err = errUnknown
@@ -123,6 +138,9 @@ func (s *Server) command(c *session, frame []byte) (stay time.Duration) {
 	}
 	s.answer(c, &r, data, err)
 	if method == "stop" && err == nil {
+		s.mu.Lock()
+		c.stops = true
+		s.mu.Unlock()
 		return 0 // its end is the news that the client waits for
 	}
 	return idleTime
@@ -154,11 +172,11 @@ func (s *Server) run(r *request) (data any, err error) {
 	case "nodes":
 		return b.Nodes(ctx)
 	default: // connections
-		limit := r.Limit
-		if limit < 1 || limit > maxPage {
+		limit := min(r.Limit, maxPage)
+		if limit == 0 {
 			limit = maxPage
 		}
-		return b.Connections(ctx, max(r.Offset, 0), limit)
+		return b.Connections(ctx, r.Offset, limit)
 	}
 }
 
@@ -191,7 +209,7 @@ func (s *Server) answerText(c *session, data any, err error) {
 	switch {
 	case errors.Is(err, errUnknown):
 		c.write([]byte(answerUnknown))
-		_ = c.ws.WriteClose(1008, nil)
+		s.end(c, 1008)
 	case err != nil:
 		c.write([]byte(err.Error()))
 	default:

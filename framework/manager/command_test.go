@@ -117,7 +117,7 @@ func TestClient(t *testing.T) {
 	if list, err := c.Connections(ctx, 20, 10); err != nil || len(list) != 1 || list[0].FD != 11 {
 		t.Errorf("connections: %+v %v", list, err)
 	}
-	if _, err := c.Connections(ctx, -5, 1<<30); err != nil {
+	if _, err := c.Connections(ctx, 0, 1<<30); err != nil {
 		t.Errorf("connections: %v", err)
 	}
 	if list, err := c.Nodes(ctx); err != nil || len(list) != 2 || list[1].State != NodeDead {
@@ -173,6 +173,35 @@ func TestJSONForm(t *testing.T) {
 	}
 	if err != nil || json.Unmarshal([]byte(got), &answer) != nil || !answer.OK || answer.Data["master_pid"] != 42.0 || answer.Data["nodes"] == nil {
 		t.Errorf("status: %s %v", got, err)
+	}
+}
+
+// Numbers that no list has are refused by name, before anybody is asked.
+func TestNumbers(t *testing.T) {
+	s := serve(t, "")
+	c := s.open()
+	for _, tc := range []struct{ offset, limit, want string }{
+		{"9223372036854775807", "1", "offset must be from 0 to 2147483647"},
+		{"2147483648", "1000", "offset must be from 0 to 2147483647"},
+		{"-1", "1", "offset must be from 0 to 2147483647"},
+		{"-9223372036854775808", "1", "offset must be from 0 to 2147483647"},
+		{"9223372036854775808", "1", "offset has the wrong type"},
+		{"1e400", "1", "offset has the wrong type"},
+		{"1.5", "1", "offset has the wrong type"},
+		{"0", "-9223372036854775808", "limit must not be negative"},
+		{"0", "18446744073709551616", "limit has the wrong type"},
+	} {
+		send(t, c, fmt.Sprintf(`{"method":"connections","format":"json","offset":%s,"limit":%s}`, tc.offset, tc.limit))
+		if got, err := receive(c); err != nil || got != `{"ok":false,"error":"`+tc.want+`"}` {
+			t.Errorf("%s %s: %s %v, want %s", tc.offset, tc.limit, got, err, tc.want)
+		}
+	}
+	send(t, c, `{"method":"connections","format":"json","offset":2147483647,"limit":9223372036854775807}`)
+	if got, err := receive(c); err != nil || !strings.HasPrefix(got, `{"ok":true`) {
+		t.Errorf("%s %v", got, err)
+	}
+	if got := s.back.noted(); got != "connections 2147483647 1000" {
+		t.Errorf("asked for %s", got)
 	}
 }
 

@@ -13,10 +13,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lxzan/gws"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 const (
@@ -25,6 +27,12 @@ const (
 	idleTime   = 2 * time.Minute
 	writeTime  = 10 * time.Second // for a client to take an answer
 	stopTime   = 3 * time.Second  // for a command to end at Close, and for a client to say goodbye
+)
+
+// Close codes (RFC 6455 section 7.4.1 and IANA's registry).
+const (
+	goingAway     = 1001
+	tryAgainLater = 1013
 )
 
 // Config of a Server.
@@ -37,28 +45,29 @@ type Config struct {
 // Server answers admin commands.
 type Server struct {
 	cfg     Config
+	seldom  *zap.Logger  // writes each message once a minute: what anybody who connects can cause at any rate
+	unsaid  atomic.Int64 // lines that seldom has left out since its last one
 	http    *http.Server
 	up      *gws.Upgrader
 	life    context.Context // of commands; ends with Close
 	endLife context.CancelFunc
 
 	mu     sync.Mutex
-	taken  int // places of maxConns, handshakes included
-	conns  map[*session]struct{}
+	conns  map[*session]struct{} // maxConns at most: handshakes and connections, without those that gave way
 	closed bool
-	work   sync.WaitGroup // one for each place; none is added once closed
-}
-
-// session is one admin connection.
-type session struct {
-	ws   *gws.Conn
-	peer string
-	idle chan struct{} // holds a value while no command runs
+	work   sync.WaitGroup // one for each session; none is added once closed
 }
 
 // NewServer makes one; Serve starts it.
 func NewServer(cfg Config) *Server {
 	s := &Server{cfg: cfg, conns: map[*session]struct{}{}}
+	s.seldom = cfg.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, time.Minute, 1, 0, zapcore.SamplerHook(func(_ zapcore.Entry, d zapcore.SamplingDecision) {
+			if d&zapcore.LogDropped != 0 {
+				s.unsaid.Add(1)
+			}
+		}))
+	}))
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.up = gws.NewUpgrader(&handler{server: s}, &gws.ServerOption{
 		ReadMaxPayloadSize: maxMessage, CheckUtf8Enabled: true, Logger: quiet{},
@@ -66,6 +75,7 @@ func NewServer(cfg Config) *Server {
 	s.http = &http.Server{
 		Handler: http.HandlerFunc(s.accept), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 10 * time.Second,
 		MaxHeaderBytes: 8 << 10, ErrorLog: zap.NewStdLog(cfg.Log),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, socketKey{}, c) },
 	}
 	return s
 }
@@ -90,28 +100,25 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
 	for c := range s.conns {
-		go c.goodbye()
+		if c.ws != nil { // else it is told as soon as its handshake has ended
+			go c.goodbye(goingAway)
+		}
 	}
 	s.mu.Unlock()
 	s.work.Wait()
 }
 
-// goodbye closes with 1001, after the answer to the command that runs. Both wait at most stopTime.
-func (c *session) goodbye() {
-	timer := time.NewTimer(stopTime)
-	defer timer.Stop()
-	select {
-	case <-c.idle:
-	case <-timer.C:
+// warn logs what anybody who connects can cause: each message once a minute, with the number of lines that were left out.
+func (s *Server) warn(message string, fields ...zap.Field) {
+	if line := s.seldom.Check(zap.WarnLevel, message); line != nil {
+		line.Write(append(fields, zap.Int64("not_logged", s.unsaid.Swap(0)))...)
 	}
-	_ = c.ws.NetConn().SetDeadline(time.Now().Add(stopTime)) // of a closed one: WriteClose says so
-	_ = c.ws.WriteClose(1001, nil)
 }
 
 // accept lets in who may command: no pages, and only loopback peers or those that show the token.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 	refuse := func(why string, status int) {
-		s.cfg.Log.Warn("admin connection refused", zap.String("why", why), zap.String("peer", r.RemoteAddr))
+		s.warn("admin connection refused", zap.String("why", why), zap.String("peer", r.RemoteAddr))
 		http.Error(w, http.StatusText(status), status)
 	}
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
@@ -123,19 +130,18 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 		refuse(why, http.StatusForbidden)
 		return
 	}
-	if !s.enter() {
+	c := s.enter(r)
+	if c == nil {
 		refuse("too many admin connections", http.StatusServiceUnavailable)
 		return
 	}
-	defer s.leave()
+	defer s.leave(c)
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		s.cfg.Log.Error("admin connection", zap.Error(err))
 		return
 	}
-	if c, ok := conn.(*socket); ok {
-		c.linger.Store(true)
-	}
+	c.socket.linger.Store(true)
 	// Upgrader.Upgrade would lose frames that came in one piece with the request.
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered()) // there is so much
 	buffered.Reader.Reset(io.MultiReader(bytes.NewReader(slices.Clone(early)), conn))
@@ -143,18 +149,21 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // gws has answered
 	}
-	s.serve(&session{ws: ws, peer: r.RemoteAddr, idle: make(chan struct{}, 1)})
+	s.serve(c, ws)
 }
 
 // forbidden tells why a request may not command, or "". A page is refused even with the token: a browser lets it reach this machine's
-// loopback, and nothing of ours is one.
+// loopback, and nothing of ours is one. Without a token the host must be this machine's own: another name may have been made to point here.
 func (s *Server) forbidden(r *http.Request) string {
 	if len(r.Header["Origin"]) > 0 {
 		return "it comes from a web page"
 	}
 	if s.cfg.Token == "" {
-		if host, _, err := net.SplitHostPort(r.RemoteAddr); err != nil || !net.ParseIP(host).IsLoopback() {
+		switch {
+		case !loopback(r.RemoteAddr):
 			return "not from this machine, and no token is configured"
+		case !loopback(r.Host):
+			return "for another host than this machine, and no token is configured"
 		}
 		return ""
 	}
@@ -168,68 +177,36 @@ func (s *Server) forbidden(r *http.Request) string {
 	return ""
 }
 
+// loopback tells whether a host, with or without a port, is this machine itself.
+func loopback(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = strings.Trim(hostport, "[]")
+	}
+	return strings.EqualFold(host, "localhost") || net.ParseIP(host).IsLoopback()
+}
+
 // same compares in constant time, lengths included.
 func same(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-func (s *Server) enter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || s.taken == maxConns {
-		return false
-	}
-	s.taken++
-	s.work.Add(1)
-	return true
-}
-
-func (s *Server) leave() {
-	s.mu.Lock()
-	s.taken--
-	s.mu.Unlock()
-	s.work.Done()
-}
-
 // serve reads commands until the connection ends.
-func (s *Server) serve(c *session) {
+func (s *Server) serve(c *session, ws *gws.Conn) {
 	defer func() {
 		if v := recover(); v != nil { // gws's own: OnMessage has recovered ours. A frame with a length beyond 2^63 is enough
-			s.cfg.Log.Warn("admin connection sent an impossible frame", zap.String("peer", c.peer))
-			_ = c.ws.WriteClose(1009, nil)
+			s.warn("admin connection sent an impossible frame", zap.String("peer", c.peer))
+			s.end(c, 1009)
 		}
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
-		_ = c.ws.NetConn().Close()
+		_ = ws.NetConn().Close()
 	}()
-	c.idle <- struct{}{}
-	c.ws.Session().Store(sessionKey, c)
+	ws.Session().Store(sessionKey, c)
+	if !s.opened(c, ws) {
+		return
+	}
 	c.stay(idleTime)
-	s.mu.Lock()
-	s.conns[c] = struct{}{}
-	closed := s.closed
-	s.mu.Unlock()
-	if closed { // meanwhile: Close has not seen it
-		go c.goodbye()
-	}
-	c.ws.ReadLoop()
-}
-
-// stay says how long nothing may arrive before the connection ends; 0 = for ever.
-func (c *session) stay(d time.Duration) {
-	var end time.Time
-	if d > 0 {
-		end = time.Now().Add(d)
-	}
-	_ = c.ws.NetConn().SetReadDeadline(end) // of a closed one: the read says so
-}
-
-// write sends an answer. One that fails ends the connection: nobody needs to hear it here.
-func (c *session) write(answer []byte) {
-	_ = c.ws.NetConn().SetWriteDeadline(time.Now().Add(writeTime))
-	_ = c.ws.WriteMessage(gws.OpcodeText, answer)
+	ws.ReadLoop()
 }
 
 const sessionKey = "session"
@@ -258,15 +235,17 @@ func (h *handler) OnMessage(ws *gws.Conn, m *gws.Message) {
 	c := sessionOf(ws)
 	select {
 	case <-c.idle:
+	case <-c.left:
+		return
 	case <-h.server.life.Done(): // it is being said goodbye to
 		return
 	}
 	defer func() {
 		if v := recover(); v != nil {
 			h.server.cfg.Log.Error("panic on the admin port", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
-			_ = ws.WriteClose(1011, nil)
+			h.server.end(c, 1011)
 		}
-		c.idle <- struct{}{}
+		h.server.rested(c)
 	}()
 	c.stay(0)
 	c.stay(h.server.command(c, m.Bytes()))

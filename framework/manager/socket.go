@@ -45,3 +45,6 @@ func (c *socket) Close() error {
 	})
 	return nil
 }
+
+// cut closes at once, also while Close lingers.
+func (c *socket) cut() { _ = c.Conn.Close() }

@@ -138,7 +138,9 @@ func (p *peer) answer(ctx context.Context, m message, files []*os.File) {
 	body, err := func() (v any, err error) {
 		defer func() {
 			if r := recover(); r != nil {
-				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+				// The stack is this process's own business: the answer may reach a client of the admin port.
+				fmt.Fprintf(os.Stderr, "%s: panic: %q\n%s", m.Kind, fmt.Sprint(r), debug.Stack())
+				err = fmt.Errorf("%s failed in process %d; its log says why", m.Kind, os.Getpid())
 			}
 		}()
 		return p.handle(ctx, request{m.Kind, m.Body, files})
