@@ -196,7 +196,7 @@ func (a *App) answered(m *bus.Message) {
 }
 
 // told are the errors that callers tell apart; between nodes an error is its text.
-var told = []error{ErrName, ErrUID, ErrTooManyKeys, ErrSessionSize, hub.ErrTooManyRooms, hub.ErrTooManyUsers, hub.ErrClosed, hub.ErrSlow, ErrPartial}
+var told = []error{ErrName, ErrReserved, ErrUID, ErrTooManyKeys, ErrSessionSize, hub.ErrTooManyRooms, hub.ErrTooManyUsers, hub.ErrClosed, hub.ErrSlow, ErrPartial}
 
 func remoteError(text string) error {
 	for _, err := range told {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/names"
 )
 
 // What follows reaches connections wherever they are. For one of this node it costs nothing; otherwise one write to Redis and an
@@ -51,7 +52,7 @@ func (s *Sender) sum(ctx context.Context, key string, q query) (n int, err error
 
 // Join puts a connection into a room; see Ctx.Join.
 func (s *Sender) Join(ctx context.Context, fd int64, room string, o ...JoinOption) error {
-	if err := checkName(room); err != nil {
+	if err := names.Room(room); err != nil {
 		return err
 	}
 	_, err := s.onFD(ctx, query{Op: "join", FD: fd, Room: room, Flag: joinOptions(o).announce})
@@ -60,7 +61,7 @@ func (s *Sender) Join(ctx context.Context, fd int64, room string, o ...JoinOptio
 
 // Leave takes a connection out of a room, at once: it does not get what is still on its way to the room. Being in it is no condition.
 func (s *Sender) Leave(ctx context.Context, fd int64, room string) error {
-	if err := checkName(room); err != nil {
+	if err := names.Room(room); err != nil {
 		return err
 	}
 	_, err := s.onFD(ctx, query{Op: "leave", FD: fd, Room: room})
@@ -76,7 +77,7 @@ func (s *Sender) LeaveAll(ctx context.Context, fd int64) error {
 // DismissRoom takes all members out of a room and counts them. They get first what was sent to them, or to the room, before by the same
 // caller; where that does not come, Redis being slow, it is waited for as long as a Redis call may take.
 func (s *Sender) DismissRoom(ctx context.Context, room string) (int, error) {
-	if err := checkName(room); err != nil {
+	if err := names.Room(room); err != nil {
 		return 0, err
 	}
 	return s.sum(ctx, room, query{Op: "dismiss", Room: room})
@@ -84,7 +85,7 @@ func (s *Sender) DismissRoom(ctx context.Context, room string) (int, error) {
 
 // BindUID has a connection reached by a uid; a connection with a token is bound to its id by itself.
 func (s *Sender) BindUID(ctx context.Context, fd int64, uid string) error {
-	if err := checkUID(uid); err != nil {
+	if err := names.UID(uid); err != nil {
 		return err
 	}
 	_, err := s.onFD(ctx, query{Op: "bind", FD: fd, UID: uid})
@@ -93,7 +94,7 @@ func (s *Sender) BindUID(ctx context.Context, fd int64, uid string) error {
 
 // UnbindUID undoes BindUID.
 func (s *Sender) UnbindUID(ctx context.Context, fd int64, uid string) error {
-	if err := checkUID(uid); err != nil {
+	if err := names.UID(uid); err != nil {
 		return err
 	}
 	_, err := s.onFD(ctx, query{Op: "unbind", FD: fd, UID: uid})
@@ -157,7 +158,7 @@ func (s *Sender) Kick(ctx context.Context, fd int64, code int, reason string) er
 
 // KickUID closes all connections of a user, as Kick does, and counts them.
 func (s *Sender) KickUID(ctx context.Context, uid string, code int, reason string) (int, error) {
-	if err := errors.Join(checkUID(uid), checkClose(&code, reason)); err != nil {
+	if err := errors.Join(names.UID(uid), checkClose(&code, reason)); err != nil {
 		return 0, err
 	}
 	return s.sum(ctx, uid, query{Op: "kickUID", UID: uid, Code: code, Text: reason})
@@ -165,7 +166,7 @@ func (s *Sender) KickUID(ctx context.Context, uid string, code int, reason strin
 
 // Reach is SendToUID that waits for how many connections have taken the push. Like DismissRoom it comes behind what was sent before.
 func (s *Sender) Reach(ctx context.Context, uid string, r *Reply, o ...PublishOption) (connections int, err error) {
-	if err := checkUID(uid); err != nil {
+	if err := names.UID(uid); err != nil {
 		return 0, err
 	}
 	payload, err := s.app.payload(r)
@@ -196,7 +197,7 @@ func (s *Sender) IsOnline(ctx context.Context, fd int64) (bool, error) {
 
 // IsUIDOnline tells whether a user has a connection.
 func (s *Sender) IsUIDOnline(ctx context.Context, uid string) (online bool, err error) {
-	if err := checkUID(uid); err != nil {
+	if err := names.UID(uid); err != nil {
 		return false, err
 	}
 	err = s.app.ask(ctx, uid, query{Op: "uidOnline", UID: uid}, func(r reply) bool { online = r.Found; return online })
@@ -233,7 +234,7 @@ func (s *Sender) Counts(ctx context.Context) (Counts, error) {
 
 // RoomCount is the number of members of a room.
 func (s *Sender) RoomCount(ctx context.Context, room string) (int, error) {
-	if err := checkName(room); err != nil {
+	if err := names.Room(room); err != nil {
 		return 0, err
 	}
 	return s.sum(ctx, room, query{Op: "roomCount", Room: room})
@@ -266,7 +267,7 @@ func (s *Sender) Connections(ctx context.Context, after int64, limit int) ([]Con
 
 // RoomMembers lists the members of a room, as Connections does.
 func (s *Sender) RoomMembers(ctx context.Context, room string, after int64, limit int) ([]Connection, error) {
-	if err := checkName(room); err != nil {
+	if err := names.Room(room); err != nil {
 		return nil, err
 	}
 	return list(ctx, s.app, query{Op: "members", Room: room, After: strconv.FormatInt(after, 10), Limit: limit}, byFD)

@@ -9,40 +9,29 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"go.uber.org/zap"
 
 	"wsframe/framework/cluster"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/names"
 )
 
 var (
 	// ErrName is returned for room names and close keys that cannot be Redis keys of ours.
-	ErrName = errors.New("names are 1 to 128 letters, digits and any of _.:@{}-")
+	ErrName = names.ErrRoom
+	// ErrReserved is returned for room names and close keys that begin with WEBSOCKET_, with WSFRAME, or with what Reserve was given.
+	ErrReserved = names.ErrReserved
 	// ErrUID is returned for uids that nobody can have.
-	ErrUID = errors.New("uids are 1 to 64 letters, digits and any of _.:@+/=|*{}-")
+	ErrUID = names.ErrUID
 	// ErrTooManyKeys is returned when a connection has as many close keys or listeners as it may have.
 	ErrTooManyKeys = errors.New("connection has too many close keys or listeners")
 )
 
-func checkName(name string) error {
-	if !safe(name, 128, "_.:@{}-") {
-		return fmt.Errorf("%.40q: %w", name, ErrName)
-	}
-	return nil
-}
-
-// safe tells whether a text has 1 to max characters, all of them letters, digits or one of marks.
-func safe(text string, max int, marks string) bool {
-	n := 0
-	for _, r := range text { // what is not UTF-8 comes as a mark that nobody allows
-		if n++; n > max || !unicode.IsLetter(r) && !unicode.IsNumber(r) && !strings.ContainsRune(marks, r) {
-			return false
-		}
-	}
-	return n > 0
-}
+// Reserve keeps names that begin with prefix from being rooms or close keys, in the whole process. A module calls it in an init
+// function or where it makes its controllers, for the Redis keys of its own: else an application that lets clients name rooms lets
+// them reach those keys. Prefixes are compared byte by byte. ErrName where prefix cannot begin a name. Safe for concurrent use.
+func Reserve(prefix string) error { return names.Reserve(prefix) }
 
 // JoinOption changes what a Join does.
 type JoinOption func(*joining)
@@ -62,7 +51,7 @@ func joinOptions(options []JoinOption) (j joining) {
 
 // join puts the connection into the room; where its client said what it saw last of it, what it missed comes first.
 func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) error {
-	if err := checkName(room); err != nil {
+	if err := names.Room(room); err != nil {
 		return err
 	}
 	s, here := a.own(c)
@@ -160,7 +149,7 @@ func remove(list *[]string, name string) bool {
 }
 
 func (a *App) addCloseKey(c *hub.Conn, key string) error {
-	if err := checkName(key); err != nil {
+	if err := names.Room(key); err != nil {
 		return err
 	}
 	s, here := a.own(c)
@@ -303,14 +292,14 @@ func (a *App) deposed(floor int64) {
 // closeTime is how long the listeners of one connection may take before their context ends.
 const closeTime = 5 * time.Second
 
-func (a *App) tellListeners(names []string, closed *Closed) {
-	if len(names) == 0 {
+func (a *App) tellListeners(list []string, closed *Closed) {
+	if len(list) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	closed.Context, closed.Sender = ctx, &a.Sender
-	for _, name := range names {
+	for _, name := range list {
 		t := a.router.controllers[name]
 		if t == nil || t.hooks.close == nil {
 			continue // unmounted by a reload

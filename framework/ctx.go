@@ -12,6 +12,7 @@ import (
 
 	"wsframe/framework/auth"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/names"
 )
 
 // Identity is who a connection belongs to, as its token said.
@@ -121,7 +122,7 @@ func (c *Ctx) LeaveAll() {
 
 // BindUID has this connection reached by a uid, besides its token's id.
 func (c *Ctx) BindUID(uid string) error {
-	if err := checkUID(uid); err != nil {
+	if err := names.UID(uid); err != nil {
 		return err
 	}
 	return c.app.bind(c.conn, uid)

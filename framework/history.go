@@ -16,6 +16,7 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/names"
 )
 
 const (
@@ -54,6 +55,9 @@ func historyRules(list []string) ([]historyRule, error) {
 		var err error
 		if _, err = path.Match(r.pattern, ""); err != nil || r.pattern == "" {
 			return nil, bad("the pattern cannot be read")
+		}
+		if prefix := names.Reserved(r.pattern); prefix != "" {
+			return nil, bad("no room begins with " + prefix + ", which is reserved")
 		}
 		if r.length, err = strconv.Atoi(fields[n-2]); err != nil || r.length < 1 || r.length > 100_000 {
 			return nil, bad("the length is 1 to 100000")
@@ -101,7 +105,7 @@ type HistoryPage struct {
 // History reads a room's kept pushes beyond the offset after, the oldest first. It costs one Redis call. after < 0 gives the
 // newest ones, for two. limit is at most 1,000.
 func (s *Sender) History(ctx context.Context, room string, after int64, limit int) (HistoryPage, error) {
-	if err := checkName(room); err != nil {
+	if err := names.Room(room); err != nil {
 		return HistoryPage{}, err
 	}
 	if limit < 1 || limit > maxPage {
@@ -227,7 +231,7 @@ func (a *App) catchUp(ctx context.Context, c *hub.Conn, u *hub.CatchUp, room str
 
 // recoverHere is sys.recover for one room.
 func (a *App) recoverHere(ctx context.Context, c *hub.Conn, room string, p position) (recovery, error) {
-	if err := checkName(room); err != nil {
+	if err := names.Room(room); err != nil {
 		return recovery{}, err
 	}
 	s, here := a.own(c)
@@ -291,7 +295,7 @@ func parseSeen(rawQuery string) map[string]position {
 		}
 		offset, err := strconv.ParseInt(one[i+1:], 10, 64)
 		j := strings.LastIndexByte(one[:i], ':')
-		if err != nil || j < 0 || checkName(one[:j]) != nil || i-j > 65 {
+		if err != nil || j < 0 || names.Room(one[:j]) != nil || i-j > 65 {
 			continue
 		}
 		seen[one[:j]] = position{Offset: offset, Epoch: one[j+1 : i]}

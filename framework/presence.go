@@ -16,6 +16,7 @@ import (
 
 	"wsframe/framework/cluster"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/names"
 )
 
 // Events of announced rooms; param is {"room","id","nickname"}.
@@ -65,6 +66,9 @@ func presenceRooms(list []string) ([]string, error) {
 	for _, pattern := range list {
 		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
 			return nil, fmt.Errorf("presence.rooms: %.80q: the pattern cannot be read; wanted is one like CHAT_*", pattern)
+		}
+		if prefix := names.Reserved(pattern); prefix != "" {
+			return nil, fmt.Errorf("presence.rooms: %.80q: no room begins with %s, which is reserved", pattern, prefix)
 		}
 	}
 	return list, nil

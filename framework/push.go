@@ -15,6 +15,7 @@ import (
 	"wsframe/framework/bus"
 	"wsframe/framework/frame"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/names"
 )
 
 // ErrTooLarge is returned for a push that would not fit into an empty outbox.
@@ -238,7 +239,7 @@ func (s *Sender) SendToFD(fd int64, r *Reply, o ...PublishOption) error {
 // SendToUID sends an unasked frame to all connections of a user, on all nodes. It never waits, and costs one write to Redis where
 // there may be other nodes.
 func (s *Sender) SendToUID(uid string, r *Reply, o ...PublishOption) error {
-	if err := checkUID(uid); err != nil {
+	if err := names.UID(uid); err != nil {
 		return err
 	}
 	return s.app.dispatch(toUID, uid, r, o)
@@ -248,7 +249,7 @@ func (s *Sender) SendToUID(uid string, r *Reply, o ...PublishOption) error {
 // every node. It never waits for Redis, and costs it one write where there may be other nodes or the push is kept, whatever the
 // number of members. An error means that it was not taken: it cannot be encoded, is too large, or too much waits for Redis.
 func (s *Sender) SendToRoom(room string, r *Reply, o ...PublishOption) error {
-	if err := checkName(room); err != nil {
+	if err := names.Room(room); err != nil {
 		return err
 	}
 	return s.app.dispatch(toRoom, room, r, o)

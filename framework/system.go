@@ -2,7 +2,10 @@ package framework
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
+
+	"wsframe/framework/internal/names"
 )
 
 // system are the built-in methods, sys.recover and sys.history, for the rooms that a connection is in.
@@ -22,6 +25,7 @@ type recoverIn struct {
 
 var (
 	errRoom    = NewFail(400, "roomError", "房间名称不正确")
+	errTaken   = NewFail(400, "roomError", "房间名称为系统保留")
 	errNotIn   = NewFail(403, "notInRoom", "未加入该房间")
 	errHistory = NewFail(503, "historyUnavailable", "暂时无法读取历史消息")
 )
@@ -43,11 +47,19 @@ func (s *system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
 		}
 		r, err := s.app.recoverHere(c, c.conn, p.Room, position{Offset: int64(p.Offset), Epoch: string(p.Epoch)})
 		if err != nil {
-			return nil, errRoom.Because(err)
+			return nil, badRoom(p.Room, err)
 		}
 		results = append(results, r)
 	}
 	return OK("sysRecover", "恢复完成", results), nil
+}
+
+// badRoom is the answer to a name that is none. A reserved one is named, since nothing about its letters is wrong.
+func badRoom(room string, err error) *Fail {
+	if errors.Is(err, ErrReserved) {
+		return errTaken.Because(err).With(map[string]string{"room": room})
+	}
+	return errRoom.Because(err)
 }
 
 type historyIn struct {
@@ -69,8 +81,8 @@ type historyOut struct {
 // History pages through a room's kept pushes: forwards beyond after, or backwards from before; neither gives the newest. The items
 // are in the order in which they were sent.
 func (s *system) History(c *Ctx, in *historyIn) (*Reply, error) {
-	if checkName(in.Room) != nil {
-		return nil, errRoom
+	if err := names.Room(in.Room); err != nil {
+		return nil, badRoom(in.Room, err)
 	}
 	if !c.conn.InRoom(in.Room) {
 		return nil, errNotIn

@@ -3,7 +3,6 @@ package framework
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -11,6 +10,7 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/names"
 )
 
 // Close codes of the policy for a second login of the same user.
@@ -26,16 +26,9 @@ const (
 	loginRefuse  = "refuse"
 )
 
-func checkUID(uid string) error {
-	if !safe(uid, 64, "_.:@+/=|*{}-") {
-		return fmt.Errorf("uid %.40q: %w", uid, ErrUID)
-	}
-	return nil
-}
-
 // identify binds a new connection to its token's id.
 func (a *App) identify(c *hub.Conn) {
-	if checkUID(c.Auth.ID) == nil {
+	if names.UID(c.Auth.ID) == nil {
 		_ = a.bind(c, c.Auth.ID) // it has ended already
 	}
 }

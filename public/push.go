@@ -187,7 +187,7 @@ func (b backend) ErrorCode(err error) (push.Code, string) {
 	}{
 		{framework.ErrNoConnection, push.CodeNoConnection}, {hub.ErrClosed, push.CodeNoConnection}, {hub.ErrSlow, push.CodeNoConnection},
 		{framework.ErrPartial, push.CodePartial}, {framework.ErrBusy, push.CodeQueueFull}, {framework.ErrTooLarge, push.CodeTooLarge},
-		{framework.ErrName, push.CodeBadRequest}, {framework.ErrUID, push.CodeBadRequest},
+		{framework.ErrName, push.CodeBadRequest}, {framework.ErrReserved, push.CodeBadRequest}, {framework.ErrUID, push.CodeBadRequest},
 		{framework.ErrTooManyKeys, push.CodeLimit}, {framework.ErrSessionSize, push.CodeLimit},
 		{hub.ErrTooManyRooms, push.CodeLimit}, {hub.ErrTooManyUsers, push.CodeLimit},
 	} {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+
+	"wsframe/framework"
 )
 
 const (
@@ -30,12 +32,16 @@ type Views struct {
 	waiting map[string]int64 // room → views; there are only so many rooms
 }
 
+// viewsKey begins the names of the hashes. No room can have such a name.
+const viewsKey = "PV:ROOM:"
+
 // NewViews keeps its hashes under the prefix.
 func NewViews(client redis.UniversalClient, prefix string, log *zap.Logger) *Views {
+	_ = framework.Reserve(viewsKey) // it can begin a name
 	return &Views{redis: client, prefix: prefix, log: log, waiting: map[string]int64{}}
 }
 
-func (v *Views) key(room string) string { return v.prefix + "PV:ROOM:" + room }
+func (v *Views) key(room string) string { return v.prefix + viewsKey + room }
 
 // Add counts one view.
 func (v *Views) Add(room string) {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"wsframe/framework"
 )
 
 // Say is a user's message that awaits review.
@@ -27,8 +29,11 @@ type Pending struct {
 	prefix string
 }
 
-// NewPending keeps its hashes under the prefix.
+// NewPending keeps its hashes under the prefix. No room can have the name of one.
 func NewPending(client redis.UniversalClient, prefix string) *Pending {
+	for _, key := range []string{queueKey(""), messageID} {
+		_ = framework.Reserve(key) // a constant that can begin a name
+	}
 	return &Pending{client, prefix}
 }
 

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"wsframe/framework/internal/names"
 )
 
 // maxInt is the largest number that JavaScript keeps exact.
@@ -22,6 +24,7 @@ type kind struct {
 	pattern  *regexp.Regexp // of a text; the length is max's business: a pattern that counts is megabytes
 	words    []string       // the texts there are
 	of       string         // kind of a list's items
+	room     bool           // a text that is a room's name, and so not a reserved one
 }
 
 var kinds = map[string]kind{
@@ -29,8 +32,8 @@ var kinds = map[string]kind{
 	"fds":    {max: 1000, of: "fd"},
 	"after":  {max: maxInt},
 	"back":   {min: -1, max: maxInt},
-	"uid":    {max: 64, pattern: regexp.MustCompile(`^[\p{L}\p{N}_.:@+/=|*{}-]+$`)},
-	"room":   {max: 128, pattern: regexp.MustCompile(`^[\p{L}\p{N}_.:@{}-]+$`)},
+	"uid":    {max: names.MaxUID, pattern: regexp.MustCompile(names.UIDPattern)},
+	"room":   {max: names.MaxRoom, pattern: regexp.MustCompile(names.RoomPattern), room: true},
 	"name":   {max: 128},
 	"event":  {max: 128, pattern: regexp.MustCompile(`^[\p{L}\p{N}\p{P}\p{S}]+$`)},
 	"info":   {max: 1024},
@@ -68,6 +71,8 @@ func (k *kind) check(v reflect.Value) string {
 			return fmt.Sprintf("must have at most %d characters", k.max)
 		case k.pattern != nil && !k.pattern.MatchString(s):
 			return "must match " + k.pattern.String()
+		case k.room && names.Reserved(s) != "":
+			return fmt.Sprintf("%q is reserved: no room begins with %s", s, names.Reserved(s))
 		}
 	case reflect.Slice, reflect.Map:
 		if n := int64(v.Len()); n < k.min || n > k.max {

@@ -40,20 +40,21 @@ func packages(t *testing.T) []pkg {
 
 // arrows are what each layer may import, besides itself. docs/architecture.md draws them.
 var arrows = map[string][]string{
-	"public":                  {"app", "framework", "library"},
-	"app":                     {"framework", "library"},
-	"framework":               {"framework/hub", "framework/frame", "framework/auth", "framework/cluster", "framework/bus", "library"},
-	"framework/hub":           {"framework/auth"},
-	"framework/frame":         {},
-	"framework/auth":          {"library"},
-	"framework/cluster":       {},
-	"framework/bus":           {},
-	"framework/push":          {},
-	"framework/manager":       {},
-	"framework/process":       {"framework/manager"},
-	"framework/frameworktest": {"framework", "library"},
-	"library":                 {},
-	"internal":                {"app", "framework", "library", "public"},
+	"public":                   {"app", "framework", "library"},
+	"app":                      {"framework", "library"},
+	"framework":                {"framework/internal/names", "framework/hub", "framework/frame", "framework/auth", "framework/cluster", "framework/bus", "library"},
+	"framework/hub":            {"framework/auth"},
+	"framework/frame":          {},
+	"framework/auth":           {"library"},
+	"framework/cluster":        {},
+	"framework/bus":            {},
+	"framework/internal/names": {},
+	"framework/push":           {"framework/internal/names"},
+	"framework/manager":        {},
+	"framework/process":        {"framework/manager"},
+	"framework/frameworktest":  {"framework", "library"},
+	"library":                  {},
+	"internal":                 {"app", "framework", "library", "public"},
 }
 
 // layer is the key in arrows that a package belongs to: the longest that fits.
