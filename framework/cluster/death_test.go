@@ -57,7 +57,7 @@ func TestRacingSweepers(t *testing.T) {
 	a.kill()
 	var sweepers []*conns
 	for _, id := range []string{"b", "d", "e"} {
-		sweepers = append(sweepers, worker(t, s.client(t), id))
+		sweepers = append(sweepers, worker(t, s.client(t), id, func(c *Config) { c.Timeout = patience })) // on a busy machine
 	}
 	var wait sync.WaitGroup
 	for _, w := range sweepers {

@@ -148,9 +148,10 @@ type Node struct {
 	leftover []member        // earlier incarnations
 	unheard  map[int64]bool  // live connections of earlier incarnations that Redis never heard of
 
-	sweeping sync.Mutex      // one sweep at a time
-	told     map[string]bool // claims whose Orphan has run but is not marked so; under sweeping
-	swept    atomic.Int64
+	sweeping   sync.Mutex      // one sweep at a time
+	sweepBatch int             // connections that share its round trips; under sweeping
+	told       map[string]bool // claims whose Orphan has run but is not marked so; under sweeping
+	swept      atomic.Int64
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -168,7 +169,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, keys: keys{cfg.Prefix}, token: rand.Text(), kick: make(chan struct{}, 1),
 		answered: make(chan struct{}), unheard: map[int64]bool{},
-		told: map[string]bool{}, doubts: map[int64]*Entry{}, batch: pipeline,
+		told: map[string]bool{}, doubts: map[int64]*Entry{}, batch: pipeline, sweepBatch: sweepAtOnce,
 	}
 	_, n.slots = cfg.Client.(*redis.ClusterClient)
 	if cfg.Reload {

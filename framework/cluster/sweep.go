@@ -15,6 +15,9 @@ import (
 // claimTime is how long a claim lasts that its owner does not extend. Orphan has half of it.
 const claimTime = 15 * time.Second
 
+// sweepAtOnce is how many connections share the round trips of a sweep. Where Redis is slow there are fewer, down to an eighth.
+const sweepAtOnce = pipeline / 4
+
 // ran is the claim of a connection whose Orphan has returned: only its keys are left to remove.
 const ran = "ran"
 
@@ -31,6 +34,25 @@ func (n *Node) ifMine(ctx context.Context, script, key string, args ...any) (boo
 		return false, fmt.Errorf("claim %s: %w", key, err)
 	}
 	return answer == 1, nil
+}
+
+// eachIfMine is ifMine for the claims of several connections, in one round trip.
+func (n *Node) eachIfMine(ctx context.Context, script string, list []*dying, args ...any) ([]bool, error) {
+	answers := make([]*redis.Cmd, len(list))
+	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		for i, d := range list {
+			answers[i] = p.Eval(ctx, script, []string{d.claim}, append([]any{n.token}, args...)...)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim %d dead connections: %w", len(list), err)
+	}
+	mine := make([]bool, len(list))
+	for i, answer := range answers {
+		number, err := answer.Int64()
+		mine[i] = err == nil && number == 1
+	}
+	return mine, nil
 }
 
 // sweepUntilDone repeats sweep until the member, or those of its connections, are cleaned up by anybody.
@@ -88,13 +110,14 @@ func (n *Node) sweep(ctx context.Context, m member, only map[string]bool) (done 
 			return true, n.bury(ctx, m, only)
 		}
 		before := count
-		for chunk := range slices.Chunk(fds, 32) {
+		for chunk := range slices.Chunk(fds, n.sweepBatch) {
 			if mine, err := n.ifMine(ctx, extendClaim, claim, n.cfg.Claim.Milliseconds()); err != nil || !mine {
 				return false, err
 			}
 			swept, err := n.sweepSome(ctx, m, chunk)
 			count += swept
 			if err != nil {
+				n.sweepBatch = max(n.sweepBatch/2, sweepAtOnce/8)
 				return false, err
 			}
 		}
@@ -135,28 +158,8 @@ func (n *Node) sweepSome(ctx context.Context, m member, fds []string) (int, erro
 	if err != nil || len(list) == 0 {
 		return 0, err
 	}
-	for _, d := range list {
-		if d.owner != nil && d.owner.Val() == ran {
-			continue
-		}
-		if !n.told[d.claim] {
-			if !d.fresh || n.cfg.Now().Sub(begun) > n.cfg.Claim/3 {
-				if mine, err := n.ifMine(ctx, extendClaim, d.claim, n.cfg.Claim.Milliseconds()); err != nil {
-					return 0, err
-				} else if !mine {
-					d.name = "" // another's now
-					continue
-				}
-			}
-			if err := ctx.Err(); err != nil {
-				return 0, err
-			}
-			n.tell(ctx, d)
-		}
-		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.Set(ctx, d.claim, ran, deadTime) })
-		if err != nil {
-			return 0, fmt.Errorf("note that the listeners of a dead connection were told: %w", err)
-		}
+	if err := n.tellAll(ctx, list, begun); err != nil {
+		return 0, err
 	}
 	list = slices.DeleteFunc(list, func(d *dying) bool { return d.name == "" })
 	gone := make([]Entry, len(list))
@@ -197,30 +200,21 @@ func (n *Node) claim(ctx context.Context, m member, fds []string) ([]*dying, err
 		for i, fd := range fds {
 			d := &dying{name: fd, claim: n.keys.claim(m, fd)}
 			d.mine = p.SetNX(ctx, d.claim, n.token, n.cfg.Claim)
+			d.owner = p.Get(ctx, d.claim)
+			d.listed = p.SIsMember(ctx, n.keys.fds(m), fd)
 			list[i] = d
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-		for _, d := range list {
-			if d.fresh = d.mine.Val(); !d.fresh {
-				d.owner = p.Get(ctx, d.claim)
-			}
-			d.listed = p.SIsMember(ctx, n.keys.fds(m), d.name)
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	var gone []string
+	var gone []*dying
 	list = slices.DeleteFunc(list, func(d *dying) bool {
-		if d.fresh && !d.listed.Val() { // another has just finished it
-			gone = append(gone, d.claim)
+		if d.fresh = d.mine.Val(); d.fresh && !d.listed.Val() { // another has just finished it
+			gone = append(gone, d)
 			return true
 		}
-		return !d.fresh && d.owner.Val() != n.token && d.owner.Val() != ran
+		return d.owner.Val() != n.token && d.owner.Val() != ran
 	})
 	numbers := make([]int64, len(list))
 	for i, d := range list {
@@ -233,12 +227,90 @@ func (n *Node) claim(ctx context.Context, m member, fds []string) ([]*dying, err
 	for i, d := range list {
 		d.Entry = entries[i]
 	}
-	for _, claim := range gone {
-		if _, err := n.ifMine(ctx, endClaim, claim); err != nil {
+	if len(gone) > 0 {
+		if _, err := n.eachIfMine(ctx, endClaim, gone); err != nil {
 			return nil, err
 		}
 	}
 	return list, nil
+}
+
+// tellAll runs Orphan for the connections of which that is not known to have happened, and marks each one. The marks are written
+// while the next ones run, so that not each of them waits for a round trip. Connections whose claim was lost lose their name.
+func (n *Node) tellAll(ctx context.Context, list []*dying, claimed time.Time) (err error) {
+	told, marked := make(chan string, len(list)), make(chan error, 1)
+	go func() { marked <- n.mark(ctx, told) }()
+	defer func() {
+		close(told)
+		if e := <-marked; err == nil {
+			err = e
+		}
+	}()
+	if claimed, err = n.extend(ctx, list, func(d *dying) bool { return !d.fresh }, claimed); err != nil {
+		return err
+	}
+	for i, d := range list {
+		if d.owner.Val() == ran || d.name == "" {
+			continue
+		}
+		if n.cfg.Now().Sub(claimed) > n.cfg.Claim/3 {
+			if claimed, err = n.extend(ctx, list[i:], func(*dying) bool { return true }, n.cfg.Now()); err != nil {
+				return err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if len(marked) > 0 { // Redis is away
+			return nil
+		}
+		if d.name != "" && !n.told[d.claim] {
+			n.tell(ctx, d)
+		}
+		if d.name != "" {
+			told <- d.claim
+		}
+	}
+	return nil
+}
+
+// extend renews the claims of those that are still to be told, and gives the time since which all of the others' hold.
+func (n *Node) extend(ctx context.Context, list []*dying, which func(*dying) bool, since time.Time) (time.Time, error) {
+	var old []*dying
+	for _, d := range list {
+		if d.owner.Val() != ran && !n.told[d.claim] && d.name != "" && which(d) {
+			old = append(old, d)
+		}
+	}
+	if len(old) == 0 {
+		return since, nil
+	}
+	mine, err := n.eachIfMine(ctx, extendClaim, old, n.cfg.Claim.Milliseconds())
+	for i, d := range old {
+		if err == nil && !mine[i] {
+			d.name = "" // another's now
+		}
+	}
+	return since, err
+}
+
+// mark notes which connections' Orphan has run, those together that were told since the last round trip.
+func (n *Node) mark(ctx context.Context, told <-chan string) error {
+	for claim := range told {
+		claims := []string{claim}
+		for range len(told) {
+			claims = append(claims, <-told)
+		}
+		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+			for _, claim := range claims {
+				p.Set(ctx, claim, ran, deadTime)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("note that the listeners of dead connections were told: %w", err)
+		}
+	}
+	return nil
 }
 
 // tell runs Orphan. What has neither an identity nor a listener was never completely opened.
