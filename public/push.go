@@ -21,7 +21,7 @@ import (
 func newPush(cfg *config.App, deps framework.Deps, a *framework.App, begun time.Time, l *log.Logger) (*push.Server, error) {
 	c := push.Config{
 		Backend: backend{&a.Sender}, Store: store{deps.Redis, deps.Prefix + "WSFRAME_PUSH:"},
-		RateLimit: cfg.Push.RequestRate, MaxBody: cfg.Push.MaxBody, OnlineCount: cfg.Push.OnlineCount, Log: l.Logger,
+		RateLimit: cfg.Push.RequestRate, MaxBody: cfg.Push.MaxBody, KeptBytes: cfg.Push.KeptBytes, OnlineCount: cfg.Push.OnlineCount, Log: l.Logger,
 		Metrics: func(out io.Writer) error { return writeMetrics(out, a, begun) },
 	}
 	for _, text := range cfg.Push.Tokens {
@@ -66,9 +66,15 @@ func (s store) Put(ctx context.Context, key string, value []byte, age time.Durat
 	return s.redis.Set(ctx, s.prefix+key, value, age).Err()
 }
 
-func (s store) Remove(ctx context.Context, key string) error {
-	return s.redis.Del(ctx, s.prefix+key).Err()
+// removal is one command, so that what somebody else has put under the key meanwhile stays.
+var removal = redis.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`)
+
+func (s store) Remove(ctx context.Context, key string, value []byte) error {
+	return removal.Run(ctx, s.redis, []string{s.prefix + key}, value).Err()
 }
+
+// Durable has nothing to wait for: what Redis keeps of its last moments is its own configuration.
+func (s store) Durable(context.Context) error { return nil }
 
 // backend implements push.Backend by the application API.
 type backend struct{ *framework.Sender }

@@ -67,7 +67,7 @@ class Wsframe
             if ($error === null) {
                 return $answer['result'] ?? [];
             }
-            if ($try === self::TRIES || !in_array($status, [0, 409, 429, 503], true) || $error['code'] === 'limitReached') {
+            if ($try === self::TRIES || !in_array($status, [0, 409, 429, 503], true) || in_array($error['code'], ['limitReached', 'outcomeUnknown'], true)) {
                 throw new RuntimeException($error['code'] . ': ' . $error['message'], $status);
             }
             usleep(200000 * $try);

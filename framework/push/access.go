@@ -37,6 +37,7 @@ type caller struct {
 	name   string // for Idempotency-Keys: they are the caller's own
 	scopes []string
 	rate   *bucket
+	kept   *quota
 }
 
 func (c *caller) may(scope string) bool {
@@ -51,15 +52,15 @@ type access struct {
 	local   *caller // nil where there are tokens
 }
 
-func newAccess(tokens []Token, rate int) *access {
+func newAccess(tokens []Token, rate, kept int) *access {
 	a := &access{}
 	for _, t := range tokens {
 		sum := sha256.Sum256([]byte(t.Value))
 		a.sums = append(a.sums, sum)
-		a.callers = append(a.callers, &caller{fmt.Sprintf("%x", sum[:8]), t.Scopes, newBucket(rate)})
+		a.callers = append(a.callers, &caller{fmt.Sprintf("%x", sum[:8]), t.Scopes, newBucket(rate), &quota{max: kept}})
 	}
 	if len(tokens) == 0 {
-		a.local = &caller{"local", nil, newBucket(rate)}
+		a.local = &caller{"local", nil, newBucket(rate), &quota{max: kept}}
 	}
 	return a
 }

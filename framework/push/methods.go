@@ -307,3 +307,7 @@ func findMethod(name string) *method {
 
 // changes tells whether doing a call twice makes a difference.
 func (m *method) changes() bool { return m.scope != ScopeRead }
+
+func (m *method) forbidden() *Error {
+	return fail(CodeForbidden, "%s needs a token with the scope %s", m.name, m.scope)
+}

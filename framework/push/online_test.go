@@ -7,7 +7,7 @@ import (
 )
 
 func TestOnline(t *testing.T) {
-	s := NewServer(Config{Backend: &recorder{}, Store: &memory{m: map[string][]byte{}}})
+	s := NewServer(Config{Backend: &recorder{}, Store: newMemory()})
 	b, turns := s.cfg.Backend.(*recorder), s.cfg.Store.(*memory)
 	for i, want := range []int{1, 0, 0} { // once for a number, however often it is looked at, whoever does
 		if err := s.tellOnline(t.Context()); err != nil {
@@ -18,7 +18,7 @@ func TestOnline(t *testing.T) {
 			t.Errorf("%d: %s", i, sent)
 		}
 		if i == 1 {
-			_ = turns.Remove(t.Context(), "ONLINE_TURN")
+			_ = turns.Remove(t.Context(), "ONLINE_TURN", []byte{1})
 		}
 	}
 	h := serve(t, Config{OnlineCount: true}) // it runs, and ends

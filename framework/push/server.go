@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"mime"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -30,6 +29,7 @@ type Config struct {
 	Tokens      []Token               // none = only this machine's processes
 	RateLimit   int                   // requests a second of one token; 0 = any
 	MaxBody     int                   // bytes of a request; 1 MiB
+	KeptBytes   int                   // of answers kept for the Idempotency-Keys of one token in ten minutes; 0 = any
 	OnlineCount bool                  // tell all clients how many are online
 	Metrics     func(io.Writer) error // GET /metrics, in Prometheus's text format; nil = there is none
 	Log         *zap.Logger
@@ -41,6 +41,8 @@ type Server struct {
 	access *access
 	http   *http.Server
 	places chan struct{} // a request holds one
+
+	keeping *keeping
 
 	mu     sync.Mutex
 	ln     *listener
@@ -60,7 +62,7 @@ func NewServer(cfg Config) *Server {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = 1 << 20
 	}
-	s := &Server{cfg: cfg, access: newAccess(cfg.Tokens, cfg.RateLimit), places: make(chan struct{}, maxRequests), open: map[net.Conn]time.Time{}}
+	s := &Server{cfg: cfg, access: newAccess(cfg.Tokens, cfg.RateLimit, cfg.KeptBytes), keeping: newKeeping(), places: make(chan struct{}, maxRequests), open: map[net.Conn]time.Time{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/v1/{method}", s.api)
 	mux.HandleFunc("GET /openapi.json", s.document)
@@ -197,7 +199,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.unwatch()
 	s.release()
 	s.mu.Unlock()
-	return s.http.Shutdown(ctx)
+	err := s.http.Shutdown(ctx)
+	s.keeping.end(ctx)
+	return err
 }
 
 // enter lets a request act; leave must follow where there is no error.
@@ -249,78 +253,6 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// api is POST /api/v1/{method}.
-func (s *Server) api(w http.ResponseWriter, r *http.Request) {
-	a, e := s.call(w, r)
-	if e != nil {
-		a = problem(e, nil)
-	}
-	write(w, a)
-}
-
-func (s *Server) call(w http.ResponseWriter, r *http.Request) (answer, *Error) {
-	c, e := s.access.of(r)
-	if e != nil {
-		return answer{}, e
-	}
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		return answer{}, fail(CodeNotAllowed, "calls are made by POST")
-	}
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		return answer{}, fail(CodeMediaType, "the Content-Type must be application/json")
-	}
-	if !c.rate.take(1) {
-		return answer{}, fail(CodeRateLimited, "more than %d requests a second", s.cfg.RateLimit)
-	}
-	name := r.PathValue("method")
-	changes, sends := true, true
-	if name != "batch" {
-		m := findMethod(name)
-		if m == nil {
-			return answer{}, fail(CodeUnknownMethod, "there is no such method; GET /openapi.json lists them")
-		}
-		name, changes, sends = m.name, m.changes(), m.scope == ScopeSend
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody)))
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return answer{}, fail(CodeTooLarge, "the body has more than %d bytes", large.Limit)
-	case err != nil:
-		return answer{}, fail(CodeBadRequest, "the body ends too soon")
-	}
-	key, base := r.Header.Get("Idempotency-Key"), r.Context()
-	if key != "" {
-		base = context.WithoutCancel(base) // whoever asks again wants to know what became of it
-	}
-	ctx, cancel := context.WithTimeout(base, callTime)
-	defer cancel()
-	if e := s.enter(ctx); e != nil {
-		return answer{}, e
-	}
-	defer s.leave()
-	do := func() (answer, Code) {
-		perform := s.invoke
-		if name == "batch" {
-			perform = s.batch
-		}
-		result, e := perform(ctx, c, name, body)
-		if sends {
-			s.cfg.Backend.Settle(ctx) // who is told that it was taken does not send it again
-		}
-		if e != nil {
-			return problem(e, result), e.Code
-		}
-		return success(result), ""
-	}
-	if key != "" && changes {
-		return s.once(ctx, key, c, name, body, do)
-	}
-	a, _ := do()
-	return a, nil
-}
-
 // metrics is GET /metrics, for who may read.
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	c, e := s.access.of(r)
@@ -337,29 +269,6 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_ = s.cfg.Metrics(w) // the caller's loss
-}
-
-// invoke does one call. Where not all nodes have answered there is both a result and an error.
-func (s *Server) invoke(ctx context.Context, c *caller, name string, body []byte) (any, *Error) {
-	m := findMethod(name)
-	if m == nil {
-		return nil, fail(CodeUnknownMethod, "there is no method %.64q", name)
-	}
-	if !c.may(m.scope) {
-		return nil, fail(CodeForbidden, "%s needs a token with the scope %s", m.name, m.scope)
-	}
-	result, err := m.call(ctx, s.cfg.Backend, body)
-	if err == nil {
-		return result, nil
-	}
-	e, cause := errorOf(s.cfg.Backend, err)
-	if cause != nil {
-		s.warn(m.name, cause)
-	}
-	if e.Code != CodePartial {
-		result = nil
-	}
-	return result, e
 }
 
 type envelope struct {
@@ -394,7 +303,7 @@ func decorate(h http.Header, status int) {
 	switch status {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", "Bearer")
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusConflict:
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		h.Set("Retry-After", "1")
 	}
 }

@@ -36,7 +36,7 @@ func listen(t *testing.T) *net.TCPListener {
 
 func serve(t *testing.T, cfg Config) *host {
 	t.Helper()
-	h := &host{t: t, backend: &recorder{}, store: &memory{m: map[string][]byte{}}, client: &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}}
+	h := &host{t: t, backend: &recorder{}, store: newMemory(), client: &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}}
 	cfg.Backend, cfg.Store = h.backend, h.store
 	h.Server = NewServer(cfg)
 	ln := listen(t)

@@ -29,6 +29,7 @@ type App struct {
 		Tokens      []string `secret:"true"`
 		RequestRate int      `mapstructure:"request_rate"`
 		MaxBody     int      `mapstructure:"max_body"`
+		KeptBytes   int      `mapstructure:"kept_bytes"`
 		OnlineCount bool     `mapstructure:"online_count"`
 	}
 	Auth struct {
@@ -131,7 +132,7 @@ func defaults() *Config {
 	a := &c.App
 	a.Outside = Listen{"127.0.0.1", 20000}
 	a.Manager.Host, a.Manager.Port = "127.0.0.1", 20001
-	a.Push.Host, a.Push.Port, a.Push.RequestRate, a.Push.MaxBody = "127.0.0.1", 2121, 1000, 1<<20
+	a.Push.Host, a.Push.Port, a.Push.RequestRate, a.Push.MaxBody, a.Push.KeptBytes = "127.0.0.1", 2121, 1000, 1<<20, 64<<20
 	a.Users.SecondLogin = "allow"
 	a.Auth.Check, a.Auth.Lifetime, a.Auth.Skew = true, 24*time.Hour, 30*time.Second
 	a.Heartbeat.Ping, a.Heartbeat.Idle = 25*time.Second, 60*time.Second

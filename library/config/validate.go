@@ -84,6 +84,9 @@ func (a *App) validate(bad complain) {
 	if a.Push.MaxBody < 1024 {
 		bad("app", "push.max_body", "%d: must be at least 1024", a.Push.MaxBody)
 	}
+	if n := a.Push.KeptBytes; n != 0 && n < 64<<10 {
+		bad("app", "push.kept_bytes", "%d: must be 0, for any number, or at least 65536", n)
+	}
 	for i, text := range a.Push.Tokens {
 		words := strings.Fields(text)
 		if len(words) == 0 || len(words[0]) < 16 {
