@@ -183,7 +183,7 @@ func (t *giving) rest(ctx context.Context) error {
 			continue
 		}
 		shaking := a.shaking.Load()
-		movable, acting := a.hub.Left()
+		movable, inside := a.hub.Left()
 		if movable > 0 {
 			a.hub.Freeze(settleTime)
 			late, err := t.round(func(context.Context) ([]byte, error) { return nil, nil })
@@ -196,7 +196,7 @@ func (t *giving) rest(ctx context.Context) error {
 				continue
 			}
 		}
-		if t.waiting == 0 && shaking == 0 && movable == 0 && acting == 0 {
+		if t.waiting == 0 && shaking == 0 && inside == 0 {
 			return t.w.send(msgEnd, nil, nil)
 		}
 		select {

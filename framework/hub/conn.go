@@ -171,17 +171,10 @@ func (c *Conn) guard(f func()) (rests bool) {
 func (c *Conn) finish() {
 	c.mu.Lock()
 	if c.state == open {
-		c.state = closing // the peer vanished without a close frame
-		c.closeCode = CloseAbnormal
+		c.end(CloseAbnormal, "") // the peer vanished without a close frame
 	}
 	code, reason := c.closeCode, c.closeReason
 	c.settled()
-	c.ended = true
-	if c.done == nil {
-		c.done = closedChan
-	} else {
-		close(c.done)
-	}
 	c.mu.Unlock()
 	c.hub.totals.add(c)
 	c.hub.remove(c)
@@ -196,7 +189,8 @@ func (c *Conn) finish() {
 
 var closedChan = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
 
-// Done is closed when the connection has ended.
+// Done is closed when the connection's end has begun: its peer has gone or said so, or it is being closed here. Its action may
+// still run then.
 func (c *Conn) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -206,11 +200,33 @@ func (c *Conn) Done() <-chan struct{} {
 	return c.done
 }
 
-// Gone tells whether the connection has ended: the same moment at which Done is closed.
+// Gone tells whether the connection's end has begun: the same moment at which Done is closed.
 func (c *Conn) Gone() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ended
+}
+
+// end begins the connection's end: nothing is accepted any more, Done is closed, and what waits is written here although a move
+// may be under way. c.mu is held.
+func (c *Conn) end(code int, reason string) {
+	c.state = closing
+	c.closeCode, c.closeReason = code, reason
+	c.out.corked = false
+	c.stay()
+	c.tellDone()
+}
+
+// tellDone closes Done, once. c.mu is held.
+func (c *Conn) tellDone() {
+	switch {
+	case c.ended:
+	case c.done == nil:
+		c.done = closedChan
+	default:
+		close(c.done)
+	}
+	c.ended = true
 }
 
 // Ended tells whether the connection is closing or closed.
@@ -267,6 +283,7 @@ func (c *Conn) closeLocked(code int, reason string) {
 		if c.late == nil {
 			c.late = &fault{code, reason}
 			c.mover.RelayClose(c.FD, code, reason)
+			c.tellDone()
 		}
 		return
 	}
@@ -276,26 +293,18 @@ func (c *Conn) closeLocked(code int, reason string) {
 	case CloseIdle:
 		c.hub.totals.idle.Add(1)
 	}
-	c.closeCode, c.closeReason = code, reason
-	if c.state == open {
-		c.state = closing
-		c.out.corked = false
+	serving := c.state == open
+	c.end(code, reason)
+	if serving {
 		c.push(closeFrame(code, reason), 0, false)
 		c.sock.wake() // the reader leaves its wait and runs the close path
-		return
 	}
-	c.state = closing
 }
 
 // abort ends the connection at once, without writing what is queued.
 func (c *Conn) abort() {
 	c.mu.Lock()
-	if c.state == open {
-		c.state = closing
-		c.closeCode = CloseAbnormal
-	}
-	c.out.drop()
-	c.sock.cut()
+	c.broken()
 	c.mu.Unlock()
 }
 

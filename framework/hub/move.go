@@ -116,6 +116,19 @@ func (h *Hub) Thaw() {
 	h.frozen.Store(moved) // those whose action still runs must not go on behind it
 }
 
+// stay takes a connection that ends here out of a move that is under way: what waits is written, and the reader goes on. c.mu is held.
+func (c *Conn) stay() {
+	if c.thaw == nil || c.exported || c.moved {
+		return
+	}
+	close(c.thaw)
+	c.thaw = nil
+	c.out.held = false
+	if !c.out.writing && len(c.out.queue) > 0 { // a writer notices by itself
+		c.startWriter()
+	}
+}
+
 // release lets a frozen connection go on here. c.mu is held.
 func (c *Conn) release() {
 	if c.thaw == nil || c.moved {
@@ -188,21 +201,18 @@ func (c *Conn) Moving() (undecided <-chan struct{}, moved bool) {
 	return nil, c.moved
 }
 
-// Left is what has not moved: connections that can, and, of those that are ending, how many still run an action.
-func (h *Hub) Left() (movable, acting int) {
+// Left is what has not moved: connections that can, and all that are served here, those too which run an action or write their last
+// frames.
+func (h *Hub) Left() (movable, inside int) {
 	h.Each(func(c *Conn) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		switch {
-		case c.moved:
-		case c.state == open:
+		if !c.moved && c.state == open {
 			movable++
-		case c.acting.Load():
-			acting++
 		}
 		return true
 	})
-	return movable, acting
+	return movable, int(h.inside.Load())
 }
 
 // Export takes a frozen connection's state. From then on what is sent to it goes to the Mover, too. What else changes it must wait:
@@ -264,12 +274,7 @@ func (c *Conn) leaveMoved() {
 	h := c.hub
 	c.mu.Lock()
 	c.settled()
-	c.ended = true
-	if c.done == nil {
-		c.done = closedChan
-	} else {
-		close(c.done)
-	}
+	c.tellDone()
 	c.mu.Unlock()
 	c.settleRooms() // what was published in time goes the way of the connection
 	c.leaveAll()

@@ -211,3 +211,16 @@ func TestThawedWriter(t *testing.T) {
 	}
 	s.wantClose(conn.FD, CloseSlow)
 }
+
+// A connection that is closed while it is frozen writes what waits for it, behind a writer that was held in the middle of a write.
+func TestCloseWhileFrozen(t *testing.T) {
+	s, c, conn := stuffed(t, Config{WriteTimeout: time.Minute, IdleTimeout: time.Hour})
+	s.Freeze(time.Second)
+	_ = conn.Send(TextFrame([]byte("last")))
+	conn.Close(4001, "over")
+	c.readAll("last")
+	c.wantClose(4001)
+	s.Thaw()
+	s.wantClose(conn.FD, 4001)
+	s.waitFor("it has been let go", func() bool { _, inside := s.Left(); return inside == 0 })
+}

@@ -210,11 +210,11 @@ func (c *Conn) startWriter() {
 
 // broken notes that the socket cannot be written any more; the reader runs the close path. c.mu is held.
 func (c *Conn) broken() {
-	if c.state == open {
-		c.state = closing
-		c.closeCode = CloseAbnormal
-	}
 	c.out.drop()
+	if c.state == open {
+		c.end(CloseAbnormal, "")
+	}
+	c.tellDone() // also where it has moved, and its action runs here
 	c.sock.cut()
 }
 
@@ -279,12 +279,12 @@ func (c *Conn) writeLoop() {
 		c.mu.Lock()
 		o.bytes = max(0, o.bytes-int(n))
 		switch {
-		case err == nil, isTimeout(err) && (n > 0 || o.holds != holds) && !c.sock.woken: // held, and perhaps thawed again
+		case err == nil, isTimeout(err) && c.mayWrite(n, holds):
 			o.putBack(taken, int(n))
 		default:
 			if c.state == open && isTimeout(err) {
 				c.hub.totals.slow.Add(1)
-				c.state, c.closeCode, c.closeReason = closing, CloseSlow, "slow"
+				c.end(CloseSlow, "slow")
 			}
 			c.broken()
 		}
@@ -293,6 +293,12 @@ func (c *Conn) writeLoop() {
 		clear(store)
 		clear(taken)
 	}
+}
+
+// mayWrite tells whether the writer goes on behind a write of n bytes whose time was over. Where a hold has ended it, the peer is not
+// to blame; progress counts until the connection closes. c.mu is held.
+func (c *Conn) mayWrite(n int64, holds int) bool {
+	return !c.sock.cutOff && (c.out.holds != holds || n > 0 && c.state == open)
 }
 
 // putBack returns what take had taken and the kernel has not.

@@ -32,13 +32,11 @@ func (s *shim) Write(p []byte) (int, error) {
 		}
 	case c.state == open && !c.moved && len(p) >= 2 && p[0] == 0x80|opClose:
 		// gws answers the peer's close frame, reports a fault in a message, or gives up because Read failed.
-		c.state = closing
-		c.out.corked = false
 		if c.in.failed {
-			c.closeCode = CloseAbnormal
+			c.end(CloseAbnormal, "")
 			break
 		}
-		c.closeCode = CloseNoStatus
+		c.end(CloseNoStatus, "")
 		if len(p) >= 4 {
 			c.closeCode, c.closeReason = int(p[2])<<8|int(p[3]), string(p[4:])
 		}

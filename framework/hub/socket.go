@@ -50,7 +50,7 @@ func (s *socket) wake() {
 
 // cut ends every wait on the socket, in both directions.
 func (s *socket) cut() {
-	s.woken = true
+	s.woken, s.cutOff = true, true
 	_ = s.nc.SetDeadline(time.Unix(1, 0))
 }
 

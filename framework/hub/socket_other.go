@@ -10,9 +10,10 @@ import (
 // socket is the portable form, for development: each read holds a buffer, and every write goes through the writer
 // goroutine.
 type socket struct {
-	nc    Stream
-	shut  bool
-	woken bool
+	nc     Stream
+	shut   bool
+	woken  bool // the reader has been told to end
+	cutOff bool // nothing is written any more
 }
 
 func (s *socket) init(nc Stream) error { s.nc = nc; return nil }

@@ -15,11 +15,12 @@ import (
 // fd is written to directly: it is ours alone, and it is closed only under Conn.mu, the same lock under which
 // tryWrite runs, so the number cannot be another file's.
 type socket struct {
-	nc    Stream
-	raw   syscall.RawConn
-	fd    int
-	shut  bool
-	woken bool
+	nc     Stream
+	raw    syscall.RawConn
+	fd     int
+	shut   bool
+	woken  bool // the reader has been told to end
+	cutOff bool // nothing is written any more
 
 	// The outcome of the read in progress; the reader's.
 	readable func(fd uintptr) bool
