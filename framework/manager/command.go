@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,7 +52,7 @@ type request struct {
 	Limit    int    `json:"limit,omitempty"`
 }
 
-// parse reads a command frame. As in the original, keys have one spelling, and what a command does not ask for is not looked at.
+// parse reads a command frame. A key that is not understood is refused: passed over, it could make of an examination a reload.
 func parse(frame []byte) (request, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(frame, &fields); err != nil {
@@ -64,12 +65,51 @@ func parse(frame []byte) (request, error) {
 	if r.Text == "" {
 		r.Text = text(fields["param"]) // as the original's console has it
 	}
-	for name, into := range map[string]any{"check": &r.Check, "graceful": &r.Graceful, "offset": &r.Offset, "limit": &r.Limit} {
-		if raw, ok := fields[name]; ok && json.Unmarshal(raw, into) != nil {
-			return r, fmt.Errorf("%s has the wrong type", name)
+	for name, raw := range fields {
+		if err := r.set(name, raw); err != nil {
+			return r, err
 		}
 	}
+	switch {
+	case twice(frame):
+		return r, errors.New("a key is there twice")
+	case r.Method == "say" && r.Text == "":
+		return r, errors.New("text is missing")
+	}
 	return r, r.inRange()
+}
+
+// set takes one key of a frame.
+func (r *request) set(name string, raw json.RawMessage) error {
+	into, known := map[string]any{
+		"method": nil, "format": nil, "text": nil, "param": nil, // any value is a text
+		"check": &r.Check, "graceful": &r.Graceful, "offset": &r.Offset, "limit": &r.Limit,
+	}[name]
+	switch {
+	case !known:
+		return fmt.Errorf("%.64q is no key of a command", name)
+	case into == nil:
+		return nil
+	}
+	if string(raw) == "null" || json.Unmarshal(raw, into) != nil {
+		return fmt.Errorf("%s has the wrong type", name)
+	}
+	return nil
+}
+
+// twice tells whether a key of an object stands there more than once.
+func twice(object []byte) bool {
+	d, seen := json.NewDecoder(bytes.NewReader(object)), map[json.Token]bool{}
+	_, _ = d.Token() // the brace: it has been read before
+	for d.More() {
+		name, err := d.Token()
+		var value json.RawMessage
+		if err != nil || d.Decode(&value) != nil || seen[name] {
+			return true
+		}
+		seen[name] = true
+	}
+	return false
 }
 
 // inRange refuses numbers that no list has. A limit beyond maxPage means as many as there may be.

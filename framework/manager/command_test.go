@@ -40,6 +40,12 @@ func TestTextAnswers(t *testing.T) {
 		{"null method", `{"method":null}`, []string{"格式不符合规范"}, "", 1007},
 		{"empty", ``, []string{"格式不符合规范"}, "", 1007},
 		{"wrong type", `{"method":"stop","graceful":"no"}`, []string{"graceful has the wrong type"}, "", 0},
+		{"null", `{"method":"reload","check":null}`, []string{"check has the wrong type"}, "", 0},
+		{"a key in another case", `{"method":"reload","Check":true}`, []string{`"Check" is no key of a command`}, "", 0},
+		{"a key that there is not", `{"method":"stop","gracefull":true}`, []string{`"gracefull" is no key of a command`}, "", 0},
+		{"a key twice", `{"method":"reload","check":true,"check":false}`, []string{"a key is there twice"}, "", 0},
+		{"say nothing", `{"method":"say","content":"x"}`, []string{`"content" is no key of a command`}, "", 0},
+		{"say without a text", `{"method":"say"}`, []string{"text is missing"}, "", 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s.back.mu.Lock()

@@ -73,7 +73,7 @@ func (a *access) of(r *http.Request) (*caller, *Error) {
 		return a.local, nil
 	}
 	scheme, value, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	ok = ok && strings.EqualFold(scheme, "Bearer") // RFC 9110 section 11.1
+	ok = ok && len(r.Header["Authorization"]) == 1 && strings.EqualFold(scheme, "Bearer") // RFC 9110 section 11.1
 	sum := sha256.Sum256([]byte(value))
 	var found *caller
 	for i := range a.sums { // all of them, however soon it is found
@@ -87,14 +87,25 @@ func (a *access) of(r *http.Request) (*caller, *Error) {
 	return found, nil
 }
 
-// foreign tells why a request does not come from a process of this machine.
+// browsers and proxies are known by these headers. Programs send none of them by themselves: not curl, PHP, Java or Go.
+var browsers = []string{"Origin", "Referer", "Cookie", "Accept-Language", "X-Forwarded-For", "X-Real-Ip", "Forwarded", "Via"}
+
+// foreign tells why a request does not come from a process of this machine. A header counts wherever it stands and whatever it
+// holds: a page can have its request carry one more, or follow a redirect as if its address had been typed.
 func foreign(r *http.Request) string {
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "none" { // none: somebody has typed the address
-		return "a web page has made this request"
-	}
-	for _, name := range []string{"Origin", "X-Forwarded-For", "X-Real-Ip", "Forwarded", "Via"} {
-		if r.Header.Get(name) != "" {
+	for _, name := range browsers {
+		if len(r.Header[name]) > 0 {
 			return "this request has the header " + name
+		}
+	}
+	for name := range r.Header {
+		if strings.HasPrefix(name, "Sec-Fetch-") {
+			return "this request has the header " + name
+		}
+	}
+	for _, agent := range r.Header["User-Agent"] {
+		if strings.HasPrefix(agent, "Mozilla/") {
+			return "this request's User-Agent is a browser's"
 		}
 	}
 	if !loopback(r.RemoteAddr) {

@@ -9,17 +9,31 @@ import (
 
 func TestAccess(t *testing.T) {
 	open := serve(t, Config{})
-	for _, line := range []string{"Origin: http://127.0.0.1:2121", "Origin: null", "Sec-Fetch-Site: cross-site", "X-Forwarded-For: 1.2.3.4", "X-Real-IP: 127.0.0.1", "Host: evil.example:2121"} {
+	for _, line := range []string{
+		"Origin: http://127.0.0.1:2121", "Origin: null", "Origin: ", "X-Forwarded-For: 1.2.3.4", "X-Real-IP: 127.0.0.1", "Forwarded: for=x", "Via: 1.1 x", "Host: evil.example:2121",
+		"Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate", "sec-fetch-dest: image", "Referer: https://evil.example/", "Cookie: a=b", "Accept-Language: zh-CN",
+		"User-Agent: Mozilla/5.0 (Linux; Android 14) MicroMessenger/8.0.50",
+	} {
 		open.want(403, `"forbidden"`)(open.post("counts", `{}`, line))
 		if status, text, header := open.do("GET", "/?type=publish&content=x", "", line); status != 403 || text != "fail" || !strings.Contains(header.Get("message"), "forbidden") {
 			t.Errorf("%s: %d %s", line, status, text)
 		}
 	}
-	for _, line := range []string{"Host: localhost:2121", "Host: [::1]:2121", "Host: 127.0.0.1", "Sec-Fetch-Site: none"} {
-		open.want(200, `"result"`)(open.post("counts", `{}`, line))
+	for _, lines := range [][]string{
+		{"Host: localhost:2121"}, {"Host: [::1]:2121"}, {"Host: 127.0.0.1"}, {"User-Agent: curl/7.88.1", "Accept: */*"}, {"User-Agent: GuzzleHttp/7"},
+		{"User-Agent: Java-http-client/17.0.9", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA"},
+		{"User-Agent: Java/1.8.0_392", "Accept: text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"}, {"User-Agent: Apache-HttpClient/4.5.14 (Java/17)", "Accept-Encoding: gzip,deflate"},
+	} {
+		open.want(200, `"result"`)(open.post("counts", `{}`, lines...))
 	}
-	if got := open.backend.said(); len(got) != 4 {
+	if got := open.backend.said(); len(got) != 8 {
 		t.Error(got)
+	}
+	for _, more := range []string{"X-Forwarded-For", "Origin", "Sec-Fetch-Site", "User-Agent"} { // the second occurrence of a header
+		r := &http.Request{RemoteAddr: "127.0.0.1:5", Host: "127.0.0.1", Header: http.Header{more: {"", "Mozilla/5.0"}}}
+		if _, e := open.access.of(r); e == nil || e.Code != CodeForbidden {
+			t.Errorf("a second %s: %v", more, e)
+		}
 	}
 	r := &http.Request{RemoteAddr: "192.0.2.1:5", Host: "127.0.0.1", Header: http.Header{}}
 	if _, e := open.access.of(r); e == nil || e.Code != CodeForbidden {

@@ -1,16 +1,24 @@
 package push
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
+
+// maxTo bounds a list of users: each costs what a request costs.
+const maxTo = 100
+
+// listItem is how PHP names the entries of a list: to[] by hand, to[0] by http_build_query.
+var listItem = regexp.MustCompile(`^to\[[0-9]*\]$`)
 
 // escape is PHP's htmlspecialchars.
 var escape = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#039;")
@@ -49,6 +57,7 @@ func header(text string) string {
 	}, text)
 }
 
+// publish checks a form and sends it.
 func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error) {
 	c, e := s.access.of(r)
 	switch {
@@ -61,36 +70,16 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error
 	case !c.rate.take(1):
 		return "", fail(CodeRateLimited, "more than %d requests a second", s.cfg.RateLimit)
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody))
-	var large *http.MaxBytesError
-	body, err := io.ReadAll(r.Body)
-	if r.Body = io.NopCloser(bytes.NewReader(body)); err == nil {
-		err = r.ParseForm()
+	fields, e := s.fields(w, r)
+	if e != nil {
+		return "", e
 	}
-	if err == nil {
-		err = r.ParseMultipartForm(int64(s.cfg.MaxBody))
+	f, e := readForm(fields)
+	if e != nil {
+		return "", e
 	}
-	switch {
-	case errors.As(err, &large):
-		return "", fail(CodeTooLarge, "the body has more than %d bytes", large.Limit)
-	case err != nil && !errors.Is(err, http.ErrNotMultipart), r.MultipartForm != nil && !whole(body, r.Header.Get("Content-Type")):
-		return "", fail(CodeBadRequest, "the form is malformed")
-	}
-	if r.MultipartForm != nil {
-		defer func() { _ = r.MultipartForm.RemoveAll() }() // nothing was written: all of it fits into memory
-	}
-	to, text := r.FormValue("to"), r.FormValue("content")
-	uid := kinds["uid"]
-	wrong := uid.check(reflect.ValueOf(to))
-	switch {
-	case r.FormValue("type") != "publish":
-		return "", fail(CodeBadRequest, "type must be publish")
-	case !r.Form.Has("content"): // what was left out by mistake must not reach everybody
-		return "", fail(CodeBadRequest, "content is missing")
-	case !utf8.ValidString(text):
-		return "", fail(CodeBadRequest, "content is not UTF-8")
-	case to != "" && wrong != "":
-		return "", fail(CodeBadRequest, "to %s", wrong)
+	if n := len(f.to) - 1; n > 0 && !c.rate.take(n) {
+		return "", fail(CodeRateLimited, "more than %d requests a second, of which a list of users is as many as it has entries", s.cfg.RateLimit)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), callTime)
 	defer cancel()
@@ -98,35 +87,129 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error
 		return "", e
 	}
 	defer s.leave()
-	return s.tell(ctx, to, &Push{Event: "new_msg", Param: JSON(escape.Replace(text))})
+	p := &Push{Event: "new_msg", Param: JSON(escape.Replace(f.content))}
+	if f.all {
+		return s.tellAll(ctx, p)
+	}
+	return s.tell(ctx, f.to, p)
 }
 
-// whole tells whether a multipart body has its closing boundary: net/http takes one that ends between two parts for complete, and
-// without its to it would be for everybody.
-func whole(body []byte, contentType string) bool {
-	_, params, err := mime.ParseMediaType(contentType)
-	end := []byte("--" + params["boundary"] + "--")
-	return err == nil && (bytes.HasPrefix(body, end) || bytes.Contains(body, append([]byte("\n"), end...)))
+// fields are the request's, from its query or from its body: where both have some, one of them would be passed over.
+func (s *Server) fields(w http.ResponseWriter, r *http.Request) (url.Values, *Error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody)))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, fail(CodeTooLarge, "the body has more than %d bytes", large.Limit)
+	case err != nil:
+		return nil, fail(CodeBadRequest, "the body ends too soon")
+	case len(body) == 0:
+		return parseFields(r.URL.RawQuery), nil
+	case r.Method != http.MethodPost:
+		return nil, fail(CodeBadRequest, "by GET the fields stand in the query, and there is no body")
+	case r.URL.RawQuery != "":
+		return nil, fail(CodeBadRequest, "the fields stand in the query or in the body, not in both")
+	}
+	kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // what cannot be read is no form
+	switch kind {
+	case "application/x-www-form-urlencoded":
+		return parseFields(string(body)), nil
+	case "multipart/form-data":
+		return parseParts(body, params["boundary"])
+	}
+	return nil, fail(CodeBadRequest, "the body must be a form: application/x-www-form-urlencoded or multipart/form-data")
 }
 
-// tell sends to a user, or to all.
-func (s *Server) tell(ctx context.Context, to string, p *Push) (string, *Error) {
-	n, err := 1, error(nil)
-	if to == "" {
-		err = s.cfg.Backend.SendToAll(p)
-		s.cfg.Backend.Settle(ctx)
-	} else {
-		n, err = s.cfg.Backend.Reach(ctx, to, p)
+// message is what a form asks for.
+type message struct {
+	content string
+	all     bool
+	to      []string // users; none where all is true
+}
+
+// readForm understands a form wholly or not at all: a recipient in some other spelling must not make a message for one user a
+// message for all.
+func readForm(fields url.Values) (m message, e *Error) {
+	var list []string
+	for name, values := range fields {
+		switch {
+		case name == "type", name == "content", name == "to":
+			if len(values) > 1 {
+				return m, fail(CodeBadRequest, "%s is there %d times", name, len(values))
+			}
+		case !listItem.MatchString(name):
+			return m, fail(CodeBadRequest, "%.64q is no field of this: they are type, to and content", name)
+		case name != "to[]" && len(values) > 1:
+			return m, fail(CodeBadRequest, "%.64s is there %d times", name, len(values))
+		default:
+			list = append(list, values...)
+		}
+	}
+	m.content = fields.Get("content")
+	switch {
+	case fields.Get("type") != "publish":
+		return m, fail(CodeBadRequest, "type must be publish")
+	case !fields.Has("content"): // what was left out by mistake must not reach everybody
+		return m, fail(CodeBadRequest, "content is missing")
+	case !utf8.ValidString(m.content):
+		return m, fail(CodeBadRequest, "content is not UTF-8")
+	case len(list) > 0 && fields.Has("to"):
+		return m, fail(CodeBadRequest, "to is there as a text and as a list")
+	case len(list) > maxTo:
+		return m, fail(CodeBadRequest, "to has more than %d entries", maxTo)
+	case len(list) == 0 && fields.Get("to") == "":
+		m.all = true
+		return m, nil
+	case len(list) == 0:
+		list = fields["to"]
+	}
+	kind := kinds["uid"]
+	for _, uid := range list {
+		if wrong := kind.check(reflect.ValueOf(uid)); wrong != "" {
+			return m, fail(CodeBadRequest, "to %s", wrong)
+		}
+	}
+	slices.Sort(list)
+	m.to = slices.Compact(list)
+	return m, nil
+}
+
+func (s *Server) tellAll(ctx context.Context, p *Push) (string, *Error) {
+	err := s.cfg.Backend.SendToAll(p)
+	s.cfg.Backend.Settle(ctx)
+	if err != nil {
+		return "", s.untold(err)
+	}
+	return "ok", nil
+}
+
+// tell sends to users. Where it fails for one of several, that is the answer.
+func (s *Server) tell(ctx context.Context, to []string, p *Push) (string, *Error) {
+	reached, wrong := 0, (*Error)(nil)
+	for _, uid := range to {
+		switch n, err := s.cfg.Backend.Reach(ctx, uid, p); {
+		case n > 0:
+			reached++
+		case err != nil:
+			wrong = s.untold(err)
+		}
 	}
 	switch {
-	case err != nil && (to == "" || n == 0):
-		e, cause := errorOf(s.cfg.Backend, err)
-		if cause != nil {
-			s.warn("publish", cause)
-		}
-		return "", e
-	case n == 0:
+	case wrong != nil && len(to) > 1:
+		return "", fail(CodePartial, "%d of %d users have taken it; of others: %s", reached, len(to), wrong.Message)
+	case wrong != nil:
+		return "", wrong
+	case reached == 0:
 		return "offline", nil
 	}
 	return "ok", nil
+}
+
+// untold is what the caller hears of an error.
+func (s *Server) untold(err error) *Error {
+	e, cause := errorOf(s.cfg.Backend, err)
+	if cause != nil {
+		s.warn("publish", cause)
+	}
+	return e
 }
