@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"regexp"
@@ -26,7 +27,12 @@ import (
 	"wsframe/library/config"
 )
 
+// TestMain runs many tests at once: those that are parallel wait for seconds, and compute little.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("database/sql.(*DB).connectionOpener"))
 }
 
@@ -427,6 +433,7 @@ func TestUIDToFD(t *testing.T) {
 }
 
 func TestHooks(t *testing.T) {
+	t.Parallel()
 	p := &probe{}
 	h := start(t, p)
 	c := h.Dial(someone)

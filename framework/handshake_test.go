@@ -175,6 +175,7 @@ func TestFrontPage(t *testing.T) {
 
 // A handshake that does not come whole is ended, and its descriptor is free again (promise L1).
 func TestSlowHandshake(t *testing.T) {
+	t.Parallel()
 	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.Limits.HandshakeTimeout = time.Second }))
 	before := descriptors(t)
 	resp, half, _ := shake(t, h, "GET / HTTP/1.1\r\nHost:")
@@ -281,6 +282,7 @@ func TestOrigin(t *testing.T) {
 
 // X-Real-IP and X-Forwarded-For are believed from trusted proxies only, the latter from the right, as far as these go.
 func TestRemote(t *testing.T) {
+	t.Parallel()
 	loopback, own := []string{"127.0.0.1"}, []string{"127.0.0.0/8", "10.0.0.0/8", "2001:db8::/32"}
 	for _, tc := range []struct {
 		name            string

@@ -69,6 +69,7 @@ func alive(t testing.TB) (*lifetime, *frameworktest.Harness) {
 }
 
 func TestWorkerHooks(t *testing.T) {
+	t.Parallel()
 	l, h := alive(t)
 	c := h.Dial(framework.Identity{ID: "7", Type: framework.TypeWall})
 	c.Send(`{"method":"life.onConnect","id":1}`) // read behind the hook, and no action

@@ -364,6 +364,7 @@ func TestBadCalls(t *testing.T) {
 }
 
 func TestSecondLogin(t *testing.T) {
+	t.Parallel()
 	policy := func(p string) frameworktest.Option {
 		return frameworktest.Config(func(c *config.App) { c.Users.SecondLogin = p })
 	}
@@ -562,6 +563,7 @@ func TestHistoryAndRecovery(t *testing.T) {
 
 // What a client asks for twice comes once, and what it asks for again and again costs Redis no more than it can have missed, and some.
 func TestRecoveryIsBounded(t *testing.T) {
+	t.Parallel()
 	h := frameworktest.New(t, mountHall, frameworktest.Config(func(c *config.App) { c.Limits.MessageRate = 0 }))
 	c, before := h.Dial(user("a")), h.Dial(user("b"))
 	fdOf(before, "room")

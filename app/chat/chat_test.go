@@ -196,6 +196,7 @@ func TestWithoutIdentity(t *testing.T) {
 
 // Views reach Redis under the configured prefix, and the members' pages.
 func TestViews(t *testing.T) {
+	t.Parallel()
 	h := frameworktest.New(t, app.Controllers, func(o *framework.Options) { o.Deps.Prefix, o.Deps.Log = "my:", zap.NewNop() })
 	a := enter(h, "a", "")
 	enter(h, "b", "")
@@ -234,6 +235,7 @@ func TestViews(t *testing.T) {
 
 // What was counted last is written down when the worker ends.
 func TestViewsAtTheEnd(t *testing.T) {
+	t.Parallel()
 	h := frameworktest.New(t, app.Controllers)
 	enter(h, "a", "")
 	if err := h.App.Shutdown(t.Context(), hub.CloseGoingAway, "over", 0); err != nil {

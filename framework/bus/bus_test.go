@@ -15,6 +15,7 @@ import (
 )
 
 func TestOneOrder(t *testing.T) {
+	t.Parallel()
 	c := embedded(t)
 	nodes := []*node{join(t, c()), join(t, c()), join(t, c())}
 	const each = 200
@@ -108,6 +109,7 @@ func TestAlone(t *testing.T) {
 }
 
 func TestHistory(t *testing.T) {
+	t.Parallel()
 	c := embedded(t)
 	testHistory(t, c())
 }
@@ -182,6 +184,7 @@ func testHistory(t *testing.T, client redis.UniversalClient) {
 
 // Answers get lost, one in three. Nothing is doubled, lost or reordered, and alone the offsets are found all the same.
 func TestLostAnswers(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
 		t.Run(name, func(t *testing.T) {
 			c := embedded(t)
@@ -412,6 +415,7 @@ func TestStartFails(t *testing.T) {
 }
 
 func TestStopSaysWhatIsLeft(t *testing.T) {
+	t.Parallel()
 	c := embedded(t)
 	h := &lossy{}
 	n := join(t, c(h), quiet)
@@ -454,6 +458,7 @@ func bound(bytes int, age time.Duration) func(*Config) {
 }
 
 func TestStreamBounds(t *testing.T) {
+	t.Parallel()
 	c := embedded(t)
 	testStreamBounds(t, func() redis.UniversalClient { return c() })
 }
@@ -494,6 +499,7 @@ func testStreamBounds(t *testing.T, client func() redis.UniversalClient) {
 
 // A stream keeps nothing for longer than its age, whether something is written behind it or not; time in which nobody wrote counts little.
 func TestStreamAge(t *testing.T) {
+	t.Parallel()
 	c := embedded(t)
 	testStreamAge(t, c())
 }

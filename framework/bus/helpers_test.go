@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute // only a fault needs so long
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()

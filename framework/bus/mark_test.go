@@ -74,6 +74,7 @@ func TestAfter(t *testing.T) {
 
 // A Redis that does not answer is waited for as long as the limit says, and a bus that stops or is handed over for nothing.
 func TestAfterEnds(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
 		t.Run(name, func(t *testing.T) {
 			c := embedded(t)

@@ -10,6 +10,7 @@ import (
 
 // A sender is handed from process to process while it and another send; the old process has something to say still.
 func TestHandOver(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
 		t.Run(name, func(t *testing.T) {
 			c := embedded(t)
@@ -118,6 +119,7 @@ func testHandOver(t *testing.T, first func() *node, next func([]byte) *node) {
 
 // Redis does not answer: Suspend returns all the same, and what the abandoned call wrote is not written twice.
 func TestSuspendWithSlowRedis(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
 		t.Run(name, func(t *testing.T) {
 			c := embedded(t)

@@ -34,7 +34,7 @@ import (
 )
 
 // Timeout bounds every wait of a Client.
-const Timeout = 10 * time.Second
+const Timeout = 30 * time.Second
 
 const key = "frameworktest-key-0123456789abcdef"
 
@@ -98,7 +98,7 @@ func start(t testing.TB, store *cache.Embedded, id string, alone bool, mount fun
 	cfg, err := config.Load("", []string{"WSFRAME_APP_RUNTIME_DIR=" + t.TempDir()})
 	check(t, err)
 	h := &Harness{t: t}
-	h.Redis, err = cache.Open(ctx, cache.Options{Addrs: []string{store.Addr()}, Password: store.Password(), Timeout: time.Second})
+	h.Redis, err = cache.Open(ctx, cache.Options{Addrs: []string{store.Addr()}, Password: store.Password(), Timeout: Timeout})
 	check(t, err)
 	t.Cleanup(func() { _ = h.Redis.Close() })
 	h.DB, err = db.Open(ctx, db.Options{Driver: "sqlite", DSN: filepath.Join(t.TempDir(), "test.db")})
@@ -108,7 +108,7 @@ func start(t testing.TB, store *cache.Embedded, id string, alone bool, mount fun
 	check(t, err)
 
 	deps := framework.Deps{DB: h.DB, Redis: h.Redis, Log: zaptest.NewLogger(t)}
-	o := framework.Options{Config: cfg.App, Deps: deps, Tokens: h.Tokens, NodeID: id, Alone: alone, StoreTimeout: 2 * time.Second}
+	o := framework.Options{Config: cfg.App, Deps: deps, Tokens: h.Tokens, NodeID: id, Alone: alone, StoreTimeout: Timeout}
 	for _, f := range options {
 		f(&o)
 	}

@@ -2,7 +2,9 @@ package hub
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +16,10 @@ func stuffed(t *testing.T, cfg Config) (*server, *client, *Conn) {
 	s := serve(t, cfg)
 	c := s.dial()
 	conn := s.only()
+	// Buffers of a fixed size: the kernel would enlarge its own later, and take what waits.
+	if err := errors.Join(c.nc.(*net.TCPConn).SetReadBuffer(64<<10), conn.sock.nc.(*net.TCPConn).SetWriteBuffer(64<<10)); err != nil {
+		t.Fatal(err)
+	}
 	filler := TextFrame(bytes.Repeat([]byte("x"), 32<<10))
 	s.waitFor("a full socket", func() bool {
 		_ = conn.Send(filler)
@@ -49,6 +55,7 @@ func (c *client) readAll(last string) (texts []string) {
 }
 
 func TestClasses(t *testing.T) {
+	t.Parallel()
 	cfg := Config{OutboxBytes: 256 << 10, OutboxMessages: 100, WriteTimeout: time.Minute, IdleTimeout: time.Hour}
 	t.Run("latest", func(t *testing.T) {
 		_, c, conn := stuffed(t, cfg)

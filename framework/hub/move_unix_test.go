@@ -92,6 +92,7 @@ func TestMoveDeflated(t *testing.T) {
 
 // The time that a message may take goes on, and what may be dropped still may.
 func TestMoveKeepsWhatItIs(t *testing.T) {
+	t.Parallel()
 	cfg := Config{OutboxBytes: 256 << 10, OutboxMessages: 80, WriteTimeout: time.Minute, IdleTimeout: time.Hour, MessageTime: time.Hour}
 	s, c, conn := stuffed(t, cfg)
 	to := serve(t, cfg)
@@ -192,6 +193,7 @@ func TestRelayKeepsClass(t *testing.T) {
 
 // Moves that fail cost a slow peer nothing, nor do they let it off.
 func TestThawedWriter(t *testing.T) {
+	t.Parallel()
 	cfg := Config{WriteTimeout: time.Minute, IdleTimeout: time.Hour}
 	s, c, conn := stuffed(t, cfg)
 	for range 300 {

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 20 * time.Second // only a fault needs so long
+const patience = time.Minute // only a fault needs so long
 
 // fake is a Backend that notes what it is asked for.
 type fake struct {
@@ -235,6 +235,7 @@ func TestPlainHTTP(t *testing.T) {
 
 // What is no WebSocket ends, and others are served on.
 func TestBrokenPeers(t *testing.T) {
+	t.Parallel()
 	s := serve(t, "")
 	good := s.open()
 	const shake = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -402,6 +403,7 @@ func TestLogIsBounded(t *testing.T) {
 
 // Close ends the context of the command that runs; its answer still comes, then the goodbye.
 func TestCloseWhileCommandRuns(t *testing.T) {
+	t.Parallel()
 	s := serve(t, "")
 	s.back.begun, s.back.block = make(chan struct{}), make(chan struct{})
 	busy, idle := s.open(), s.open()

@@ -113,6 +113,7 @@ func patient(c *MasterConfig) { c.DrainTime = 10 * time.Minute }
 // The new worker dies when the connections are its own, early or late: the old one has no part any more. It ends, does not wait
 // for its actions, and another worker is started, as after any crash.
 func TestNewWorkerDiesWithTheConnections(t *testing.T) {
+	t.Parallel()
 	for _, old := range []string{"v1", "v1 busy", "v1 busy mute"} {
 		for _, when := range []string{"at its claim", "later"} {
 			if when == "later" && old == "v1" {
@@ -187,6 +188,7 @@ func TestReloadWaitsForAnAction(t *testing.T) {
 
 // The old worker's action does not end: when the limit has passed, the reload is over.
 func TestReloadDrainLimit(t *testing.T) {
+	t.Parallel()
 	s := start(t, "v1 busy", func(c *MasterConfig) { c.DrainTime = time.Second })
 	c := dial(t, s.addr)
 	s.write("v1")

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -38,6 +39,10 @@ func TestMain(m *testing.M) {
 		os.Exit(testWorker(w))
 	case os.Getenv(envMaster) != "":
 		os.Exit(testMaster(os.Getenv(envMaster)))
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil { // those that are parallel wait for seconds, and compute little
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -148,7 +153,8 @@ type testHandler struct {
 	words  map[string]bool
 
 	accepting sync.Once
-	stopping  chan struct{} // closed by Stop
+	loop      sync.WaitGroup // the accept loop
+	stopping  chan struct{}  // closed by Stop
 
 	mu       sync.Mutex
 	conns    map[net.Conn]bool
@@ -159,7 +165,9 @@ type testHandler struct {
 	resumed  *sync.Cond
 }
 
-func (h *testHandler) Accept() { h.accepting.Do(func() { go h.accept(h.worker.Listener("outside")) }) }
+func (h *testHandler) Accept() {
+	h.accepting.Do(func() { h.loop.Go(func() { h.accept(h.worker.Listener("outside")) }) })
+}
 
 func (h *testHandler) note(n *int) {
 	h.mu.Lock()
@@ -266,6 +274,11 @@ func (h *testHandler) Stop(ctx context.Context, code int, reason string, _ time.
 	}
 	close(h.stopping)
 	_ = h.worker.Listener("outside").Close()
+	h.mu.Lock()
+	h.paused = false
+	h.resumed.Broadcast()
+	h.mu.Unlock()
+	h.loop.Wait() // a connection that was accepted just now is told, too
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for c := range h.conns {

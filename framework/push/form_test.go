@@ -10,6 +10,7 @@ import (
 )
 
 func TestForm(t *testing.T) {
+	t.Parallel()
 	h := serve(t, Config{MaxBody: 2048})
 	multi := &bytes.Buffer{}
 	w := multipart.NewWriter(multi)

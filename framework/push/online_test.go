@@ -7,6 +7,7 @@ import (
 )
 
 func TestOnline(t *testing.T) {
+	t.Parallel()
 	s := NewServer(Config{Backend: &recorder{}, Store: newMemory()})
 	b, turns := s.cfg.Backend.(*recorder), s.cfg.Store.(*memory)
 	for i, want := range []int{1, 0, 0} { // once for a number, however often it is looked at, whoever does

@@ -102,6 +102,7 @@ func (h *host) want(status int, part string) func(int, string) {
 }
 
 func TestErrors(t *testing.T) {
+	t.Parallel()
 	h := serve(t, Config{MaxBody: 1024})
 	h.want(200, `{"result":{}}`)(h.post("sendToFD", `{"fd":1,"event":"e"}`))
 	h.want(200, `{"result":{"connections":2}}`)(h.post("REACH", `{"uid":"7","event":"e"}`))
@@ -284,7 +285,7 @@ func TestShutdownWhilePaused(t *testing.T) {
 		}
 		next.run(shared)
 		for _, c := range clients {
-			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 			if text, err := io.ReadAll(c); err != nil || !strings.Contains(string(text), `"result"`) {
 				t.Fatalf("%q, %v", text, err)
 			}
@@ -294,7 +295,7 @@ func TestShutdownWhilePaused(t *testing.T) {
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain: %s", what)
 		}

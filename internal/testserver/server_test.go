@@ -36,7 +36,7 @@ func TestRedis(t *testing.T) {
 
 func TestNginx(t *testing.T) {
 	s := StartNginx(t, func(addr string) string { return "server { listen " + addr + "; return 200 hello; }" })
-	c := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	c := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := c.Get("http://" + s.Addr + "/")
 	if err != nil {
 		t.Fatal(err)

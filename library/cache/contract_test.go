@@ -65,7 +65,7 @@ func isNil[T any](t *testing.T, cmd interface{ Result() (T, error) }) {
 // eventually waits for what Redis does in its own time.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("never: %s", what)
 		}
@@ -360,7 +360,7 @@ func testStreamWaits(t *testing.T, ctx context.Context, c redis.UniversalClient)
 		if err == nil {
 			t.Error("an entry that nobody wrote")
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("it still waits")
 	}
 }

@@ -114,6 +114,7 @@ func BenchmarkEmbedded(b *testing.B) {
 
 // A store that is not there is one line, in the time given.
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
