@@ -159,6 +159,8 @@ type recovery struct {
 func (a *App) recoverRoom(ctx context.Context, room string, p, live position) (r recovery, missed []hub.Frame) {
 	r.Room = room
 	page, err := a.readHistory(ctx, room, p.Offset, maxRecover)
+	offset, follows := page.Follows(p.Epoch, p.Offset)
+	p.Offset = offset
 	r.Epoch, r.Offset, r.reads = page.Epoch, page.Offset, 1+len(page.Items)/bus.PageItems
 	until := page.Offset
 	if live.Offset > 0 && live.Epoch == page.Epoch {
@@ -168,7 +170,7 @@ func (a *App) recoverRoom(ctx context.Context, room string, p, live position) (r
 	case err != nil:
 		a.log.Warn("recovery", zap.Error(err))
 		r.Reason = "unavailable"
-	case p.Epoch != page.Epoch:
+	case !follows:
 		r.Reason = "epoch"
 	case p.Offset > page.Offset || p.Offset < 0:
 		r.Reason = "future"

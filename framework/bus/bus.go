@@ -31,6 +31,9 @@ type Config struct {
 	StreamLength, StreamBytes int
 	StreamAge                 time.Duration
 
+	// Doubt is how long the nodes are waited for that compare what they know with what a Redis has that began anew. 5 s.
+	Doubt time.Duration
+
 	// Receive is called for each message, in the order of its shard, by one goroutine per shard. What it holds up, it
 	// holds up for the whole shard. It must not wait for Redis; panics are logged.
 	Receive func(m *Message)
@@ -61,6 +64,9 @@ func (c *Config) fill() error {
 	}
 	if c.StreamAge <= 0 {
 		c.StreamAge = time.Minute
+	}
+	if c.Doubt <= 0 {
+		c.Doubt = 5 * time.Second
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = 500 * time.Millisecond
@@ -137,6 +143,7 @@ func Start(ctx context.Context, cfg Config) (*Bus, error) {
 	for i, s := range b.shards {
 		s.floor, s.position = ends[i], ends[i]
 	}
+	b.examine(ctx)
 	if len(cfg.State) > 0 {
 		if err := b.adopt(cfg.State); err != nil {
 			return nil, err
@@ -144,6 +151,17 @@ func Start(ctx context.Context, cfg Config) (*Bus, error) {
 		b.late = time.Now().Add(lateTime)
 	}
 	return b, nil
+}
+
+// examine says where this node cannot see that Redis has begun anew.
+func (b *Bus) examine(ctx context.Context) {
+	if b.cfg.Alone {
+		return
+	}
+	_, err := call(ctx, b.cfg.Timeout, func(ctx context.Context) (string, error) { return b.cfg.Client.Info(ctx, "server").Result() })
+	if err != nil && final(err) {
+		b.cfg.Log.Warn("redis refuses INFO to this user: histories cannot tell when it came back with older data", zap.Error(err))
+	}
 }
 
 // ends asks for the last id of each stream.
@@ -289,6 +307,11 @@ func (b *Bus) flush(ctx context.Context) error {
 // erase removes this sender's records, where nothing can be under way any more that they guard against.
 func (b *Bus) erase(ctx context.Context) {
 	for _, s := range b.shards {
+		if !b.cfg.Alone && !b.passed.Load() {
+			if _, err := s.look(ctx, "leave"); err != nil {
+				return // it is waited for where Redis begins anew within seconds
+			}
+		}
 		if s.next == 1 || s.late {
 			continue
 		}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A head is what the stream has of a message besides key and body: "TOKEN NUMBER KIND", and of kept ones " OFFSET EPOCH MS",
+// A head is what the stream has of a message besides key and body: "TOKEN NUMBER KIND", and of those with a place " OFFSET EPOCH MS COUNT",
 // which the script appends.
 func appendHead(b []byte, token string, number int64, kind byte) []byte {
 	b = append(append(b, token...), ' ')
@@ -27,17 +27,20 @@ func parseHead(text string, m *Message) (number int64, err error) {
 	m.From, m.Kind = token, byte(k)
 	if more {
 		ok := false
-		if m.Offset, m.Epoch, m.At, ok = parseKept(kept); !ok {
+		if m.Offset, m.Epoch, m.At, m.count, ok = parseKept(kept); !ok {
 			return 0, fmt.Errorf("bus: not the head of a kept message: %.100q", text)
 		}
 	}
 	return number, nil
 }
 
-func parseKept(text string) (offset int64, epoch string, at time.Time, ok bool) {
-	o, rest, _ := strings.Cut(text, " ")
-	epoch, ms, _ := strings.Cut(rest, " ")
-	offset, e := strconv.ParseInt(o, 10, 64)
-	n, e2 := strconv.ParseInt(ms, 10, 64)
-	return offset, epoch, time.UnixMilli(n), e == nil && e2 == nil && offset > 0 && epoch != ""
+func parseKept(text string) (offset int64, epoch string, at time.Time, count int64, ok bool) {
+	part := strings.Split(text, " ")
+	if len(part) != 4 {
+		return 0, "", at, 0, false
+	}
+	offset, e := strconv.ParseInt(part[0], 10, 64)
+	ms, e2 := strconv.ParseInt(part[2], 10, 64)
+	count, e3 := strconv.ParseInt(part[3], 10, 64)
+	return offset, part[1], time.UnixMilli(ms), count, e == nil && e2 == nil && e3 == nil && offset >= 0 && part[1] != ""
 }

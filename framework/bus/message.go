@@ -17,13 +17,20 @@ type Message struct {
 	Keep int
 	Age  time.Duration
 
-	// Of kept messages, given by Redis: the number in its room, from 1 without gaps as long as Epoch is the same.
+	Place bool // it asks for the place in the history of the room Key behind which it comes; not with Keep
+
+	// Of kept messages and of those that ask, given by Redis: the number in its room, from 1 without gaps as long as Epoch is the same.
+	// 0 = nothing was kept so far.
 	Offset int64
 	Epoch  string
 	At     time.Time // when it was stored, by Redis's clock, in ms
+
+	count int64 // of the shard, at that time
 }
 
 func (m *Message) kept() bool { return m.Keep > 0 && m.Age > 0 }
+
+func (m *Message) placed() bool { return m.Place || m.kept() }
 
 // maxBody is one that Redis takes within any Timeout that makes sense.
 const maxBody = 4 << 20

@@ -70,6 +70,7 @@ func (s *shard) fetch(position, floor id, entries chan<- []redis.XMessage, quit 
 	count, idle, quiet := minRead, 0, 0
 	var pause time.Duration
 	shaken := false
+	var looked time.Time
 	for {
 		select {
 		case <-quit:
@@ -80,6 +81,12 @@ func (s *shard) fetch(position, floor id, entries chan<- []redis.XMessage, quit 
 		err := error(nil)
 		if shaken || idle >= 10 {
 			position, err = s.behind(position, floor)
+		}
+		if err == nil && !s.b.cfg.Alone && (shaken || time.Since(looked) >= lookTime) {
+			if err = s.enter(context.Background()); errors.Is(err, errDoubt) {
+				err = nil // others are asked; nothing is kept meanwhile
+			}
+			looked = time.Now()
 		}
 		if err == nil {
 			if shaken {
@@ -217,6 +224,9 @@ func (s *shard) receive(e *redis.XMessage) {
 		s.b.complaints.say("messages between nodes were gone before they were read", zap.String("shard", s.tag),
 			zap.String("from", m.From), zap.Int64("lost", number-from.number-1))
 		s.missed()
+	}
+	if m.count > 0 {
+		s.came(m.Epoch, m.count)
 	}
 	s.deliver(&m)
 	s.received(at, &m, number)

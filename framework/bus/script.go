@@ -7,15 +7,16 @@ import "github.com/redis/go-redis/v9"
 
 // write takes the messages of one sender, in order.
 //
-//	KEYS  the sender's record, the bus's stream, the stream's ledger, then for each kept message its history and its offset
+//	KEYS  the sender's record, the bus's stream, the stream's ledger, the shard's record, then for each message with a place its
+//	      history and its offset
 //	ARGV  what the sender believes that its record says, the number of the first message, how many there are, the stream's cap
 //	      (0 = none is written, and the answers are recorded), an epoch that nobody else uses, the stream's bound in bytes and its age in
-//	      ms; then for each message: history's length (0 = none), head, key, body, and for kept ones: age in ms, the offset
-//	      that it was given when it was sent before, or 0
+//	      ms, the arguments of enter; then for each message: history's length (0 = none, -1 = it asks for the room's place), head, key,
+//	      body, and for those with a place: age in ms, the offset that it was given when it was sent before, or 0
 //
-// The answer is BACK and the record's number when that is lower than believed, and nothing is done then; or OK and a text for
-// each message: "OFFSET EPOCH MS" of kept ones, "" of others, "E" and an error, or "?" where it came before and
-// nothing more is known.
+// The answer is BACK and the record's number when that is lower than believed, or DOUBT where the shard is in doubt, and nothing is done
+// then; or OK, the shard's epoch and count, and a text for each message: "OFFSET EPOCH MS COUNT" of those with a place, "" of others,
+// "E" and an error, or "?" where it came before and nothing more is known.
 //
 // The record is written first. So where Redis takes no writes, the script ends with its error before anything is done.
 //
@@ -24,25 +25,29 @@ import "github.com/redis/go-redis/v9"
 // that was noted; bytes, entries = of all parts; first, open = the numbers of the oldest part and of the one that grows; b, n,
 // since = of that, and the clock at its begin; a part's own number = its bytes, its entries, the clock at its end, its last entry. Time
 // in which nobody wrote counts little: what was written last before an outage may have been read by nobody.
-var write = redis.NewScript(`
-local function int(n) return string.format('%.0f', n) end
+var write = redis.NewScript(enter + `
 local known, first, count, cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local record = redis.call('HMGET', KEYS[1], 'n', 'f', 'a')
 local sent = tonumber(record[1] or '0')
 if sent < known then return {'BACK', int(sent)} end
-if count == 0 then return {'OK'} end
+if count == 0 then return {'OK', '', '0'} end
+local now = clock()
+local placed, made = #KEYS > 4, 0
+local shard, n = '', 0
+if placed then
+  shard, n = enter(KEYS[4], 8, now)
+  if not shard then return {'DOUBT'} end
+end
 local last = first + count - 1
 if last > sent then
   redis.call('HSET', KEYS[1], 'n', int(last))
   redis.call('EXPIRE', KEYS[1], 3600)
 end
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local before, from = {}, tonumber(record[2] or '0')
 if cap == 0 and record[3] then
   for text in string.gmatch(record[3], '([^\n]*)\n') do before[#before + 1] = text end
 end
-local answers, a, k = {'OK'}, 8, 4
+local answers, a, k = {'OK', shard, '0'}, 13, 5
 local bytes, added, newest = 0, 0, nil
 for number = first, last do
   local keep = tonumber(ARGV[a])
@@ -50,12 +55,15 @@ for number = first, last do
   if number <= sent then
     answer = before[number - from + 1] or '?'
   else
-    if keep > 0 then
+    if keep ~= 0 then
       local age, given = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5])
       local history, counter = KEYS[k], KEYS[k + 1]
       local was = redis.pcall('HMGET', counter, 'epoch', 'offset')
       if was.err then
         answer = 'E' .. was.err
+      elseif keep < 0 then
+        answer = int(tonumber(was[2] or '0')) .. ' ' .. place(was[1], shard, now) .. ' ' .. int(now) .. ' ' .. int(n + made)
+        head = head .. ' ' .. answer
       else
         local epoch, offset = was[1], tonumber(was[2] or '0')
         if not epoch then
@@ -76,7 +84,8 @@ for number = first, last do
           for i = 1, #old do
             if tonumber(old[i][2][2]) + tonumber(old[i][2][4]) <= now then redis.call('XDEL', history, old[i][1]) end
           end
-          answer = int(offset) .. ' ' .. epoch .. ' ' .. int(now)
+          made = made + 1
+          answer = int(offset) .. ' ' .. place(epoch, shard, now) .. ' ' .. int(now) .. ' ' .. int(n + made)
           head = head .. ' ' .. answer
         end
       end
@@ -90,11 +99,13 @@ for number = first, last do
       end
     end
   end
-  if keep > 0 then a, k = a + 6, k + 2 else a = a + 4 end
+  if keep ~= 0 then a, k = a + 6, k + 2 else a = a + 4 end
   answers[#answers + 1] = answer
 end
+answers[3] = int(n + made)
+if made > 0 then redis.call('HSET', KEYS[4], 'n', answers[3]) end
 if cap == 0 and last > sent then
-  redis.call('HSET', KEYS[1], 'f', int(first), 'a', table.concat(answers, '\n', 2) .. '\n')
+  redis.call('HSET', KEYS[1], 'f', int(first), 'a', table.concat(answers, '\n', 4) .. '\n')
 end
 if added > 0 then
   local ledger, maxbytes, maxage = KEYS[3], tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -123,19 +134,20 @@ return answers
 
 // read gives a page of a room's history.
 //
-//	KEYS  history, offset
-//	ARGV  the offset after which to begin, how many entries
+//	KEYS  history, offset, the shard's record
+//	ARGV  the offset after which to begin, how many entries, the arguments of enter
 //
-// The answer is epoch, newest offset, oldest living offset, the last offset looked at, then offset, ms and body of each. Whether an
-// entry is too old goes by the clock that dated it. They are in the order of time, so the oldest living one is
+// The answer is DOUBT, or the shard's epoch and count, the room's epoch, newest offset, oldest living offset, the last offset looked at,
+// then offset, ms and body of each. Whether an entry is too old goes by the clock that dated it. They are in the order of time, so the oldest living one is
 // found by halving.
-var read = redis.NewScript(`
-local function int(n) return string.format('%.0f', n) end
+var read = redis.NewScript(enter + `
+local now = clock()
+local shard, n = enter(KEYS[3], 3, now)
+if not shard then return {'DOUBT'} end
 local counter = redis.call('HMGET', KEYS[2], 'epoch', 'offset')
-if not counter[1] then return {'', '0', '0', '0'} end
+local epoch = place(counter[1], shard, now)
+if not counter[1] then return {shard, int(n), epoch, '0', '0', ARGV[1]} end
 local newest = tonumber(counter[2])
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local function number(e) return tonumber(string.match(e[1], '^%d+')) end
 local function dead(e) return tonumber(e[2][2]) + tonumber(e[2][4]) <= now end
 local function from(n) return redis.call('XRANGE', KEYS[1], int(n) .. '-0', '+', 'COUNT', 1)[1] end
@@ -153,13 +165,13 @@ if e then
     first = e and number(e) or 0
   end
 end
-local page = {counter[1], int(newest), int(first), ARGV[1]}
+local page = {shard, int(n), epoch, int(newest), int(first), ARGV[1]}
 if first == 0 then return page end
 local list = redis.call('XRANGE', KEYS[1], int(math.max(tonumber(ARGV[1]) + 1, first)) .. '-0', '+', 'COUNT', tonumber(ARGV[2]))
 for i = 1, #list do
-  page[4] = int(number(list[i]))
+  page[6] = int(number(list[i]))
   if not dead(list[i]) then
-    page[#page + 1] = page[4]
+    page[#page + 1] = page[6]
     page[#page + 1] = list[i][2][2]
     page[#page + 1] = list[i][2][6]
   end

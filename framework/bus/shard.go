@@ -36,6 +36,8 @@ type shard struct {
 	last           time.Time // when the newest came
 	followers      []*follower
 
+	knows knowledge
+
 	wake chan struct{} // 1
 
 	doubtful atomic.Bool // Redis was away: what it has is to be compared
@@ -72,6 +74,7 @@ func (s *shard) written(token string) string { // hash: n = the highest number o
 func (s *shard) history(room string) string { // stream with ids OFFSET-1: t, a = when and for how long, in ms; b = body
 	return s.b.cfg.Prefix + "WEBSOCKET_HISTORY:" + s.tag + ":" + room
 }
+func (s *shard) record() string { return s.b.cfg.Prefix + "WEBSOCKET_OFFSET:" + s.tag } // see epoch.go
 func (s *shard) offset(room string) string { // hash: epoch, offset
 	return s.b.cfg.Prefix + "WEBSOCKET_OFFSET:" + s.tag + ":" + room
 }
@@ -89,7 +92,7 @@ func (s *shard) push(m *Message) bool {
 		return false
 	}
 	it.From = s.b.Token()
-	if !s.b.direct() || it.kept() {
+	if !s.b.direct() || it.placed() {
 		it.number = s.next
 		s.next++
 	}

@@ -26,6 +26,8 @@ type shardState struct {
 	Position string           `json:"position"` // in the stream
 	Floor    string           `json:"floor"`    // before it nothing is ever read
 	Senders  map[string]int64 `json:"senders"`  // how far each was read
+	Epoch    string           `json:"epoch,omitempty"`
+	Count    int64            `json:"count,omitempty"` // that the shard has at least, in that epoch
 	Waiting  []waiting        `json:"waiting"`
 }
 
@@ -36,6 +38,7 @@ type waiting struct {
 	Body   []byte `json:"body"`
 	Keep   int    `json:"keep,omitempty"`
 	AgeMS  int64  `json:"age,omitempty"`
+	Place  bool   `json:"place,omitempty"`
 }
 
 // Suspend stops writing and reading for a reload: within about Timeout if no Receive takes longer, none runs any more. The
@@ -68,12 +71,13 @@ func (b *Bus) Suspend(ctx context.Context) ([]byte, error) {
 func (s *shard) state() shardState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := shardState{Next: s.next, Known: s.known, Late: s.late, Position: s.position.String(), Floor: s.floor.String(), Senders: map[string]int64{}}
+	st := shardState{Next: s.next, Known: s.known, Late: s.late, Position: s.position.String(), Floor: s.floor.String(), Senders: map[string]int64{},
+		Epoch: s.knows.epoch, Count: s.knows.count}
 	for token, from := range s.senders {
 		st.Senders[token] = from.number
 	}
 	for _, it := range s.queue {
-		st.Waiting = append(st.Waiting, waiting{it.number, it.Kind, it.Key, it.Body, it.Keep, it.Age.Milliseconds()})
+		st.Waiting = append(st.Waiting, waiting{it.number, it.Kind, it.Key, it.Body, it.Keep, it.Age.Milliseconds(), it.Place})
 	}
 	s.stated = len(s.queue)
 	return st
@@ -157,6 +161,7 @@ func (s *shard) adopt(st *shardState, same bool) (err error) {
 	defer s.mu.Unlock()
 	if same {
 		s.next, s.known, s.late = st.Next, st.Known, st.Late
+		s.knows = knowledge{st.Epoch, st.Count}
 		if s.position, err = parseID(st.Position); err == nil {
 			s.floor, err = parseID(st.Floor)
 		}
@@ -169,10 +174,10 @@ func (s *shard) adopt(st *shardState, same bool) (err error) {
 	}
 	for _, w := range st.Waiting {
 		it := &item{number: w.Number}
-		it.Message = Message{Kind: w.Kind, Key: w.Key, Body: w.Body, From: s.b.Token(), Keep: w.Keep, Age: time.Duration(w.AgeMS) * time.Millisecond}
+		it.Message = Message{Kind: w.Kind, Key: w.Key, Body: w.Body, From: s.b.Token(), Keep: w.Keep, Age: time.Duration(w.AgeMS) * time.Millisecond, Place: w.Place}
 		if !same {
 			it.number = 0
-			if !s.b.direct() || it.kept() {
+			if !s.b.direct() || it.placed() {
 				it.number = s.next
 				s.next++
 			}

@@ -21,6 +21,8 @@ const (
 	retainTime  = 3 * time.Second
 	retainBytes = 4 << 20
 
+	doubtPause = 50 * time.Millisecond
+
 	// fullTime is how long a Redis without memory is waited for; then messages are lost.
 	fullTime = 5 * time.Second
 )
@@ -38,6 +40,14 @@ func (s *shard) write(stop <-chan struct{}) {
 		default:
 		}
 		idle, err := s.step()
+		if errors.Is(err, errDoubt) {
+			select {
+			case <-time.After(doubtPause):
+			case <-stop:
+				return
+			}
+			continue
+		}
 		if err != nil {
 			s.late = true
 			s.batch = max(s.batch/2, 1)
@@ -105,7 +115,7 @@ func (s *shard) step() (idle bool, err error) {
 		for _, it := range items {
 			if !it.delivered && !it.refused {
 				m := it.Message
-				m.Keep, m.Age = 0, 0 // as from the stream
+				m.Keep, m.Age, m.Place = 0, 0, false // as from the stream
 				it.delivered = true
 				s.deliver(&m)
 			}
@@ -151,11 +161,16 @@ func (s *shard) send(items []*item) (done bool, err error) {
 		}
 		s.lag(had)
 		return false, nil
-	case len(answer) != 1+len(items) || answer[0] != "OK":
-		return false, fmt.Errorf("redis answers %d messages with %d texts", len(items), len(answer)-1)
+	case len(answer) == 1 && answer[0] == "DOUBT":
+		return false, errDoubt
+	case len(answer) != 3+len(items) || answer[0] != "OK":
+		return false, fmt.Errorf("redis answers %d messages with %d texts", len(items), len(answer)-3)
+	}
+	if err := s.told(answer[1], answer[2]); err != nil {
+		return false, err
 	}
 	for i, it := range items {
-		s.answered(it, answer[1+i])
+		s.answered(it, answer[3+i])
 	}
 	s.forget(begun)
 	if len(items) > 0 {
@@ -168,8 +183,8 @@ func (s *shard) send(items []*item) (done bool, err error) {
 // ask makes the call.
 func (s *shard) ask(items []*item) ([]string, error) {
 	token := s.b.Token()
-	keys := make([]string, 3, 3+len(items))
-	keys[0], keys[1], keys[2] = s.written(token), s.stream(), s.ledger()
+	keys := make([]string, 4, 4+len(items))
+	keys[0], keys[1], keys[2], keys[3] = s.written(token), s.stream(), s.ledger(), s.record()
 	first, stream := int64(0), s.b.cfg.StreamLength
 	if len(items) > 0 {
 		first = items[0].number
@@ -177,16 +192,21 @@ func (s *shard) ask(items []*item) ([]string, error) {
 	if s.b.direct() {
 		stream = 0
 	}
-	args := make([]any, 0, 7+4*len(items))
+	args := make([]any, 0, 12+4*len(items))
 	args = append(args, s.known, first, len(items), stream, rand.Text()[:10], s.b.cfg.StreamBytes, s.b.cfg.StreamAge.Milliseconds())
+	args = append(args, s.arguments()...)
 	for _, it := range items {
 		h := appendHead(nil, token, it.number, it.Kind)
-		if !it.kept() {
+		if !it.placed() {
 			args = append(args, 0, h, it.Key, it.Body)
 			continue
 		}
+		keep := it.Keep
+		if it.Place {
+			keep = -1
+		}
 		keys = append(keys, s.history(it.Key), s.offset(it.Key))
-		args = append(args, it.Keep, h, it.Key, it.Body, max(it.Age.Milliseconds(), 1), it.Offset)
+		args = append(args, keep, h, it.Key, it.Body, max(it.Age.Milliseconds(), 1), it.Offset)
 	}
 	return call(context.Background(), s.b.cfg.Timeout, func(ctx context.Context) ([]string, error) {
 		return write.Run(ctx, s.b.cfg.Client, keys, args...).StringSlice()
@@ -253,7 +273,7 @@ func (s *shard) answered(it *item, text string) {
 	case text[0] == 'E':
 		s.refused(it, text[1:])
 	default:
-		if o, e, at, ok := parseKept(text); ok && !it.delivered {
+		if o, e, at, _, ok := parseKept(text); ok && !it.delivered {
 			it.Offset, it.Epoch, it.At = o, e, at
 		}
 	}
