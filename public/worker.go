@@ -68,18 +68,19 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	boot, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
 
-	addrs, password := cfg.Cache.Master.Addrs, cfg.Cache.Master.Password
-	if w.Store.Addr != "" {
-		addrs, password = []string{w.Store.Addr}, w.Store.Password
+	reached, err := redisOptions(cfg, w.Store, l.Logger)
+	if err != nil {
+		return err
 	}
-	client, err := cache.Open(boot, cache.Options{
-		Addrs: addrs, Username: cfg.Cache.Master.Username, Password: password, DB: cfg.Cache.Master.DB,
-		SentinelMaster: cfg.Cache.Master.SentinelMaster, Timeout: cfg.Cache.Master.Timeout, Log: l.Logger,
-	})
+	client, err := cache.Open(boot, reached)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	notes, err := storeNotes(boot, cfg, w.Store, client)
+	if err != nil {
+		return err
+	}
 	reach, cancel := context.WithTimeout(boot, cfg.DB.Master.Timeout)
 	defer cancel()
 	orm, err := db.Open(reach, db.Options{Driver: cfg.DB.Master.Driver, DSN: cfg.DB.Master.DSN, MaxOpen: cfg.DB.Master.MaxOpen, Log: l.Logger})
@@ -87,10 +88,11 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 		return err
 	}
 	defer db.Close(orm)
-	tokens, notes, err := openTokens(cfg)
+	tokens, more, err := openTokens(cfg)
 	if err != nil {
 		return err
 	}
+	notes = append(notes, more...)
 	deps := framework.Deps{DB: orm, Redis: client, Prefix: cfg.Cache.Master.Prefix, Log: l.Logger}
 	controllers, err := app.Controllers(deps)
 	if err != nil {

@@ -26,6 +26,11 @@ func StartRedis(t testing.TB, options ...string) *Redis {
 	return startRedis(t, rand.Text(), options)
 }
 
+// TLSOptions are those with which StartRedis's server takes TLS besides, at the port.
+func (c Certificates) TLSOptions(port int) []string {
+	return []string{"--tls-port", strconv.Itoa(port), "--tls-ca-cert-file", c.CA, "--tls-cert-file", c.Cert, "--tls-key-file", c.Key}
+}
+
 // StartReplica starts a replica of r, with the same password.
 func StartReplica(t testing.TB, r *Redis) *Redis {
 	t.Helper()
@@ -66,7 +71,8 @@ func startRedis(t testing.TB, password string, options []string) *Redis {
 const SentinelMaster = "mymaster"
 
 // StartSentinel starts a Redis Sentinel without a password that watches r, and puts a replica in its place a second after it fell silent.
-func StartSentinel(t testing.TB, r *Redis) *Server {
+// Further lines of its configuration may follow.
+func StartSentinel(t testing.TB, r *Redis, lines ...string) *Server {
 	t.Helper()
 	path, dir := program(t, "redis-server", "redis-server"), directory(t)
 	host, port, err := net.SplitHostPort(r.Addr)
@@ -83,7 +89,7 @@ func StartSentinel(t testing.TB, r *Redis) *Server {
 	return start(t, dir, ready, func(own int) []string {
 		file := filepath.Join(dir, "sentinel.conf") // sentinels write into theirs
 		conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor %s %s %s 1\nsentinel auth-pass %[3]s %[6]s\n"+
-			"sentinel down-after-milliseconds %[3]s 1000\nsentinel failover-timeout %[3]s 5000\n", own, dir, SentinelMaster, host, port, r.Password)
+			"sentinel down-after-milliseconds %[3]s 1000\nsentinel failover-timeout %[3]s 5000\n%[7]s\n", own, dir, SentinelMaster, host, port, r.Password, strings.Join(lines, "\n"))
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 			t.Fatal(err)
 		}

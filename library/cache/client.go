@@ -2,7 +2,11 @@ package cache
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -18,6 +22,7 @@ type Options struct {
 	Password       string
 	DB             int
 	SentinelMaster string
+	TLS            *tls.Config   // nil = none; without ServerName the certificate must be for the host in Addrs
 	Timeout        time.Duration // of dialing, reading and writing, 500 ms; calls have their contexts besides
 	Log            *zap.Logger
 }
@@ -31,10 +36,11 @@ func Open(ctx context.Context, o Options) (redis.UniversalClient, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	redis.SetLogger(logger{o.Log}) // of all clients; by itself it writes to stderr
+	hidden := hider(o.Password)
+	redis.SetLogger(logger{o.Log, hidden}) // of all clients; by itself it writes to stderr
 	opts := &redis.UniversalOptions{
 		Addrs: o.Addrs, Username: o.Username, Password: o.Password, DB: o.DB, MasterName: o.SentinelMaster,
-		SentinelUsername: o.Username, SentinelPassword: o.Password,
+		SentinelUsername: o.Username, SentinelPassword: o.Password, TLSConfig: o.TLS,
 		DialTimeout: o.Timeout, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, PoolTimeout: o.Timeout,
 		ContextTimeoutEnabled: true,
 		DialerRetries:         1,
@@ -52,7 +58,7 @@ func Open(ctx context.Context, o Options) (redis.UniversalClient, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("redis at %s cannot be reached: %w", strings.Join(o.Addrs, ","), err)
+		return nil, hiding{fmt.Errorf("redis at %s cannot be reached: %w", strings.Join(o.Addrs, ","), explained(err, o.TLS != nil)), hidden}
 	}
 	return c, nil
 }
@@ -76,9 +82,40 @@ func dial(ctx context.Context, o *redis.UniversalOptions) (redis.UniversalClient
 	}
 }
 
+// explained adds what may be meant where a server is spoken to in the wrong way. One without TLS answers its beginning with nothing, or with an error in plain text.
+func explained(err error, byTLS bool) error {
+	switch _, plain := errors.AsType[tls.RecordHeaderError](err); {
+	case byTLS && (plain || os.IsTimeout(err)):
+		return fmt.Errorf("%w (does this port speak TLS? cache.master.tls)", err)
+	case !byTLS && errors.Is(err, io.EOF):
+		return fmt.Errorf("%w (does this port want TLS? cache.master.tls)", err)
+	}
+	return err
+}
+
+// hider replaces a password wherever a server has repeated it: Redis does with a command that it does not know, as AUTH where that is renamed.
+func hider(password string) *strings.Replacer {
+	if password == "" {
+		return strings.NewReplacer()
+	}
+	return strings.NewReplacer(password, "(hidden)")
+}
+
+// hiding is an error whose text holds no password.
+type hiding struct {
+	error
+	hidden *strings.Replacer
+}
+
+func (e hiding) Error() string { return e.hidden.Replace(e.error.Error()) }
+func (e hiding) Unwrap() error { return e.error }
+
 // logger takes go-redis's own lines, which are about reconnecting: not every one is news.
-type logger struct{ *zap.Logger }
+type logger struct {
+	*zap.Logger
+	hidden *strings.Replacer
+}
 
 func (l logger) Printf(_ context.Context, format string, v ...any) {
-	l.Debug("redis client", zap.String("says", fmt.Sprintf(format, v...)))
+	l.Debug("redis client", zap.String("says", l.hidden.Replace(fmt.Sprintf(format, v...))))
 }

@@ -113,7 +113,14 @@ type Cache struct {
 		DB             int
 		Prefix         string
 		SentinelMaster string `mapstructure:"sentinel_master"`
+		TLS            bool   `mapstructure:"tls"`
+		TLSCA          string `mapstructure:"tls_ca"`
+		TLSCert        string `mapstructure:"tls_cert"`
+		TLSKey         string `mapstructure:"tls_key"`
+		TLSServerName  string `mapstructure:"tls_server_name"`
+		TLSSkipVerify  bool   `mapstructure:"tls_skip_verify"`
 		Timeout        time.Duration
+		Strict         bool
 	}
 }
 

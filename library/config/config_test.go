@@ -68,7 +68,9 @@ func uncommented(text string) []string {
 
 // Every key has a variable of its own, and no two the same.
 func TestEveryKeyFromEnvironment(t *testing.T) {
+	cert, key := certificate(t)
 	values := map[string]string{
+		"cache.master.tls_ca": cert, "cache.master.tls_cert": cert, "cache.master.tls_key": key,
 		"app.manager.token": "0123456789abcdef", "app.auth.key": "0123456789abcdef", "app.auth.previous_key": "0123456789abcdeg",
 		"app.protocol.compat": "mswoole", "app.log.level": "debug", "cache.master.driver": "redis", "db.master.driver": "mysql",
 		"cache.master.addrs": "h:1", "app.trusted_proxies": "10.0.0.0/8", "app.origins": "https://a.example", "cache.master.db": "1",
@@ -78,9 +80,9 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 	seen := map[string]string{}
 	base := defaults()
 	for _, p := range base.parts() {
-		walk(reflect.ValueOf(p.v).Elem(), "", func(key string, field reflect.Value, _ bool) {
-			full := p.name + "." + key
-			name := EnvName(p.name, key)
+		walk(reflect.ValueOf(p.v).Elem(), "", func(setting string, field reflect.Value, _ bool) {
+			full := p.name + "." + setting
+			name := EnvName(p.name, setting)
 			if seen[name] != "" {
 				t.Errorf("%s means %s and %s", name, seen[name], full)
 			}
@@ -106,6 +108,12 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 				env = append(env, "WSFRAME_APP_MANAGER_TOKEN=0123456789abcdef")
 			case "app.push.host":
 				env = append(env, "WSFRAME_APP_PUSH_TOKENS=0123456789abcdef")
+			case "cache.master.tls_ca", "cache.master.tls_server_name", "cache.master.tls_skip_verify":
+				env = append(env, "WSFRAME_CACHE_MASTER_TLS=true")
+			case "cache.master.tls_cert":
+				env = append(env, "WSFRAME_CACHE_MASTER_TLS=true", "WSFRAME_CACHE_MASTER_TLS_KEY="+key)
+			case "cache.master.tls_key":
+				env = append(env, "WSFRAME_CACHE_MASTER_TLS=true", "WSFRAME_CACHE_MASTER_TLS_CERT="+cert)
 			case "db.master.driver":
 				env = append(env, "WSFRAME_DB_MASTER_DSN=x")
 			}
@@ -303,7 +311,7 @@ func TestRefused(t *testing.T) {
 		{"empty port", "", "", "WSFRAME_APP_OUTSIDE_PORT=", "is no whole number"},
 		{"broken number", "app", "limits:\n  message_rate: 1.5\n", "", "limits.message_rate: 1.5 is no whole number"},
 		{"octal password", "cache", "master:\n  password: 0123\n", "", "master.password: is no text for YAML: put it in quotes"},
-		{"number in a list", "app", "origins: [5]\n", "", "origins: 5 is no text"},
+		{"number in a list", "app", "origins: [5]\n", "", "origins: entry 1 is no text"},
 		{"port from env", "", "", "WSFRAME_APP_PUSH_PORT=-1", "push.port (WSFRAME_APP_PUSH_PORT): -1 is not a port (0-65535)"},
 		{"same port", "app", "push:\n  port: 20000\n", "", "push.port: 20000 is outside.port already"},
 		{"host with port", "app", "outside:\n  host: 0.0.0.0:80\n", "", "outside.host"},

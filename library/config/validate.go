@@ -44,6 +44,7 @@ func (c *Config) validate(where func(file, key string) string) error {
 		errs = append(errs, fmt.Errorf("%s: %s", where(file, key), fmt.Sprintf(format, args...)))
 	}
 	c.App.validate(bad)
+	c.Cache.readURLs(bad)
 	c.Cache.validate(bad)
 	c.DB.validate(bad)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) }) // maps have no order
@@ -195,10 +196,13 @@ func (c *Cache) validate(bad complain) {
 	if m.Driver == "redis" && len(m.Addrs) == 0 {
 		bad("cache", "master.addrs", "is empty")
 	}
-	for _, addr := range m.Addrs {
-		if _, _, err := net.SplitHostPort(addr); err != nil && m.Driver == "redis" {
-			bad("cache", "master.addrs", "%q is not host:port", addr)
+	for i, addr := range m.Addrs {
+		if m.Driver == "redis" && !isAddress(addr) {
+			bad("cache", "master.addrs", "entry %d is neither HOST:PORT nor rediss://USER:PASSWORD@HOST:PORT/DB; special characters of a password are written as %%40", i+1)
 		}
+	}
+	if _, err := c.TLSConfig(); err != nil {
+		bad("cache", "master.tls", "%v", err)
 	}
 	switch cluster := len(m.Addrs) > 1 && m.SentinelMaster == ""; {
 	case m.DB < 0:
@@ -228,6 +232,12 @@ func (c *DB) validate(bad complain) {
 	if d.Timeout <= 0 {
 		bad("db", "master.timeout", "%v: must be more than 0", d.Timeout)
 	}
+}
+
+// isAddress takes host:port. What else is written there is shown to nobody: it may hold a password.
+func isAddress(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && isHost(host)
 }
 
 // isHost takes IP addresses (IPv6 with a zone too) and names, without port and brackets.
@@ -284,6 +294,9 @@ func (c *Config) Warnings() []string {
 	}
 	if a.Limits.RefusedRate == 0 {
 		w = append(w, "limits.refused_rate is 0: tokens may be guessed at any rate")
+	}
+	if c.Cache.Master.TLSSkipVerify {
+		w = append(w, "cache.master.tls_skip_verify is on: whoever is between this server and Redis can read and change everything")
 	}
 	for _, p := range a.TrustedProxies {
 		if prefix, err := netip.ParsePrefix(p); err == nil && prefix.Bits() == 0 {

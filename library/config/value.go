@@ -84,10 +84,10 @@ func texts(value any) ([]string, error) {
 	list := []string{}
 	switch x := value.(type) {
 	case []any:
-		for _, e := range x {
+		for i, e := range x {
 			s, ok := e.(string)
-			if !ok {
-				return nil, fmt.Errorf("%s is no text for YAML: put it in quotes", show(e))
+			if !ok { // it is not shown: it may be a secret
+				return nil, fmt.Errorf("entry %d is no text for YAML: put it in quotes", i+1)
 			}
 			list = append(list, s)
 		}
@@ -97,7 +97,7 @@ func texts(value any) ([]string, error) {
 	}
 	x, ok := value.(variable)
 	if !ok {
-		return nil, fmt.Errorf("%s is no list", show(value))
+		return nil, errors.New("is neither a list nor a text")
 	}
 	for s := range strings.SplitSeq(string(x), ",") {
 		if s = strings.TrimSpace(s); s != "" {
