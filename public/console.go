@@ -11,8 +11,10 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"wsframe/framework/process"
+	"wsframe/library/log"
 )
 
 // version is set by the linker: -ldflags "-X main.version=1.2.3".
@@ -24,8 +26,9 @@ func main() {
 
 // console is one call of the command.
 type console struct {
-	out, err io.Writer
+	out, err io.Writer // escape what they are given
 	env      []string
+	stdio    *log.Stdio // of a server's processes; nil in other commands
 
 	// flags
 	command   string
@@ -64,8 +67,10 @@ options:
 `
 
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
-	c := &console{out: stdout, err: stderr, env: env}
+	c := &console{out: log.Escaped(stdout), err: log.Escaped(stderr), env: env}
+	defer c.flush()
 	if w, is, err := process.FromEnv(); is {
+		c.guard()
 		if err == nil {
 			err = c.parse(args)
 		}
@@ -79,7 +84,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
 		}
-		fmt.Fprintln(stderr, "console:", err)
+		fmt.Fprintln(c.err, "console:", err)
 		return 2
 	}
 	commands := map[string]func(context.Context) error{
@@ -88,10 +93,23 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	}
 	f := commands[c.command]
 	if f == nil {
-		fmt.Fprintf(stderr, "console: unknown command %q; console -help shows all\n", c.command)
+		fmt.Fprintf(c.err, "console: unknown command %q; console -help shows all\n", c.command)
 		return 2
 	}
 	return c.report(f(ctx))
+}
+
+// guard makes this process independent of those who read what it prints.
+func (c *console) guard() {
+	c.stdio = log.Guard()
+	c.out, c.err = c.stdio.Out, c.stdio.Err
+}
+
+// flush gives a reader a moment for the last lines.
+func (c *console) flush() {
+	if c.stdio != nil {
+		c.stdio.Close(time.Second)
+	}
 }
 
 func (c *console) report(err error) int {

@@ -22,3 +22,9 @@ func monotonic() time.Duration {
 	}
 	return time.Duration(t.Nano())
 }
+
+// inheritedFile is a descriptor that the parent gave, and that no child gets.
+func inheritedFile(fd int, name string) *os.File {
+	syscall.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), name)
+}

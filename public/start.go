@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,9 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -56,6 +53,8 @@ func (c *console) start(ctx context.Context) error {
 	if c.daemon {
 		return c.startDaemon(cfg)
 	}
+	c.guard()
+	parent := c.detached()
 	self, err := program()
 	if err != nil {
 		return err
@@ -87,7 +86,7 @@ func (c *console) start(ctx context.Context) error {
 		Command:    []string{self, "-s", "start", "-c", c.configDir},
 		Env:        c.env, Store: store, StoreKind: cfg.Cache.Master.Driver, Version: version,
 		ReadyTime: cfg.App.Limits.BootTimeout, StopGrace: cfg.App.Limits.StopGrace, DrainTime: cfg.App.Limits.ReloadDrain,
-		Log: l.Logger, Stdout: c.out, Stderr: c.err,
+		Detached: parent != nil, Log: l.Logger, Stdout: c.out, Stderr: c.err,
 		Reopen: func() {
 			if err := l.Reopen(); err != nil {
 				l.Error("reopen the log", zap.Error(err))
@@ -99,6 +98,7 @@ func (c *console) start(ctx context.Context) error {
 				l.Quiet.Warn("note at start", zap.String("says", n)) // people have it on stdout
 			}
 			c.printStart(cfg, s)
+			c.detach(parent, l)
 		},
 		Reloaded: func() { c.reconfigure(l) },
 		Notify:   notify,
@@ -216,73 +216,4 @@ func (c *console) printDemo(w io.Writer, cfg *config.Config, addr string) {
 		}
 		fmt.Fprintf(w, "  http://%s/static/%s.html#auth=%s\n", addr, page.name, url.QueryEscape(token))
 	}
-}
-
-// startDaemon starts the master in a session of its own and waits until it serves or has failed.
-func (c *console) startDaemon(cfg *config.Config) error {
-	self, err := program()
-	if err != nil {
-		return err
-	}
-	logs := filepath.Join(cfg.App.Runtime.Dir, "logs")
-	if err := os.MkdirAll(logs, 0o755); err != nil {
-		return fmt.Errorf("the runtime directory cannot be made: %w", err)
-	}
-	path := filepath.Join(logs, "console.out")
-	out, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
-	if err != nil {
-		return fmt.Errorf("the runtime directory cannot be written: %w", err)
-	}
-	defer out.Close()
-	from, err := out.Seek(0, 2)
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(self, "-s", "start", "-c", c.configDir)
-	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, out, out
-	process.Detach(cmd)
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start in the background: %w", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	limit := time.After(time.Minute)
-	for {
-		select {
-		case err := <-ended:
-			said, _ := os.ReadFile(path)
-			if why := lastWord(tailOf(said, from)); why != "" {
-				return fmt.Errorf("the server did not start: %s", why)
-			}
-			return fmt.Errorf("the server did not start (%s); see %s", cmp.Or(cmd.ProcessState.String(), fmt.Sprint(err)), path)
-		case <-limit:
-			return fmt.Errorf("the server has not come up in a minute; see %s", path)
-		case <-time.After(50 * time.Millisecond):
-		}
-		if pid, err := process.ReadPID(cfg.App.Runtime.Dir); err != nil || pid != cmd.Process.Pid {
-			continue
-		}
-		said, _ := os.ReadFile(path) // what it has said so far is only for people
-		fmt.Fprintf(c.out, "%s\nstarted, pid %d\n", tailOf(said, from), cmd.Process.Pid)
-		return nil
-	}
-}
-
-// lastWord is what a console that has failed has said last.
-func lastWord(said string) string {
-	at := strings.LastIndex("\n"+said, "\n"+sayer)
-	if at < 0 {
-		return ""
-	}
-	return strings.TrimSpace(said[at+len(sayer):])
-}
-
-func tailOf(b []byte, from int64) string {
-	if int(from) < len(b) {
-		b = b[from:]
-	}
-	if len(b) > 2000 {
-		b = b[len(b)-2000:]
-	}
-	return string(b)
 }

@@ -128,6 +128,9 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	if !w.Reload { // else who comes is served by the old worker until its connections are here: what is published then reaches all of them
 		h.Accept()
 	}
+	if w.Detached {
+		l.Hush()
+	}
 	l.Info("worker is ready", zap.Int("routes", len(ready.Routes)))
 	err = w.Serve(ctx, ready, h, cfg.App.Limits.StopGrace)
 	err = errors.Join(err, pushes.Shutdown(ctx), a.Close(ctx))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"wsframe/framework/manager"
+	"wsframe/library/log"
 )
 
 // child is a worker as its master sees it.
@@ -160,9 +161,10 @@ func (c *child) endWithin(limit time.Duration) {
 	}
 }
 
-// tail passes a worker's stderr on and keeps the end of it. It never fails: a reader that is gone must not stop the worker.
+// tail passes a worker's stderr on by whole lines and keeps the end of it. It never fails: a reader that is gone must not
+// stop the worker.
 type tail struct {
-	w io.Writer
+	log.Lines
 
 	mu   sync.Mutex
 	kept []byte
@@ -181,10 +183,15 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.kept = append(t.kept[:0], t.kept[over:]...)
 	}
 	t.mu.Unlock()
-	if t.w != nil {
-		_, _ = t.w.Write(p)
+	return t.Lines.Write(p)
+}
+
+// lines is a stream to w, which may be nil.
+func lines(w io.Writer) log.Lines {
+	if w == nil {
+		w = io.Discard
 	}
-	return len(p), nil
+	return log.Lines{W: w}
 }
 
 // last is what the worker said last, ready to stand behind an error: its last lines, or the beginning of its crash.

@@ -192,7 +192,7 @@ func TestTail(t *testing.T) {
 		{"crash later", "hello\nfatal error: y\n", ":\nfatal error: y"},
 		{"not at the beginning of a line", "say panic: z\n", ":\nsay panic: z"},
 	} {
-		o := &tail{}
+		o := &tail{Lines: lines(nil)}
 		if n, err := o.Write([]byte(tc.in)); n != len(tc.in) || err != nil {
 			t.Fatal(n, err)
 		}
@@ -200,7 +200,7 @@ func TestTail(t *testing.T) {
 			t.Errorf("%s: %q", tc.name, got)
 		}
 	}
-	o := &tail{}
+	o := &tail{Lines: lines(nil)}
 	_, _ = o.Write([]byte(long))
 	_, _ = o.Write([]byte("the end\n"))
 	if got := o.last(); len(got) > lastSize+2 || !strings.HasPrefix(got, ":\na line") || !strings.HasSuffix(got, "\nthe end") || len(o.kept) > tailSize {

@@ -43,6 +43,7 @@ type MasterConfig struct {
 	ReadyTime  time.Duration // for a worker to boot; 30 s
 	StopGrace  time.Duration
 	DrainTime  time.Duration // the old worker's time to end at a reload
+	Detached   bool          // nobody reads what is printed once the server serves
 	Log        *zap.Logger
 	Reopen     func() // of the master's own logs
 	Stdout     io.Writer
@@ -238,6 +239,9 @@ func (m *Master) start(ctx context.Context, extra ...string) (*child, error) {
 	env := append(slices.Clone(m.cfg.Env), envRuntime+"="+runtimeDir, envRole+"=worker", envSockets+"="+strings.Join(names, ","), envBegun+"="+strconv.FormatInt(m.begun.Unix(), 10))
 	if m.cfg.Store.Addr != "" {
 		env = append(env, envStore+"="+m.cfg.Store.Addr+" "+m.cfg.Store.Password)
+	}
+	if m.cfg.Detached {
+		env = append(env, envDetach+"=1")
 	}
 	c, err := m.spawn(append(env, extra...))
 	if err != nil {

@@ -15,7 +15,6 @@ func socketFile(*net.TCPListener) (*os.File, error) { return nil, errPlatform }
 func inheritConn(int) (net.Conn, error)             { return nil, errPlatform }
 func inheritListener(int) (net.Listener, error)     { return nil, errPlatform }
 func (m *Master) spawn([]string) (*child, error)    { return nil, errPlatform }
-func ignoreBrokenPipe()                             {}
 func lock(string) (*os.File, error)                 { return nil, errPlatform }
 
 // Detach does nothing here.

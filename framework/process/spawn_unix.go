@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"syscall"
 	"time"
 )
@@ -79,10 +78,11 @@ func (m *Master) spawn(env []string) (*child, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	c := newChild(&tail{w: m.cfg.Stderr}, m.count)
+	c := newChild(&tail{Lines: lines(m.cfg.Stderr)}, m.count)
+	out := lines(m.cfg.Stdout)
 	cmd := exec.Command(m.cfg.Command[0], m.cfg.Command[1:]...)
 	cmd.Env = env
-	cmd.Stdout, cmd.Stderr = m.cfg.Stdout, c.tail
+	cmd.Stdout, cmd.Stderr = &out, c.tail // pipes that are always read: the worker never waits for who reads ours
 	cmd.ExtraFiles = append([]*os.File{theirs}, m.files...)
 	// What the worker has started may outlive it and hold its output: that must not hide its end.
 	cmd.WaitDelay = outputTime
@@ -102,6 +102,8 @@ func (m *Master) spawn(env []string) (*child, error) {
 	m.track(c)
 	go func() {
 		err := cmd.Wait()
+		out.End()
+		c.tail.End()
 		c.status = cmd.ProcessState.String()
 		if cmd.ProcessState == nil {
 			c.status = err.Error()
@@ -119,10 +121,6 @@ func (m *Master) spawn(env []string) (*child, error) {
 
 // outputTime is how long a worker's output is read after its end.
 const outputTime = 2 * time.Second
-
-// ignoreBrokenPipe keeps a worker alive whose master, and with it the reader of its output, is gone: it still has to say
-// goodbye to its clients. Notify and not Ignore, which what the worker starts would inherit.
-func ignoreBrokenPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // Detach has cmd run in a session of its own, without a terminal.
 func Detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }

@@ -23,6 +23,7 @@ const (
 	envStore   = "WSFRAME_STORE"   // address and password of the embedded store
 	envBegun   = "WSFRAME_BEGUN"   // UNIX seconds: when the master was started
 	envRuntime = "WSFRAME_RUNTIME" // the master's runtime directory
+	envDetach  = "WSFRAME_DETACH"  // nobody reads what is printed once the server serves
 )
 
 // Stats is what a worker counts.
@@ -120,6 +121,7 @@ type Worker struct {
 	Begun  time.Time // when the master was started
 
 	RuntimeDir string // the master's, absolute
+	Detached   bool   // nobody reads what is printed once the worker serves
 
 	sockets map[string]net.Listener
 	peer    *peer
@@ -133,7 +135,8 @@ type Worker struct {
 // Store is where the embedded store listens; Addr is "" where a Redis of one's own is used.
 type Store struct{ Addr, Password string }
 
-// FromEnv tells whether this process is a worker, and takes over what it inherited.
+// FromEnv tells whether this process is a worker, and takes over what it inherited. A worker also calls log.Guard: it has to say
+// goodbye to its clients even when its master, who reads what it prints, is gone.
 func FromEnv() (*Worker, bool, error) {
 	if os.Getenv(envRole) != "worker" {
 		return nil, false, nil
@@ -143,7 +146,7 @@ func FromEnv() (*Worker, bool, error) {
 	if at, err := strconv.ParseInt(os.Getenv(envBegun), 10, 64); err == nil {
 		w.Begun = time.Unix(at, 0)
 	}
-	w.RuntimeDir = os.Getenv(envRuntime)
+	w.RuntimeDir, w.Detached = os.Getenv(envRuntime), os.Getenv(envDetach) != ""
 	conn, err := inheritConn(3)
 	if err != nil {
 		return nil, true, fmt.Errorf("inherit the control channel: %w", err)
@@ -156,10 +159,9 @@ func FromEnv() (*Worker, bool, error) {
 		}
 	}
 	// What the worker starts is no worker.
-	for _, name := range []string{envRole, envSockets, envReload, envCheck, envStore, envBegun, envRuntime} {
+	for _, name := range []string{envRole, envSockets, envReload, envCheck, envStore, envBegun, envRuntime, envDetach} {
 		_ = os.Unsetenv(name)
 	}
-	ignoreBrokenPipe()
 	w.peer = newPeer(conn, w.handle)
 	go w.watchBoot()
 	return w, true, nil

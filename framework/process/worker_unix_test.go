@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/manager"
+	"wsframe/library/log"
 )
 
 // What the test binary is when it is not the test.
@@ -36,7 +37,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	case is:
-		os.Exit(testWorker(w))
+		stdio := log.Guard()
+		code := testWorker(w)
+		stdio.Close(time.Second)
+		os.Exit(code)
 	case os.Getenv(envMaster) != "":
 		os.Exit(testMaster(os.Getenv(envMaster)))
 	}

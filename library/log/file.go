@@ -33,7 +33,7 @@ type file struct {
 
 func openFile(o Options) (*file, error) {
 	f := &file{o: o, now: time.Now, limit: int64(o.MaxSizeMB) << 20}
-	f.report = func(err error) { fmt.Fprintln(os.Stderr, err) }
+	f.report = func(err error) { _, _ = fmt.Fprintln(Escaped(o.Console), err) }
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the log directory: %w", err)
 	}
@@ -130,7 +130,7 @@ func (f *file) Write(p []byte) (int, error) {
 			f.complain(now, err)
 		}
 	}
-	n, err := f.f.Write(p)
+	n, err := f.f.Write(Escape(p))
 	f.size += int64(n)
 	if err != nil {
 		f.complain(now, fmt.Errorf("an entry is lost: %w", err))

@@ -8,7 +8,9 @@
 package log
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"os"
 
 	"go.uber.org/zap"
@@ -17,12 +19,13 @@ import (
 
 // Options of New. Zero means the default.
 type Options struct {
-	Dir       string // made when missing
-	Level     string // debug, info, warn, error; info
-	MaxSizeMB int    // a day's file is continued in another beyond it; 100
-	MaxDays   int    // older files are removed; 14
-	MaxFiles  int    // so many are kept at most, this one included; 60
-	Name      string // who writes: master, worker
+	Dir       string    // made when missing
+	Level     string    // debug, info, warn, error; info
+	MaxSizeMB int       // a day's file is continued in another beyond it; 100
+	MaxDays   int       // older files are removed; 14
+	MaxFiles  int       // so many are kept at most, this one included; 60
+	Name      string    // who writes: master, worker
+	Console   io.Writer // for people; os.Stderr
 }
 
 func (o *Options) fill() {
@@ -38,6 +41,9 @@ func (o *Options) fill() {
 	if o.MaxFiles <= 0 {
 		o.MaxFiles = 60
 	}
+	if o.Console == nil {
+		o.Console = os.Stderr
+	}
 }
 
 // Logger is a zap.Logger whose level can be changed and whose file can be opened anew.
@@ -45,11 +51,12 @@ type Logger struct {
 	*zap.Logger
 	Quiet *zap.Logger // the file only: for what people are told in other words
 
-	level zap.AtomicLevel
-	file  *file
+	level   zap.AtomicLevel
+	console zap.AtomicLevel
+	file    *file
 }
 
-// New opens today's file. Warnings and errors also go to stderr, in a form for people.
+// New opens today's file. Warnings and errors also go to Console, in a form for people.
 func New(o Options) (*Logger, error) {
 	o.fill()
 	level, err := zap.ParseAtomicLevel(o.Level)
@@ -67,14 +74,31 @@ func New(o Options) (*Logger, error) {
 	human.EncodeLevel = zapcore.CapitalLevelEncoder
 	human.StacktraceKey = ""
 	quiet := zapcore.NewCore(zapcore.NewJSONEncoder(enc), f, level)
-	core := zapcore.NewTee(
-		quiet,
-		zapcore.NewCore(zapcore.NewConsoleEncoder(human), zapcore.Lock(os.Stderr), zap.NewAtomicLevelAt(zap.WarnLevel)),
-	)
+	out := zapcore.Lock(zapcore.AddSync(Escaped(o.Console)))
+	console := zap.NewAtomicLevelAt(zap.WarnLevel)
+	core := zapcore.NewTee(quiet, zapcore.NewCore(zapcore.NewConsoleEncoder(human), out, console))
 	by := func(c zapcore.Core) *zap.Logger {
-		return zap.New(c).With(zap.String("by", o.Name), zap.Int("pid", os.Getpid()))
+		return zap.New(c, zap.ErrorOutput(out)).With(zap.String("by", o.Name), zap.Int("pid", os.Getpid()))
 	}
-	return &Logger{by(core), by(quiet), level, f}, nil
+	return &Logger{by(core), by(quiet), level, console, f}, nil
+}
+
+// Hush ends what goes to Console; the file has everything.
+func (l *Logger) Hush() { l.console.SetLevel(zapcore.FatalLevel + 1) }
+
+// Printed is a writer that logs each line which it is given, to the file only, whatever the level.
+func (l *Logger) Printed() io.Writer { return printed{l.Quiet} }
+
+type printed struct{ log *zap.Logger }
+
+// Write implements io.Writer.
+func (p printed) Write(text []byte) (int, error) {
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			p.log.Error("printed", zap.ByteString("line", line))
+		}
+	}
+	return len(text), nil
 }
 
 // SetLevel changes the level of the file at once.

@@ -2,7 +2,14 @@
 // the place of app/app.go.
 package app
 
-import "wsframe/framework"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"wsframe/framework"
+)
 
 // Controllers mounts what a reload changes.
 func Controllers(framework.Deps) ([]framework.Controller, error) {
@@ -32,3 +39,13 @@ type Porter struct{}
 
 // Open is what both have.
 func (*Porter) Open(c *framework.Ctx) (*framework.Reply, error) { return framework.OK("open", ""), nil }
+
+// Shout prints more than a pipe holds, on both of its streams, and fails, which is logged.
+func (*Clerk) Shout(c *framework.Ctx) (*framework.Reply, error) {
+	line := strings.Repeat("shouted ", 128)
+	for range 100 {
+		fmt.Println(line)
+		fmt.Fprintln(os.Stderr, line)
+	}
+	return nil, errors.New(line)
+}
