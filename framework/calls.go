@@ -83,7 +83,7 @@ func (s *Sender) DismissRoom(ctx context.Context, room string) (int, error) {
 	return s.sum(ctx, room, query{Op: "dismiss", Room: room})
 }
 
-// BindUID has a connection reached by a uid; a connection with a token is bound to its id by itself.
+// BindUID has a connection reached by a uid; a token of a type in users.uid_types binds its id by itself.
 func (s *Sender) BindUID(ctx context.Context, fd int64, uid string) error {
 	if err := names.UID(uid); err != nil {
 		return err

@@ -38,8 +38,10 @@ type JoinOption func(*joining)
 
 type joining struct{ announce bool }
 
-// Announce has the room's members told when this user comes and leaves (EventJoined, EventLeft). Several connections of a user
-// count once, and being away for less than 5 s counts for nothing. Rooms of the configuration's presence.rooms need no asking.
+// Announce has the room's members told when this user comes and leaves (EventJoined, EventLeft). The user is the connection's uid: the
+// token's id for the types of users.uid_types, else the first that was bound. A connection without one is not announced. Several
+// connections of a user count once, and being away for less than 5 s counts for nothing. Rooms of the configuration's presence.rooms
+// need no asking.
 func Announce(j *joining) { j.announce = true }
 
 func joinOptions(options []JoinOption) (j joining) {
@@ -67,7 +69,7 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 	if back && !c.InRoom(room) {
 		u = c.CatchUp(room) // nil where another join is at it
 	}
-	announced, err := a.enter(c, s, room, c.Auth.ID != "" && (j.announce || a.presences.covers(room)))
+	announced, err := a.enter(c, s, room, j.announce || a.presences.covers(room))
 	s.mu.Unlock()
 	switch {
 	case u != nil && err != nil:
@@ -88,7 +90,7 @@ func (a *App) enter(c *hub.Conn, s *session, room string, announce bool) (announ
 	if fresh {
 		a.node.KeyAdded(c.FD, room)
 	}
-	if _, known := s.announced[room]; err != nil || !announce || known {
+	if _, known := s.announced[room]; err != nil || !announce || known || s.presentAs(c) == "" {
 		return false, err
 	}
 	s.announce(room, newTicket())
@@ -230,7 +232,7 @@ func (a *App) entry(c *hub.Conn, rooms []string) cluster.Entry {
 	defer s.mu.Unlock()
 	for _, room := range rooms {
 		if ticket, ok := s.announced[room]; ok && ticket == "" {
-			e.Present = append(e.Present, cluster.Present{Room: room, ID: c.Auth.ID, Nickname: c.Auth.Nickname})
+			e.Present = append(e.Present, s.present(c, room))
 		}
 	}
 	return e

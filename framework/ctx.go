@@ -120,7 +120,7 @@ func (c *Ctx) LeaveAll() {
 	}
 }
 
-// BindUID has this connection reached by a uid, besides its token's id.
+// BindUID has this connection reached by a uid, whatever the type of its token. The id of a token is bound by itself where users.uid_types has its type.
 func (c *Ctx) BindUID(uid string) error {
 	if err := names.UID(uid); err != nil {
 		return err

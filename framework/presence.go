@@ -104,7 +104,7 @@ func (p *presences) came(c *hub.Conn, room string) {
 func (p *presences) left(c *hub.Conn, s *session, room string, owned bool) {
 	if ticket, ok := s.announced[room]; ok {
 		delete(s.announced, room)
-		p.app.node.Leaving(cluster.Present{Room: room, ID: c.Auth.ID, Nickname: c.Auth.Nickname}, ticket == "" && owned)
+		p.app.node.Leaving(s.present(c, room), ticket == "" && owned)
 	}
 }
 
@@ -171,9 +171,9 @@ func (p *presences) announce(list []coming) error {
 	var conns []*hub.Conn
 	var came []cluster.Present
 	for _, e := range list {
-		if ticket := sessionOf(e.conn).ticket(e.room); ticket != "" && a.hub.Get(e.conn.FD) == e.conn {
+		if p := sessionOf(e.conn).coming(e.conn, e.room); p.Ticket != "" && a.hub.Get(e.conn.FD) == e.conn {
 			conns = append(conns, e.conn)
-			came = append(came, cluster.Present{Room: e.room, ID: e.conn.Auth.ID, Nickname: e.conn.Auth.Nickname, Ticket: ticket})
+			came = append(came, p)
 		}
 	}
 	if len(came) == 0 {
@@ -273,8 +273,8 @@ func (a *App) present(list []cluster.Present) []bool {
 		if !known {
 			ids = map[string]bool{}
 			for _, c := range a.hub.RoomMembers(e.Room) {
-				if !c.Ended() && sessionOf(c).announces(e.Room) {
-					ids[c.Auth.ID] = true
+				if id := sessionOf(c).announces(e.Room); id != "" && !c.Ended() {
+					ids[id] = true
 				}
 			}
 			rooms[e.Room] = ids

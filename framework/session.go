@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	"wsframe/framework/cluster"
 	"wsframe/framework/hub"
 )
 
@@ -17,6 +19,7 @@ type session struct {
 	mu        sync.Mutex
 	keys      []string          // close keys besides rooms
 	listeners []string          // controllers, by mounted name
+	user      string            // the uid under which it is announced, from the first time on; "" = it never was
 	announced map[string]string // rooms whose members hear of this one's coming and going; its ticket, "" = they were told
 	values    map[string]json.RawMessage
 	seen      map[string]position // what the client said it saw last, of rooms it is not in yet
@@ -36,6 +39,7 @@ type sessionState struct {
 	Keys      []string                   `json:",omitempty"`
 	Listeners []string                   `json:",omitempty"`
 	Announced []string                   `json:",omitempty"`
+	User      string                     `json:",omitempty"` // announced as, where that is not the token's id
 	Untold    []string                   `json:",omitempty"` // of these
 	Values    map[string]json.RawMessage `json:",omitempty"`
 	Seen      map[string]position        `json:",omitempty"`
@@ -49,6 +53,9 @@ func exportSession(c *hub.Conn) json.RawMessage {
 	s := sessionOf(c)
 	uids := c.Users()
 	state := sessionState{Keys: s.keys, Listeners: s.listeners, Values: s.values, Seen: s.seen, Marks: c.Marks()}
+	if s.user != c.Auth.ID {
+		state.User = s.user
+	}
 	for room, ticket := range s.announced {
 		state.Announced = append(state.Announced, room)
 		if ticket != "" {
@@ -69,7 +76,10 @@ func (a *App) importSession(c *hub.Conn, raw json.RawMessage) (*session, error) 
 	if err := json.Unmarshal(raw, &state); err != nil {
 		return nil, err
 	}
-	s := &session{keys: state.Keys, listeners: state.Listeners, values: state.Values, seen: state.Seen}
+	s := &session{keys: state.Keys, listeners: state.Listeners, values: state.Values, seen: state.Seen, user: state.User}
+	if s.user == "" && len(state.Announced) > 0 {
+		s.user = c.Auth.ID
+	}
 	for _, room := range state.Announced {
 		s.announce(room, "")
 	}
@@ -163,11 +173,32 @@ func (s *session) change(raw map[string]json.RawMessage, merge bool) error {
 	return nil
 }
 
-func (s *session) announces(room string) bool {
+// announces tells as whom this connection is announced in the room; "" = it is not.
+func (s *session) announces(room string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.announced[room]
-	return ok
+	if _, ok := s.announced[room]; !ok {
+		return ""
+	}
+	return s.user
+}
+
+// presentAs gives the uid under which the connection is announced: its token's id where that is bound, else the first one that is; "" =
+// it has none, and others with its id may be other people. It stays the same as long as the connection lives. mu is held.
+func (s *session) presentAs(c *hub.Conn) string {
+	if s.user == "" {
+		if uids := c.Users(); slices.Contains(uids, c.Auth.ID) {
+			s.user = c.Auth.ID
+		} else if len(uids) > 0 {
+			s.user = uids[0]
+		}
+	}
+	return s.user
+}
+
+// present is what a room's members are told of the connection. mu is held.
+func (s *session) present(c *hub.Conn, room string) cluster.Present {
+	return cluster.Present{Room: room, ID: s.user, Nickname: c.Auth.Nickname}
 }
 
 // announce has a room hear of this connection. mu is held, or nobody else knows the session yet.
@@ -178,11 +209,13 @@ func (s *session) announce(room, ticket string) {
 	s.announced[room] = ticket
 }
 
-// ticket is that of an announcement which is not told yet; "" = there is none.
-func (s *session) ticket(room string) string {
+// coming is the announcement of a room which is not told yet; without a Ticket there is none.
+func (s *session) coming(c *hub.Conn, room string) cluster.Present {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.announced[room]
+	p := s.present(c, room)
+	p.Ticket = s.announced[room]
+	return p
 }
 
 // untold lists the rooms that have not heard of this connection yet.

@@ -79,6 +79,24 @@ func twoApps(t testing.TB, gate chan struct{}) (h1, h2 *frameworktest.Harness) {
 	return frameworktest.New(t, mount, off, frameworktest.Quiet()), frameworktest.New(t, mount, off, frameworktest.Quiet())
 }
 
+// A connection has the uids that it had, also where its token has bound none.
+func TestTransferUIDs(t *testing.T) {
+	old, next := frameworktest.NewWorkers(t, true, mountHall)
+	unbound, bound := old.Dial(screen("1")), old.Dial(screen("2"))
+	fdOf(unbound, "hall")
+	if err := old.App.BindUID(t.Context(), fdOf(bound, "hall"), "2"); err != nil {
+		t.Fatal(err)
+	}
+	move(t, old.App, next.App)
+	for _, uid := range []string{"1", "2"} {
+		if err := next.App.SendToUID(uid, framework.OK("private", "", uid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bound.WantPush("private").WantParam(`"2"`)
+	unbound.Call("hall.say", map[string]any{"room": "nobody", "text": "x"}).Want(200, "said") // no push came before
+}
+
 // Connections in the middle of everything are moved there and back; their clients notice nothing.
 func TestTransfer(t *testing.T) {
 	t.Parallel()

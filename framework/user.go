@@ -26,9 +26,11 @@ const (
 	loginRefuse  = "refuse"
 )
 
-// identify binds a new connection to its token's id.
+// identify binds a new connection to its token's id, where the id of that type of user is a uid (users.uid_types). Ids of two types may
+// be the same text and belong to two people.
 func (a *App) identify(c *hub.Conn) {
-	if names.UID(c.Auth.ID) == nil {
+	types := a.cfg.Users.UIDTypes
+	if (slices.Contains(types, c.Auth.Type) || slices.Contains(types, "*")) && names.UID(c.Auth.ID) == nil {
 		_ = a.bind(c, c.Auth.ID) // it has ended already
 	}
 }

@@ -194,6 +194,19 @@ func TestWithoutIdentity(t *testing.T) {
 	h.DialToken("").Call("chat.room.list", nil).Want(403, "mustLogIn")
 }
 
+// A screen whose id is a user's does not get into that user's inbox.
+func TestSameIDOfAnotherType(t *testing.T) {
+	h := frameworktest.New(t, app.Controllers)
+	a, b := h.Dial(user("1")), h.Dial(user("2"))
+	screen := h.Dial(framework.Identity{ID: "1", Type: framework.TypeWall, Code: "Z"})
+	a.Call("chat.user.open", nil).Want(200, "userOpenSuccess")
+	screen.Call("chat.user.open", nil).Want(403, "mustLogIn")
+	screen.Call("chat.room.join", inRoom(data{})).Want(403, "mustLogIn")
+	b.Call("chat.user.say", data{"to": "1", "text": "hush"}).Want(200, "privateSaySuccess")
+	a.WantPush("privateSay")
+	screen.WantNothing()
+}
+
 // Views reach Redis under the configured prefix, and the members' pages.
 func TestViews(t *testing.T) {
 	t.Parallel()

@@ -14,6 +14,7 @@
 package chat
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -65,9 +66,10 @@ func (in *TextIn) message(c *framework.Ctx) (*Message, error) {
 
 func person(c *framework.Ctx) Person { return Person{c.Auth.ID, c.Auth.Nickname} }
 
-// guard lets in whom others can name.
+// guard lets in users whose token's id is their uid: the inbox and what others see bear that id, and a screen or another system's user
+// may have the same one (users.uid_types).
 func guard(c *framework.Ctx) error {
-	if c.Auth.ID == "" {
+	if c.Auth.ID == "" || !slices.Contains(c.UIDs(), c.Auth.ID) {
 		return mustLogIn
 	}
 	return nil

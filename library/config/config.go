@@ -47,7 +47,8 @@ type App struct {
 		EscapeHTML bool `mapstructure:"escape_html"`
 	}
 	Users struct {
-		SecondLogin string `mapstructure:"second_login"`
+		SecondLogin string   `mapstructure:"second_login"`
+		UIDTypes    []string `mapstructure:"uid_types"`
 	}
 	History   struct{ Rooms []string }
 	Presence  struct{ Rooms []string }
@@ -140,7 +141,7 @@ func defaults() *Config {
 	a.Outside = Listen{"127.0.0.1", 20000}
 	a.Manager.Host, a.Manager.Port = "127.0.0.1", 20001
 	a.Push.Host, a.Push.Port, a.Push.RequestRate, a.Push.MaxBody, a.Push.KeptBytes = "127.0.0.1", 2121, 1000, 1<<20, 64<<20
-	a.Users.SecondLogin = "allow"
+	a.Users.SecondLogin, a.Users.UIDTypes = "allow", []string{"wechatUser"}
 	a.Auth.Check, a.Auth.Lifetime, a.Auth.Skew = true, 24*time.Hour, 30*time.Second
 	a.Heartbeat.Ping, a.Heartbeat.Idle = 25*time.Second, 60*time.Second
 	a.Limits = Limits{

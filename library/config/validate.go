@@ -79,6 +79,11 @@ func (a *App) validate(bad complain) {
 	if !slices.Contains([]string{"allow", "refuse", "replace"}, a.Users.SecondLogin) {
 		bad("app", "users.second_login", "%.40q is none of allow, refuse, replace", a.Users.SecondLogin)
 	}
+	for _, kind := range a.Users.UIDTypes {
+		if !isUserType(kind) {
+			bad("app", "users.uid_types", userType, kind)
+		}
+	}
 	if a.Push.RequestRate < 0 {
 		bad("app", "push.request_rate", "%d: must not be negative", a.Push.RequestRate)
 	}
@@ -238,6 +243,15 @@ func (c *DB) validate(bad complain) {
 func isAddress(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	return err == nil && isHost(host)
+}
+
+const userType = "%.40q is no user type: 1 to 32 of the characters A-Z a-z 0-9 _ . : @ -, or \"*\" for all"
+
+// isUserType takes what a token's type can be, and * for all types.
+func isUserType(kind string) bool {
+	return kind == "*" || kind != "" && len(kind) <= 32 && !strings.ContainsFunc(kind, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_.:@-", r)
+	})
 }
 
 // isHost takes IP addresses (IPv6 with a zone too) and names, without port and brackets.
