@@ -21,7 +21,7 @@ import (
 func newPush(cfg *config.App, deps framework.Deps, a *framework.App, begun time.Time, l *log.Logger) (*push.Server, error) {
 	c := push.Config{
 		Backend: backend{&a.Sender}, Store: store{deps.Redis, deps.Prefix + "WSFRAME_PUSH:"},
-		RateLimit: cfg.Push.RequestRate, MaxBody: cfg.Push.MaxBody, KeptBytes: cfg.Push.KeptBytes, OnlineCount: cfg.Push.OnlineCount, Log: l.Logger,
+		RateLimit: cfg.Push.RequestRate, RefusedRate: cfg.Limits.RefusedRate, MaxBody: cfg.Push.MaxBody, KeptBytes: cfg.Push.KeptBytes, OnlineCount: cfg.Push.OnlineCount, Log: l.Logger,
 		Metrics: func(out io.Writer) error { return writeMetrics(out, a, begun) },
 	}
 	for _, text := range cfg.Push.Tokens {

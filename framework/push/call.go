@@ -30,7 +30,7 @@ func (s *Server) api(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) call(w http.ResponseWriter, r *http.Request) (answer, *Error) {
-	c, e := s.access.of(r)
+	c, e := s.caller(w, r)
 	if e != nil {
 		return answer{}, e
 	}

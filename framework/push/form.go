@@ -59,7 +59,7 @@ func header(text string) string {
 
 // publish checks a form and sends it.
 func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error) {
-	c, e := s.access.of(r)
+	c, e := s.caller(w, r)
 	switch {
 	case e != nil:
 		return "", e

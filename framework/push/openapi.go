@@ -13,7 +13,7 @@ func reflectType[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 // document is GET /openapi.json: OpenAPI 3.1 of the same table that decodes and checks the calls.
 func (s *Server) document(w http.ResponseWriter, r *http.Request) {
-	if _, e := s.access.of(r); e != nil {
+	if _, e := s.caller(w, r); e != nil {
 		write(w, problem(e, nil))
 		return
 	}

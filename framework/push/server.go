@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -19,7 +20,7 @@ const callTime = 5 * time.Second
 
 const (
 	maxRequests = 512  // are served at once; more are told to try again
-	maxConns    = 2048 // are open at once; more are closed
+	maxConns    = 2048 // are open at once; for more those that wait longest for a request are closed
 )
 
 // Config of a Server.
@@ -28,6 +29,7 @@ type Config struct {
 	Store       Store
 	Tokens      []Token               // none = only this machine's processes
 	RateLimit   int                   // requests a second of one token; 0 = any
+	RefusedRate int                   // wrong tokens of one address a second that are answered as such; 0 = any
 	MaxBody     int                   // bytes of a request; 1 MiB
 	KeptBytes   int                   // of answers kept for the Idempotency-Keys of one token in ten minutes; 0 = any
 	OnlineCount bool                  // tell all clients how many are online
@@ -43,14 +45,14 @@ type Server struct {
 	places chan struct{} // a request holds one
 
 	keeping *keeping
+	conns   *conns
+	refused *refusals
 
 	mu     sync.Mutex
 	ln     *listener
-	open   map[net.Conn]time.Time // connections that may hold a request: since when; zero = they do
-	conns  int                    // that are open at all
-	acting int                    // requests that are at the Backend
-	paused chan struct{}          // not nil: requests wait for its close
-	online *watch                 // nil while it does not run
+	acting int           // requests that are at the Backend
+	paused chan struct{} // not nil: requests wait for its close
+	online *watch        // nil while it does not run
 	over   bool
 }
 
@@ -62,7 +64,7 @@ func NewServer(cfg Config) *Server {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = 1 << 20
 	}
-	s := &Server{cfg: cfg, access: newAccess(cfg.Tokens, cfg.RateLimit, cfg.KeptBytes), keeping: newKeeping(), places: make(chan struct{}, maxRequests), open: map[net.Conn]time.Time{}}
+	s := &Server{cfg: cfg, access: newAccess(cfg.Tokens, cfg.RateLimit, cfg.KeptBytes), keeping: newKeeping(), conns: newConns(), refused: newRefusals(cfg.RefusedRate, cfg.Log), places: make(chan struct{}, maxRequests)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/v1/{method}", s.api)
 	mux.HandleFunc("GET /openapi.json", s.document)
@@ -72,7 +74,7 @@ func NewServer(cfg Config) *Server {
 	}
 	mux.HandleFunc("/", s.form)
 	s.http = &http.Server{
-		Handler: s.guard(mux), ConnState: s.track, ErrorLog: zap.NewStdLog(cfg.Log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))),
+		Handler: s.guard(mux), ConnState: s.conns.track, ConnContext: s.conns.context, ErrorLog: zap.NewStdLog(cfg.Log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10,
 	}
 	return s
@@ -100,36 +102,12 @@ func (s *Server) Serve(ln *net.TCPListener) error {
 	return nil
 }
 
-// track is http.Server's ConnState.
-func (s *Server) track(c net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch state {
-	case http.StateNew:
-		s.open[c] = time.Now()
-		if s.conns++; s.conns > maxConns {
-			_ = c.Close() // it holds a descriptor that clients could have
-		}
-	case http.StateActive:
-		s.open[c] = time.Time{}
-	case http.StateClosed:
-		s.conns--
-		delete(s.open, c)
-	default:
-		delete(s.open, c)
-	}
-}
-
 // busy tells whether requests are under way, or are about to come on connections that have just been accepted.
 func (s *Server) busy() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, since := range s.open {
-		if since.IsZero() || time.Since(since) < newTime {
-			return true
-		}
-	}
-	return s.acting > 0
+	acting := s.acting
+	s.mu.Unlock()
+	return acting > 0 || s.conns.busy()
 }
 
 const (
@@ -249,13 +227,14 @@ func (s *Server) guard(next http.Handler) http.Handler {
 				write(w, problem(fail(CodeInternal, "internal error"), nil))
 			}
 		}()
+		defer s.conns.serve(r)()
 		next.ServeHTTP(w, r)
 	})
 }
 
 // metrics is GET /metrics, for who may read.
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
-	c, e := s.access.of(r)
+	c, e := s.caller(w, r)
 	switch {
 	case e != nil:
 	case !c.may(ScopeRead):
@@ -269,6 +248,21 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_ = s.cfg.Metrics(w) // the caller's loss
+	s.refused.write(w)
+	open, displaced := s.conns.count()
+	fmt.Fprintf(w, "# HELP wsframe_push_connections Open connections of the push port.\n# TYPE wsframe_push_connections gauge\nwsframe_push_connections %d\n", open)
+	fmt.Fprintf(w, "# HELP wsframe_push_displaced_total Connections of the push port that gave way to others.\n# TYPE wsframe_push_displaced_total counter\nwsframe_push_displaced_total %d\n", displaced)
+}
+
+// caller is who asks. Whoever may not is refused, and the connection ends: it would only keep others out.
+func (s *Server) caller(w http.ResponseWriter, r *http.Request) (*caller, *Error) {
+	c, e := s.access.of(r)
+	if e == nil {
+		s.conns.know(r)
+		return c, nil
+	}
+	w.Header().Set("Connection", "close")
+	return nil, s.refused.add(r.RemoteAddr, e)
 }
 
 type envelope struct {

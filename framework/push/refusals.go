@@ -1,0 +1,78 @@
+package push
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// maxAddresses are remembered; beyond that all are forgotten.
+const maxAddresses = 10_000
+
+// refusals counts the requests of those who may not call. Tokens are looked at whatever an address did before: the limit is for
+// what is refused, so nobody's wrong tokens keep a right one out.
+type refusals struct {
+	rate int // wrong tokens of one address that are answered as such, a second and at once; 0 = any
+	log  *zap.Logger
+
+	mu        sync.Mutex
+	total     map[Code]int64
+	addresses map[netip.Prefix]*bucket
+	logged    time.Time
+	silent    int // refusals since the last line of the log
+}
+
+func newRefusals(rate int, log *zap.Logger) *refusals {
+	return &refusals{rate: rate, log: log, total: map[Code]int64{}, addresses: map[netip.Prefix]*bucket{}}
+}
+
+// add counts a refusal, and gives what is answered.
+func (l *refusals) add(peer string, e *Error) *Error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.total[e.Code]++
+	l.silent++
+	if now := time.Now(); now.Sub(l.logged) >= time.Minute {
+		l.log.Warn("push port: requests are refused", zap.String("code", string(e.Code)), zap.String("why", e.Message), zap.String("peer", peer), zap.Int("since the last such line", l.silent))
+		l.logged, l.silent = now, 0
+	}
+	if e.Code == CodeUnauthorized && !l.of(peer).take(1) {
+		return fail(CodeRateLimited, "too many requests without a right token come from this address")
+	}
+	return e
+}
+
+// of is an address's limit, of IPv6 that of its /64: a host has all of one. l.mu is held.
+func (l *refusals) of(peer string) *bucket {
+	host, _, _ := net.SplitHostPort(peer) // net/http's own
+	addr, _ := netip.ParseAddr(host)      // the zero one where it cannot be read: they share a limit
+	addr, bits := addr.Unmap().WithZone(""), 32
+	if addr.Is6() {
+		bits = 64
+	}
+	prefix, _ := addr.Prefix(bits)
+	b := l.addresses[prefix]
+	if b == nil {
+		if len(l.addresses) >= maxAddresses {
+			clear(l.addresses)
+		}
+		b = newBucket(l.rate)
+		l.addresses[prefix] = b
+	}
+	return b
+}
+
+// write writes the counts for Prometheus.
+func (l *refusals) write(w io.Writer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprint(w, "# HELP wsframe_push_refused_total Requests to the push port of those who may not call.\n# TYPE wsframe_push_refused_total counter\n")
+	for _, code := range []Code{CodeForbidden, CodeUnauthorized} {
+		fmt.Fprintf(w, "wsframe_push_refused_total{reason=%q} %d\n", code, l.total[code])
+	}
+}
