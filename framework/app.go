@@ -38,18 +38,28 @@ type Deps struct {
 	Log    *zap.Logger
 }
 
+// Stores are the framework's own clients of the store, nil = Deps.Redis: what the application or a back end does with that one,
+// such as a BLPOP that waits, must hold up neither this node's sign of life nor what nodes tell each other.
+type Stores struct {
+	Cluster redis.UniversalClient // bookkeeping and the lease
+	Bus     redis.UniversalClient // messages between nodes and histories; each of four goroutines waits in it all the time
+}
+
 // Options of an App.
 type Options struct {
 	Config       config.App
 	Deps         Deps
 	Controllers  []Controller
 	Tokens       *auth.Tokens                   // nil only where the auth check is off
+	Stores       Stores                         // of the framework's own
+	Place        string                         // of this process, for cluster.Config
 	NodeID       string                         // names this server in Redis; stable over reloads and restarts of its worker
 	Reload       bool                           // another worker of this node still serves
 	Alone        bool                           // Redis is this node's own: there are no others, and no lease is needed
 	StoreTimeout time.Duration                  // of one Redis call of the bookkeeping, and for answers of other nodes; 500 ms
 	Lease        time.Duration                  // for how long a node that is silent counts as living; 15 s
 	Address      string                         // of the outside port, for NodeSign; "" = not told
+	Machine      string                         // its address, for NodeSign; "" = not known
 	Version      string                         // for NodeSign
 	Begun        time.Time                      // when the server was started, for NodeSign; zero = now
 	Static       fs.FS                          // served under /static/ on the outside port; nil = nothing
@@ -67,6 +77,7 @@ type App struct {
 
 	cfg      config.App
 	deps     Deps
+	stores   Stores
 	log      *zap.Logger
 	tokens   *auth.Tokens
 	router   *router
@@ -139,7 +150,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 		lease = cmp.Or(o.Lease, cluster.DefaultLease)
 	}
 	a.node, err = cluster.Start(ctx, cluster.Config{
-		Client: o.Deps.Redis, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Reload: o.Reload, Timeout: o.StoreTimeout, Lease: lease, Log: a.log,
+		Client: a.stores.Cluster, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Place: o.Place, Reload: o.Reload, Timeout: o.StoreTimeout, Lease: lease, Log: a.log,
 		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil }, Deposed: a.deposed, About: a.saidBesideLease, Away: leaveTime,
 	})
 	if err == nil {
@@ -153,7 +164,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 			_ = a.node.Stop(ctx) // it says less than err
 		}
 		a.hub.Close()
-		return nil, fmt.Errorf("take this node's place in Redis: %w", err)
+		return nil, fmt.Errorf("take this node's place in Redis: %w", a.nameTaken(err))
 	}
 	a.pages = newPages(a, o.Static)
 	a.syncs = newRoomSyncs(a)
@@ -191,12 +202,18 @@ func mount(o Options) (*App, error) {
 		nodeID: o.NodeID, alone: o.Alone, askTime: cmp.Or(o.StoreTimeout, 500*time.Millisecond), since: time.Now(),
 	}
 	a.reloaded = o.Reload
-	a.about = NodeSign{Address: o.Address, Version: o.Version, Since: a.since.Unix()}
+	a.about = NodeSign{Address: o.Address, Machine: o.Machine, Version: o.Version, Since: a.since.Unix()}
 	if !o.Begun.IsZero() {
 		a.about.Since = o.Begun.Unix()
 	}
 	a.about.Host, _ = os.Hostname() // unknown where it fails
 	a.Sender.app = a
+	a.stores = o.Stores
+	for _, c := range []*redis.UniversalClient{&a.stores.Cluster, &a.stores.Bus} {
+		if *c == nil {
+			*c = o.Deps.Redis
+		}
+	}
 	var err error
 	if a.router, err = newRouter(withSystem(o.Controllers, a)); err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func (a *App) joinBus(ctx context.Context) error {
 // startBus finds this node's place on the bus: at the streams' ends, or the previous worker's. Nothing is read or written yet.
 func (a *App) startBus(ctx context.Context, state []byte) (*bus.Bus, error) {
 	return bus.Start(ctx, bus.Config{
-		Client: a.deps.Redis, Prefix: a.deps.Prefix, Alone: a.alone, Timeout: a.askTime, Receive: a.received, Lost: a.gaps.lost, State: state, Log: a.log,
+		Client: a.stores.Bus, Prefix: a.deps.Prefix, Alone: a.alone, Timeout: a.askTime, Receive: a.received, Lost: a.gaps.lost, State: state, Log: a.log,
 	})
 }
 

@@ -3,11 +3,16 @@ package framework
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
+
+	"wsframe/framework/cluster"
 )
 
 // NodeSign is a node's last sign of life: what operators see of it, also when it no longer answers.
@@ -15,6 +20,7 @@ type NodeSign struct {
 	ID          string `json:"-"`
 	Host        string `json:"host"`    // of the machine
 	Address     string `json:"address"` // of the outside port; "" = not told
+	Machine     string `json:"machine"` // address of the machine, on the way to Redis; "" = not known
 	Version     string `json:"version"`
 	PID         int    `json:"pid"` // of its worker
 	Connections int    `json:"connections"`
@@ -25,6 +31,31 @@ type NodeSign struct {
 	Self   bool          `json:"-"`
 	Living bool          `json:"-"` // it has a lease
 	Age    time.Duration `json:"-"` // of this sign; < 0: not known
+}
+
+// where tells people which server it is; two that were copied from each other differ in the machine's address.
+func (s *NodeSign) where() string {
+	if s.Address == "" {
+		return "an unknown address"
+	}
+	if s.Machine == "" || strings.HasPrefix(s.Address, s.Machine+":") {
+		return s.Address
+	}
+	return s.Address + " of " + s.Machine
+}
+
+// nameTaken tells people that another server has this one's node id.
+func (a *App) nameTaken(err error) error {
+	var taken *cluster.TakenError
+	if !errors.As(err, &taken) {
+		return err
+	}
+	var other NodeSign
+	if len(taken.About) > 0 && json.Unmarshal(taken.About, &other) != nil {
+		other = NodeSign{} // of a version that says it in another way
+	}
+	return fmt.Errorf("the living server at %s (worker pid %d) has the node id %q, and this one at %s would have it too; "+
+		"one of them needs another host name or another runtime.dir: %w", other.where(), other.PID, taken.Node, a.about.where(), cluster.ErrTaken)
 }
 
 // sign is this node's own.

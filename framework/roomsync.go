@@ -107,7 +107,7 @@ func (s *roomSyncs) adopt(ctx context.Context, c *hub.Conn, room string) error {
 	if err := a.node.Flush(ctx); err != nil {
 		return err
 	}
-	named, err := a.deps.Redis.SIsMember(ctx, a.deps.Prefix+room, c.FD).Result()
+	named, err := a.stores.Cluster.SIsMember(ctx, a.deps.Prefix+room, c.FD).Result()
 	if err != nil || !named || sessionOf(c).left.Load() != left {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -22,7 +21,6 @@ import (
 	"wsframe/framework/manager"
 	"wsframe/framework/process"
 	"wsframe/framework/push"
-	"wsframe/library/cache"
 	"wsframe/library/config"
 	"wsframe/library/db"
 	"wsframe/library/log"
@@ -72,11 +70,11 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	if err != nil {
 		return err
 	}
-	client, err := cache.Open(boot, reached)
+	client, stores, err := openStores(boot, reached)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer stores.close()
 	notes, err := storeNotes(boot, cfg, w.Store, client)
 	if err != nil {
 		return err
@@ -100,8 +98,8 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	}
 	options := framework.Options{
 		Config: cfg.App, Deps: deps, Controllers: controllers, Tokens: tokens,
-		NodeID: nodeID(cfg), Alone: cfg.Cache.Master.Driver == "embedded", StoreTimeout: cfg.Cache.Master.Timeout, Reload: w.Reload, RawHandler: rawHandler,
-		Address: address(w.Listener("outside")), Version: version, Begun: w.Begun,
+		Stores: stores.own, NodeID: nodeID(cfg), Place: process.Place(cfg.App.Runtime.Dir), Alone: cfg.Cache.Master.Driver == "embedded", StoreTimeout: cfg.Cache.Master.Timeout, Reload: w.Reload, RawHandler: rawHandler,
+		Address: address(w.Listener("outside")), Machine: machine(cfg), Version: version, Begun: w.Begun,
 	}
 	if cfg.App.Demo {
 		options.Static = static.FS
@@ -228,19 +226,6 @@ func openTokens(cfg *config.Config) (*auth.Tokens, []string, error) {
 	return tokens, notes, err
 }
 
-// nodeID names this server in the store: the same for all its workers, other than that of other servers.
-func nodeID(cfg *config.Config) string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
-	dir, err := filepath.Abs(cfg.App.Runtime.Dir)
-	if err != nil {
-		dir = cfg.App.Runtime.Dir
-	}
-	return host + ":" + dir
-}
-
 func (w *worker) Stats() process.Stats {
 	s := w.app.Hub().Stats()
 	pending, _ := w.app.Node().Pending()
@@ -264,23 +249,6 @@ func (w *worker) Nodes(ctx context.Context) ([]manager.NodeInfo, error) {
 		}
 	}
 	return list, err
-}
-
-// address is where others reach the outside port, as far as this machine knows.
-func address(ln net.Listener) string {
-	if ln == nil {
-		return ""
-	}
-	host, port, err := net.SplitHostPort(ln.Addr().String())
-	if err != nil {
-		return ""
-	}
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-		if host, err = os.Hostname(); err != nil {
-			return ""
-		}
-	}
-	return net.JoinHostPort(host, port)
 }
 
 func (w *worker) Say(text string) int { return w.app.Say(text) }

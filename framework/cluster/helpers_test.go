@@ -62,7 +62,7 @@ func worker(t testing.TB, c redis.UniversalClient, id string, change ...func(*Co
 	t.Helper()
 	w := &conns{t: t, m: map[int64]*Entry{}, orphans: map[int64]int{}}
 	cfg := Config{
-		Client: c, Prefix: "p:", NodeID: id, Assert: time.Hour, Log: zaptest.NewLogger(t).Named(id),
+		Client: c, Prefix: "p:", NodeID: id, Place: "here", Assert: time.Hour, Log: zaptest.NewLogger(t).Named(id),
 		Live: w.live, Alive: w.alive, Orphan: w.orphan, Deposed: w.depose,
 	}
 	for _, f := range change {

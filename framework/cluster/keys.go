@@ -29,12 +29,14 @@ func (k keys) own(m member, what string) string {
 	return name
 }
 
-func (k keys) fds(m member) string   { return k.own(m, "FDS") }       // set of its connections
-func (k keys) lease(m member) string { return k.own(m, "LEASE") }     // its sign of life: the worker that took it
-func (k keys) about(m member) string { return k.lease(m) + ":ABOUT" } // what it says of itself
-func (k keys) mark(m member) string  { return k.own(m, "MARK") }      // gone = Redis was emptied
-func (k keys) dead(m member) string  { return k.own(m, "DEAD") }      // declared dead
-func (k keys) sweep(m member) string { return k.own(m, "SWEEP") }     // who cleans up after it
+func (k keys) fds(m member) string    { return k.own(m, "FDS") }                       // set of its connections
+func (k keys) lease(m member) string  { return k.own(m, "LEASE") }                     // its sign of life: the worker that took it
+func (k keys) about(m member) string  { return k.lease(m) + ":ABOUT" }                 // what it says of itself
+func (k keys) asked(m member) string  { return k.own(m, "ASKED") }                     // whether it lives; it removes that
+func (k keys) mark(m member) string   { return k.own(m, "MARK") }                      // gone = Redis was emptied
+func (k keys) dead(m member) string   { return k.own(m, "DEAD") }                      // declared dead
+func (k keys) sweep(m member) string  { return k.own(m, "SWEEP") }                     // who cleans up after it
+func (k keys) holder(m member) string { return k.own(member{node: m.node}, "HOLDER") } // the node's incarnation, and where it runs
 func (k keys) claim(m member, fd string) string {
 	return k.own(m, "CLAIM") + ":" + fd // who runs that connection's Orphan, or that it has run
 }

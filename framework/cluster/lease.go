@@ -25,6 +25,9 @@ var errDeposed = errors.New("this node was declared dead while it did not show a
 const (
 	takeLease = `
 if redis.call('EXISTS', KEYS[2]) == 1 then return -1 end
+local holder = redis.call('GET', KEYS[5])
+if holder and string.match(holder, '^%S*') ~= string.match(ARGV[6], '^%S*') then return -1 end
+redis.call('SET', KEYS[5], ARGV[6], 'PX', ARGV[2])
 if ARGV[3] == '1' or redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 if ARGV[4] == '' then redis.call('PEXPIRE', KEYS[4], ARGV[5]) else redis.call('SET', KEYS[4], ARGV[4], 'PX', ARGV[5]) end
 return redis.call('SETNX', KEYS[3], '1')`
@@ -32,6 +35,7 @@ return redis.call('SETNX', KEYS[3], '1')`
 	endLease = `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
+if string.match(redis.call('GET', KEYS[5]) or '', '^%S*') == ARGV[2] then redis.call('DEL', KEYS[5]) end
 if redis.call('SCARD', KEYS[3]) > 0 then return 0 end
 redis.call('DEL', KEYS[2], KEYS[4])
 return 1`
@@ -86,8 +90,8 @@ func (n *Node) take(ctx context.Context, m member, first bool) error {
 		about = n.cfg.About()
 	}
 	answer, err := call(n, ctx, func(ctx context.Context) (int64, error) {
-		return n.cfg.Client.Eval(ctx, takeLease, []string{k.lease(m), k.dead(m), k.mark(m), k.about(m)},
-			n.token, n.cfg.Lease.Milliseconds(), flag, about, aboutTime.Milliseconds()).Int64()
+		return n.cfg.Client.Eval(ctx, takeLease, []string{k.lease(m), k.dead(m), k.mark(m), k.about(m), k.holder(m)},
+			n.token, n.cfg.Lease.Milliseconds(), flag, about, aboutTime.Milliseconds(), n.holder(m)).Int64()
 	})
 	if err != nil {
 		return fmt.Errorf("show a sign of life: %w", err)
@@ -161,6 +165,9 @@ func (n *Node) renounce(ctx context.Context) error {
 		return err
 	}
 	m := member{n.cfg.NodeID, newIncarnation()}
+	if err := n.claimName(ctx, m); err != nil {
+		return err
+	}
 	if err := n.take(ctx, m, true); err != nil {
 		return err
 	}
@@ -296,6 +303,7 @@ func (n *Node) deadMembers(ctx context.Context, doubted map[member]time.Time) ([
 	}
 	var states []state
 	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		p.Del(ctx, n.keys.asked(n.self())) // this node lives
 		for _, m := range list {
 			if m != n.self() {
 				states = append(states, state{m, p.Exists(ctx, n.keys.lease(m)), p.Exists(ctx, n.keys.dead(m))})

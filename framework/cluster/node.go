@@ -15,9 +15,12 @@ import (
 
 // Config of a Node. Zero means the default.
 type Config struct {
-	Client  redis.UniversalClient
-	Prefix  string        // before every key
-	NodeID  string        // of this server, the same over reloads and restarts of its worker, other than that of every other server
+	Client redis.UniversalClient
+	Prefix string // before every key
+	NodeID string // of this server, the same over reloads and restarts of its worker, other than that of every other server
+	// Place is where this process runs, such that there is no other server of the node in the same place, and who ran there before has
+	// ended. A node that starts in its last place is there at once; in another one it asks whether the last one lives. "" = not known.
+	Place   string
 	Reload  bool          // the previous worker of this node still lives: its connections are no leftovers
 	Timeout time.Duration // of one call; 500 ms
 
@@ -204,6 +207,9 @@ func (n *Node) start(ctx context.Context) error {
 		m.inc = newIncarnation()
 	}
 	n.place.Store(&m)
+	if err := n.claimName(ctx, m); err != nil {
+		return err
+	}
 	if err := n.take(ctx, m, true); err != nil {
 		return err
 	}
@@ -322,7 +328,7 @@ func (n *Node) Stop(ctx context.Context) error {
 func (n *Node) leave(ctx context.Context) error {
 	m := n.self()
 	empty, err := call(n, ctx, func(ctx context.Context) (int64, error) {
-		return n.cfg.Client.Eval(ctx, endLease, []string{n.keys.lease(m), n.keys.mark(m), n.keys.fds(m), n.keys.about(m)}, n.token).Int64()
+		return n.cfg.Client.Eval(ctx, endLease, []string{n.keys.lease(m), n.keys.mark(m), n.keys.fds(m), n.keys.about(m), n.keys.holder(m)}, n.token, m.inc).Int64()
 	})
 	if err == nil && empty == 1 {
 		err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.SRem(ctx, n.keys.nodes(), m.String()) })

@@ -11,9 +11,11 @@ import (
 	"syscall"
 )
 
+const lockFile = "wsframe.lock"
+
 // lock holds the runtime directory for one master. The kernel lets go of it when the process ends, however it ends.
 func lock(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "wsframe.lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("the runtime directory cannot be written: %w", err)
 	}
@@ -22,7 +24,7 @@ func lock(dir string) (*os.File, error) {
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock the runtime directory: %w", err)
 		}
-		pid, _ := os.ReadFile(filepath.Join(dir, "wsframe.lock"))
+		pid, _ := os.ReadFile(filepath.Join(dir, lockFile))
 		return nil, fmt.Errorf("a server already runs with the runtime directory %s (pid %s)", dir, strings.TrimSpace(string(pid)))
 	}
 	// For the message above only: nobody trusts it without the lock.

@@ -23,6 +23,7 @@ type Options struct {
 	DB             int
 	SentinelMaster string
 	TLS            *tls.Config   // nil = none; without ServerName the certificate must be for the host in Addrs
+	Connections    int           // at most; 0 = 10 for each processor
 	Timeout        time.Duration // of dialing, reading and writing, 500 ms; calls have their contexts besides
 	Log            *zap.Logger
 }
@@ -42,6 +43,7 @@ func Open(ctx context.Context, o Options) (redis.UniversalClient, error) {
 		Addrs: o.Addrs, Username: o.Username, Password: o.Password, DB: o.DB, MasterName: o.SentinelMaster,
 		SentinelUsername: o.Username, SentinelPassword: o.Password, TLSConfig: o.TLS,
 		DialTimeout: o.Timeout, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, PoolTimeout: o.Timeout,
+		PoolSize:              o.Connections,
 		ContextTimeoutEnabled: true,
 		DialerRetries:         1,
 		MaxRetries:            -1, // who calls decides what is repeated

@@ -11,26 +11,39 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"wsframe/framework"
 )
 
 // Controllers mounts the one controller, through which clients use the application API.
-func Controllers(framework.Deps) ([]framework.Controller, error) {
+func Controllers(d framework.Deps) ([]framework.Controller, error) {
 	closed, err := os.OpenFile(os.Getenv("HALL_CLOSED"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return []framework.Controller{framework.Mount("hall", &Hall{closed})}, nil
+	return []framework.Controller{framework.Mount("hall", &Hall{closed, d.Redis})}, nil
 }
 
 // Hall does what it is asked to.
-type Hall struct{ closed *os.File }
+type Hall struct {
+	closed *os.File
+	redis  redis.UniversalClient
+}
 
 // OnClose notes each end that it is told of, with the process to which it was told.
 func (h *Hall) OnClose(c *framework.Closed) {
 	if _, err := fmt.Fprintf(h.closed, "%d %d %d\n", c.FD, os.Getpid(), c.Code); err != nil {
 		c.Log().Error("close listener: " + err.Error())
 	}
+}
+
+// Block has so many goroutines wait in Redis, as consumers of queues do.
+func (h *Hall) Block(c *framework.Ctx, in *In) (*framework.Reply, error) {
+	for range in.Count {
+		go h.redis.BLPop(context.Background(), 0, "hall-queue")
+	}
+	return done(nil)
 }
 
 // In is what all actions take.

@@ -1,0 +1,98 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ErrTaken says that another server with the same node id lives.
+var ErrTaken = errors.New("another living server has the same node id")
+
+// TakenError is an ErrTaken that knows who the other one is.
+type TakenError struct {
+	Node  string
+	About []byte // what the other one says of itself (Config.About); nil: nothing
+}
+
+func (e *TakenError) Error() string { return fmt.Sprintf("node %s: %v", e.Node, ErrTaken) }
+
+// Is makes errors.Is find ErrTaken.
+func (e *TakenError) Is(target error) bool { return target == ErrTaken }
+
+// The holder of a node's id is the incarnation that takes its lease. Its key says also where its process runs, and lasts as long as a
+// lease. A newcomer takes it when nobody has it, or only whom it knows to be gone; in the same step it has a lease, by which it lives.
+const claimName = `
+local holder = redis.call('GET', KEYS[1])
+if holder then
+	local inc = string.match(holder, '^%S*')
+	if inc ~= ARGV[1] and inc ~= ARGV[2] then return holder end
+end
+redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[5])
+redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
+return ''`
+
+// holder is what the key of the node's holder says.
+func (n *Node) holder(m member) string { return m.inc + " " + n.cfg.Place }
+
+// claimName makes m the node's incarnation. A holder that ran in this place is gone, since a place has one server; another one is
+// asked. The error is a TakenError where it answers.
+func (n *Node) claimName(ctx context.Context, m member) error {
+	for gone := ""; ; {
+		holder, err := call(n, ctx, func(ctx context.Context) (string, error) {
+			return n.cfg.Client.Eval(ctx, claimName, []string{n.keys.holder(m), n.keys.lease(m)},
+				m.inc, gone, n.holder(m), n.token, n.cfg.Lease.Milliseconds()).Text()
+		})
+		if err != nil {
+			return fmt.Errorf("take the node's id: %w", err)
+		}
+		if holder == "" {
+			return nil
+		}
+		inc, place, _ := strings.Cut(holder, " ")
+		if other := (member{m.node, inc}); place == "" || place != n.cfg.Place {
+			if err := n.askHolder(ctx, other); err != nil {
+				return err
+			}
+		}
+		gone = inc
+	}
+}
+
+// askHolder puts a question to the holder, a key that it removes when it next looks for the others. nil = it does not live.
+func (n *Node) askHolder(ctx context.Context, m member) error {
+	limit := n.cfg.Refresh/2 + 2*n.cfg.Timeout
+	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.Set(ctx, n.keys.asked(m), "1", 2*limit) })
+	if err != nil {
+		return fmt.Errorf("ask the holder of the node's id: %w", err)
+	}
+	tick := time.NewTicker(max(n.cfg.Refresh/50, time.Millisecond))
+	defer tick.Stop()
+	for end := n.cfg.Now().Add(limit); n.cfg.Now().Before(end); {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the holder of the node's id: %w", ctx.Err())
+		}
+		open, err := call(n, ctx, func(ctx context.Context) (int64, error) { return n.cfg.Client.Exists(ctx, n.keys.asked(m)).Result() })
+		if err != nil {
+			return fmt.Errorf("wait for the holder of the node's id: %w", err)
+		}
+		if open == 0 {
+			return n.taken(ctx, m)
+		}
+	}
+	return nil
+}
+
+// taken is the error that names the holder.
+func (n *Node) taken(ctx context.Context, m member) error {
+	about, _ := call(n, ctx, func(ctx context.Context) ([]byte, error) { // unknown where it fails
+		return n.cfg.Client.Get(ctx, n.keys.about(m)).Bytes()
+	})
+	return &TakenError{m.node, about}
+}
