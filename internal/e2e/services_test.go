@@ -190,7 +190,7 @@ func TestRedisFrozenAndEmptied(t *testing.T) {
 	}
 }
 
-// The gorm models on MariaDB.
+// The gorm models on MariaDB, in a database that would make tables for Western texts.
 func TestMariaDB(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -210,7 +210,7 @@ func TestMariaDB(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer admin.Close()
-	for _, q := range []string{"CREATE DATABASE wsframe CHARACTER SET utf8mb4", "CREATE USER 'w'@'%' IDENTIFIED BY 'p'", "GRANT ALL ON wsframe.* TO 'w'@'%'"} {
+	for _, q := range []string{"CREATE DATABASE wsframe CHARACTER SET latin1", "CREATE USER 'w'@'%' IDENTIFIED BY 'p'", "GRANT ALL ON wsframe.* TO 'w'@'%'"} {
 		if _, err := admin.Exec(q); err != nil {
 			t.Fatalf("%s: %v", q, err)
 		}
@@ -230,6 +230,22 @@ func TestMariaDB(t *testing.T) {
 		t.Fatal(status, err)
 	}
 	s.ok("-s", "reload") // the table is there already
+	if strings.Contains(s.out.String(), "utf8mb4") {
+		t.Errorf("a table of our own is warned of:\n%s", s.out)
+	}
+	for _, q := range []string{"DELETE FROM wsframe.live_wall_message", "ALTER TABLE wsframe.live_wall_message CONVERT TO CHARACTER SET utf8mb3"} {
+		if _, err := admin.Exec(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.ok("-s", "reload")
+	until(t, "the table's character set is said", func() bool { return strings.Contains(s.out.String(), "the table live_wall_message is not utf8mb4") })
+	bad := prepare(t, "WSFRAME_DB_MASTER_DRIVER=mysql", "WSFRAME_DB_MASTER_DSN=w:s3cret@localhost/wsframe")
+	for _, command := range []string{"checkconfig", "start"} {
+		if out, errs, code := bad.run("-s", command); code == 0 || !strings.Contains(errs, "master.dsn") || strings.Contains(out+errs, "s3cret") {
+			t.Errorf("%s: exit code %d\n%s%s", command, code, out, errs)
+		}
+	}
 }
 
 // The original's tokens open the door by auth.key and auth.accept_3des alone. Its published key never is one of our own tokens.

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// MariaDB is a real mariadbd with an empty database wsframe.
+// MariaDB is a real mariadbd with an empty database wsframe, whose user may make others with names that begin so.
 type MariaDB struct {
 	*Server
 	DSN string // for go-sql-driver/mysql, without options
@@ -35,7 +35,7 @@ func StartMariaDB(t testing.TB) *MariaDB {
 	}
 	first := filepath.Join(dir, "first.sql") // run before connections are taken
 	sql := fmt.Sprintf("CREATE DATABASE IF NOT EXISTS wsframe CHARACTER SET utf8mb4;\nCREATE USER IF NOT EXISTS wsframe@'127.0.0.1' IDENTIFIED BY '%s';\n"+
-		"GRANT ALL ON wsframe.* TO wsframe@'127.0.0.1';\n", password)
+		"GRANT ALL ON `wsframe%%`.* TO wsframe@'127.0.0.1';\n", password)
 	if err := os.WriteFile(first, []byte(sql), 0o600); err != nil {
 		t.Fatal(err)
 	}

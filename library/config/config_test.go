@@ -115,7 +115,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 			case "cache.master.tls_key":
 				env = append(env, "WSFRAME_CACHE_MASTER_TLS=true", "WSFRAME_CACHE_MASTER_TLS_CERT="+cert)
 			case "db.master.driver":
-				env = append(env, "WSFRAME_DB_MASTER_DSN=x")
+				env = append(env, "WSFRAME_DB_MASTER_DSN=u@tcp(h)/x")
 			}
 			c, err := Load("", env)
 			if err != nil {
@@ -277,7 +277,7 @@ func TestEnvironment(t *testing.T) {
 		WSFRAME_APP_LIMITS_MAX_CONNECTIONS=7 WSFRAME_APP_AUTH_CHECK=false WSFRAME_APP_AUTH_KEY=0123456789abcdef WSFRAME_APP_AUTH_KEY_3DES=k WSFRAME_APP_AUTH_ACCEPT_3DES=true
 		WSFRAME_APP_AUTH_LIFETIME=1h WSFRAME_APP_PROTOCOL_COMPAT=mswoole WSFRAME_APP_PROTOCOL_RECEIVE_ACK=true WSFRAME_APP_PROTOCOL_ESCAPE_HTML=true
 		WSFRAME_APP_HEARTBEAT_IDLE=90s WSFRAME_APP_RUNTIME_DIR=/r WSFRAME_CACHE_MASTER_DRIVER=redis WSFRAME_CACHE_MASTER_ADDRS=a:1,b:2 WSFRAME_CACHE_MASTER_SENTINEL_MASTER=s
-		WSFRAME_CACHE_MASTER_PASSWORD=p WSFRAME_CACHE_MASTER_DB=4 WSFRAME_CACHE_MASTER_PREFIX=x: WSFRAME_DB_MASTER_DRIVER=mysql WSFRAME_DB_MASTER_DSN=dsn HOME=/root`))
+		WSFRAME_CACHE_MASTER_PASSWORD=p WSFRAME_CACHE_MASTER_DB=4 WSFRAME_CACHE_MASTER_PREFIX=x: WSFRAME_DB_MASTER_DRIVER=mysql WSFRAME_DB_MASTER_DSN=u:p@/dsn HOME=/root`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestEnvironment(t *testing.T) {
 	if a.Outside != (Listen{"0.0.0.0", 1}) || a.Manager.Host != "::1" || a.Manager.Port != 2 || a.Manager.Token != "secret-0123456789" || a.Push.Port != 3 ||
 		a.Limits.MessageRate != 0 || a.Limits.MaxConnections != 7 || a.Auth.Check || a.Auth.Key != "0123456789abcdef" || !a.Auth.Accept3DES || a.Auth.Lifetime != time.Hour ||
 		a.Heartbeat.Idle != 90*time.Second || a.Runtime.Dir != "/r" || m.Driver != "redis" || len(m.Addrs) != 2 || m.Addrs[1] != "b:2" || m.Password != "p" || m.DB != 4 ||
-		m.Prefix != "x:" || c.DB.Master.Driver != "mysql" || c.DB.Master.DSN != "dsn" {
+		m.Prefix != "x:" || c.DB.Master.Driver != "mysql" || c.DB.Master.DSN != "u:p@/dsn" {
 		t.Fatalf("%s", c)
 	}
 	shown := c.String()
@@ -310,6 +310,8 @@ func TestRefused(t *testing.T) {
 		{"empty switch", "", "", "WSFRAME_APP_AUTH_CHECK=", "auth.check (WSFRAME_APP_AUTH_CHECK): \"\" is neither true nor false"},
 		{"empty port", "", "", "WSFRAME_APP_OUTSIDE_PORT=", "is no whole number"},
 		{"broken number", "app", "limits:\n  message_rate: 1.5\n", "", "limits.message_rate: 1.5 is no whole number"},
+		{"a DSN that cannot be parsed", "db", "master:\n  driver: mysql\n  dsn: root:secret@localhost/x\n", "", "master.dsn: the mysql DSN is not"},
+		{"no database in a DSN", "db", "master:\n  driver: postgres\n  dsn: \"postgres://root:secret@localhost:port/x\"\n", "", "master.dsn: the postgres DSN cannot be read"},
 		{"octal password", "cache", "master:\n  password: 0123\n", "", "master.password: is no text for YAML: put it in quotes"},
 		{"number in a list", "app", "origins: [5]\n", "", "origins: entry 1 is no text"},
 		{"port from env", "", "", "WSFRAME_APP_PUSH_PORT=-1", "push.port (WSFRAME_APP_PUSH_PORT): -1 is not a port (0-65535)"},

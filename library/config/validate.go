@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"wsframe/library/db"
 )
 
 // max3DES is the longest 3DES key in bytes.
@@ -228,8 +230,13 @@ func (c *DB) validate(bad complain) {
 	if !slices.Contains([]string{"sqlite", "mysql", "postgres"}, d.Driver) {
 		bad("db", "master.driver", "%q: sqlite, mysql or postgres", d.Driver)
 	}
-	if d.DSN == "" && (d.Driver == "mysql" || d.Driver == "postgres") {
+	switch known := d.Driver == "mysql" || d.Driver == "postgres"; {
+	case known && d.DSN == "":
 		bad("db", "master.dsn", "is empty")
+	case known:
+		if err := db.Check(d.Driver, d.DSN); err != nil {
+			bad("db", "master.dsn", "%v", err)
+		}
 	}
 	if d.MaxOpen < 1 {
 		bad("db", "master.max_open", "%d: must be at least 1", d.MaxOpen)

@@ -260,3 +260,35 @@ func TestUnreachable(t *testing.T) {
 		}
 	}
 }
+
+// What cannot be read is refused before anything is reached, and no part of it is shown.
+func TestCheck(t *testing.T) {
+	for driver, list := range map[string][]string{
+		"mysql": {
+			"s3cret", "u:s3cret@tcp(h:1)", "u:s3cret@tcp(h:1/db", "u:s3cret@s3cret/db", "u:s3cret@tcp(h)/db?parseTime=s3cret", "u:s3cret@tcp(h)/db?loc=Nowhere/s3cret",
+			"u:s3cret@tcp(h)/db?tls=s3cret", "mysql://u:s3cret@h/db", "u:s3cret@tcp(h)/d%zz", "u:s3cret@tcp(h)/db?timeout=s3cret",
+		},
+		"postgres": {
+			"s3cret", "postgres://u:s3cret@h:port/db", "postgres://u:s3 cret@h/db", "host=h password=s3cret sslmode=maybe", "host=h password='s3cret", "password s3cret",
+			"postgres://u:s3cret@h/db?sslmode=s3cret", "postgres://u:s3cret@h/db%zz", "host=h port=99999 password=s3cret", "host=h sslmode=verify-full sslrootcert=/s3cret",
+		},
+		"s3cret": {"x"},
+	} {
+		for _, dsn := range list {
+			err := Check(driver, dsn)
+			if err == nil || driver != "s3cret" && strings.Contains(err.Error(), "s3") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s %s: %v", driver, dsn, err)
+			}
+			if _, opened := Open(t.Context(), Options{Driver: driver, DSN: dsn}); err != nil && (opened == nil || opened.Error() != err.Error()) {
+				t.Errorf("%s %s: opened: %v", driver, dsn, opened)
+			}
+		}
+	}
+	for driver, dsn := range map[string]string{
+		"sqlite": "a file", "mysql": "u:p@ss:w/ord@tcp([::1]:3306)/db?charset=utf8mb4&loc=Asia%2FShanghai", "postgres": "postgres://u:p%40ss@h:5432/db?sslmode=disable",
+	} {
+		if err := Check(driver, dsn); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,9 +9,7 @@ import (
 	"strings"
 	"time"
 
-	mysqldriver "github.com/go-sql-driver/mysql"
 	"go.uber.org/zap"
-	"gorm.io/driver/mysql"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -32,6 +29,9 @@ func Open(ctx context.Context, o Options) (*gorm.DB, error) {
 	if log == nil {
 		log = zap.NewNop()
 	}
+	if err := Check(o.Driver, o.DSN); err != nil {
+		return nil, err
+	}
 	var d gorm.Dialector
 	switch o.Driver {
 	case "sqlite":
@@ -44,11 +44,9 @@ func Open(ctx context.Context, o Options) (*gorm.DB, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open the mysql database: %w", err)
 		}
-		d = mysql.New(mysql.Config{Conn: pool, SkipInitializeWithVersion: true, DefaultStringSize: 255})
+		d = newMySQL(pool, log)
 	case "postgres":
 		d = postgres.Open(o.DSN)
-	default:
-		return nil, fmt.Errorf("database driver %q: sqlite, mysql or postgres", o.Driver)
 	}
 	g, err := gorm.Open(d, &gorm.Config{
 		DisableAutomaticPing: true,
@@ -77,25 +75,6 @@ func Open(ctx context.Context, o Options) (*gorm.DB, error) {
 		return nil, fmt.Errorf("the %s database cannot be reached: %w", o.Driver, oneLine{err})
 	}
 	return g, nil
-}
-
-// openMySQL sets what gorm's models and our applications count on, whatever the DSN says: times come as times, and an UPDATE
-// counts the rows it found, as the other databases do, not only those it changed.
-func openMySQL(dsn string, log *zap.Logger) (*sql.DB, error) {
-	c, err := mysqldriver.ParseDSN(dsn)
-	if err != nil {
-		return nil, err
-	}
-	c.ParseTime, c.ClientFoundRows = true, true
-	if c.Timeout == 0 {
-		c.Timeout = 5 * time.Second // of dialing
-	}
-	c.Logger = printer{log} // by itself it writes to stderr
-	connector, err := mysqldriver.NewConnector(c)
-	if err != nil {
-		return nil, err
-	}
-	return sql.OpenDB(connector), nil
 }
 
 // oneLine shows an error on one line, and once what pgx says for each of its tries.

@@ -1,0 +1,100 @@
+package db
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+	"go.uber.org/zap"
+	"gorm.io/driver/mysql"
+	"gorm.io/gorm"
+)
+
+// charset is the one of MySQL's that holds every character; its utf8 has three bytes for each, and no emoji.
+const charset = "utf8mb4"
+
+// openMySQL sets what gorm's models and our applications count on, whatever the DSN says: times come as times, text is UTF-8, and an UPDATE counts the rows
+// it found, as the other databases do, not only those it changed.
+func openMySQL(dsn string, log *zap.Logger) (*sql.DB, error) {
+	c, err := mysqldriver.ParseDSN(dsn)
+	if err != nil {
+		return nil, err
+	}
+	c.ParseTime, c.ClientFoundRows = true, true
+	if c.Params == nil {
+		c.Params = map[string]string{}
+	}
+	c.Params["charset"] = charset // said to the server, which may ignore what the handshake says
+	if !strings.HasPrefix(c.Collation, charset+"_") {
+		c.Collation = ""
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 5 * time.Second // of dialing
+	}
+	c.Logger = printer{log} // by itself it writes to stderr
+	connector, err := mysqldriver.NewConnector(c)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
+}
+
+// mysqlDialect is gorm's, whose tables hold every character whatever the database's default is.
+type mysqlDialect struct {
+	*mysql.Dialector
+	log *zap.Logger
+}
+
+func newMySQL(pool *sql.DB, log *zap.Logger) gorm.Dialector {
+	return mysqlDialect{&mysql.Dialector{Config: &mysql.Config{Conn: pool, SkipInitializeWithVersion: true, DefaultStringSize: 255}}, log}
+}
+
+func (d mysqlDialect) Migrator(g *gorm.DB) gorm.Migrator {
+	m, _ := d.Dialector.Migrator(g).(mysql.Migrator) // it makes no other
+	return mysqlMigrator{m, d.log}
+}
+
+type mysqlMigrator struct {
+	mysql.Migrator
+	log *zap.Logger
+}
+
+// CreateTable adds the character set to the table's options, unless they name one.
+func (m mysqlMigrator) CreateTable(models ...any) error {
+	const key = "gorm:table_options"
+	set, _ := m.DB.Get(key)
+	options, _ := set.(string)
+	if upper := strings.ToUpper(options); !strings.Contains(upper, "CHARSET") && !strings.Contains(upper, "CHARACTER SET") {
+		m.DB = m.DB.Set(key, strings.TrimSpace(options+" DEFAULT CHARSET="+charset))
+	}
+	return m.Migrator.CreateTable(models...)
+}
+
+// AutoMigrate warns of columns that were made with another character set. It leaves them as they are: to convert a large table takes its time.
+func (m mysqlMigrator) AutoMigrate(models ...any) error {
+	if err := m.Migrator.AutoMigrate(models...); err != nil {
+		return err
+	}
+	for _, model := range models {
+		if err := m.RunWithValue(model, m.warn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m mysqlMigrator) warn(s *gorm.Statement) error {
+	var columns []string
+	err := m.DB.Raw("SELECT CONCAT(column_name, ' ', character_set_name) FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = ? "+
+		"AND character_set_name <> ? ORDER BY ordinal_position", s.Table, charset).Scan(&columns).Error
+	if err != nil {
+		return fmt.Errorf("read the character sets of %s: %w", s.Table, err)
+	}
+	if len(columns) > 0 {
+		m.log.Warn("the table "+s.Table+" is not "+charset+": rows with Chinese or emoji may be refused; convert it by ALTER TABLE "+s.Table+" CONVERT TO CHARACTER SET "+charset,
+			zap.Strings("columns", columns))
+	}
+	return nil
+}
