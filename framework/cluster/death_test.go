@@ -14,7 +14,9 @@ func (w *conns) deposals() int {
 }
 
 // A node is killed. Whichever of the survivors comes first cleans up after it, and each connection once.
-func TestDeadNode(t *testing.T) {
+func TestDeadNode(t *testing.T) { bubble(t, testDeadNode) }
+
+func testDeadNode(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	a, b, d := worker(t, s.client(t), "a", leases), worker(t, s.client(t), "b", leases), worker(t, s.client(t), "d", leases)
@@ -47,7 +49,9 @@ func TestDeadNode(t *testing.T) {
 }
 
 // Several processes sweep the same connections at the same time, without the claim on the whole that keeps them apart.
-func TestRacingSweepers(t *testing.T) {
+func TestRacingSweepers(t *testing.T) { bubble(t, testRacingSweepers) }
+
+func testRacingSweepers(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	a := worker(t, c, "a")
@@ -83,7 +87,9 @@ func TestRacingSweepers(t *testing.T) {
 }
 
 // A sweeper dies: at its claim, after Orphan, after the removal. Another goes on as soon as its claims have run out.
-func TestSweeperDies(t *testing.T) {
+func TestSweeperDies(t *testing.T) { bubble(t, testSweeperDies) }
+
+func testSweeperDies(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	a := worker(t, c, "a")
@@ -106,7 +112,9 @@ func TestSweeperDies(t *testing.T) {
 }
 
 // A node freezes for longer than its lease, is declared dead, and comes back.
-func TestFrozenNode(t *testing.T) {
+func TestFrozenNode(t *testing.T) { bubble(t, testFrozenNode) }
+
+func testFrozenNode(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	g := &gate{}
@@ -118,7 +126,7 @@ func TestFrozenNode(t *testing.T) {
 	if mine, err := a.n.Owns(t.Context(), dead[0]); !mine || err != nil {
 		t.Errorf("does not own what it has: %v, %v", mine, err)
 	}
-	g.mu.Lock()
+	g.close()
 	eventually(t, "the frozen node to be cleaned up after", func() bool { return state(t, c) == want(b) })
 	// What it does before it knows.
 	late := a.open("late", "R")
@@ -127,7 +135,7 @@ func TestFrozenNode(t *testing.T) {
 	}
 	a.leave(dead[1], "R")
 	a.join(dead[2], "X")
-	g.mu.Unlock()
+	g.open()
 	if mine, err := a.n.Owns(t.Context(), dead[0]); mine || err != nil {
 		t.Errorf("owns what it has lost: %v, %v", mine, err)
 	}
@@ -156,7 +164,9 @@ func TestFrozenNode(t *testing.T) {
 }
 
 // Redis is away for longer than a lease: nobody is dead.
-func TestOutageIsNoDeath(t *testing.T) {
+func TestOutageIsNoDeath(t *testing.T) { bubble(t, testOutageIsNoDeath) }
+
+func testOutageIsNoDeath(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	a, b := worker(t, s.client(t), "a", leases), worker(t, s.client(t), "b", leases)
@@ -172,14 +182,21 @@ func TestOutageIsNoDeath(t *testing.T) {
 	}
 	a.open("meanwhile", "R")
 	s.restart()
-	if mine, err := a.n.Owns(t.Context(), 1); !mine || err != nil {
-		t.Errorf("not sure with Redis: %v, %v", mine, err)
-	}
+	eventually(t, "it to be sure", func() bool { // connections from before the outage fail first
+		mine, err := a.n.Owns(t.Context(), 1)
+		return mine && err == nil
+	})
 	eventually(t, "the leases to hold", func() bool { return !a.n.Stats().Lapsed && !b.n.Stats().Lapsed })
 	same(t, c, a, b)
 	doubted := map[member]time.Time{}
-	if dead, err := a.n.deadMembers(t.Context(), doubted); err != nil || len(dead) > 0 || len(doubted) > 0 {
-		t.Errorf("dead %v, doubted %v, %v", dead, doubted, err)
+	var dead []member
+	eventually(t, "an answer", func() bool {
+		var err error
+		dead, err = a.n.deadMembers(t.Context(), doubted)
+		return err == nil
+	})
+	if len(dead) > 0 || len(doubted) > 0 {
+		t.Errorf("dead %v, doubted %v", dead, doubted)
 	}
 	if a.deposals()+b.deposals() > 0 || len(a.orphans)+len(b.orphans) > 0 {
 		t.Error("somebody was declared dead")
@@ -189,7 +206,7 @@ func TestOutageIsNoDeath(t *testing.T) {
 // The worker dies and is started again: its connections are cleaned up at once, once.
 func TestWorkerCrash(t *testing.T) {
 	for name, change := range map[string]func(*Config){"lease": leases, "none": func(*Config) {}} {
-		t.Run(name, func(t *testing.T) {
+		run(t, name, func(t *testing.T) {
 			s := newStore(t)
 			c := s.client(t)
 			a := worker(t, c, "a", change)
@@ -217,7 +234,7 @@ func TestWorkerCrash(t *testing.T) {
 func TestReload(t *testing.T) {
 	for name, change := range map[string]func(*Config){"lease": leases, "none": func(*Config) {}} {
 		for _, crash := range []bool{false, true} {
-			t.Run(name+map[bool]string{true: ", old worker dies"}[crash], func(t *testing.T) {
+			run(t, name+map[bool]string{true: ", old worker dies"}[crash], func(t *testing.T) {
 				s := newStore(t)
 				c := s.client(t)
 				old := worker(t, s.client(t), "a", change)

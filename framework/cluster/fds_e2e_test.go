@@ -8,7 +8,9 @@ import (
 
 // A Redis that crashes or fails over has lost the last reservations. Nobody gets the numbers again, whoever asks first: not even a
 // node that starts before those who had them have noticed.
-func TestNumbersAfterLoss(t *testing.T) {
+func TestNumbersAfterLoss(t *testing.T) { bubble(t, testNumbersAfterLoss) }
+
+func testNumbersAfterLoss(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	a := worker(t, c, "a")

@@ -17,7 +17,9 @@ func (w *conns) living() []string {
 }
 
 // An emptied Redis has not said of anybody that it left; who leaves does.
-func TestLiving(t *testing.T) {
+func TestLiving(t *testing.T) { bubble(t, testLiving) }
+
+func testLiving(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	long := func(c *Config) { c.Lease, c.Refresh = time.Minute, 50*time.Millisecond }
@@ -34,8 +36,8 @@ func TestLiving(t *testing.T) {
 	want("a", "b")
 	c.Del(t.Context(), a.n.keys.lease(b.n.self())) // Redis was away for longer than that
 	want("a", "b")
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.close()
+	defer g.open()
 	c.FlushAll(t.Context())
 	want("a", "b")
 	eventually(t, "a to have entered again", func() bool {

@@ -15,7 +15,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-func TestBookkeeping(t *testing.T) {
+func TestBookkeeping(t *testing.T) { bubble(t, testBookkeeping) }
+
+func testBookkeeping(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	w := worker(t, c, "a")
@@ -91,7 +93,9 @@ func (r *removals) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 }
 
 // contract §4: a connection leaves its sets first, then its bookkeeping goes; last the list by which it would be found after a crash.
-func TestOrderOfAnEnd(t *testing.T) {
+func TestOrderOfAnEnd(t *testing.T) { bubble(t, testOrderOfAnEnd) }
+
+func testOrderOfAnEnd(t *testing.T) {
 	c, r := newStore(t).client(t), &removals{}
 	c.AddHook(r)
 	w := worker(t, c, "a")
@@ -109,7 +113,9 @@ func TestOrderOfAnEnd(t *testing.T) {
 }
 
 // A user's second device keeps its entry when the first one's connection ends.
-func TestUIDStaysWithNewest(t *testing.T) {
+func TestUIDStaysWithNewest(t *testing.T) { bubble(t, testUIDStaysWithNewest) }
+
+func testUIDStaysWithNewest(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	w := worker(t, c, "a")
@@ -126,7 +132,9 @@ func TestUIDStaysWithNewest(t *testing.T) {
 	}
 }
 
-func TestNumbers(t *testing.T) {
+func TestNumbers(t *testing.T) { bubble(t, testNumbers) }
+
+func testNumbers(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	small := func(c *Config) { c.BlockSize, c.Timeout = 10, 200*time.Millisecond }
@@ -166,7 +174,9 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-func TestRedisAway(t *testing.T) {
+func TestRedisAway(t *testing.T) { bubble(t, testRedisAway) }
+
+func testRedisAway(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	w := worker(t, c, "a")
@@ -189,7 +199,9 @@ func TestRedisAway(t *testing.T) {
 }
 
 // More happens than the journal holds: Redis is compared with what lives.
-func TestOverflow(t *testing.T) {
+func TestOverflow(t *testing.T) { bubble(t, testOverflow) }
+
+func testOverflow(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	w := worker(t, c, "a", func(c *Config) { c.Journal = 100 })
@@ -218,7 +230,7 @@ func TestFlushAll(t *testing.T) {
 		"lease":   leases,
 		"compare": func(c *Config) { c.Assert = 50 * time.Millisecond },
 	} {
-		t.Run(name, func(t *testing.T) {
+		run(t, name, func(t *testing.T) {
 			s := newStore(t)
 			c := s.client(t)
 			w := worker(t, c, "a", change)
@@ -236,7 +248,9 @@ func TestFlushAll(t *testing.T) {
 }
 
 // What is too much or lost in Redis is found by comparing.
-func TestHeal(t *testing.T) {
+func TestHeal(t *testing.T) { bubble(t, testHeal) }
+
+func testHeal(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	w := worker(t, c, "a", func(c *Config) { c.Assert = 20 * time.Millisecond })
@@ -255,7 +269,9 @@ func TestHeal(t *testing.T) {
 }
 
 // A command that Redis will never take does not hold up the others.
-func TestRefused(t *testing.T) {
+func TestRefused(t *testing.T) { bubble(t, testRefused) }
+
+func testRefused(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	w := worker(t, c, "a")
@@ -268,7 +284,9 @@ func TestRefused(t *testing.T) {
 }
 
 // Whatever happens, in whatever order, with Redis coming and going: in the end Redis says what is.
-func TestRandom(t *testing.T) {
+func TestRandom(t *testing.T) { bubble(t, testRandom) }
+
+func testRandom(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	seed := rand.Uint64()
@@ -324,7 +342,9 @@ func (s *slow) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 }
 
 // A slow Redis gets everything at last: what is new, and, when it was emptied, all that lives.
-func TestSlowRedis(t *testing.T) {
+func TestSlowRedis(t *testing.T) { bubble(t, testSlowRedis) }
+
+func testSlowRedis(t *testing.T) {
 	s, h := newStore(t), &slow{}
 	c := s.client(t, h)
 	w := worker(t, c, "a", leases, func(c *Config) { c.Assert = 20 * time.Millisecond })

@@ -57,13 +57,12 @@ func (k *killed) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 
 // Wherever a process is killed, the next one finds all that it has left.
 func TestKilledInAPlan(t *testing.T) {
-	s := newStore(t)
-	client := func(cluster bool) redis.UniversalClient {
+	client := func(t *testing.T, s *store, cluster bool) redis.UniversalClient {
 		if !cluster {
 			return s.client(t)
 		}
 		c := redis.NewClusterClient(&redis.ClusterOptions{
-			Password: s.password, MaxRetries: -1, MaxRedirects: -1, ContextTimeoutEnabled: true, DisableIdentity: true,
+			Password: s.password, Dialer: s.dial, MaxRetries: -1, MaxRedirects: -1, ContextTimeoutEnabled: true, DisableIdentity: true,
 			ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) {
 				return []redis.ClusterSlot{{End: 16383, Nodes: []redis.ClusterNode{{Addr: s.addr}}}}, nil
 			},
@@ -97,12 +96,13 @@ func TestKilledInAPlan(t *testing.T) {
 		{"server, the first half", false, func(i, of int) bool { return i < of/2 }},
 		{"server, all but the last", false, func(i, of int) bool { return i < of-1 }},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
+		run(t, tc.name, func(t *testing.T) {
+			s := newStore(t)
 			for left := 0; ; left++ {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				k := &killed{share: tc.share, die: cancel}
 				k.left.Store(math.MaxInt64)
-				c := client(tc.cluster)
+				c := client(t, s, tc.cluster)
 				c.AddHook(k)
 				w := worker(t, c, "a", quiet)
 				k.left.Store(int64(left))
@@ -119,7 +119,7 @@ func TestKilledInAPlan(t *testing.T) {
 				if through && err != nil {
 					t.Fatal(err)
 				}
-				next := worker(t, client(tc.cluster), "a", quiet)
+				next := worker(t, client(t, s, tc.cluster), "a", quiet)
 				what := fmt.Sprintf("the next process to clean up after pipeline %d", left)
 				if through {
 					what = "all to be removed"

@@ -77,7 +77,9 @@ func came(t *testing.T, w *conns, list ...Present) []bool {
 	return fresh
 }
 
-func TestPresent(t *testing.T) {
+func TestPresent(t *testing.T) { bubble(t, testPresent) }
+
+func testPresent(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	a, b := worker(t, c, "a", away), worker(t, s.client(t), "b", away)
@@ -139,7 +141,9 @@ func TestPresent(t *testing.T) {
 }
 
 // What one node does not finish, another one does.
-func TestDepartureOfDeadNode(t *testing.T) {
+func TestDepartureOfDeadNode(t *testing.T) { bubble(t, testDepartureOfDeadNode) }
+
+func testDepartureOfDeadNode(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	a, b := worker(t, c, "a", away), worker(t, s.client(t), "b", away)
@@ -177,7 +181,7 @@ func TestDeparturesOfLost(t *testing.T) {
 			return a
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		run(t, name, func(t *testing.T) {
 			s := newStore(t)
 			a := worker(t, s.client(t), "a", away, func(c *Config) { c.Journal = 100 })
 			var list []Present
@@ -200,7 +204,9 @@ func TestDeparturesOfLost(t *testing.T) {
 }
 
 // Who left just before Redis was emptied is told all the same; who was told long ago is not told again.
-func TestDeparturesOverFlushAll(t *testing.T) {
+func TestDeparturesOverFlushAll(t *testing.T) { bubble(t, testDeparturesOverFlushAll) }
+
+func testDeparturesOverFlushAll(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	var ahead atomic.Int64
@@ -256,7 +262,9 @@ func TestDeparturesOverFlushAll(t *testing.T) {
 }
 
 // A live connection's user is written again where Redis has forgotten him, without a word.
-func TestPresentHeals(t *testing.T) {
+func TestPresentHeals(t *testing.T) { bubble(t, testPresentHeals) }
+
+func testPresentHeals(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	a := worker(t, c, "a", away, func(c *Config) { c.Assert = 20 * time.Millisecond })

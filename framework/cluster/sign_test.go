@@ -8,7 +8,9 @@ import (
 )
 
 // What a node says of itself is seen by the others as long as it lives, and goes with it.
-func TestSigns(t *testing.T) {
+func TestSigns(t *testing.T) { bubble(t, testSigns) }
+
+func testSigns(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	var said atomic.Int64

@@ -4,21 +4,19 @@ package cluster
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
-	"github.com/alicebob/miniredis/v2"
+	"wsframe/internal/testserver"
 )
 
-// newStore starts the store of a test: miniredis, or with the tag e2e a real Redis.
+const pollEvery = 100 * time.Millisecond // of the test's own clock: each look costs the same real time
+
+// bubble runs a test by a clock of its own, so that it depends on no machine's speed.
+func bubble(t *testing.T, f func(t *testing.T)) { synctest.Test(t, f) }
+
+// newStore starts the store of a test: one in memory, or with the tag e2e a real Redis.
 func newStore(t testing.TB) *store {
-	m := miniredis.NewMiniRedis()
-	m.ClockTTL(true)
-	if err := m.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(m.Close)
-	return &store{addr: m.Addr(), stop: m.Close, restart: func() {
-		if err := m.Restart(); err != nil {
-			t.Fatal(err)
-		}
-	}}
+	p := testserver.StartPiped(t)
+	return &store{addr: p.Addr, dial: p.Dial, stop: p.Stop, restart: p.Restart}
 }

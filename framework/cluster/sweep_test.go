@@ -29,7 +29,9 @@ func (h *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 }
 
 // Far from Redis a sweep costs round trips for many connections at a time, not for each one.
-func TestSweepTrips(t *testing.T) {
+func TestSweepTrips(t *testing.T) { bubble(t, testSweepTrips) }
+
+func testSweepTrips(t *testing.T) {
 	const count = 300
 	s := newStore(t)
 	c := s.client(t)

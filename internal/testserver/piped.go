@@ -1,0 +1,94 @@
+package testserver
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+)
+
+// Piped is a Redis in memory without any socket, so that it serves a test that runs by a clock of
+// its own (testing/synctest).
+type Piped struct {
+	Addr string // an address that needs no look-up; nobody dials it
+
+	engine *miniredis.Miniredis
+	away   atomic.Bool
+}
+
+// StartPiped starts one, inside the bubble of the test where it has one.
+func StartPiped(t testing.TB) *Piped {
+	p := &Piped{Addr: "127.0.0.1:6379", engine: miniredis.NewMiniRedis()}
+	p.engine.ClockTTL(true)
+	t.Cleanup(p.engine.Close)
+	return p
+}
+
+// Dial fits the Dialer of a go-redis client.
+func (p *Piped) Dial(context.Context, string, string) (net.Conn, error) {
+	if p.away.Load() {
+		return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	}
+	c, err := p.engine.Dial()
+	if err != nil {
+		return nil, err
+	}
+	q := &queued{Conn: c, out: make(chan []byte, 1<<16), closed: make(chan struct{})}
+	go q.run()
+	return q, nil
+}
+
+// Stop ends all connections and refuses new ones. What is stored stays.
+func (p *Piped) Stop() {
+	p.away.Store(true)
+	p.engine.Close()
+}
+
+// Restart accepts connections again.
+func (p *Piped) Restart() { p.away.Store(false) }
+
+// queued buffers what is written: a pipe alone has no buffer, and both ends of a pipeline would
+// wait for each other.
+type queued struct {
+	net.Conn
+	out    chan []byte
+	closed chan struct{}
+	once   atomic.Bool
+}
+
+func (q *queued) run() {
+	for {
+		select {
+		case b := <-q.out:
+			if _, err := q.Conn.Write(b); err != nil {
+				_ = q.Conn.Close() // the reader's end says it
+				return
+			}
+		case <-q.closed:
+			return
+		}
+	}
+}
+
+func (q *queued) Write(b []byte) (int, error) {
+	select {
+	case q.out <- append([]byte(nil), b...):
+		return len(b), nil
+	case <-q.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (q *queued) SetDeadline(t time.Time) error    { return q.Conn.SetReadDeadline(t) }
+func (q *queued) SetWriteDeadline(time.Time) error { return nil }
+
+func (q *queued) Close() error {
+	if q.once.CompareAndSwap(false, true) {
+		close(q.closed)
+	}
+	return q.Conn.Close()
+}
