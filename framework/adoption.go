@@ -28,6 +28,7 @@ type adoption struct {
 
 	sending sync.Mutex     // answers come from several goroutines
 	asked   sync.WaitGroup // answers that wait for somebody
+	over    chan struct{}  // closed at the end
 }
 
 var (
@@ -37,8 +38,9 @@ var (
 
 // adopt takes over what the process at the other end of w moves. An error means that nothing was taken over.
 func (a *App) adopt(w wire, serving func()) (Moved, error) {
-	t := &adoption{app: a, w: w, version: 1, held: map[int64]*adopted{}, serving: serving}
+	t := &adoption{app: a, w: w, version: 1, held: map[int64]*adopted{}, serving: serving, over: make(chan struct{})}
 	err := t.run()
+	close(t.over)
 	served := t.serving == nil
 	t.finish()
 	switch {
@@ -199,6 +201,17 @@ func (t *adoption) commit(body []byte) error {
 	return nil
 }
 
+// watch has the old process hear of the end of a connection whose action still runs there.
+func (t *adoption) watch(c *hub.Conn) {
+	select {
+	case <-c.Done():
+		if body, err := json.Marshal(c.FD); err == nil {
+			_ = t.send(msgGone, body) // it may be gone
+		}
+	case <-t.over:
+	}
+}
+
 // claim tells whether what is held is this process's from now on. In version 1 nobody disputes it.
 func (t *adoption) claim() bool { return t.version < 2 || t.w.claim() }
 
@@ -217,6 +230,9 @@ func (t *adoption) begin(stored bool) {
 			a.node.Opened(a.entry(h.conn, h.conn.Rooms()))
 		}
 		h.conn.Begin(!h.busy)
+		if h.busy {
+			go t.watch(h.conn)
+		}
 		if !h.busy {
 			delete(t.held, fd)
 		}

@@ -18,8 +18,9 @@ import (
 // Identity is who a connection belongs to, as its token said.
 type Identity = auth.Identity
 
-// Ctx is one frame's context, given to an action. It is a context.Context that is cancelled when the connection ends.
-// It may be kept and used by other goroutines.
+// Ctx is one frame's context, given to an action. It is a context.Context that is cancelled when its connection's end begins: the client
+// has gone, which is seen within 2 s also while the action runs, or the connection is closed from here, by a kick or a stop. What must be
+// finished all the same takes context.WithoutCancel(c). It may be kept and used by other goroutines.
 type Ctx struct {
 	*Sender
 
@@ -48,10 +49,10 @@ var _ context.Context = (*Ctx)(nil)
 // Deadline implements context.Context: there is none.
 func (c *Ctx) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-// Done is closed when the connection ends.
+// Done is closed when the connection's end begins.
 func (c *Ctx) Done() <-chan struct{} { return c.conn.Done() }
 
-// Err is context.Canceled once the connection has ended.
+// Err is context.Canceled once Done is closed.
 func (c *Ctx) Err() error {
 	if c.conn.Gone() {
 		return context.Canceled

@@ -28,7 +28,7 @@ type Moved struct {
 //	R  frames sent to them meanwhile       →   queues them
 //	C  what belongs to the whole App       →   claims them, S, serves
 //	R, D  what their last actions do       →
-//	                                       ←   A  answers to what they ask
+//	                                       ←   A, G  answers to what they ask, and whose client has gone
 //	E                                      →
 //
 // The connections belong to the process that takes the claim of their round: the new one when it serves, or finds the old one
@@ -41,6 +41,7 @@ const (
 	msgTaken   = 'T'
 	msgRelay   = 'R' // JSON: []relay
 	msgAnswer  = 'A' // JSON: findings
+	msgGone    = 'G' // JSON: the connection of an action that still runs in the old process has ended
 	msgCommit  = 'C'
 	msgServing = 'S'
 	msgDone    = 'D' // JSON: actions of these connections have ended
@@ -137,6 +138,12 @@ func (t *giving) listen() {
 		case kind == msgAnswer:
 			if err := json.Unmarshal(body, &f); err == nil { // else nobody can be told
 				t.m.answered(f)
+			}
+			continue
+		case kind == msgGone:
+			var fd int64
+			if json.Unmarshal(body, &fd) == nil {
+				t.app.hub.PeerGone(fd)
 			}
 			continue
 		case kind != msgServing:

@@ -67,7 +67,8 @@ type Conn struct {
 	onLeft   func(fd int64)
 	late     *fault // closed while exported: holds here, should the move fail
 
-	acting atomic.Bool // the reader is in Handler.Message, or in what comes first
+	reader atomic.Int32 // where the reader is: see away.go
+	since  int64        // when it became away, for a connection that was adopted; guarded by mu
 
 	// Guarded by memberMu.
 	memberMu sync.Mutex
@@ -80,9 +81,9 @@ type Conn struct {
 	keeping    atomic.Int32 // how many of behind keep something back
 
 	// Read by housekeeping without a lock.
-	lastIn      atomic.Int64 // UNIX seconds of the last byte that arrived
-	lastPing    atomic.Int64 // UNIX seconds of the last ping we sent
-	messageFrom atomic.Int64 // UNIX seconds of the first byte of the message that is arriving, 0 = none
+	lastIn      atomic.Int64 // when the last byte arrived, in seconds of Hub.clock
+	lastPing    atomic.Int64 // when we sent the last ping
+	messageFrom atomic.Int64 // when the first byte of the message came that is arriving, 0 = none
 	msgsIn      atomic.Int64
 	msgsOut     atomic.Int64
 	bytesIn     atomic.Int64
@@ -100,9 +101,9 @@ func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, 
 	if len(early) > 0 {
 		c.in.receive(early)
 	}
-	now := h.coarse.Load()
+	now := h.clock.seconds.Load()
 	c.lastIn.Store(now)
-	c.lastPing.Store(now)
+	c.lastPing.Store(now - fd%h.pingSeconds()) // those that come together are not pinged together
 	return c, nil
 }
 
@@ -335,10 +336,13 @@ func (c *Conn) linger() {
 	c.in.release()
 }
 
-// check is housekeeping's look at one connection; now is in UNIX seconds.
+// pingSeconds is the time between two pings.
+func (h *Hub) pingSeconds() int64 { return max(int64(h.cfg.PingInterval/time.Second), 1) }
+
+// check is housekeeping's look at one connection; now is in seconds of Hub.clock.
 func (c *Conn) check(now int64) {
 	cfg := &c.hub.cfg
-	if from := c.messageFrom.Load(); from != 0 && now-from > int64(cfg.MessageTime/time.Second) {
+	if from := c.messageFrom.Load(); from != 0 && c.reader.Load() == listening && now-from > int64(cfg.MessageTime/time.Second) {
 		c.Close(ClosePolicy, "message took too long")
 		return
 	}
@@ -347,7 +351,7 @@ func (c *Conn) check(now int64) {
 		c.Close(CloseIdle, "idle")
 		return
 	}
-	if every := int64(cfg.PingInterval / time.Second); now-c.lastPing.Load() >= max(every, 1) {
+	if now-c.lastPing.Load() >= c.hub.pingSeconds() {
 		c.lastPing.Store(now)
 		c.control(controlFrame(opPing, nil))
 	}
@@ -355,7 +359,7 @@ func (c *Conn) check(now int64) {
 
 // Idle is the time since the last byte arrived, to the second.
 func (c *Conn) Idle() time.Duration {
-	return time.Duration(c.hub.coarse.Load()-c.lastIn.Load()) * time.Second
+	return time.Duration(c.hub.clock.seconds.Load()-c.lastIn.Load()) * time.Second
 }
 
 // Counts are the messages that came in and went out on this connection.

@@ -64,6 +64,10 @@ type Config struct {
 
 	Compression          bool // permessage-deflate without context takeover (RFC 7692)
 	CompressionThreshold int  // smallest message that is compressed, 512 bytes
+
+	// Of tests.
+	ticks <-chan time.Time // of housekeeping; nil = one a second
+	now   func() time.Time // nil = time.Now
 }
 
 func (c *Config) fill() {
@@ -89,6 +93,9 @@ func (c *Config) fill() {
 	defTime(&c.IdleTimeout, 60*time.Second)
 	defTime(&c.RoomFlush, 5*time.Millisecond)
 	c.MessageBurst = max(c.MessageBurst, c.MessageRate)
+	if c.now == nil {
+		c.now = time.Now
+	}
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
@@ -111,7 +118,7 @@ type Hub struct {
 	users     [shardCount]userShard
 	corks     corks
 
-	coarse atomic.Int64 // UNIX seconds, advanced by housekeeping: good enough for idle and message time
+	clock  clock
 	count  atomic.Int64
 	inside atomic.Int64 // connections between Accept and the end of Serve
 
@@ -136,7 +143,7 @@ func New(cfg Config) *Hub {
 	}
 	h.freezing.parked = make(chan struct{}, 1)
 	h.corks.interval = 2 * time.Millisecond
-	h.coarse.Store(time.Now().Unix())
+	h.clock.init(cfg.now())
 	h.upgrader = newUpgrader(&cfg, cfg.Compression)
 	h.deflating = sync.OnceValue(func() *gws.Upgrader {
 		if cfg.Compression {
@@ -281,15 +288,31 @@ func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Du
 // long to arrive cut. One walk instead of timers per connection: no timer is reset per message.
 func (h *Hub) housekeep() {
 	defer close(h.done)
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	ticks := h.cfg.ticks
+	if ticks == nil {
+		tick := time.NewTicker(tickTime)
+		defer tick.Stop()
+		ticks = tick.C
+	}
 	for {
 		select {
 		case <-h.stop:
 			return
-		case now := <-tick.C:
-			h.coarse.Store(now.Unix())
-			h.Each(func(c *Conn) bool { c.check(now.Unix()); return true })
+		case now := <-ticks:
+			h.look(now)
 		}
 	}
+}
+
+// look is one round of housekeeping. Behind a gap, in which this process did not run, the readers get a round to take what came.
+func (h *Hub) look(now time.Time) {
+	ran := h.clock.tick(now)
+	seconds := h.clock.seconds.Load()
+	h.Each(func(c *Conn) bool {
+		known := c.reader.Load() != away || c.lookAhead()
+		if ran && known {
+			c.check(seconds)
+		}
+		return true
+	})
 }

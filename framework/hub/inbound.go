@@ -33,8 +33,13 @@ type inbound struct {
 	parts     []byte // its raw frames, kept for a move
 	timing    bool   // messageFrom is set
 
-	tokens float64 // messages that may still come, refilled at each read
-	filled time.Time
+	tokens  float64 // messages that may still come, refilled at each read
+	filled  time.Time
+	seconds int64         // of Hub.clock at that time
+	lost    time.Duration // likewise
+	deaf    time.Duration // for so long nobody has read since then
+
+	control func(h header, raw []byte) (taken bool) // of frames that are read ahead; nil: gws gets them
 
 	busy   bool // a message came, or a part of one, since the reader last waited
 	rested *read
@@ -52,18 +57,44 @@ type fault struct {
 
 func (in *inbound) init(c *Conn) {
 	in.c = c
-	in.tokens, in.filled = float64(c.hub.cfg.MessageBurst), c.Since
+	in.tokens, in.filled = float64(c.hub.cfg.MessageBurst), c.hub.cfg.now()
+	in.seconds, in.lost = c.hub.clock.seconds.Load(), time.Duration(c.hub.clock.lost.Load())
 }
 
-// refill is called once a read: the clock is not asked for each message.
+// arrived notes that n bytes came.
+func (in *inbound) arrived(n int) {
+	in.c.lastIn.Store(in.c.hub.clock.seconds.Load())
+	in.c.bytesIn.Add(int64(n))
+	in.refill()
+}
+
+// refill is called once a read: the clock is not asked for each message. A silent client saves up the burst at most. Time in which
+// nobody could read is the server's own: what came meanwhile is let through in full.
 func (in *inbound) refill() {
 	cfg := &in.c.hub.cfg
 	if cfg.MessageRate == 0 {
 		return
 	}
-	now := time.Now()
-	in.tokens = min(float64(cfg.MessageBurst), in.tokens+now.Sub(in.filled).Seconds()*float64(cfg.MessageRate))
-	in.filled = now
+	now := cfg.now()
+	rate, burst := float64(cfg.MessageRate), float64(cfg.MessageBurst)
+	lost := in.c.hub.clock.lostAt(now)
+	gap := lost - in.lost
+	heard := now.Sub(in.filled) - in.deaf - gap
+	if in.c.reader.Load() != listening {
+		in.deaf, heard = in.deaf+heard, 0
+	}
+	if heard > time.Second { // nothing is left of what had waited
+		in.tokens, in.deaf = min(in.tokens, burst), 0
+	}
+	in.tokens = max(in.tokens, min(burst, in.tokens+heard.Seconds()*rate)) + (in.deaf+gap).Seconds()*rate
+	in.filled, in.seconds, in.lost, in.deaf = now, in.c.hub.clock.seconds.Load(), lost, 0
+}
+
+// listens notes that the reader is about to wait: what has passed since it read was the server's time.
+func (in *inbound) listens() {
+	if in.c.hub.cfg.MessageRate > 0 && in.c.hub.clock.seconds.Load() != in.seconds { // less than a tick is the burst's matter
+		in.deaf = in.c.hub.cfg.now().Sub(in.filled)
+	}
 }
 
 func (in *inbound) read(p []byte) (int, error) {
@@ -92,9 +123,7 @@ func (in *inbound) read(p []byte) (int, error) {
 			in.failed = true
 			return 0, err
 		}
-		c.lastIn.Store(c.hub.coarse.Load())
-		c.bytesIn.Add(int64(len(data)))
-		in.refill()
+		in.arrived(len(data))
 		if len(in.buf) == 0 {
 			in.buf, in.pooled, in.off, in.ready = data, pooled, 0, 0
 			in.scan()
@@ -132,6 +161,7 @@ type read struct {
 // anything rests, and what was quiet but for a control frame, the answer to a ping above all: who talks is not unwound for each message.
 func (in *inbound) rest() {
 	if in.quiet() {
+		in.listens()
 		data, pooled, err := in.c.sock.read()
 		in.rested = &read{data, pooled, err}
 	}
@@ -149,6 +179,7 @@ func (in *inbound) next() ([]byte, *[]byte, error) {
 		panic(errRest)
 	}
 	in.busy = false
+	in.listens()
 	return in.c.sock.read()
 }
 
@@ -177,7 +208,12 @@ func (in *inbound) scan() {
 		if in.fault = in.charge(h); in.fault.code != 0 {
 			return
 		}
-		in.advance(h, in.buf[in.ready:in.ready+total])
+		raw := in.buf[in.ready : in.ready+total]
+		if in.control != nil && h.op >= opClose && in.control(h, raw) {
+			in.buf = append(in.buf[:in.ready], in.buf[in.ready+total:]...)
+			continue
+		}
+		in.advance(h, raw)
 		in.ready += total
 	}
 }
@@ -266,7 +302,7 @@ func (in *inbound) watch() {
 	if incomplete := in.begun || len(in.buf) > in.ready; incomplete != in.timing {
 		in.timing = incomplete
 		if incomplete {
-			in.c.messageFrom.Store(in.c.hub.coarse.Load())
+			in.c.messageFrom.Store(in.c.hub.clock.seconds.Load())
 		} else {
 			in.c.messageFrom.Store(0)
 		}

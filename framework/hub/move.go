@@ -57,6 +57,7 @@ func (h *Hub) Freeze(settle time.Duration) (busy int) {
 	default:
 	}
 	f.on.Store(true)
+	h.clock.stop(h.cfg.now(), true)
 	h.frozen.Store(true)
 	h.Each(func(c *Conn) bool { c.freeze(true); return true })
 	if f.left.Add(-1) == 0 {
@@ -105,6 +106,7 @@ func (c *Conn) settled() {
 // Thaw lets all connections go on here that have not moved.
 func (h *Hub) Thaw() {
 	h.freezing.on.Store(false)
+	h.clock.stop(h.cfg.now(), false)
 	moved := false
 	h.Each(func(c *Conn) bool {
 		c.mu.Lock()
@@ -215,6 +217,15 @@ func (h *Hub) Left() (movable, inside int) {
 	return movable, int(h.inside.Load())
 }
 
+// PeerGone closes Done of a connection that has ended in the process to which it has moved.
+func (h *Hub) PeerGone(fd int64) {
+	if c := h.Get(fd); c != nil {
+		c.mu.Lock()
+		c.tellDone()
+		c.mu.Unlock()
+	}
+}
+
 // Export takes a frozen connection's state. From then on what is sent to it goes to the Mover, too. What else changes it must wait:
 // see Moving. again: it is between two messages, ask once more; neither: it ends here.
 func (h *Hub) Export(c *Conn, m Mover, data json.RawMessage) (s State, ok, again bool) {
@@ -224,17 +235,18 @@ func (h *Hub) Export(c *Conn, m Mover, data json.RawMessage) (s State, ok, again
 	if c.state != open || c.thaw == nil || c.exported {
 		return s, false, false
 	}
-	busy := c.acting.Load()
+	busy := c.reader.Load() != listening && c.start == nil
 	if !c.parked && !busy || c.out.writing || c.keeping.Load() > 0 {
 		return s, false, true
 	}
 	c.exported, c.mover = true, m
-	in := &c.in
+	in, k := &c.in, &h.clock
+	in.refill()
 	s = State{
 		FD: c.FD, Auth: c.Auth, Remote: c.Remote, Since: c.Since, Rooms: rooms, Data: data, Busy: !c.parked, Deflate: c.deflate,
-		Tokens: in.tokens, LastIn: c.lastIn.Load(), LastPing: c.lastPing.Load(),
+		Tokens: in.tokens, LastIn: k.toWall(c.lastIn.Load()), LastPing: k.toWall(c.lastPing.Load()),
 		MsgsIn: c.msgsIn.Load(), MsgsOut: c.msgsOut.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
-		MessageFrom: c.messageFrom.Load(),
+		MessageFrom: k.toWall(c.messageFrom.Load()),
 	}
 	if s.Busy {
 		// gws has taken the begin of what follows into its buffer. The reader is in an action, and waits for c.mu behind it.
@@ -309,8 +321,10 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 		return nil, fmt.Errorf("take over the socket of %d: %w", s.FD, err)
 	}
 	c.in.init(c)
-	c.lastIn.Store(s.LastIn)
-	c.lastPing.Store(s.LastPing)
+	c.since = h.clock.seconds.Load()
+	c.reader.Store(away)
+	c.lastIn.Store(h.clock.fromWall(s.LastIn))
+	c.lastPing.Store(h.clock.fromWall(s.LastPing))
 	c.msgsIn.Store(s.MsgsIn)
 	c.msgsOut.Store(s.MsgsOut)
 	c.bytesIn.Store(s.BytesIn)
@@ -320,10 +334,10 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 	if len(s.In) > 0 {
 		c.in.receive(s.In)
 		if c.in.watch(); c.in.timing && s.MessageFrom != 0 {
-			c.messageFrom.Store(s.MessageFrom)
+			c.messageFrom.Store(h.clock.fromWall(s.MessageFrom))
 		}
 	}
-	c.in.tokens, c.in.filled = s.Tokens, time.Now()
+	c.in.tokens = s.Tokens
 	if err := setup(c); err != nil {
 		return nil, err
 	}
@@ -338,7 +352,10 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 	}
 	c.mu.Lock()
 	c.state = open
-	c.start = func() { go c.run(ws, nil) }
+	c.start = func() {
+		c.back(c.since)
+		go c.run(ws, nil)
+	}
 	c.out.held = true // until Begin: the old process may still take it back
 	c.out.restore(&s, &h.cfg)
 	c.mu.Unlock()

@@ -111,6 +111,10 @@ func (c *Conn) sendAs(b []byte, frames int, shared bool, x *Handling) error {
 func (c *Conn) control(b []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.controlLocked(b)
+}
+
+func (c *Conn) controlLocked(b []byte) {
 	if c.state != open || c.exported || c.out.bytes+len(b) > c.hub.cfg.OutboxBytes {
 		return
 	}
@@ -417,12 +421,13 @@ func (c *Conn) dispatch(data []byte) {
 
 // act runs what the reader is to do for the application, and recovers what it throws.
 func (c *Conn) act(f func()) {
-	c.acting.Store(true)
+	from := c.hub.clock.seconds.Load()
+	c.reader.Store(away)
 	defer func() {
 		if v := recover(); v != nil {
 			c.hub.cfg.Log.Error("panic in a message handler", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 		}
-		c.acting.Store(false)
+		c.back(from)
 		if c.hub.frozen.Load() {
 			c.parkBusy() // it may have been exported during the action
 		}

@@ -41,3 +41,11 @@ func (s *socket) closeWrite() error {
 	}
 	return errors.ErrUnsupported
 }
+
+// readsNow tells whether readNow does.
+const readsNow = false
+
+// readNow finds nothing: without the poller a read waits.
+func (s *socket) readNow() ([]byte, *[]byte, error) { return nil, nil, nil }
+
+func (s *socket) hungUp() bool { return false }

@@ -61,6 +61,11 @@ func (s *socket) read() ([]byte, *[]byte, error) {
 	if err := s.raw.Read(s.readable); err != nil {
 		return nil, nil, err
 	}
+	return s.take()
+}
+
+// take gives what tryRead has read.
+func (s *socket) take() ([]byte, *[]byte, error) {
 	buf := s.got
 	s.got = nil
 	if s.err != nil || s.n <= 0 {
@@ -71,6 +76,21 @@ func (s *socket) read() ([]byte, *[]byte, error) {
 		return nil, nil, os.NewSyscallError("read", s.err)
 	}
 	return (*buf)[:s.n], buf, nil
+}
+
+// readsNow tells whether readNow does.
+const readsNow = true
+
+// readNow returns what has arrived, nil where that is nothing. Conn.mu is held, and the reader is away.
+func (s *socket) readNow() ([]byte, *[]byte, error) {
+	if s.shut {
+		return nil, nil, net.ErrClosed
+	}
+	s.got = nil
+	if !s.tryRead(uintptr(s.fd)) {
+		return nil, nil, nil
+	}
+	return s.take()
 }
 
 // tryWrite writes what the kernel takes at once.

@@ -1,0 +1,103 @@
+package hub
+
+import "slices"
+
+// Where a connection's reader is.
+const (
+	listening int32 = iota // it reads, or waits for bytes
+	away                   // it runs an action, or has not begun to read in this process
+	looking                // it is away, and housekeeping reads what has come
+)
+
+// aheadBytes is about how much is read while the reader is away.
+const aheadBytes = 4 * readSize
+
+// lookAhead reads what came while the reader is away, without waiting: the end of the connection is seen, pings are answered, and what
+// shows that the peer lives counts. Frames wait for the reader in their order. It tells whether it could look.
+func (c *Conn) lookAhead() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.state != open || c.ended:
+		return false
+	case c.moved || c.out.held: // its bytes are another process's, or may be
+		c.mindHangUp()
+		return false
+	case !c.reader.CompareAndSwap(away, looking):
+		return true // it is back
+	}
+	c.in.ahead()
+	c.reader.Store(away)
+	return readsNow
+}
+
+// back ends the reader's absence, which began at from. It waits for a look that is under way. No clock runs against the peer for the
+// time between.
+func (c *Conn) back(from int64) {
+	now := c.hub.clock.seconds.Load()
+	if passed := now - from; passed > 0 {
+		c.lastIn.Store(min(now, c.lastIn.Load()+passed))
+		if c.messageFrom.Load() != 0 {
+			c.messageFrom.Add(passed)
+		}
+	}
+	if !c.reader.CompareAndSwap(away, listening) {
+		c.mu.Lock()
+		c.reader.Store(listening)
+		c.mu.Unlock()
+	}
+}
+
+// mindHangUp closes Done when the peer has closed its side. c.mu is held.
+func (c *Conn) mindHangUp() {
+	if c.sock.hungUp() {
+		c.tellDone()
+	}
+}
+
+// ahead is lookAhead's part of the reader's state. c.mu is held.
+func (in *inbound) ahead() {
+	c := in.c
+	in.control = c.aheadControl
+	defer func() { in.control = nil }()
+	for in.fault.code == 0 && len(in.buf)-in.off < aheadBytes {
+		data, pooled, err := c.sock.readNow()
+		if err != nil {
+			c.tellDone()
+		}
+		if data == nil {
+			return
+		}
+		in.arrived(len(data))
+		in.receive(data)
+		readPool.Put(pooled)
+		in.watch()
+		if c.ended || c.state != open {
+			return
+		}
+	}
+	// What shows that it lives may lie behind. The kernel finds a peer that is dead by our pings.
+	c.lastIn.Store(c.hub.clock.seconds.Load())
+	c.mindHangUp()
+}
+
+// aheadControl deals with a control frame whose turn has not come; taken = it is to be forgotten. c.mu is held.
+func (c *Conn) aheadControl(h header, raw []byte) (taken bool) {
+	switch h.op {
+	case opPing:
+		c.controlLocked(controlFrame(opPong, unmask(h, raw)))
+	case opClose:
+		c.tellDone() // the reader answers it, behind what came before
+		return false
+	}
+	return true
+}
+
+// unmask gives the payload of a client's frame.
+func unmask(h header, raw []byte) []byte {
+	payload := slices.Clone(raw[h.size:])
+	for i := range payload {
+		payload[i] ^= raw[h.size-4+i%4]
+	}
+	return payload
+}
