@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"context"
 	"errors"
 
 	"wsframe/framework"
@@ -43,7 +44,7 @@ func (*User) Say(c *framework.Ctx, in *PrivateIn) (*framework.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	online, err := c.IsUIDOnline(c, to)
+	online, err := c.IsUIDOnline(context.WithoutCancel(c), to) // what was said is delivered, also when who said it goes meanwhile
 	switch {
 	case errors.Is(err, framework.ErrUID), err == nil && !online:
 		return nil, userOffline

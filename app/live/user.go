@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"errors"
 
 	"wsframe/framework"
@@ -51,7 +52,7 @@ func (u *User) OnClose(c *framework.Closed) {
 
 // Say queues a message for review and tells the walls.
 func (u *User) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
-	say, err := u.pending.Add(c, c.Code(), c.Auth.Nickname, string(in.Say))
+	say, err := u.pending.Add(context.WithoutCancel(c), c.Code(), c.Auth.Nickname, string(in.Say))
 	if errors.Is(err, errQueueFull) {
 		return nil, queueFull
 	}

@@ -43,9 +43,9 @@ func (w *Wall) Out(c *framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("wallOutSuccess", "退出房间成功"), nil
 }
 
-// Say shows a message of the wall's own to the users.
+// Say shows a message of the wall's own to the users. What is begun is ended, also when the wall goes meanwhile.
 func (w *Wall) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
-	row, err := w.messages.Create(c, c.Auth, string(in.Say))
+	row, err := w.messages.Create(context.WithoutCancel(c), c.Auth, string(in.Say))
 	if err != nil {
 		return nil, insertDbError.Because(err)
 	}
@@ -63,7 +63,7 @@ type IDIn struct {
 // Recall takes back a message of the room.
 func (w *Wall) Recall(c *framework.Ctx, in *IDIn) (*framework.Reply, error) {
 	id := int64(in.ID)
-	switch err := w.messages.Recall(c, c.Code(), id); {
+	switch err := w.messages.Recall(context.WithoutCancel(c), c.Code(), id); {
 	case errors.Is(err, errNotFound):
 		return nil, wallRecallFail
 	case err != nil:
@@ -83,7 +83,7 @@ type CheckIn struct {
 
 // Check approves or drops a message that awaits review.
 func (w *Wall) Check(c *framework.Ctx, in *CheckIn) (*framework.Reply, error) {
-	say, err := w.pending.Take(c, c.Code(), int64(in.ID))
+	say, err := w.pending.Take(context.WithoutCancel(c), c.Code(), int64(in.ID))
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (w *Wall) Check(c *framework.Ctx, in *CheckIn) (*framework.Reply, error) {
 
 // Clean drops all messages that await review.
 func (w *Wall) Clean(c *framework.Ctx) (*framework.Reply, error) {
-	if err := w.pending.Clean(c, c.Code()); err != nil {
+	if err := w.pending.Clean(context.WithoutCancel(c), c.Code()); err != nil {
 		return nil, err
 	}
 	return framework.OK("wallCleanSuccess", "清空审核队列成功"), nil
