@@ -66,11 +66,14 @@ func (c *console) start(ctx context.Context) error {
 	defer l.Close()
 	store := process.Store{}
 	if cfg.Cache.Master.Driver == "embedded" {
-		embedded, err := cache.StartEmbedded()
+		embedded, err := cache.StartEmbedded(filepath.Join(cfg.App.Runtime.Dir, "store"))
 		if err != nil {
 			return err
 		}
 		defer embedded.Close()
+		if embedded.Note != "" {
+			fmt.Fprintln(c.out, embedded.Note)
+		}
 		store = process.Store{Addr: embedded.Addr(), Password: embedded.Password()}
 	}
 	ctx, cancel := context.WithCancel(ctx)

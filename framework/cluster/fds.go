@@ -47,6 +47,11 @@ func (n *Node) reserve(ctx context.Context) (block, error) {
 		if err != nil {
 			return block{}, fmt.Errorf("reserve connection numbers: %w", err)
 		}
+		if !n.leased() { // a store of one's own: the next start must know of it, however this one ends
+			if err := n.cfg.Client.Do(ctx, "WAITAOF", 1, 0, 0).Err(); err != nil && !strings.Contains(err.Error(), "unknown command") {
+				return block{}, fmt.Errorf("keep the counter of connection numbers: %w", err)
+			}
+		}
 		if end >= maxFD {
 			return block{}, fmt.Errorf("reserve connection numbers: %s has reached 2^53, beyond which JavaScript rounds", n.keys.counter())
 		}

@@ -1,42 +1,102 @@
 package cache
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
-	"strings"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/alicebob/miniredis/v2/server"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"wsframe/library/cache/snapshot"
 )
 
 // Embedded is a Redis server inside this process, on a loopback port of its own with a random password.
 //
 // Its engine is miniredis: pure Go, maintained, with all commands, streams and Lua that we use (the suite in
 // contract_test.go runs against it and a real Redis). What it lacks: everything is in memory, behind one lock, without a
-// bound, and lost when the process ends; SCARD, SSCAN and SMEMBERS sort the whole set; keys may expire some 50 ms early, since
+// bound; SCARD, SSCAN and SMEMBERS sort the whole set; keys may expire some 50 ms early, since
 // its time moves in ticks. Right to start with and for one small server, no replacement for Redis.
+//
+// With a directory it keeps itself in a file there: package snapshot says how.
 type Embedded struct {
 	m        *miniredis.Miniredis
 	password string
+	store    *snapshot.Store
+	found    snapshot.Found
+	note     string
+	log      *zap.Logger
 
-	expiring sync.Once
-	begin    chan time.Time // when the first key with a time to live was set
-	end      chan struct{}
-	ticking  sync.WaitGroup
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	complained time.Time // when a save that failed was logged; of the goroutine that saves
 }
 
-// StartEmbedded starts one.
-func StartEmbedded() (*Embedded, error) {
-	e := &Embedded{m: miniredis.NewMiniRedis(), password: rand.Text(), begin: make(chan time.Time, 1), end: make(chan struct{})}
+// EmbeddedConfig of an Embedded. Zero means the default.
+type EmbeddedConfig struct {
+	Dir  string        // where it keeps itself, made with mode 0700; "" = it forgets everything at its end
+	Save time.Duration // how much a crash may lose; 1 s
+	// Unclean is called before the store serves, where the last server did not stop in order: what was
+	// written last may be missing. Its error ends the start.
+	Unclean func(ctx context.Context, client redis.UniversalClient) error
+	Log     *zap.Logger // of saves that fail
+}
+
+// StartEmbedded starts one that forgets everything at its end.
+func StartEmbedded() (*Embedded, error) { return OpenEmbedded(context.Background(), EmbeddedConfig{}) }
+
+// OpenEmbedded starts one with what its directory holds. Only one server may use a directory at a time:
+// the caller holds a lock for that.
+func OpenEmbedded(ctx context.Context, c EmbeddedConfig) (*Embedded, error) {
+	e := &Embedded{m: miniredis.NewMiniRedis(), password: rand.Text(), log: c.Log}
+	if e.log == nil {
+		e.log = zap.NewNop()
+	}
 	e.m.RequireAuth(e.password)
 	if err := e.m.StartAddr("127.0.0.1:0"); err != nil {
 		return nil, fmt.Errorf("start the embedded store: %w", err)
 	}
-	e.m.Server().SetPreHook(e.watch)
-	e.ticking.Go(e.tick)
+	if err := e.open(ctx, c); err != nil {
+		e.m.Close()
+		return nil, fmt.Errorf("open the embedded store: %w", err)
+	}
+	run, cancel := context.WithCancel(context.Background())
+	e.cancel = cancel
+	e.work.Go(func() { e.store.Run(run) })
 	return e, nil
+}
+
+func (e *Embedded) open(ctx context.Context, c EmbeddedConfig) (err error) {
+	s := snapshot.Config{Every: c.Save, Failed: e.failed}
+	if c.Dir != "" {
+		if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+			return err
+		}
+		s.Path = filepath.Join(c.Dir, "store")
+	}
+	if e.store, e.found, err = snapshot.Open(e.m, s); err != nil {
+		return err
+	}
+	switch f := e.found; {
+	case f.Aside != "" && f.Keys == 0:
+		e.note = fmt.Sprintf("the store cannot be read (%v); it begins empty, and the file is kept as %s", f.Damage, f.Aside)
+	case f.Aside != "":
+		e.note = fmt.Sprintf("a part of the store cannot be read (%v); what was saved before it is used (%d keys), and the file is kept as %s", f.Damage, f.Keys, f.Aside)
+	case !f.Clean:
+		e.note = fmt.Sprintf("the server did not stop in order the last time: what it was told in its last %v may be missing, and rooms' histories go on under a new epoch", c.Save)
+	}
+	if e.found.Clean || c.Unclean == nil {
+		return nil
+	}
+	client := redis.NewClient(&redis.Options{Addr: e.Addr(), Password: e.password, Protocol: 2, ReadTimeout: time.Minute})
+	defer client.Close()
+	return c.Unclean(ctx, client)
 }
 
 // Addr is where it listens, host:port.
@@ -45,64 +105,41 @@ func (e *Embedded) Addr() string { return e.m.Addr() }
 // Password is what clients must show; local users of the machine cannot guess it.
 func (e *Embedded) Password() string { return e.password }
 
-// Close ends it and forgets everything. It may be called once.
+// Note is one line about what was found at the start, for people; "" = all is well.
+func (e *Embedded) Note() string { return e.note }
+
+// Close ends it. With a directory everything that was written is on the disk then. It may be called once.
 func (e *Embedded) Close() {
-	close(e.end)
-	e.ticking.Wait()
+	e.cancel()
+	e.work.Wait()
 	e.m.Close()
-}
-
-// watch sees every command before it runs, those of scripts too.
-func (e *Embedded) watch(_ *server.Peer, cmd string, args ...string) bool {
-	if expires(cmd, args) {
-		e.expiring.Do(func() { e.begin <- time.Now() })
+	if err := e.store.Close(); err != nil {
+		e.log.Error("the store could not be saved at the stop: what was written since the last save is lost", zap.Error(err))
 	}
-	return false // go on
 }
 
-// expires tells whether a command gives something a time to live.
-func expires(cmd string, args []string) bool {
-	switch {
-	case cmd == "SET":
-		for _, a := range args[min(2, len(args)):] {
-			switch strings.ToUpper(a) {
-			case "EX", "PX", "EXAT", "PXAT":
-				return true
-			}
-		}
-		return false
-	case cmd == "RESTORE":
-		return true
-	}
-	return strings.Contains(cmd, "EXPIRE") || strings.HasSuffix(cmd, "SETEX") || strings.HasSuffix(cmd, "GETEX")
-}
+// complainEvery bounds how often saves that go on failing are logged.
+const complainEvery = time.Minute
 
-// A tick costs time in proportion to the number of all keys. So ticks are that far apart that they take 2% of it.
-const (
-	minTick = 50 * time.Millisecond
-	share   = 50
-)
-
-// tick lets keys expire. miniredis can do that by itself (ClockTTL), but then sorts all keys at every command: 3.4 ms
-// each with 20,000 keys. Nothing is done before the first key that expires.
-func (e *Embedded) tick() {
-	var last time.Time
-	select {
-	case last = <-e.begin:
-	case <-e.end:
+func (e *Embedded) failed(err error) {
+	if err == nil {
+		e.complained = time.Time{}
+		e.log.Warn("the store is saved again")
 		return
 	}
-	timer := time.NewTimer(minTick)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-		case <-e.end:
-			return
-		}
-		now := time.Now()
-		e.m.FastForward(now.Sub(last))
-		last = now
-		timer.Reset(max(minTick, share*time.Since(now)))
+	if time.Since(e.complained) < complainEvery {
+		return
 	}
+	e.complained = time.Now()
+	e.log.Error("the store cannot be saved: a crash now would lose what is written meanwhile", zap.Error(err))
+}
+
+// Sync returns when everything that was written by this client before is on the disk, so that what
+// must never happen twice can be done after it. client is that of an Embedded; it takes some milliseconds,
+// and many callers share one.
+func Sync(ctx context.Context, client redis.UniversalClient) error {
+	if err := client.Do(ctx, "WAITAOF", 1, 0, 0).Err(); err != nil {
+		return fmt.Errorf("wait for the store to be on the disk: %w", err)
+	}
+	return nil
 }

@@ -52,9 +52,6 @@ func TestEmbeddedTime(t *testing.T) {
 	if err := c.Set(ctx, "k", "v", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if len(e.begin) != 0 {
-		t.Error("SET without a time to live starts the clock")
-	}
 	if err := c.HExpire(ctx, "h", time.Second, "f").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -62,19 +59,6 @@ func TestEmbeddedTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "k expires without a command", func() bool { return !e.m.Exists("k") })
-}
-
-func TestExpires(t *testing.T) {
-	for text, want := range map[string]bool{
-		"SET k v": false, "SET EX PX": false, "SET k v px 5": true, "SET k v NX EX 5": true, "SET k": false, "SET": false,
-		"PEXPIRE k 5": true, "EXPIREAT k 5": true, "HPEXPIRE k 5 FIELDS 1 f": true, "SETEX k 5 v": true, "PSETEX k 5 v": true,
-		"GETEX k EX 5": true, "GET k": false, "HSET h f v": false, "SADD s EX": false,
-	} {
-		f := strings.Fields(text)
-		if expires(f[0], f[1:]) != want {
-			t.Errorf("%s: not %v", text, want)
-		}
-	}
 }
 
 // With many keys a command stays as fast as with few.

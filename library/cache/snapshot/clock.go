@@ -1,0 +1,146 @@
+package snapshot
+
+import (
+	"context"
+	"hash/maphash"
+	"slices"
+	"time"
+)
+
+var seed = maphash.MakeSeed()
+
+func hash(s string) int { return int(maphash.String(seed, s)) }
+
+// A tick costs time in proportion to the keys that expire. Ticks are that far apart that they take at
+// most 2% of it.
+const (
+	minTick = 50 * time.Millisecond
+	share   = 50
+)
+
+// expire lets keys and fields of hashes expire until ctx ends. miniredis can do so by itself, but then
+// it sorts all keys, at each command or under one hold of the lock.
+func (s *Store) expire(ctx context.Context) {
+	last, pause := time.Now(), minTick
+	for {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+		now := time.Now()
+		held := s.tick(now.Sub(last))
+		s.prune()
+		last, pause = now, max(minTick, share*held)
+	}
+}
+
+// expired is a key, or a field of a hash, whose time has passed.
+type expired struct {
+	id
+	field string
+	whole bool
+}
+
+// tick takes the time that has passed off what is left of each key's, and removes what has none. It
+// returns how long it held the lock in all.
+func (s *Store) tick(passed time.Duration) (took time.Duration) {
+	var list []expired
+	s.m.Lock()
+	begun, slept := time.Now(), time.Duration(0)
+	since, seen := begun, 0
+	rest := func() {
+		if seen++; seen%256 == 0 {
+			at := time.Now()
+			since = s.breathe(since)
+			slept += time.Since(at)
+		}
+	}
+	for number, d := range databases(s.m) {
+		ttls, fieldTTLs := d.ttl, d.hashTTLs // FLUSHALL replaces them
+		for key, ttl := range ttls {
+			if ttls[key] = ttl - passed; ttl <= passed {
+				list = append(list, expired{id{number, key}, "", true})
+			}
+			rest()
+		}
+		for key, fields := range fieldTTLs {
+			for field, ttl := range fields {
+				if fields[field] = ttl - passed; ttl <= passed {
+					list = append(list, expired{id{number, key}, field, false})
+				}
+				rest()
+			}
+		}
+	}
+	s.held(since)
+	s.m.Unlock()
+	took = time.Since(begun) - slept
+	for part := range slices.Chunk(list, 64) {
+		took += s.remove(part)
+	}
+	return took
+}
+
+// remove removes what has still expired: it may have been written anew in the meantime.
+func (s *Store) remove(list []expired) time.Duration {
+	s.m.Lock()
+	defer s.m.Unlock()
+	now := time.Now()
+	for _, e := range list {
+		d := databases(s.m)[e.db]
+		if d == nil {
+			continue
+		}
+		if ttl, has := d.ttl[e.key]; e.whole && has && ttl <= 0 {
+			s.command(e.db, "DEL", e.key)
+		}
+		if ttl, has := d.hashTTLs[e.key][e.field]; !e.whole && has && ttl <= 0 {
+			delete(d.hashTTLs[e.key], e.field)
+			s.command(e.db, "HDEL", e.key, e.field)
+		}
+	}
+	s.held(now)
+	return time.Since(now)
+}
+
+// command runs under the lock, as commands of scripts do.
+func (s *Store) command(number int, args ...string) {
+	connectionOf(s.inner).selectedDB = number
+	s.server.Dispatch(s.inner, args)
+}
+
+// prune forgets the versions of keys that are gone, which miniredis keeps for ever: 136 bytes for
+// each. They are there for WATCH, so nothing is done while anybody watches.
+func (s *Store) prune() {
+	s.m.Lock()
+	since, seen := time.Now(), 0
+	defer func() { s.held(since); s.m.Unlock() }()
+	for _, d := range databases(s.m) {
+		if len(d.keyVersion)+len(d.lru) < 4*len(d.keys)+2000 {
+			continue
+		}
+		keys := func(key string) (stop bool) {
+			if seen++; seen%256 == 0 {
+				since = s.breathe(since)
+			}
+			return s.marks.watched()
+		}
+		for key := range d.keyVersion {
+			if keys(key) {
+				return
+			}
+			if _, there := d.keys[key]; !there {
+				delete(d.keyVersion, key)
+			}
+		}
+		for key := range d.lru {
+			if keys(key) {
+				return
+			}
+			if _, there := d.keys[key]; !there {
+				delete(d.lru, key)
+			}
+		}
+	}
+}

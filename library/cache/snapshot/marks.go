@@ -1,0 +1,293 @@
+package snapshot
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/alicebob/miniredis/v2/server"
+)
+
+// tracker is a set of keys that were written since somebody looked.
+type tracker struct{ keys map[id]struct{} }
+
+// marks notes which keys commands write. It is safe for concurrent use. Its lock is a leaf; a save
+// takes it under the server's.
+type marks struct {
+	mu       sync.Mutex
+	trackers []*tracker              // the file's, and that of a rewrite while one runs
+	flying   map[*server.Peer]flight // commands that have not returned
+	queued   map[*server.Peer][]id   // of open transactions
+	watchers map[*server.Peer]bool   // who may WATCH a key
+}
+
+// flight is a command that runs: it may have changed its keys already, or wait for something.
+type flight struct {
+	keys  []id
+	waits bool // BLPOP and its like: while it waits it has changed nothing
+}
+
+func newMarks() *marks {
+	return &marks{flying: map[*server.Peer]flight{}, queued: map[*server.Peer][]id{}, watchers: map[*server.Peer]bool{}}
+}
+
+// track begins to note what is written.
+func (m *marks) track() *tracker {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := &tracker{map[id]struct{}{}}
+	m.trackers = append(m.trackers, t)
+	return t
+}
+
+func (m *marks) untrack(t *tracker) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trackers = slices.DeleteFunc(m.trackers, func(o *tracker) bool { return o == t })
+}
+
+func (m *marks) add(keys []id) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.addLocked(keys)
+}
+
+func (m *marks) addLocked(keys []id) {
+	for _, t := range m.trackers {
+		for _, k := range keys {
+			t.keys[k] = struct{}{}
+		}
+	}
+}
+
+// putBack marks keys whose save has failed.
+func (m *marks) putBack(t *tracker, keys []id) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range keys {
+		t.keys[k] = struct{}{}
+	}
+}
+
+// take empties the tracker. It takes nothing where at most few keys are marked.
+func (m *marks) take(t *tracker, few int) []id {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(t.keys) <= few {
+		return nil
+	}
+	keys := make([]id, 0, len(t.keys))
+	for k := range t.keys {
+		keys = append(keys, k)
+	}
+	clear(t.keys)
+	return keys
+}
+
+// running are the keys of commands that have not returned: of waiting ones apart.
+func (m *marks) running() (keys, waited []id) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.flying {
+		if f.waits {
+			waited = append(waited, f.keys...)
+		} else {
+			keys = append(keys, f.keys...)
+		}
+	}
+	return keys, waited
+}
+
+func (m *marks) watched() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.watchers) > 0
+}
+
+// hook runs before each command, those of scripts too, which run under the server's lock. It runs
+// the command itself where something is to be noted behind it. It is miniredis' server.Hook.
+func (s *Store) hook(c *server.Peer, cmd string, args ...string) bool {
+	of := connectionOf(c)
+	if of == nil {
+		of = &connection{}
+	}
+	queueing := of.transaction != nil
+	s.marks.noteWatch(c, cmd, queueing)
+	if silent[cmd] || s.server.IsReadOnlyCommand(cmd) {
+		return false
+	}
+	f := flight{waits: waiting[cmd]}
+	if s.path != "" {
+		f.keys = writes(cmd, args, of.selectedDB)
+	}
+	if of.nested {
+		s.marks.add(s.everyKey(f.keys, false))
+		return false
+	}
+	if !s.marks.begin(c, cmd, &f, queueing) {
+		return false
+	}
+	if all := s.everyKey(f.keys, true); len(all) != len(f.keys) {
+		f.keys = all
+		s.marks.extend(c, f)
+	}
+	s.server.Dispatch(c, append([]string{cmd}, args...))
+	s.marks.end(c, cmd, f)
+	return true
+}
+
+// begin notes a command that is to run now. It is none where it only joins a transaction, writes
+// nothing, or is the call that hook itself makes.
+func (m *marks) begin(c *server.Peer, cmd string, f *flight, queueing bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, again := m.flying[c]; again {
+		return false
+	}
+	switch {
+	case cmd == "EXEC":
+		f.keys = m.queued[c]
+		delete(m.queued, c)
+	case cmd == "DISCARD":
+		delete(m.queued, c)
+	case queueing:
+		if _, known := m.queued[c]; !known {
+			c.OnDisconnect(func() { m.mu.Lock(); delete(m.queued, c); m.mu.Unlock() })
+		}
+		m.queued[c] = append(m.queued[c], f.keys...)
+		return false
+	}
+	if len(f.keys) == 0 && (cmd != "EXEC" || !m.watchers[c]) {
+		return false
+	}
+	m.flying[c] = *f
+	return true
+}
+
+func (m *marks) extend(c *server.Peer, f flight) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.flying[c] = f
+}
+
+func (m *marks) end(c *server.Peer, cmd string, f flight) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.flying, c)
+	m.addLocked(f.keys)
+	if cmd == "EXEC" {
+		delete(m.watchers, c)
+	}
+}
+
+// noteWatch keeps account of who watches keys. EXEC compares versions, so it counts until its end.
+func (m *marks) noteWatch(c *server.Peer, cmd string, queueing bool) {
+	switch {
+	case cmd == "WATCH":
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !m.watchers[c] {
+			m.watchers[c] = true
+			c.OnDisconnect(func() { m.mu.Lock(); delete(m.watchers, c); m.mu.Unlock() })
+		}
+	case cmd == "UNWATCH", cmd == "DISCARD" && queueing:
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.watchers, c)
+	}
+}
+
+// everything is the number of no database. It stands for all keys of all of them, which FLUSHALL and
+// FLUSHDB do not name, and of those that SWAPDB exchanges, whose numbers are its key.
+const everything = -1
+
+// everyKey replaces everything by the keys that there are, under the number of each database.
+func (s *Store) everyKey(keys []id, lock bool) []id {
+	if !slices.ContainsFunc(keys, func(k id) bool { return k.db == everything }) {
+		return keys
+	}
+	if lock {
+		s.m.Lock()
+		defer s.m.Unlock()
+	}
+	var list []id
+	numbers := map[int]bool{}
+	for n := range databases(s.m) {
+		numbers[n] = true
+	}
+	for _, k := range keys {
+		if k.db != everything {
+			list = append(list, k)
+			continue
+		}
+		for text := range strings.FieldsSeq(k.key) {
+			if n, err := strconv.Atoi(text); err == nil {
+				numbers[n] = true
+			}
+		}
+	}
+	for _, d := range databases(s.m) {
+		for key := range d.keys {
+			for n := range numbers {
+				list = append(list, id{n, key})
+			}
+		}
+	}
+	return list
+}
+
+func set(words string) map[string]bool {
+	m := map[string]bool{}
+	for _, w := range strings.Fields(words) {
+		m[w] = true
+	}
+	return m
+}
+
+var (
+	// silent write no key by themselves; what a script calls comes to the hook one by one.
+	silent = set("AUTH ECHO HELLO PING QUIT SELECT CLIENT CLUSTER WAIT WAITAOF OBJECT SUBSCRIBE UNSUBSCRIBE PSUBSCRIBE PUNSUBSCRIBE PUBLISH PUBSUB " +
+		"EVAL EVALSHA EVAL_RO EVALSHA_RO SCRIPT COMMAND INFO TIME MEMORY MULTI WATCH UNWATCH XINFO")
+	// waiting are commands that may wait for others to write.
+	waiting = set("BLPOP BRPOP BRPOPLPUSH BLMOVE BLMPOP BZPOPMAX BZPOPMIN BZMPOP XREADGROUP")
+	// single write their first argument only. Of others every argument counts as a key: what is none costs a few bytes.
+	single = set("EXPIRE EXPIREAT PERSIST PEXPIRE PEXPIREAT RESTORE GEOADD HDEL HINCRBY HINCRBYFLOAT HMSET HSET HSETNX HEXPIRE HPEXPIRE HEXPIREAT " +
+		"HPEXPIREAT HPERSIST HSETEX HGETEX HGETDEL PFADD LINSERT LPOP LPUSH LPUSHX LREM LSET LTRIM RPOP RPUSH RPUSHX SADD SPOP SREM ZADD ZINCRBY ZREM " +
+		"ZREMRANGEBYLEX ZREMRANGEBYRANK ZREMRANGEBYSCORE ZPOPMAX ZPOPMIN XADD XACK XDEL XTRIM XAUTOCLAIM XCLAIM APPEND DECRBY DECR GETDEL GETEX " +
+		"GETSET INCRBYFLOAT INCRBY INCR PSETEX SETBIT SETEX SET SETNX SETRANGE")
+)
+
+// writes are the keys that a command may write.
+func writes(cmd string, args []string, number int) []id {
+	switch cmd {
+	case "FLUSHALL", "FLUSHDB":
+		return []id{{db: everything}}
+	case "SWAPDB":
+		return []id{{everything, strings.Join(args, " ")}}
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	if single[cmd] {
+		return []id{{number, args[0]}}
+	}
+	numbers := []int{number}
+	if cmd == "MOVE" || cmd == "COPY" { // one of the arguments may be the other database
+		for _, a := range args {
+			if n, err := strconv.Atoi(a); err == nil && n >= 0 && n != number {
+				numbers = append(numbers, n)
+			}
+		}
+	}
+	var list []id
+	for _, n := range numbers {
+		for i, a := range args {
+			if (cmd == "MSET" || cmd == "MSETNX") && i%2 == 1 {
+				continue
+			}
+			list = append(list, id{n, a})
+		}
+	}
+	return list
+}
