@@ -21,6 +21,7 @@ import (
 	"wsframe/framework/cluster"
 	"wsframe/framework/frame"
 	"wsframe/framework/hub"
+	"wsframe/library/cache"
 	"wsframe/library/config"
 )
 
@@ -146,11 +147,14 @@ func New(ctx context.Context, o Options) (*App, error) {
 		Compression: a.cfg.Compression.Enabled, CompressionThreshold: a.cfg.Compression.Threshold,
 	})
 	var lease time.Duration
-	if !a.alone {
+	var sync func(context.Context) error
+	if a.alone {
+		sync = func(ctx context.Context) error { return cache.Sync(ctx, a.stores.Cluster) }
+	} else {
 		lease = cmp.Or(o.Lease, cluster.DefaultLease)
 	}
 	a.node, err = cluster.Start(ctx, cluster.Config{
-		Client: a.stores.Cluster, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Place: o.Place, Reload: o.Reload, Timeout: o.StoreTimeout, Lease: lease, Log: a.log,
+		Client: a.stores.Cluster, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Place: o.Place, Reload: o.Reload, Timeout: o.StoreTimeout, Lease: lease, Sync: sync, Log: a.log,
 		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil }, Deposed: a.deposed, About: a.saidBesideLease, Away: leaveTime,
 	})
 	if err == nil {

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -53,9 +51,6 @@ type store struct {
 func (s store) Claim(ctx context.Context, key string, value []byte, age time.Duration) ([]byte, error) {
 	for range 3 { // what is there may end between the two
 		free, err := s.redis.SetNX(ctx, s.prefix+key, value, age).Result()
-		if err == nil && free {
-			err = s.keep(ctx, key)
-		}
 		if err != nil || free {
 			return nil, err
 		}
@@ -68,18 +63,7 @@ func (s store) Claim(ctx context.Context, key string, value []byte, age time.Dur
 }
 
 func (s store) Put(ctx context.Context, key string, value []byte, age time.Duration) error {
-	if err := s.redis.Set(ctx, s.prefix+key, value, age).Err(); err != nil {
-		return err
-	}
-	return s.keep(ctx, key)
-}
-
-// keep (prototype): what is not to happen twice stands on the disk before it is done, where the store can say so.
-func (s store) keep(ctx context.Context, key string) error {
-	if !strings.HasPrefix(key, "ONCE:") || os.Getenv("NO_KEEP") != "" {
-		return nil
-	}
-	return s.redis.Do(ctx, "WAITAOF", 1, 0, 0).Err()
+	return s.redis.Set(ctx, s.prefix+key, value, age).Err()
 }
 
 // removal is one command, so that what somebody else has put under the key meanwhile stays.

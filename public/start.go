@@ -14,10 +14,12 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"wsframe/framework"
 	"wsframe/framework/auth"
+	"wsframe/framework/bus"
 	"wsframe/framework/process"
 	"wsframe/library/cache"
 	"wsframe/library/config"
@@ -64,18 +66,6 @@ func (c *console) start(ctx context.Context) error {
 		return err
 	}
 	defer l.Close()
-	store := process.Store{}
-	if cfg.Cache.Master.Driver == "embedded" {
-		embedded, err := cache.StartEmbedded(filepath.Join(cfg.App.Runtime.Dir, "store"))
-		if err != nil {
-			return err
-		}
-		defer embedded.Close()
-		if embedded.Note != "" {
-			fmt.Fprintln(c.out, embedded.Note)
-		}
-		store = process.Store{Addr: embedded.Addr(), Password: embedded.Password()}
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	master := process.New(process.MasterConfig{
@@ -87,7 +77,7 @@ func (c *console) start(ctx context.Context) error {
 		Token:      cfg.App.Manager.Token,
 		RuntimeDir: cfg.App.Runtime.Dir,
 		Command:    []string{self, "-s", "start", "-c", c.configDir},
-		Env:        c.env, Store: store, StoreKind: cfg.Cache.Master.Driver, Version: version,
+		Env:        c.env, OpenStore: c.storeOpener(cfg, l.Logger), StoreKind: cfg.Cache.Master.Driver, Version: version,
 		ReadyTime: cfg.App.Limits.BootTimeout, StopGrace: cfg.App.Limits.StopGrace, DrainTime: cfg.App.Limits.ReloadDrain,
 		Detached: parent != nil, Log: l.Logger, Stdout: c.out, Stderr: c.err,
 		Reopen: func() {
@@ -114,6 +104,30 @@ func (c *console) start(ctx context.Context) error {
 	}
 	l.Quiet.Error("server has stopped", zap.Error(err))
 	return err
+}
+
+// storeOpener opens the embedded store, where that is the configured one.
+func (c *console) storeOpener(cfg *config.Config, l *zap.Logger) func(context.Context) (process.Store, error) {
+	m := &cfg.Cache.Master
+	if m.Driver != "embedded" {
+		return nil
+	}
+	return func(ctx context.Context) (process.Store, error) {
+		e, err := cache.OpenEmbedded(ctx, cache.EmbeddedConfig{
+			Dir: filepath.Join(cfg.App.Runtime.Dir, "store"), Save: m.Save, Log: l,
+			Unclean: func(ctx context.Context, client redis.UniversalClient) error {
+				return bus.NewEpochs(ctx, client, m.Prefix)
+			},
+		})
+		if err != nil {
+			return process.Store{}, err
+		}
+		s := process.Store{Addr: e.Addr(), Password: e.Password(), Close: e.Close}
+		if note := e.Note(); note != "" {
+			s.Notes = []string{note}
+		}
+		return s, nil
+	}
 }
 
 // reconfigure takes over what of the configuration on disk is the master's and may change while it runs: the level of its log.

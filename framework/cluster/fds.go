@@ -28,12 +28,18 @@ type block struct{ next, end int64 }
 // The counter is the last number reserved by anybody, and behind an @ the run of the Redis server that reserved it. Another run may have
 // lost the last seconds before it, by a failover or a crash, and with them reservations: it begins with a jump. Where the server does not tell
 // its run, as the embedded one, there is none.
+//
+// Nor is the counter ever below the time: 2^22 for each second since 2026, by Redis' own clock. So a
+// store that was emptied or came back with older data does not give a number again either.
 const takeBlock = `
 local at, was = string.match(redis.call('GET', KEYS[1]) or '0', '^(%d+)@?(%w*)$')
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or was
 at = tonumber(at)
 if run ~= was and at > 0 then at = at + tonumber(ARGV[2]) end
+local time = redis.call('TIME')
+local since = math.floor((tonumber(time[1]) - 1767225600 + tonumber(time[2]) / 1000000) * 4194304)
+if since > at and since < 4503599627370496 then at = since end -- a clock that is wrong by decades counts for nothing
 at = at + tonumber(ARGV[1])
 redis.call('SET', KEYS[1], string.format('%.0f', at) .. (run ~= '' and '@' .. run or ''))
 return at`
@@ -47,11 +53,7 @@ func (n *Node) reserve(ctx context.Context) (block, error) {
 		if err != nil {
 			return block{}, fmt.Errorf("reserve connection numbers: %w", err)
 		}
-		if !n.leased() { // a store of one's own: the next start must know of it, however this one ends
-			if err := n.cfg.Client.Do(ctx, "WAITAOF", 1, 0, 0).Err(); err != nil && !strings.Contains(err.Error(), "unknown command") {
-				return block{}, fmt.Errorf("keep the counter of connection numbers: %w", err)
-			}
-		}
+		n.sync(ctx)
 		if end >= maxFD {
 			return block{}, fmt.Errorf("reserve connection numbers: %s has reached 2^53, beyond which JavaScript rounds", n.keys.counter())
 		}

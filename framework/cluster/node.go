@@ -39,6 +39,9 @@ type Config struct {
 	// was said before stays.
 	About func() []byte
 
+	// Sync returns when what was written before is on the disk of the store. nil: the store sees to that itself.
+	Sync func(ctx context.Context) error
+
 	// Live walks the live connections, Alive tells whether one is among them. A connection is among them before
 	// Opened and no longer at Closed.
 	Live  func(yield func(Entry) bool)
@@ -233,23 +236,6 @@ func (n *Node) start(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("declare the previous worker dead: %w", err)
 		}
-	}
-	return nil
-}
-
-// inherit finds leftovers in the list of a node without incarnations.
-func (n *Node) inherit(ctx context.Context, m member) error {
-	if n.cfg.Reload {
-		return nil
-	}
-	n.settled.Store(true)
-	fds, err := n.members(ctx, n.keys.fds(m))
-	if err != nil {
-		return err
-	}
-	n.rest = make(map[string]bool, len(fds))
-	for _, fd := range fds {
-		n.rest[fd] = true
 	}
 	return nil
 }

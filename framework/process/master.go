@@ -37,19 +37,21 @@ type MasterConfig struct {
 	RuntimeDir string
 	Command    []string // of the worker
 	Env        []string
-	Store      Store  // given to workers
-	StoreKind  string // embedded or redis
-	Version    string
-	ReadyTime  time.Duration // for a worker to boot; 30 s
-	StopGrace  time.Duration
-	DrainTime  time.Duration // the old worker's time to end at a reload
-	Detached   bool          // nobody reads what is printed once the server serves
-	Log        *zap.Logger
-	Reopen     func() // of the master's own logs
-	Stdout     io.Writer
-	Stderr     io.Writer
-	Started    func(info Started) // called once the first worker serves
-	Reloaded   func()             // after each reload that replaced the worker: the configuration may be another one
+	// OpenStore opens the embedded store; nil: workers have a Redis of their own. It is called when the runtime
+	// directory is this master's, so a second server does not touch the running one's file.
+	OpenStore func(ctx context.Context) (Store, error)
+	StoreKind string // embedded or redis
+	Version   string
+	ReadyTime time.Duration // for a worker to boot; 30 s
+	StopGrace time.Duration
+	DrainTime time.Duration // the old worker's time to end at a reload
+	Detached  bool          // nobody reads what is printed once the server serves
+	Log       *zap.Logger
+	Reopen    func() // of the master's own logs
+	Stdout    io.Writer
+	Stderr    io.Writer
+	Started   func(info Started) // called once the first worker serves
+	Reloaded  func()             // after each reload that replaced the worker: the configuration may be another one
 	// Notify is told Serving when the first worker serves, Reloading and Serving around reloads, and Stopping as soon as the server
 	// is to end; one after the other. It must not wait for long.
 	Notify func(State)
@@ -68,6 +70,7 @@ type Master struct {
 	dir   string     // where workers run
 	files []*os.File // the listeners, for children
 	addrs map[string]string
+	store Store
 	begun time.Time
 
 	life    context.Context // ends when the server is to end
@@ -157,6 +160,12 @@ func (m *Master) Run(ctx context.Context) error {
 	boot, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.life, cancel)()
+	if cfg.OpenStore != nil {
+		if m.store, err = cfg.OpenStore(boot); err != nil {
+			return errors.Join(err, admin.Close())
+		}
+		defer m.store.Close()
+	}
 	first, err := m.start(boot)
 	if err != nil {
 		if boot.Err() != nil {
@@ -176,7 +185,7 @@ func (m *Master) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(admin) }()
 	if cfg.Started != nil {
-		cfg.Started(Started{first.info.Routes, m.addrs, first.info.Notes})
+		cfg.Started(Started{first.info.Routes, m.addrs, append(m.store.Notes, first.info.Notes...)})
 	}
 	m.sayMu.Lock()
 	m.say(Serving)
@@ -237,8 +246,8 @@ func (m *Master) start(ctx context.Context, extra ...string) (*child, error) {
 		return nil, fmt.Errorf("find the runtime directory: %w", err)
 	}
 	env := append(slices.Clone(m.cfg.Env), envRuntime+"="+runtimeDir, envRole+"=worker", envSockets+"="+strings.Join(names, ","), envBegun+"="+strconv.FormatInt(m.begun.Unix(), 10))
-	if m.cfg.Store.Addr != "" {
-		env = append(env, envStore+"="+m.cfg.Store.Addr+" "+m.cfg.Store.Password)
+	if m.store.Addr != "" {
+		env = append(env, envStore+"="+m.store.Addr+" "+m.store.Password)
 	}
 	if m.cfg.Detached {
 		env = append(env, envDetach+"=1")

@@ -133,7 +133,11 @@ type Worker struct {
 }
 
 // Store is where the embedded store listens; Addr is "" where a Redis of one's own is used.
-type Store struct{ Addr, Password string }
+type Store struct {
+	Addr, Password string
+	Notes          []string // for people, at the start; of the master's
+	Close          func()   // ends it; of the master's
+}
 
 // FromEnv tells whether this process is a worker, and takes over what it inherited. A worker also calls log.Guard: it has to say
 // goodbye to its clients even when its master, who reads what it prints, is gone.

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -89,7 +90,7 @@ func (e *Embedded) open(ctx context.Context, c EmbeddedConfig) (err error) {
 	case f.Aside != "":
 		e.note = fmt.Sprintf("a part of the store cannot be read (%v); what was saved before it is used (%d keys), and the file is kept as %s", f.Damage, f.Keys, f.Aside)
 	case !f.Clean:
-		e.note = fmt.Sprintf("the server did not stop in order the last time: what it was told in its last %v may be missing, and rooms' histories go on under a new epoch", c.Save)
+		e.note = fmt.Sprintf("the server did not stop in order the last time: what it was told in its last %v may be missing, and rooms' histories go on under a new epoch", cmp.Or(c.Save, time.Second))
 	}
 	if e.found.Clean || c.Unclean == nil {
 		return nil

@@ -122,6 +122,7 @@ type Cache struct {
 		TLSSkipVerify  bool   `mapstructure:"tls_skip_verify"`
 		Timeout        time.Duration
 		Strict         bool
+		Save           time.Duration
 	}
 }
 
@@ -158,7 +159,7 @@ func defaults() *Config {
 	a.Runtime.Dir = "runtime"
 	a.Log.Level, a.Log.MaxSizeMB, a.Log.MaxDays, a.Log.MaxFiles = "info", 100, 14, 60
 	m := &c.Cache.Master
-	m.Driver, m.Addrs, m.Timeout = "embedded", []string{"127.0.0.1:6379"}, 500*time.Millisecond
+	m.Driver, m.Addrs, m.Timeout, m.Save = "embedded", []string{"127.0.0.1:6379"}, 500*time.Millisecond, time.Second
 	d := &c.DB.Master
 	d.Driver, d.MaxOpen, d.Timeout = "sqlite", 32, 5*time.Second
 	return c

@@ -223,6 +223,9 @@ func (c *Cache) validate(bad complain) {
 	if m.Timeout <= 0 {
 		bad("cache", "master.timeout", "%v: must be more than 0", m.Timeout)
 	}
+	if m.Save < 10*time.Millisecond || m.Save > time.Hour {
+		bad("cache", "master.save", "%v: 10ms to 1h", m.Save)
+	}
 }
 
 func (c *DB) validate(bad complain) {
