@@ -13,14 +13,15 @@ import (
 	"wsframe/framework"
 	"wsframe/framework/hub"
 	"wsframe/framework/push"
+	"wsframe/library/cache"
 	"wsframe/library/config"
 	"wsframe/library/log"
 )
 
 // newPush makes the port for back ends.
-func newPush(cfg *config.App, deps framework.Deps, a *framework.App, begun time.Time, l *log.Logger) (*push.Server, error) {
+func newPush(cfg *config.App, deps framework.Deps, embedded bool, a *framework.App, begun time.Time, l *log.Logger) (*push.Server, error) {
 	c := push.Config{
-		Backend: backend{&a.Sender}, Store: store{deps.Redis, deps.Prefix + "WSFRAME_PUSH:"},
+		Backend: backend{&a.Sender}, Store: store{deps.Redis, deps.Prefix + "WSFRAME_PUSH:", embedded},
 		RateLimit: cfg.Push.RequestRate, RefusedRate: cfg.Limits.RefusedRate, MaxBody: cfg.Push.MaxBody, KeptBytes: cfg.Push.KeptBytes, OnlineCount: cfg.Push.OnlineCount, Log: l.Logger,
 		Metrics: func(out io.Writer) error { return writeMetrics(out, a, begun) },
 	}
@@ -44,8 +45,9 @@ func (w *worker) servePush(ln net.Listener) error {
 
 // store implements push.Store.
 type store struct {
-	redis  redis.UniversalClient
-	prefix string
+	redis    redis.UniversalClient
+	prefix   string
+	embedded bool
 }
 
 func (s store) Claim(ctx context.Context, key string, value []byte, age time.Duration) ([]byte, error) {
@@ -73,8 +75,14 @@ func (s store) Remove(ctx context.Context, key string, value []byte) error {
 	return removal.Run(ctx, s.redis, []string{s.prefix + key}, value).Err()
 }
 
-// Durable has nothing to wait for: what Redis keeps of its last moments is its own configuration.
-func (s store) Durable(context.Context) error { return nil }
+// Durable waits for the disk of the embedded store. What a Redis keeps of its last moments is its own
+// configuration.
+func (s store) Durable(ctx context.Context) error {
+	if !s.embedded {
+		return nil
+	}
+	return cache.Sync(ctx, s.redis)
+}
 
 // backend implements push.Backend by the application API.
 type backend struct{ *framework.Sender }

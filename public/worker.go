@@ -113,7 +113,7 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 		return err
 	}
 	ready := process.Ready{Version: version, Notes: notes, Routes: routesOf(a.Routes()), Transfer: transferVersions}
-	pushes, err := newPush(&cfg.App, deps, a, w.Begun, l)
+	pushes, err := newPush(&cfg.App, deps, options.Alone, a, w.Begun, l)
 	if err != nil {
 		return errors.Join(err, a.Close(ctx))
 	}

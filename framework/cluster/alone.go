@@ -52,10 +52,6 @@ func (n *Node) inherit(ctx context.Context, m member) error {
 // dropClaims ends the claims of processes that have ended, but for those which say that a listener has
 // been told.
 func (n *Node) dropClaims(ctx context.Context, m member, fds []string) error {
-	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.Del(ctx, n.keys.sweep(m)) })
-	if err != nil {
-		return fmt.Errorf("end the claims of a process that has ended: %w", err)
-	}
 	for chunk := range slices.Chunk(fds, 512) {
 		owners := make([]*redis.StringCmd, len(chunk))
 		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
@@ -63,16 +59,17 @@ func (n *Node) dropClaims(ctx context.Context, m member, fds []string) error {
 				owners[i] = p.Get(ctx, n.keys.claim(m, fd))
 			}
 		})
-		if err == nil {
-			err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-				p.Del(ctx, n.keys.sweep(m)) // a pipeline is never empty
-				for i, fd := range chunk {
-					if owner := owners[i].Val(); owner != "" && owner != ran {
-						p.Del(ctx, n.keys.claim(m, fd))
-					}
-				}
-			})
+		if err != nil {
+			return fmt.Errorf("look for the claims of a process that has ended: %w", err)
 		}
+		err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+			p.Del(ctx, n.keys.sweep(m))
+			for i, fd := range chunk {
+				if owner := owners[i].Val(); owner != "" && owner != ran {
+					p.Del(ctx, n.keys.claim(m, fd))
+				}
+			}
+		})
 		if err != nil {
 			return fmt.Errorf("end the claims of a process that has ended: %w", err)
 		}

@@ -28,8 +28,8 @@ func testNumbersAfterLoss(t *testing.T) {
 		t.Errorf("%d, %v: numbers up to %d are another's", fd, err, b.end-1)
 	}
 	again, err := a.n.reserve(t.Context())
-	if err != nil || again.next != fd+other.n.cfg.BlockSize {
-		t.Errorf("%+v, %v: one jump is enough", again, err)
+	if err != nil || again.next < fd+other.n.cfg.BlockSize {
+		t.Errorf("%+v, %v: these are b's", again, err)
 	}
 	for _, bad := range []string{"", "x", "-5", "5@"} {
 		c.Set(t.Context(), a.n.keys.counter(), bad, 0)

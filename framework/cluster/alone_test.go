@@ -1,0 +1,57 @@
+package cluster
+
+import (
+	"testing"
+	"time"
+)
+
+// A node that is alone cleans up after every process that had its store before, whatever its name was,
+// and waits for no claim of a process that has ended.
+func TestInherit(t *testing.T) {
+	for _, name := range []string{"a", "another"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newStore(t).client(t)
+			old := worker(t, c, "a")
+			old.openMany(3, "R")
+			old.flush()
+			old.kill()
+			fds := old.fds()
+			c.Set(t.Context(), "p:WSFRAME:{a}:SWEEP", "somebody", time.Hour)
+			c.Set(t.Context(), "p:WSFRAME:{a}:CLAIM:"+str(fds[0]), "somebody", time.Hour)
+			c.Set(t.Context(), "p:WSFRAME:{a}:CLAIM:"+str(fds[1]), ran, time.Hour)
+			next := worker(t, c, name)
+			eventually(t, "the old node's keys go", func() bool { return state(t, c) == want() })
+			once(t, []int64{fds[0], fds[2]}, next)
+			next.mu.Lock()
+			defer next.mu.Unlock()
+			if next.orphans[fds[1]] > 0 {
+				t.Error("a listener is told a second time")
+			}
+			if nodes := c.SMembers(t.Context(), "p:WSFRAME_NODES").Val(); len(nodes) != 1 || nodes[0] != "@"+name {
+				t.Errorf("nodes: %v", nodes)
+			}
+		})
+	}
+}
+
+// Numbers are never below the time. So a store that was emptied, or is an old copy, does not give a
+// number twice, and JavaScript can hold them for decades.
+func TestNumbersFollowTime(t *testing.T) {
+	c := newStore(t).client(t)
+	last := int64(0)
+	for range 3 {
+		w := worker(t, c, "a")
+		fd, err := w.n.NextFD()
+		if err != nil || fd <= last || fd >= maxFD/2 {
+			t.Fatalf("%d after %d, %v", fd, last, err)
+		}
+		last = fd
+		w.stop()
+		c.FlushAll(t.Context())
+	}
+	c.Set(t.Context(), "p:WSFRAME_FD_NEXT", maxFD/2, 0) // a clock that was set back counts for nothing
+	if fd, err := worker(t, c, "a").n.NextFD(); err != nil || fd != maxFD/2+1 {
+		t.Errorf("%d, %v", fd, err)
+	}
+}
