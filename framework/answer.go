@@ -157,7 +157,7 @@ func (a *App) reply(q *query) (r reply) {
 	switch q.Op {
 	case "online":
 	case "join":
-		fail(a.joinElsewhere(c, q.Room, q.Flag))
+		fail(a.joinElsewhere(c, q.Room, joining{q.Flag, q.Kept}))
 	case "leave":
 		a.leave(c, q.Room)
 	case "leaveAll":

@@ -92,25 +92,26 @@ type App struct {
 	syncs    *roomSyncs
 	since    time.Time
 
-	nodeID    string
-	alone     bool
-	reloaded  bool     // another worker of this node has served before
-	about     NodeSign // what does not change
-	askTime   time.Duration
-	bus       atomic.Pointer[bus.Bus] // nil until the previous worker's has ended
-	passed    atomic.Bool             // the connections are another worker's
-	heir      atomic.Pointer[mover]   // the way to that worker, from when they are
-	waiting   outgoing
-	asks      asks
-	peers     peers
-	unsettled atomic.Pointer[time.Time] // when Settle has waited in vain
-	histories histories
-	gaps      gaps
-	presences presences
-	endings   *endings
-	life      context.Context // ends when this worker's part is over
-	endLife   context.CancelFunc
-	closing   sync.Once
+	nodeID      string
+	alone       bool
+	reloaded    bool     // another worker of this node has served before
+	about       NodeSign // what does not change
+	askTime     time.Duration
+	bus         atomic.Pointer[bus.Bus] // nil until the previous worker's has ended
+	passed      atomic.Bool             // the connections are another worker's
+	heir        atomic.Pointer[mover]   // the way to that worker, from when they are
+	waiting     outgoing
+	asks        asks
+	peers       peers
+	unsettled   atomic.Pointer[time.Time] // when Settle has waited in vain
+	histories   histories
+	pageBudgets budgets
+	gaps        gaps
+	presences   presences
+	endings     *endings
+	life        context.Context // ends when this worker's part is over
+	endLife     context.CancelFunc
+	closing     sync.Once
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -226,6 +227,7 @@ func mount(o Options) (*App, error) {
 	a.asks.open = map[int64]chan reply{}
 	a.gaps.app, a.gaps.rooms = a, map[string]*gap{}
 	a.asks.last.Store(time.Now().UnixNano()) // an answer to another worker of this node is no answer here
+	a.histories.turns = make(chan struct{}, maxReads)
 	if a.histories.rules, err = historyRules(o.Config.History.Rooms); err != nil {
 		return nil, err
 	}

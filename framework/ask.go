@@ -38,6 +38,7 @@ type query struct {
 	Code     int                        `json:"c,omitempty"`
 	Text     string                     `json:"t,omitempty"`
 	Flag     bool                       `json:"b,omitempty"`
+	Kept     bool                       `json:"k,omitempty"`
 	Values   map[string]json.RawMessage `json:"v,omitempty"`
 	Delivery *delivery                  `json:"d,omitempty"`
 	Mark     bus.Mark                   `json:"m,omitempty"` // of the node that asks: what it had sent before

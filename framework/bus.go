@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,6 +76,16 @@ func (a *App) tell(m *bus.Message) error {
 	return nil
 }
 
+// keeps tells whether pushes to the room wait to be kept: others come behind them.
+func (a *App) keeps(room string) bool {
+	if b := a.bus.Load(); b != nil {
+		return b.Keeps(room)
+	}
+	a.waiting.mu.Lock()
+	defer a.waiting.mu.Unlock()
+	return slices.ContainsFunc(a.waiting.list, func(m *bus.Message) bool { return m.Kind == toRoom && m.Key == room })
+}
+
 // behind calls f when this node has got what that sender had sent before its mark, or has not for as long as limit: at once where
 // nothing is on its way. f must not wait.
 func (a *App) behind(token string, m bus.Mark, limit time.Duration, f func()) {
@@ -105,8 +116,7 @@ func (a *App) Settled(ctx context.Context) error {
 
 // appState is what travels beside the connections.
 type appState struct {
-	Bus  json.RawMessage `json:",omitempty"`
-	Kept []string        `json:",omitempty"` // rooms with history
+	Bus json.RawMessage `json:",omitempty"`
 }
 
 // exportApp stops reading from the bus, and gives what the next worker goes on with. resumeApp or handedApp must follow.
@@ -120,10 +130,6 @@ func (a *App) exportApp(ctx context.Context) ([]byte, error) {
 		state.Bus = raw
 	}
 	a.gaps.end() // what it gives goes the way of the connections
-	a.histories.kept.Range(func(room, _ any) bool {
-		state.Kept = append(state.Kept, room.(string))
-		return true
-	})
 	return json.Marshal(state)
 }
 
@@ -155,13 +161,10 @@ func (a *App) adoptApp(raw []byte) (goOn func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	return func() { a.goOn(&state, b) }, nil
+	return func() { a.goOn(b) }, nil
 }
 
-func (a *App) goOn(state *appState, b *bus.Bus) {
-	for _, room := range state.Kept {
-		a.histories.note(room)
-	}
+func (a *App) goOn(b *bus.Bus) {
 	ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
 	defer cancel()
 	a.runBus(ctx, b)

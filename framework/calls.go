@@ -55,7 +55,8 @@ func (s *Sender) Join(ctx context.Context, fd int64, room string, o ...JoinOptio
 	if err := names.Room(room); err != nil {
 		return err
 	}
-	_, err := s.onFD(ctx, query{Op: "join", FD: fd, Room: room, Flag: joinOptions(o).announce})
+	j := joinOptions(o)
+	_, err := s.onFD(ctx, query{Op: "join", FD: fd, Room: room, Flag: j.announce, Kept: j.kept})
 	return err
 }
 

@@ -36,13 +36,17 @@ func Reserve(prefix string) error { return names.Reserve(prefix) }
 // JoinOption changes what a Join does.
 type JoinOption func(*joining)
 
-type joining struct{ announce bool }
+type joining struct{ announce, kept bool }
 
 // Announce has the room's members told when this user comes and leaves (EventJoined, EventLeft). The user is the connection's uid: the
 // token's id for the types of users.uid_types, else the first that was bound. A connection without one is not announced. Several
 // connections of a user count once, and being away for less than 5 s counts for nothing. Rooms of the configuration's presence.rooms
 // need no asking.
 func Announce(j *joining) { j.announce = true }
+
+// Kept says that pushes to the room are kept by their senders (Keep), so that its members are told where its history stands although
+// nothing of it was kept so far: they miss nothing that is kept while they are away. Rooms of the configuration's history.rooms need no saying.
+func Kept(j *joining) { j.kept = true }
 
 func joinOptions(options []JoinOption) (j joining) {
 	for _, o := range options {
@@ -58,7 +62,7 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 	}
 	s, here := a.own(c)
 	if !here {
-		err := a.elsewhere(ctx, query{Op: "join", FD: c.FD, Room: room, Flag: j.announce})
+		err := a.elsewhere(ctx, query{Op: "join", FD: c.FD, Room: room, Flag: j.announce, Kept: j.kept})
 		if err == nil {
 			_, _ = a.hub.Join(c, room) // for c.InRoom; it may be gone here
 		}
@@ -69,7 +73,8 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 	if back && !c.InRoom(room) {
 		u = c.CatchUp(room) // nil where another join is at it
 	}
-	announced, err := a.enter(c, s, room, j.announce || a.presences.covers(room))
+	j.announce = j.announce || a.presences.covers(room)
+	announced, err := a.enter(c, s, room, j, u == nil)
 	s.mu.Unlock()
 	switch {
 	case u != nil && err != nil:
@@ -84,13 +89,17 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 }
 
 // enter joins and has it noted. A leave from elsewhere at the same time is noted in the order in which it happened. announced = the
-// room is to hear of it, and did not so far. session.mu is held.
-func (a *App) enter(c *hub.Conn, s *session, room string, announce bool) (announced bool, err error) {
-	fresh, err := a.hub.Join(c, room)
+// room is to hear of it, and did not so far. place = the connection is told where the room's history stands. session.mu is held.
+func (a *App) enter(c *hub.Conn, s *session, room string, j joining, place bool) (announced bool, err error) {
+	join := a.hub.Join
+	if place {
+		join = func(c *hub.Conn, room string) (bool, error) { return a.joinPlaced(c, room, j.kept) }
+	}
+	fresh, err := join(c, room)
 	if fresh {
 		a.node.KeyAdded(c.FD, room)
 	}
-	if _, known := s.announced[room]; err != nil || !announce || known || s.presentAs(c) == "" {
+	if _, known := s.announced[room]; err != nil || !j.announce || known || s.presentAs(c) == "" {
 		return false, err
 	}
 	s.announce(room, newTicket())
@@ -98,15 +107,15 @@ func (a *App) enter(c *hub.Conn, s *session, room string, announce bool) (announ
 }
 
 // joinElsewhere is join for a goroutine that must not wait.
-func (a *App) joinElsewhere(c *hub.Conn, room string, announce bool) error {
+func (a *App) joinElsewhere(c *hub.Conn, room string, j joining) error {
 	if !sessionOf(c).awaits(room) {
-		return a.join(context.Background(), c, room, joining{announce})
+		return a.join(context.Background(), c, room, j)
 	}
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 		defer cancel()
 		a.protect("a join from elsewhere", func() {
-			if err := a.join(ctx, c, room, joining{announce}); err != nil {
+			if err := a.join(ctx, c, room, j); err != nil {
 				a.log.Debug("join from elsewhere", zap.Int64("fd", c.FD), zap.Error(err))
 			}
 		})

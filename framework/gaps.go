@@ -100,14 +100,15 @@ func (g *gaps) close(ctx context.Context, one *gap) {
 		one.hold.End(missed, until)
 		g.forget(one)
 	}()
-	r = recovery{Room: one.room, Reason: "unavailable"}
+	r = recovery{Room: one.room, Epoch: one.hold.From.Epoch, Offset: one.hold.From.Offset, Reason: unavailable}
 	for ctx.Err() == nil && time.Since(one.at) < gapTime {
 		first := one.hold.First()
 		r, missed = g.app.recoverRoom(ctx, one.room, one.hold.From, first)
-		if first.Offset > 0 && first.Epoch == r.Epoch {
-			r.Offset = first.Offset - 1
-		}
-		if r.Reason != "unavailable" {
+		if r.Reason != unavailable {
+			if first.Offset > 0 && first.Epoch == r.Epoch {
+				r.Offset = first.Offset - 1
+			}
+			until = position{Offset: r.Offset, Epoch: r.Epoch}
 			break
 		}
 		select {
@@ -115,7 +116,6 @@ func (g *gaps) close(ctx context.Context, one *gap) {
 		case <-ctx.Done():
 		}
 	}
-	until = position{Offset: r.Offset, Epoch: r.Epoch}
 	if !r.Recovered {
 		missed = []hub.Frame{announceRecovery(r)}
 	}
@@ -129,7 +129,7 @@ func (g *gaps) overrun(room string) {
 	if one == nil || one.hold.Bytes() <= g.app.cfg.Limits.OutboxBytes {
 		return
 	}
-	r := recovery{Room: room, Reason: "tooMany"}
+	r := recovery{Room: room, Epoch: one.hold.From.Epoch, Offset: one.hold.From.Offset, Reason: "tooMany"}
 	if first := one.hold.First(); first.Offset > 0 {
 		r.Offset, r.Epoch = first.Offset-1, first.Epoch
 	}

@@ -9,7 +9,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,6 +22,11 @@ import (
 const (
 	maxSeen    = 32   // rooms that a client may come back to
 	maxRecover = 1000 // pushes that a recovery sends; who missed more is told so
+
+	unavailable = "unavailable" // the reason of a recovery that Redis does not answer
+
+	// storeWait is how long a recovery waits for a Redis that does not answer. Where one has waited in vain, the others do not for storePause.
+	storeWait, storePause = 5 * time.Second, time.Second
 )
 
 // position is a place in a room's history. Offsets of one epoch increase by one.
@@ -30,8 +35,14 @@ type position = hub.Mark
 // histories says which rooms keep a history.
 type histories struct {
 	rules []historyRule
-	kept  sync.Map // rooms that this process has kept something of
+
+	used  atomic.Bool   // something was kept, or may be: who joins is told where a room's history stands
+	away  atomic.Int64  // when a recovery has waited for Redis in vain, in UNIX ns
+	turns chan struct{} // of the reads that clients ask for: so many run at a time
 }
+
+// maxReads is how many histories are read at a time for clients, so that they leave Redis to the others.
+const maxReads = 8
 
 type historyRule struct {
 	pattern string
@@ -76,13 +87,6 @@ func (h *histories) limits(room string, d *delivery) {
 			d.keep, d.age = r.length, r.age
 			return
 		}
-	}
-}
-
-func (h *histories) known(room string) bool { _, ok := h.kept.Load(room); return ok }
-func (h *histories) note(room string) {
-	if !h.known(room) {
-		h.kept.Store(room, struct{}{})
 	}
 }
 
@@ -131,6 +135,42 @@ func (s *Sender) History(ctx context.Context, room string, after int64, limit in
 	return page, nil
 }
 
+// joinPlaced has the connection told where the room's history stands. It waits for nobody: what is not known here is asked on the bus, in
+// the order of what is published.
+func (a *App) joinPlaced(c *hub.Conn, room string, want bool) (fresh bool, err error) {
+	var d delivery
+	a.histories.limits(room, &d)
+	if want = want || d.keep > 0; want {
+		a.histories.used.Store(true)
+	}
+	if !a.histories.used.Load() {
+		return a.hub.Join(c, room)
+	}
+	fresh, ask, err := a.hub.JoinPlaced(c, room, want, tellPlace(room))
+	if ask && a.tell(&bus.Message{Kind: place, Key: room, Place: true}) != nil {
+		a.hub.Unplaced(room) // too much waits: the next one asks
+	}
+	return fresh, err
+}
+
+// placed takes where a room's history stands.
+func (a *App) placed(m *bus.Message) {
+	a.hub.Placed(m.Key, position{Offset: m.Offset, Epoch: m.Epoch}, tellPlace(m.Key))
+}
+
+type placeOut struct {
+	Room   string `json:"room"`
+	Offset int64  `json:"offset"`
+	Epoch  string `json:"epoch"`
+}
+
+func tellPlace(room string) func(position) hub.Frame {
+	return func(p position) hub.Frame {
+		f, _ := encode(OK("sysPosition", "历史位置", placeOut{room, p.Offset, p.Epoch})) // texts and numbers: it cannot fail
+		return f
+	}
+}
+
 var errNotStarted = errors.New("the node is not in touch with the others yet")
 
 func (a *App) readHistory(ctx context.Context, room string, after int64, limit int) (bus.Page, error) {
@@ -159,8 +199,10 @@ type recovery struct {
 func (a *App) recoverRoom(ctx context.Context, room string, p, live position) (r recovery, missed []hub.Frame) {
 	r.Room = room
 	page, err := a.readHistory(ctx, room, p.Offset, maxRecover)
-	offset, follows := page.Follows(p.Epoch, p.Offset)
-	p.Offset = offset
+	offset, follows := p.Offset, false
+	if err == nil {
+		offset, follows = page.Follows(p.Epoch, p.Offset)
+	}
 	r.Epoch, r.Offset, r.reads = page.Epoch, page.Offset, 1+len(page.Items)/bus.PageItems
 	until := page.Offset
 	if live.Offset > 0 && live.Epoch == page.Epoch {
@@ -168,16 +210,16 @@ func (a *App) recoverRoom(ctx context.Context, room string, p, live position) (r
 	}
 	switch {
 	case err != nil:
-		a.log.Warn("recovery", zap.Error(err))
-		r.Reason = "unavailable"
+		a.log.Debug("recovery", zap.String("room", room), zap.Error(err))
+		r.Reason, r.Epoch, r.Offset = unavailable, p.Epoch, p.Offset
 	case !follows:
 		r.Reason = "epoch"
-	case p.Offset > page.Offset || p.Offset < 0:
+	case offset > page.Offset || offset < 0:
 		r.Reason = "future"
-	case until-p.Offset > maxRecover:
+	case until-offset > maxRecover:
 		r.Reason = "tooMany"
 	default:
-		next, size := p.Offset+1, 0
+		next, size := offset+1, 0
 		for _, item := range page.Items {
 			if item.Offset != next || item.Offset > until {
 				break
@@ -203,6 +245,48 @@ func (a *App) recoverRoom(ctx context.Context, room string, p, live position) (r
 	return r, missed
 }
 
+// recoverPatiently is recoverRoom that waits for a Redis that does not answer, until then.
+func (a *App) recoverPatiently(ctx context.Context, room string, p position, live func() position, end time.Time) (r recovery, missed []hub.Frame) {
+	r = recovery{Room: room, Epoch: p.Epoch, Offset: p.Offset, Reason: unavailable}
+	if away := a.histories.away.Load(); time.Since(time.Unix(0, away)) < storePause {
+		return r, nil
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	reads := 0
+	for {
+		if a.histories.turn(ctx) {
+			r, missed = a.recoverRoom(ctx, room, p, live())
+			a.histories.turnEnds()
+		}
+		reads += r.reads
+		if r.reads = reads; r.Reason != unavailable {
+			return r, missed
+		}
+		select {
+		case <-time.After(storeWait / 20):
+		case <-ctx.Done():
+			if !time.Now().Before(end) {
+				a.log.Warn("redis does not answer: clients that come back are told that what they missed is unavailable")
+				a.histories.away.Store(time.Now().UnixNano())
+			}
+			return r, nil
+		}
+	}
+}
+
+// turn waits for a client's turn to read a history; turnEnds follows where there is one.
+func (h *histories) turn(ctx context.Context) bool {
+	select {
+	case h.turns <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (h *histories) turnEnds() { <-h.turns }
+
 // announceRecovery tells a client that joins what comes behind it.
 func announceRecovery(r recovery) hub.Frame {
 	f, _ := encode(OK("sysRecovered", "错过的消息", r)) // texts and numbers: it cannot fail
@@ -214,15 +298,15 @@ func (a *App) catchUp(ctx context.Context, c *hub.Conn, u *hub.CatchUp, room str
 	var frames, missed []hub.Frame
 	var until hub.Mark
 	defer func() { c.CaughtUp(u, frames, until) }() // whatever happens: else nothing of the room would come any more
-	if budget := &sessionOf(c).recoveries; budget.left() {
-		live := c.LiveFrom(room)
-		r, missed = a.recoverRoom(ctx, room, p, live)
+	if budget := &sessionOf(c).recoveries; budget.left(recoverBurst, recoverRate) {
+		var live position
+		r, missed = a.recoverPatiently(ctx, room, p, func() position { live = c.LiveFrom(room); return live }, time.Now().Add(storeWait))
 		budget.spend(r.reads)
-		if live.Offset == 0 || live.Epoch != r.Epoch {
+		if r.Reason != unavailable && (live.Offset == 0 || live.Epoch != r.Epoch) {
 			until = hub.Mark{Offset: r.Offset, Epoch: r.Epoch} // the last of it may not have come by yet
 		}
 	} else {
-		r = recovery{Room: room, Reason: "tooOften"}
+		r = recovery{Room: room, Epoch: p.Epoch, Offset: p.Offset, Reason: "tooOften"}
 	}
 	if first != nil {
 		frames = append(frames, first(r))
@@ -253,33 +337,6 @@ func (a *App) recoverHere(ctx context.Context, c *hub.Conn, room string, p posit
 		return recovery{Room: room, Pending: true, Offset: p.Offset, Epoch: p.Epoch}, nil
 	}
 	return a.catchUp(ctx, c, u, room, p, nil), nil
-}
-
-// budget bounds what a connection's recoveries cost, in calls to Redis: all that a client can have missed, and then some a second.
-type budget struct {
-	mu    sync.Mutex
-	spent float64
-	at    time.Time
-}
-
-const (
-	budgetReads = maxSeen * (maxRecover/bus.PageItems + 1)
-	budgetRate  = 10 // a second
-)
-
-func (b *budget) left() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := time.Now()
-	b.spent = max(0, b.spent-budgetRate*now.Sub(b.at).Seconds())
-	b.at = now
-	return b.spent < budgetReads
-}
-
-func (b *budget) spend(reads int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.spent += float64(reads)
 }
 
 // parseSeen reads the query's recover=room:epoch:offset,… of a client that comes back. What cannot be read is left out: the

@@ -250,7 +250,7 @@ func (a *App) inquire(i *inquiry, background *sync.WaitGroup, send func(findings
 			ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 			defer cancel()
 			r := reply{Found: true}
-			if err := a.join(ctx, c, i.Query.Room, joining{i.Query.Flag}); err != nil {
+			if err := a.join(ctx, c, i.Query.Room, joining{i.Query.Flag, i.Query.Kept}); err != nil {
 				r.Error = err.Error()
 			}
 			enough(r)

@@ -62,6 +62,7 @@ const (
 	toFD     = 'F'
 	toUID    = 'U'
 	toAll    = 'A'
+	place    = 'H' // where the history of the room Key stands; see history.go
 	question = 'Q' // see ask.go
 	answered = 'R'
 	login    = 'L' // Key is the uid; see user.go
@@ -131,12 +132,9 @@ func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption)
 		return err
 	}
 	// The only node tells itself nothing, but for what gets its position in Redis, and what is to come behind that.
-	if a.alone && d.keep == 0 && !a.passed.Load() && (kind != toRoom || !a.histories.known(key)) {
+	if a.alone && d.keep == 0 && !a.passed.Load() && (kind != toRoom || !a.keeps(key)) {
 		a.deliverHere(kind, key, d.frame(payload))
 		return nil
-	}
-	if d.keep > 0 {
-		a.histories.note(key)
 	}
 	return a.tell(&bus.Message{Kind: kind, Key: key, Body: sealPush(&d, payload[hub.Headroom:]), Keep: d.keep, Age: d.age})
 }
@@ -193,9 +191,14 @@ func (a *App) received(m *bus.Message) {
 			return
 		}
 		if m.Kind == toRoom {
+			if m.Offset > 0 && !a.histories.used.Load() {
+				a.histories.used.Store(true)
+			}
 			a.gaps.before(m)
 		}
 		a.deliverHere(m.Kind, m.Key, frameOf(payload, m, &d))
+	case place:
+		a.placed(m)
 	case question:
 		a.questioned(m)
 	case answered:

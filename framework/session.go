@@ -29,7 +29,7 @@ type session struct {
 	left   atomic.Int64           // rooms left so far, counted before each
 	acting atomic.Pointer[string] // method of the action that runs
 
-	recoveries budget
+	recoveries, pages budget
 }
 
 func sessionOf(c *hub.Conn) *session { return c.Data.(*session) }

@@ -27,6 +27,7 @@ var (
 	errRoom    = NewFail(400, "roomError", "房间名称不正确")
 	errTaken   = NewFail(400, "roomError", "房间名称为系统保留")
 	errNotIn   = NewFail(403, "notInRoom", "未加入该房间")
+	errOften   = NewFail(429, "tooOften", "请求过于频繁，请稍后再试")
 	errHistory = NewFail(503, "historyUnavailable", "暂时无法读取历史消息")
 )
 
@@ -101,6 +102,17 @@ func (s *system) History(c *Ctx, in *historyIn) (*Reply, error) {
 	case in.After == 0:
 		after = -1
 	}
+	calls := 1
+	if after < 0 {
+		calls = 2
+	}
+	if !s.app.payPage(c, calls) {
+		return nil, errOften
+	}
+	if !s.app.histories.turn(c) {
+		return nil, errHistory
+	}
+	defer s.app.histories.turnEnds()
 	out := historyOut{Room: in.Room, Items: []json.RawMessage{}, Times: []int64{}}
 	page, err := s.app.History(c, in.Room, after, max(limit, 1))
 	if err != nil {

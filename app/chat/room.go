@@ -114,7 +114,7 @@ func (r *Room) Join(c *framework.Ctx, in *RoomIn) (*framework.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Join(channel, framework.Announce); err != nil {
+	if err := c.Join(channel, framework.Announce, framework.Kept); err != nil {
 		return nil, err
 	}
 	r.views.Add(string(in.Room))

@@ -22,7 +22,7 @@ func (*User) Guard(c *framework.Ctx) error { return guard(c) }
 // Open has this connection get the user's private messages, and tells the client who it is.
 func (*User) Open(c *framework.Ctx) (*framework.Reply, error) {
 	channel := inboxOf(c.Auth.ID)
-	if err := c.Join(channel); err != nil {
+	if err := c.Join(channel, framework.Kept); err != nil {
 		return nil, err
 	}
 	return framework.OK("userOpenSuccess", "登录成功", map[string]string{"id": c.Auth.ID, "nickname": c.Auth.Nickname, "channel": channel}), nil

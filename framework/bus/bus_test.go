@@ -568,3 +568,21 @@ func TestNextRead(t *testing.T) {
 		}
 	}
 }
+
+// Nothing stays of a room when what was sent to it is kept.
+func TestKeepsNothingOfRooms(t *testing.T) {
+	n := join(t, embedded(t)(), alone)
+	for i := range 1000 {
+		n.keep(fmt.Sprint("room", i), "x", 1, time.Hour)
+	}
+	eventually(t, "all to come", func() bool { return n.count() == 1000 && n.Stats().Pending == 0 })
+	for _, s := range n.shards {
+		if len(s.keeping) > 0 || n.Keeps("room1") {
+			t.Errorf("%d rooms are remembered", len(s.keeping))
+		}
+	}
+	state, err := n.Suspend(t.Context())
+	if err != nil || len(state) > 4000 {
+		t.Errorf("%d bytes, %v", len(state), err)
+	}
+}

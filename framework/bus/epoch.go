@@ -25,7 +25,7 @@ import (
 
 const (
 	// lookTime is how often a node is written down as one of those that read a shard.
-	lookTime = time.Second
+	lookTime = 5 * time.Second
 
 	// placeTime is how long the position of a room in which nothing was kept is good for: less than a room's offset is remembered.
 	placeTime = 30 * 24 * time.Hour

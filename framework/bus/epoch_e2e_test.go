@@ -66,6 +66,13 @@ func direct(t testing.TB, r *testserver.Redis) redis.UniversalClient {
 	return to(t, r, &detour{addr: r.Addr})
 }
 
+// save has Redis write its data down.
+func save(t testing.TB, r *testserver.Redis) {
+	t.Helper()
+	c := direct(t, r)
+	eventually(t, "a snapshot", func() bool { return c.Save(t.Context()).Err() == nil })
+}
+
 // some keeps messages in the room until the nodes have got all of them.
 func some(n int, from *node, nodes ...*node) {
 	from.t.Helper()
@@ -122,7 +129,7 @@ func TestOlderSnapshot(t *testing.T) {
 	a, b, c := join(t, to(t, r, d), cfg), join(t, to(t, r, d), cfg), join(t, to(t, r, d), cfg)
 	some(3, a, a, b, c)
 	three := newest(b)
-	direct(t, r).Save(t.Context())
+	save(t, r)
 	some(7, a, a, b, c)
 	ten := newest(b)
 	if err := a.Stop(t.Context()); err != nil {
@@ -154,7 +161,7 @@ func TestNothingLost(t *testing.T) {
 			a, b := join(t, to(t, one, d), long), join(t, to(t, one, d), long)
 			some(5, a, a, b)
 			before := newest(a)
-			direct(t, one).Save(t.Context())
+			save(t, one)
 			one.Kill()
 			one.Restart()
 			some(5, b, a, b)
@@ -172,7 +179,7 @@ func TestNodeGoneWithRedis(t *testing.T) {
 	a, b := join(t, to(t, r, d), cfg), join(t, to(t, r, d), cfg)
 	some(3, a, a, b)
 	before := newest(b)
-	direct(t, r).Save(t.Context())
+	save(t, r)
 	if _, err := a.Suspend(t.Context()); err != nil { // it is never heard of again
 		t.Fatal(err)
 	}
@@ -196,7 +203,7 @@ func TestSplitBrain(t *testing.T) {
 	eventually(t, "the replica to follow", func() bool {
 		return promoted.HGet(t.Context(), b.shard("r").offset("r"), "offset").Val() == "3"
 	})
-	promoted.SlaveOf(t.Context(), "NO", "ONE")
+	eventually(t, "the promotion", func() bool { return promoted.SlaveOf(t.Context(), "NO", "ONE").Err() == nil })
 	e.lead(other.Addr)
 	some(4, a, a)
 	some(4, b, b)
@@ -222,7 +229,7 @@ func TestPromotedReplica(t *testing.T) {
 		return promoted.HGet(t.Context(), b.shard("r").offset("r"), "offset").Val() == "3"
 	})
 	r.Kill()
-	promoted.SlaveOf(t.Context(), "NO", "ONE")
+	eventually(t, "the promotion", func() bool { return promoted.SlaveOf(t.Context(), "NO", "ONE").Err() == nil })
 	d.lead(other.Addr)
 	some(3, b, a, b)
 	if p := newest(a); p.Epoch != before.Epoch || p.Offset != 6 {

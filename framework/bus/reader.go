@@ -83,10 +83,10 @@ func (s *shard) fetch(position, floor id, entries chan<- []redis.XMessage, quit 
 			position, err = s.behind(position, floor)
 		}
 		if err == nil && !s.b.cfg.Alone && (shaken || time.Since(looked) >= lookTime) {
-			if err = s.enter(context.Background()); errors.Is(err, errDoubt) {
-				err = nil // others are asked; nothing is kept meanwhile
-			}
 			looked = time.Now()
+			if err = s.enter(context.Background()); errors.Is(err, errDoubt) {
+				err, looked = nil, time.Time{} // others are asked; nothing is kept meanwhile
+			}
 		}
 		if err == nil {
 			if shaken {

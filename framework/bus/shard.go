@@ -17,6 +17,7 @@ import (
 type item struct {
 	Message
 	number    int64 // of this sender in this shard; 0 = it does not go to Redis
+	counted   bool  // in shard.keeping
 	delivered bool  // given to Receive by the writer
 	refused   bool  // counted as lost
 	taken     time.Time
@@ -31,6 +32,8 @@ type shard struct {
 	queue   []*item // what waits, oldest first
 	next    int64   // the number of the next message
 	waiters []chan struct{}
+
+	keeping map[string]int // of an alone Bus: how many messages wait, by key, since the first that is to be kept
 
 	pushed, popped int64     // messages that came into the queue, and went
 	last           time.Time // when the newest came
@@ -96,12 +99,32 @@ func (s *shard) push(m *Message) bool {
 		it.number = s.next
 		s.next++
 	}
-	s.queue = append(s.queue, it)
-	s.pushed++
+	s.enqueue(it)
 	s.last = time.Now()
 	s.mu.Unlock()
 	s.nudge()
 	return true
+}
+
+// enqueue appends it. The caller holds mu.
+func (s *shard) enqueue(it *item) {
+	s.queue = append(s.queue, it)
+	s.pushed++
+	if s.b.cfg.Alone && (it.kept() || s.keeping[it.Key] > 0) {
+		if s.keeping == nil {
+			s.keeping = map[string]int{}
+		}
+		s.keeping[it.Key]++
+		it.counted = true
+	}
+}
+
+// Keeps tells whether messages of the key wait here to be kept, or behind such. What is delivered otherwise would overtake them.
+func (b *Bus) Keeps(key string) bool {
+	s := b.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keeping[key] > 0
 }
 
 func (s *shard) nudge() {
@@ -136,6 +159,13 @@ func (s *shard) pop(items []*item) {
 		bytes += int64(it.size())
 	}
 	s.mu.Lock()
+	for _, it := range items {
+		if it.counted {
+			if s.keeping[it.Key]--; s.keeping[it.Key] == 0 {
+				delete(s.keeping, it.Key)
+			}
+		}
+	}
 	clear(s.queue[:len(items)])
 	s.queue = s.queue[len(items):]
 	if len(s.queue) == 0 {

@@ -123,11 +123,11 @@ func (s *shard) rename(token string) {
 		bytes += int64(it.size())
 	}
 	s.b.release(messages, bytes)
-	s.queue = append([]*item(nil), s.queue[s.stated:]...)
+	s.queue, s.keeping = append([]*item(nil), s.queue[s.stated:]...), nil
 	s.stated, s.next, s.known, s.late = 0, 1, 0, false
 	s.retained, s.resend, s.bytes = nil, nil, 0
 	for _, it := range s.queue {
-		it.From, it.number = token, s.next
+		it.From, it.number, it.counted = token, s.next, false
 		s.next++
 	}
 }
@@ -184,8 +184,7 @@ func (s *shard) adopt(st *shardState, same bool) (err error) {
 		}
 		s.b.pending.Add(1)
 		s.b.bytes.Add(int64(it.size()))
-		s.queue = append(s.queue, it)
-		s.pushed++
+		s.enqueue(it)
 	}
 	s.last = time.Now() // what the previous process had sent may be on its way
 	return nil

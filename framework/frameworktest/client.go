@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ type Client struct {
 	ws     *websocket.Conn
 	nextID int
 	pushes []*Frame // arrived while a reply was awaited
+	places []*Frame // sysPosition
 }
 
 // Frame is one reply or push.
@@ -73,14 +75,50 @@ func (c *Client) Send(text string) {
 	check(c.t, c.ws.Write(ctx, websocket.MessageText, []byte(text)))
 }
 
-// Receive returns the next frame's text.
+// Receive returns the next frame's text. Positions of rooms (sysPosition) come when the server knows them: Position has them.
 func (c *Client) Receive() string {
+	c.t.Helper()
+	for {
+		if text := c.read(); !c.place(text) {
+			return text
+		}
+	}
+}
+
+func (c *Client) read() string {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
 	_, b, err := c.ws.Read(ctx)
 	check(c.t, err)
 	return string(b)
+}
+
+func (c *Client) place(text string) bool {
+	if !strings.Contains(text, `"event":"sysPosition"`) {
+		return false
+	}
+	c.places = append(c.places, c.frame(text))
+	return true
+}
+
+// Position waits for the next sysPosition and returns epoch and offset; the room must be that. Other pushes are kept for WantPush.
+func (c *Client) Position(room string) (epoch string, offset int64) {
+	c.t.Helper()
+	for len(c.places) == 0 {
+		if text := c.read(); !c.place(text) {
+			c.pushes = append(c.pushes, c.frame(text))
+		}
+	}
+	var p struct {
+		Room, Epoch string
+		Offset      int64
+	}
+	c.places[0].Into(&p)
+	if c.places = c.places[1:]; p.Room != room {
+		c.t.Fatalf("the position of %s, want %s", p.Room, room)
+	}
+	return p.Epoch, p.Offset
 }
 
 // WantClose waits for the server's close frame, passing over frames before it.

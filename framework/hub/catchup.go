@@ -169,7 +169,7 @@ func (c *Conn) LiveFrom(room string) Mark {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	at, ok := r.place[c]
+	at, ok := r.seats[c]
 	switch {
 	case !ok, r.first == 0:
 		return Mark{}

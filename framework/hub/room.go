@@ -25,17 +25,18 @@ type Room struct {
 
 	mu      sync.Mutex
 	members []*Conn        // in no order
-	place   map[*Conn]seat // of each member
+	seats   map[*Conn]seat // of each member
 	shared  []*Conn        // an immutable copy of members for the fan-out; nil when members changed
 	pending []segment
-	bytes   int           // of pending
-	first   int64         // the first and the last position in the room's history that was written here; 0 = none
-	last    int64         // Both are of one epoch.
-	epoch   string        // of these
-	epochs  uint32        // how often that has changed
-	reached Mark          // what was published last
-	until   Mark          // nothing up to it comes again: it was missed, and given from the history
-	held    *Hold         // non-nil: what is published is kept back
+	bytes   int    // of pending
+	first   int64  // the first and the last position in the room's history that was written here; 0 = none
+	last    int64  // Both are of one epoch.
+	epoch   string // of these
+	epochs  uint32 // how often that has changed
+	reached Mark   // what was published last
+	until   Mark   // nothing up to it comes again: it was missed, and given from the history
+	held    *Hold  // non-nil: what is published is kept back
+	place   place
 	since   time.Time     // when the first of pending was published
 	sending bool          // a fan-out runs, or a tick is armed: it will take what is pending
 	taken   *sync.Cond    // signalled when pending was taken
@@ -66,7 +67,10 @@ func shardOf(name string) uint32 {
 }
 
 // Join adds the connection to the room. It tells whether it was not in it before.
-func (h *Hub) Join(c *Conn, name string) (bool, error) {
+func (h *Hub) Join(c *Conn, name string) (bool, error) { return h.join(c, name, func(*Room) {}) }
+
+// join calls entered when the connection has come in. The room's mu is held then.
+func (h *Hub) join(c *Conn, name string, entered func(*Room)) (bool, error) {
 	c.memberMu.Lock()
 	defer c.memberMu.Unlock()
 	if c.gone {
@@ -83,15 +87,16 @@ func (h *Hub) Join(c *Conn, name string) (bool, error) {
 	defer s.mu.Unlock()
 	r := s.rooms[name]
 	if r == nil {
-		r = &Room{name: name, hub: h, gap: h.longGap(), place: map[*Conn]seat{}}
+		r = &Room{name: name, hub: h, gap: h.longGap(), seats: map[*Conn]seat{}}
 		r.taken, r.written = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
 		s.rooms[name] = r
 	}
 	r.mu.Lock()
 	c.rooms = append(c.rooms, r)
-	r.place[c] = seat{int32(len(r.members)), r.epochs, r.last}
+	r.seats[c] = seat{int32(len(r.members)), r.epochs, r.last}
 	r.members = append(r.members, c)
 	r.shared = nil
+	entered(r)
 	r.mu.Unlock()
 	return true, nil
 }
@@ -119,15 +124,15 @@ func (h *Hub) leave(c *Conn, r *Room) {
 	defer s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if at, ok := r.place[c]; ok {
+	if at, ok := r.seats[c]; ok {
 		last := len(r.members) - 1
 		moved := r.members[last]
-		seat := r.place[moved]
+		seat := r.seats[moved]
 		seat.index = at.index
-		r.members[at.index], r.place[moved] = moved, seat
+		r.members[at.index], r.seats[moved] = moved, seat
 		r.members[last] = nil
 		r.members = r.members[:last]
-		delete(r.place, c)
+		delete(r.seats, c)
 		r.shared = nil
 	}
 	if len(r.members) == 0 {

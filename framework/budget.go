@@ -1,0 +1,87 @@
+package framework
+
+import (
+	"sync"
+	"time"
+
+	"wsframe/framework/bus"
+)
+
+// What clients' reads of histories may cost, in calls to Redis: so many at once, and so many a second.
+const (
+	recoverBurst, recoverRate = maxSeen * (maxRecover/bus.PageItems + 1), 10 // of a connection: all that it can have missed, and then some
+	pageBurst, pageRate       = 60, 5                                        // sys.history of a connection
+	userBurst, userRate       = 120, 10                                      // and of all of a user's, on this node
+)
+
+// budget bounds what somebody costs. It is safe for concurrent use; the zero value is unspent.
+type budget struct {
+	mu    sync.Mutex
+	spent float64
+	at    time.Time
+}
+
+// left tells whether something is left of a budget of burst, which gets rate back each second.
+func (b *budget) left(burst, rate float64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.spent = max(0, b.spent-rate*now.Sub(b.at).Seconds())
+	b.at = now
+	return b.spent < burst
+}
+
+func (b *budget) spend(calls int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spent += float64(calls)
+}
+
+// maxBudgets is how many users' budgets are remembered before those that are unspent again are forgotten.
+const maxBudgets = 4096
+
+// budgets are those of users.
+type budgets struct {
+	mu   sync.Mutex
+	list map[string]*budget
+}
+
+// of is a user's.
+func (b *budgets) of(uid string) *budget {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	one := b.list[uid]
+	if one != nil {
+		return one
+	}
+	if len(b.list) >= maxBudgets {
+		for name, old := range b.list {
+			if old.left(1, userRate) { // almost unspent
+				delete(b.list, name)
+			}
+		}
+	}
+	if b.list == nil {
+		b.list = map[string]*budget{}
+	}
+	one = &budget{}
+	b.list[uid] = one
+	return one
+}
+
+// payPage takes what a page of sys.history costs from the connection's budget and the user's. It tells whether both had it.
+func (a *App) payPage(c *Ctx, calls int) bool {
+	own := &sessionOf(c.conn).pages
+	if !own.left(pageBurst, pageRate) {
+		return false
+	}
+	if c.Auth.ID != "" {
+		user := a.pageBudgets.of(c.Auth.ID)
+		if !user.left(userBurst, userRate) {
+			return false
+		}
+		user.spend(calls)
+	}
+	own.spend(calls)
+	return true
+}
