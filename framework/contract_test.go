@@ -295,6 +295,7 @@ func TestTranscriptOfTheOriginal(t *testing.T) {
 	}
 	clients := map[string]*frameworktest.Client{"wall": wall, "phone": phone}
 	times := regexp.MustCompile(`(_time":)\d+`)
+	texts, named := regexp.MustCompile(`[0-9a-f]{32}`), []string{} // of the second the first is ID1
 	asked := map[string]bool{}
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimSpace(line)
@@ -304,6 +305,9 @@ func TestTranscriptOfTheOriginal(t *testing.T) {
 		}
 		arrow, text, _ := strings.Cut(text, " ")
 		if arrow == ">" {
+			for i, id := range named {
+				text = strings.ReplaceAll(text, fmt.Sprintf(`"ID%d"`, i+1), `"`+id+`"`)
+			}
 			clients[who].Send(text)
 			var frame struct{ Method string }
 			if json.Unmarshal([]byte(text), &frame) == nil {
@@ -319,7 +323,13 @@ func TestTranscriptOfTheOriginal(t *testing.T) {
 			clients[who].WantClose(n)
 			continue
 		}
-		if got := times.ReplaceAllString(clients[who].Receive(), "${1}0"); got != text {
+		got := texts.ReplaceAllStringFunc(times.ReplaceAllString(clients[who].Receive(), "${1}0"), func(id string) string {
+			if !slices.Contains(named, id) {
+				named = append(named, id)
+			}
+			return fmt.Sprintf("ID%d", slices.Index(named, id)+1)
+		})
+		if got != text {
 			t.Fatalf("%s got  %s\nwant %s", who, got, text)
 		}
 	}

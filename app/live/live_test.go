@@ -2,6 +2,7 @@ package live_test
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,14 +39,14 @@ func TestLiveRoom(t *testing.T) {
 	other.Call("live.user.join", nil).Want(200, "userJoinSuccess")
 
 	// A user's message waits for the wall.
-	var queued int64 // the param is the bare id
+	var queued string // the param is the bare id
 	u.Call("live.user.say", data{"say": "<b>hi</b>"}).Want(200, "userSaySuccess").WantInfo("发布聊天内容成功，等待审核").Into(&queued)
 	var need struct {
-		ID            int64
+		ID            string
 		Nickname, Say string
 	}
 	w.WantPush("userSayNeedCheck").WantInfo("收到用户广播内容").Into(&need)
-	if need.ID != queued || need.Nickname != "小明" || need.Say != "<b>hi</b>" {
+	if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(need.ID) || need.ID != queued || need.Nickname != "小明" || need.Say != "<b>hi</b>" {
 		t.Fatalf("%+v", need)
 	}
 	u.WantNothing() // nobody sees it before
@@ -54,8 +55,8 @@ func TestLiveRoom(t *testing.T) {
 	if len(list) != 1 {
 		t.Fatalf("%v", list)
 	}
-	// Approved once, however often it is asked for; ids come as strings from PHP.
-	w.Call("live.wall.check", data{"id": strconv.FormatInt(need.ID, 10), "status": "1"}).Want(200, "wallCheckSuccess").WantInfo("审核消息成功").WantParam(strconv.FormatInt(need.ID, 10))
+	// Approved once, however often it is asked for.
+	w.Call("live.wall.check", data{"id": need.ID, "status": "1"}).Want(200, "wallCheckSuccess").WantInfo("审核消息成功").WantParam(strconv.Quote(need.ID))
 	w.WantPush("userSayBroadcast").WantInfo("用户消息审核通过")
 	u.WantPush("userSayBroadcast").Into(&need)
 	w.Call("live.wall.check", data{"id": need.ID, "status": 1}).Want(200, "wallCheckSuccess")
@@ -142,7 +143,13 @@ func TestRoles(t *testing.T) {
 		u.Call("live.user.say", bad).Want(400, "paramError")
 	}
 	u.Call("live.user.history", data{"page": "-1"}).Want(400, "paramError")
-	w.Call("live.wall.check", data{"id": "x"}).Want(400, "paramError")
+	for _, bad := range []string{`null`, `""`, `[1]`, `{}`, `"` + strings.Repeat("x", 65) + `"`} {
+		w.Send(`{"method":"live.wall.check","id":` + bad + `}`)
+		if got := w.Receive(); !strings.Contains(got, `"event":"paramError"`) {
+			t.Errorf("%s: %s", bad, got)
+		}
+	}
+	w.Call("live.wall.check", data{"id": 17}).Want(200, "wallCheckSuccess").WantParam(`"17"`) // what is not there: the type stays
 }
 
 // A text is as long as its user wrote it, also where the server escapes it; the table has room for the escaped form.
@@ -170,9 +177,9 @@ func TestCheckRace(t *testing.T) {
 	u, a, b := h.Dial(user("A")), h.Dial(wall("A")), h.Dial(wall("A"))
 	u.Call("live.user.join", nil).Want(200, "userJoinSuccess")
 	for range 20 {
-		var id int64
+		var id string
 		u.Call("live.user.say", data{"say": "x"}).Want(200, "userSaySuccess").Into(&id)
-		check := fmt.Sprintf(`{"method":"live.wall.check","id":%d,"status":1}`, id)
+		check := fmt.Sprintf(`{"method":"live.wall.check","id":%q,"status":1}`, id)
 		a.Send(check)
 		b.Send(check)
 		for _, w := range []*frameworktest.Client{a, b} {
@@ -180,7 +187,7 @@ func TestCheckRace(t *testing.T) {
 				t.Fatal(got)
 			}
 		}
-		u.WantPush("userSayBroadcast").WantParam(fmt.Sprintf(`{"id":%d,"nickname":"小明","say":"x"}`, id))
+		u.WantPush("userSayBroadcast").WantParam(fmt.Sprintf(`{"id":%q,"nickname":"小明","say":"x"}`, id))
 		u.WantNothing()
 	}
 }
@@ -190,19 +197,19 @@ func TestQueueBounds(t *testing.T) {
 	h := frameworktest.New(t, app.Controllers)
 	u, w := h.Dial(user("ID")), h.Dial(wall("ID"))
 	w.Call("live.wall.join", nil).Want(200, "wallJoinSuccess")
-	var first, id int64
+	var first, id string
 	u.Call("live.user.say", data{"say": "1"}).Want(200, "userSaySuccess").Into(&first)
 	w.WantPush("userSayNeedCheck")
 	w.Call("live.wall.clean", nil).Want(200, "wallCleanSuccess")
 	u.Call("live.user.say", data{"say": "2"}).Want(200, "userSaySuccess").Into(&id)
 	w.WantPush("userSayNeedCheck")
 	if id <= first {
-		t.Fatalf("id %d after %d: ids are never used twice", id, first)
+		t.Fatalf("id %s after %s: later ones sort behind", id, first)
 	}
 	fill := h.Redis.Pipeline()
 	for i := range 999 {
-		id := 1_000_000 + i
-		fill.HSet(t.Context(), "LIVE_USER_MESSAGE_ID", id, fmt.Sprintf(`{"id":%d,"nickname":"n","say":"s"}`, id))
+		id := fmt.Sprintf("x%031d", i) // behind the others
+		fill.HSet(t.Context(), "LIVE_USER_MESSAGE_ID", id, fmt.Sprintf(`{"id":%q,"nickname":"n","say":"s"}`, id))
 	}
 	if _, err := fill.Exec(t.Context()); err != nil {
 		t.Fatal(err)
@@ -215,15 +222,15 @@ func TestQueueBounds(t *testing.T) {
 		if count != nil {
 			in["count"] = count
 		}
-		var list []struct{ ID int64 }
+		var list []struct{ ID string }
 		w.Call("live.wall.history", in).Want(200, "userSayHistory").Into(&list)
-		if len(list) != want || list[0].ID != 1_000_998 || list[want-1].ID != int64(1_000_999-want) {
-			t.Fatalf("count %v: %d messages, from %d", count, len(list), list[0].ID)
+		if len(list) != want || list[0].ID != fmt.Sprintf("x%031d", 998) || list[want-1].ID != fmt.Sprintf("x%031d", 999-want) {
+			t.Fatalf("count %v: %d messages, from %s", count, len(list), list[0].ID)
 		}
 	}
-	var second []struct{ ID int64 }
+	var second []struct{ ID string }
 	w.Call("live.wall.history", data{"type": "user", "count": 5, "page": "2"}).Want(200, "userSayHistory").Into(&second)
-	if len(second) != 5 || second[0].ID != 1_000_993 {
+	if len(second) != 5 || second[0].ID != fmt.Sprintf("x%031d", 993) {
 		t.Fatalf("page 2: %v", second)
 	}
 	w.Call("live.wall.check", data{"id": id}).Want(200, "wallCheckSuccess")

@@ -3,11 +3,13 @@ package live
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,9 +17,9 @@ import (
 	"wsframe/framework"
 )
 
-// Say is a user's message that awaits review.
+// Say is a user's message that awaits review. Its ID is a text of 32 characters that never repeats (contract §6); later ones sort behind earlier ones.
 type Say struct {
-	ID       int64  `json:"id"`
+	ID       string `json:"id"`
 	Nickname string `json:"nickname"`
 	Say      string `json:"say"`
 }
@@ -31,16 +33,11 @@ type Pending struct {
 
 // NewPending keeps its hashes under the prefix. No room can have the name of one.
 func NewPending(client redis.UniversalClient, prefix string) *Pending {
-	for _, key := range []string{queueKey(""), messageID} {
-		_ = framework.Reserve(key) // a constant that can begin a name
-	}
+	_ = framework.Reserve(queueKey("")) // a constant that can begin a name
 	return &Pending{client, prefix}
 }
 
 const (
-	// messageID counts the messages of all rooms. No room code makes a key of that name.
-	messageID = "LIVE_MESSAGE_ID"
-
 	maxPending  = 1000                   // of one room
 	callTimeout = 500 * time.Millisecond // of one Redis call
 )
@@ -50,20 +47,24 @@ var errQueueFull = errors.New("review queue is full")
 // addIfRoom checks and adds in one step, so that racing users cannot fill the queue beyond its limit.
 const addIfRoom = `if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) return 1`
 
+// newID needs no store that could forget or be away: the time in nanoseconds, and 64 random bits for those who say something in the same one.
+func newID() string {
+	b := binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano()))
+	b = append(b, make([]byte, 8)...)
+	_, _ = rand.Read(b[8:]) // it never fails
+	return hex.EncodeToString(b)
+}
+
 // Add queues a message and gives it its id.
 func (p *Pending) Add(ctx context.Context, code, nickname, say string) (*Say, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	id, err := p.redis.Incr(ctx, p.prefix+messageID).Result()
-	if err != nil {
-		return nil, fmt.Errorf("number the message: %w", err)
-	}
-	s := &Say{id, nickname, say}
+	s := &Say{newID(), nickname, say}
 	b, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
 	}
-	added, err := p.redis.Eval(ctx, addIfRoom, []string{p.prefix + queueKey(code)}, maxPending, id, b).Int()
+	added, err := p.redis.Eval(ctx, addIfRoom, []string{p.prefix + queueKey(code)}, maxPending, s.ID, b).Int()
 	if err != nil {
 		return nil, fmt.Errorf("queue the message: %w", err)
 	}
@@ -74,18 +75,18 @@ func (p *Pending) Add(ctx context.Context, code, nickname, say string) (*Say, er
 }
 
 // Take removes a message and returns it; nil when it is not there. Of two walls that decide at once one gets it.
-func (p *Pending) Take(ctx context.Context, code string, id int64) (*Say, error) {
+func (p *Pending) Take(ctx context.Context, code, id string) (*Say, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	key, field := p.prefix+queueKey(code), strconv.FormatInt(id, 10)
-	b, err := p.redis.HGet(ctx, key, field).Bytes()
+	key := p.prefix + queueKey(code)
+	b, err := p.redis.HGet(ctx, key, id).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the message: %w", err)
 	}
-	removed, err := p.redis.HDel(ctx, key, field).Result()
+	removed, err := p.redis.HDel(ctx, key, id).Result()
 	if err != nil || removed == 0 {
 		return nil, err
 	}

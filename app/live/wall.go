@@ -77,13 +77,13 @@ func (w *Wall) Recall(c *framework.Ctx, in *IDIn) (*framework.Reply, error) {
 
 // CheckIn decides about a user's message: status 0 or absent drops it.
 type CheckIn struct {
-	ID     framework.Int `json:"id" validate:"required"`
+	ID     framework.Str `json:"id" validate:"required,max=64"`
 	Status framework.Int `json:"status"`
 }
 
 // Check approves or drops a message that awaits review.
 func (w *Wall) Check(c *framework.Ctx, in *CheckIn) (*framework.Reply, error) {
-	say, err := w.pending.Take(context.WithoutCancel(c), c.Code(), int64(in.ID))
+	say, err := w.pending.Take(context.WithoutCancel(c), c.Code(), string(in.ID))
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (w *Wall) Check(c *framework.Ctx, in *CheckIn) (*framework.Reply, error) {
 			}
 		}
 	}
-	return framework.OK("wallCheckSuccess", "审核消息成功", int64(in.ID)), nil
+	return framework.OK("wallCheckSuccess", "审核消息成功", string(in.ID)), nil
 }
 
 // Clean drops all messages that await review.

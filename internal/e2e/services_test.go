@@ -75,7 +75,7 @@ func onRedis(addr string) []string {
 	return []string{"WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS=" + addr, "WSFRAME_CACHE_MASTER_PREFIX=t:"}
 }
 
-// leftovers are the keys beside what belongs to all nodes for good: the two counters and the streams between nodes, whose
+// leftovers are the keys beside what belongs to all nodes for good: the counter and the streams between nodes, whose
 // records of senders expire by themselves.
 func leftovers(t testing.TB, c *redis.Client) []string {
 	t.Helper()
@@ -85,7 +85,7 @@ func leftovers(t testing.TB, c *redis.Client) []string {
 	}
 	return slices.DeleteFunc(list, func(key string) bool {
 		switch key = strings.TrimPrefix(key, "t:"); {
-		case key == "WSFRAME_FD_NEXT", key == "LIVE_MESSAGE_ID", strings.HasPrefix(key, "WEBSOCKET_BUS:"):
+		case key == "WSFRAME_FD_NEXT", strings.HasPrefix(key, "WEBSOCKET_BUS:"):
 			return true
 		default:
 			return strings.HasPrefix(key, "WEBSOCKET_SENT:") && c.TTL(context.Background(), "t:"+key).Val() > 0
