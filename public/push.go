@@ -18,10 +18,13 @@ import (
 	"wsframe/library/log"
 )
 
+// pushPrefix begins the push port's own keys in Redis.
+const pushPrefix = "WSFRAME_PUSH:"
+
 // newPush makes the port for back ends.
 func newPush(cfg *config.App, deps framework.Deps, embedded bool, a *framework.App, begun time.Time, l *log.Logger) (*push.Server, error) {
 	c := push.Config{
-		Backend: backend{&a.Sender}, Store: store{deps.Redis, deps.Prefix + "WSFRAME_PUSH:", embedded},
+		Backend: backend{&a.Sender}, Store: store{deps.Redis, deps.Prefix + pushPrefix, embedded},
 		RateLimit: cfg.Push.RequestRate, RefusedRate: cfg.Limits.RefusedRate, MaxBody: cfg.Push.MaxBody, KeptBytes: cfg.Push.KeptBytes, OnlineCount: cfg.Push.OnlineCount, Log: l.Logger,
 		Metrics: func(out io.Writer) error { return writeMetrics(out, a, begun) },
 	}

@@ -20,6 +20,7 @@ import (
 	"wsframe/framework"
 	"wsframe/framework/auth"
 	"wsframe/framework/bus"
+	"wsframe/framework/cluster"
 	"wsframe/framework/process"
 	"wsframe/library/cache"
 	"wsframe/library/config"
@@ -115,8 +116,8 @@ func (c *console) storeOpener(cfg *config.Config, l *zap.Logger) func(context.Co
 	return func(ctx context.Context) (process.Store, error) {
 		e, err := cache.OpenEmbedded(ctx, cache.EmbeddedConfig{
 			Dir: filepath.Join(cfg.App.Runtime.Dir, "store"), Save: m.Save, Log: l,
-			Unclean: func(ctx context.Context, client redis.UniversalClient) error {
-				return bus.NewEpochs(ctx, client, m.Prefix)
+			Loaded: func(ctx context.Context, client redis.UniversalClient, clean bool) error {
+				return prepareStore(ctx, client, cfg, clean)
 			},
 		})
 		if err != nil {
@@ -128,6 +129,20 @@ func (c *console) storeOpener(cfg *config.Config, l *zap.Logger) func(context.Co
 		}
 		return s, nil
 	}
+}
+
+// prepareStore replaces what the processes of before have left in the embedded store, before new ones use it.
+func prepareStore(ctx context.Context, client redis.UniversalClient, cfg *config.Config, clean bool) error {
+	prefix := cfg.Cache.Master.Prefix
+	if !clean {
+		if err := bus.NewEpochs(ctx, client, prefix); err != nil {
+			return err
+		}
+	}
+	if err := client.Del(ctx, prefix+pushPrefix+"ONLINE").Err(); err != nil { // else a page would not hear of the first count
+		return fmt.Errorf("forget who was online: %w", err)
+	}
+	return cluster.TakeOver(ctx, client, prefix, nodeID(cfg))
 }
 
 // reconfigure takes over what of the configuration on disk is the master's and may change while it runs: the level of its log.

@@ -3,79 +3,70 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 )
 
-// inherit finds what earlier processes left in a store that is this node's alone: connections in this
-// node's own list, and in those of nodes whose name was another one, as after a move of the runtime
-// directory or in a new container. All these processes have ended, so nobody waits for their claims.
-func (n *Node) inherit(ctx context.Context, m member) error {
-	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.SAdd(ctx, n.keys.nodes(), m.String()) })
+// TakeOver prepares a store that belongs to one node alone, before any process of it runs: the
+// connections that processes of other names left behind, before a move of the runtime directory or in
+// another container, become leftovers of this node, which its first worker cleans up. Claims of
+// processes that have ended go, but for those which say that a listener has been told. It reads all
+// keys at once.
+func TakeOver(ctx context.Context, client redis.UniversalClient, prefix, nodeID string) error {
+	k := keys{prefix}
+	own := k.own(member{node: nodeID}, "")
+	begin := prefix + "WSFRAME:{"
+	names, err := client.Keys(ctx, globEscape.Replace(begin)+"*").Result()
 	if err != nil {
-		return fmt.Errorf("enter the list of nodes: %w", err)
+		return fmt.Errorf("look for what earlier processes left: %w", err)
 	}
-	if n.cfg.Reload {
+	_, err = client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		for _, name := range names {
+			tag, what, _ := strings.Cut(name[len(begin):], "}:")
+			other := begin+tag+"}:" != own
+			if err := takeOver(ctx, client, p, name, what, own+what, other); err != nil {
+				return err
+			}
+		}
 		return nil
-	}
-	n.settled.Store(true)
-	names, err := n.members(ctx, n.keys.nodes())
+	})
 	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		old := member{node: name[min(1, len(name)):]}
-		if name != old.String() { // of a node with a lease
-			continue
-		}
-		fds, err := n.members(ctx, n.keys.fds(old))
-		if err != nil {
-			return err
-		}
-		if err := n.dropClaims(ctx, old, fds); err != nil {
-			return err
-		}
-		if old != m {
-			n.leftover = append(n.leftover, old)
-			continue
-		}
-		n.rest = make(map[string]bool, len(fds))
-		for _, fd := range fds {
-			n.rest[fd] = true
-		}
+		return fmt.Errorf("take over what earlier processes left: %w", err)
 	}
 	return nil
 }
 
-// dropClaims ends the claims of processes that have ended, but for those which say that a listener has
-// been told.
-func (n *Node) dropClaims(ctx context.Context, m member, fds []string) error {
-	for chunk := range slices.Chunk(fds, 512) {
-		owners := make([]*redis.StringCmd, len(chunk))
-		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-			for i, fd := range chunk {
-				owners[i] = p.Get(ctx, n.keys.claim(m, fd))
-			}
-		})
-		if err != nil {
-			return fmt.Errorf("look for the claims of a process that has ended: %w", err)
+func takeOver(ctx context.Context, client redis.UniversalClient, p redis.Pipeliner, name, what, own string, other bool) error {
+	switch {
+	case what == "SWEEP":
+		p.Del(ctx, name)
+	case strings.HasPrefix(what, "CLAIM:"):
+		owner, err := client.Get(ctx, name).Result()
+		if err != nil && err != redis.Nil {
+			return err
 		}
-		err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-			p.Del(ctx, n.keys.sweep(m))
-			for i, fd := range chunk {
-				if owner := owners[i].Val(); owner != "" && owner != ran {
-					p.Del(ctx, n.keys.claim(m, fd))
-				}
-			}
-		})
-		if err != nil {
-			return fmt.Errorf("end the claims of a process that has ended: %w", err)
+		if other && owner == ran {
+			p.Set(ctx, own, ran, deadTime)
 		}
+		if other || owner != ran {
+			p.Del(ctx, name)
+		}
+	case what == "FDS" && other:
+		fds, err := client.SMembers(ctx, name).Result()
+		if err != nil {
+			return err
+		}
+		for _, fd := range fds {
+			p.SAdd(ctx, own, fd)
+		}
+		p.Del(ctx, name)
 	}
 	return nil
 }
+
+var globEscape = strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `^`, `\^`, `\`, `\\`)
 
 // sync has the store write everything to its disk. A disk that fails keeps nobody out: that a number is
 // not given twice needs it only where the clock was set back.

@@ -7,7 +7,7 @@ import (
 
 // A node that is alone cleans up after every process that had its store before, whatever its name was,
 // and waits for no claim of a process that has ended.
-func TestInherit(t *testing.T) {
+func TestTakeOver(t *testing.T) {
 	for _, name := range []string{"a", "another"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -20,6 +20,9 @@ func TestInherit(t *testing.T) {
 			c.Set(t.Context(), "p:WSFRAME:{a}:SWEEP", "somebody", time.Hour)
 			c.Set(t.Context(), "p:WSFRAME:{a}:CLAIM:"+str(fds[0]), "somebody", time.Hour)
 			c.Set(t.Context(), "p:WSFRAME:{a}:CLAIM:"+str(fds[1]), ran, time.Hour)
+			if err := TakeOver(t.Context(), c, "p:", name); err != nil {
+				t.Fatal(err)
+			}
 			next := worker(t, c, name)
 			eventually(t, "the old node's keys go", func() bool { return state(t, c) == want() })
 			once(t, []int64{fds[0], fds[2]}, next)
@@ -28,8 +31,10 @@ func TestInherit(t *testing.T) {
 			if next.orphans[fds[1]] > 0 {
 				t.Error("a listener is told a second time")
 			}
-			if nodes := c.SMembers(t.Context(), "p:WSFRAME_NODES").Val(); len(nodes) != 1 || nodes[0] != "@"+name {
-				t.Errorf("nodes: %v", nodes)
+			next.n.sweeping.Lock()
+			defer next.n.sweeping.Unlock()
+			if keys := c.Keys(t.Context(), "p:WSFRAME:*").Val(); len(keys) > 0 {
+				t.Errorf("left: %v", keys)
 			}
 		})
 	}

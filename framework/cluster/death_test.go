@@ -223,7 +223,7 @@ func TestWorkerCrash(t *testing.T) {
 			}
 			b.closeAll()
 			b.stop()
-			if left := leftovers(t, c); len(left) > 0 {
+			if left := c.Keys(t.Context(), "*").Val(); len(left) != 1 {
 				t.Errorf("left: %v", left)
 			}
 		})
@@ -280,7 +280,7 @@ func TestReload(t *testing.T) {
 				}
 				b.closeAll()
 				b.stop()
-				if left := leftovers(t, c); len(left) > 0 {
+				if left := c.Keys(t.Context(), "*").Val(); len(left) != 1 {
 					t.Errorf("left: %v", left)
 				}
 			})

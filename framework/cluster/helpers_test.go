@@ -397,12 +397,3 @@ func (g *gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 		return next(ctx, cmds)
 	}
 }
-
-// leftovers are the keys that outlive a stop and should not: the counter does, and the name of a node
-// that is alone.
-func leftovers(t *testing.T, c redis.UniversalClient) []string {
-	t.Helper()
-	return slices.DeleteFunc(c.Keys(t.Context(), "*").Val(), func(key string) bool {
-		return key == "p:WSFRAME_FD_NEXT" || key == "p:WSFRAME_NODES" && slices.Equal(c.SMembers(t.Context(), key).Val(), []string{"@a"})
-	})
-}

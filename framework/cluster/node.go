@@ -240,6 +240,23 @@ func (n *Node) start(ctx context.Context) error {
 	return nil
 }
 
+// inherit finds leftovers in the list of a node without incarnations.
+func (n *Node) inherit(ctx context.Context, m member) error {
+	if n.cfg.Reload {
+		return nil
+	}
+	n.settled.Store(true)
+	fds, err := n.members(ctx, n.keys.fds(m))
+	if err != nil {
+		return err
+	}
+	n.rest = make(map[string]bool, len(fds))
+	for _, fd := range fds {
+		n.rest[fd] = true
+	}
+	return nil
+}
+
 // predecessor finds the incarnation that the previous worker of a reload lives in. Where Redis was emptied that worker
 // enters it again with its next refresh; where it does not, there is none.
 func (n *Node) predecessor(ctx context.Context) (member, error) {

@@ -129,7 +129,7 @@ func (n *Node) sweep(ctx context.Context, m member, only map[string]bool) (done 
 
 // bury takes a member off the list whose connections are all cleaned up.
 func (n *Node) bury(ctx context.Context, m member, only map[string]bool) error {
-	if only != nil {
+	if only != nil || m.inc == "" {
 		return nil
 	}
 	return n.write(ctx, func(ctx context.Context, p *plan) {

@@ -43,10 +43,10 @@ type Embedded struct {
 type EmbeddedConfig struct {
 	Dir  string        // where it keeps itself, made with mode 0700; "" = it forgets everything at its end
 	Save time.Duration // how much a crash may lose; 1 s
-	// Unclean is called before the store serves, where the last server did not stop in order: what was
+	// Loaded is called before the store serves. clean = the last server stopped in order; else what was
 	// written last may be missing. Its error ends the start.
-	Unclean func(ctx context.Context, client redis.UniversalClient) error
-	Log     *zap.Logger // of saves that fail
+	Loaded func(ctx context.Context, client redis.UniversalClient, clean bool) error
+	Log    *zap.Logger // of saves that fail
 }
 
 // StartEmbedded starts one that forgets everything at its end.
@@ -92,12 +92,12 @@ func (e *Embedded) open(ctx context.Context, c EmbeddedConfig) (err error) {
 	case !f.Clean:
 		e.note = fmt.Sprintf("the server did not stop in order the last time: what it was told in its last %v may be missing, and rooms' histories go on under a new epoch", cmp.Or(c.Save, time.Second))
 	}
-	if e.found.Clean || c.Unclean == nil {
+	if c.Loaded == nil {
 		return nil
 	}
 	client := redis.NewClient(&redis.Options{Addr: e.Addr(), Password: e.password, Protocol: 2, ReadTimeout: time.Minute})
 	defer client.Close()
-	return c.Unclean(ctx, client)
+	return c.Loaded(ctx, client, e.found.Clean)
 }
 
 // Addr is where it listens, host:port.
