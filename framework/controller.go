@@ -1,18 +1,13 @@
 package framework
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"unsafe"
-
-	"github.com/go-playground/validator/v10"
 )
 
 // Action is one routable method in the form in which it is called.
@@ -228,90 +223,4 @@ func methodFunc[F any](m reflect.Method) F {
 	f := m.Func.Interface()
 	code := (*[2]unsafe.Pointer)(unsafe.Pointer(&f))[1]
 	return *(*F)(unsafe.Pointer(&code))
-}
-
-// input decodes and validates what an action takes.
-type input struct {
-	typ      reflect.Type
-	validate bool
-	trusted  bool // a field is named fd, auth or code: the trusted values are given under these names
-}
-
-var validate = validator.New(validator.WithRequiredStructEnabled())
-
-func newInput(t reflect.Type) *input {
-	in := &input{typ: t}
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "" {
-			name = f.Name
-		}
-		if _, ok := f.Tag.Lookup("validate"); ok || f.Type.Kind() == reflect.Struct {
-			in.validate = true
-		}
-		switch strings.ToLower(name) {
-		case "fd", "auth", "code":
-			in.trusted = true
-		}
-	}
-	return in
-}
-
-// FieldError is one entry of the param of a 400 paramError.
-type FieldError struct {
-	Field string `json:"field"`
-	Rule  string `json:"rule"`
-}
-
-func (in *input) decode(c *Ctx) (unsafe.Pointer, error) {
-	v, err := in.read(c, c.body)
-	if err != nil {
-		return nil, err
-	}
-	if in.validate {
-		wrote := v
-		if c.wrote != nil { // rules are for what the client wrote, before it was escaped
-			if wrote, err = in.read(c, c.wrote); err != nil {
-				return nil, err
-			}
-		}
-		if err := validate.Struct(wrote.Interface()); err != nil {
-			var invalid validator.ValidationErrors
-			if !errors.As(err, &invalid) {
-				return nil, errParam.Because(err)
-			}
-			list := make([]FieldError, len(invalid))
-			for i, f := range invalid {
-				list[i] = FieldError{in.wireName(f.StructField()), strings.TrimSuffix(f.Tag()+"="+f.Param(), "=")}
-			}
-			return nil, errParam.With(list)
-		}
-	}
-	return v.UnsafePointer(), nil
-}
-
-func (in *input) read(c *Ctx, body []byte) (reflect.Value, error) {
-	v := reflect.New(in.typ)
-	if in.trusted {
-		body = c.trusted(body)
-	}
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(v.Interface()); err != nil {
-		field, rule := "", "type"
-		var typeErr *json.UnmarshalTypeError
-		if errors.As(err, &typeErr) {
-			field, rule = typeErr.Field, "type "+typeErr.Type.String()
-		}
-		return v, errParam.With([]FieldError{{field, rule}}).Because(err)
-	}
-	return v, nil
-}
-
-func (in *input) wireName(field string) string {
-	if f, ok := in.typ.FieldByName(field); ok {
-		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
-			return name
-		}
-	}
-	return field
 }

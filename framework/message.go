@@ -62,12 +62,17 @@ func (a *App) Message(c *hub.Conn, data []byte) {
 	if !c.Binary() || utf8.Valid(data) { // of texts the hub has seen to it
 		req, err = frame.Decode(data, a.decoding)
 	}
-	if err != nil {
+	number := (*frame.NumberError)(nil)
+	if err != nil && !errors.As(err, &number) {
 		a.refuse(c, err)
 		return
 	}
 	if a.cfg.Protocol.ReceiveAck {
 		_ = a.push(c, received)
+	}
+	if number != nil {
+		_ = a.send(c, errParam.With([]FieldError{{number.Field, "number"}}).reply(), req.ID) // gone or slow: its close path is running
+		return
 	}
 	// data is the reader's buffer; an action may keep its Ctx.
 	ctx := &Ctx{Sender: &a.Sender, FD: c.FD, Auth: c.Auth, conn: c, body: append([]byte(nil), req.Body...)}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"wsframe/framework/internal/ijson"
 )
 
 func TestDecode(t *testing.T) {
@@ -33,7 +35,8 @@ func TestDecode(t *testing.T) {
 		{"Method is data", `{"Method":"a"}`, "", "", `{"Method":"a"}`, nil},
 		{"duplicate", `{"method":"a","method":"b"}`, "", "", "", ErrDuplicateKey},
 		{"duplicate, escaped", `{"x":1,"\u0078":2}`, "", "", "", ErrDuplicateKey},
-		{"duplicate, deeper, is data", `{"x":{"y":1,"y":2}}`, "", "", `{"x":{"y":1,"y":2}}`, nil},
+		{"duplicate, deeper: the last stays", `{"x":{"y":1,"z":0,"y":{"y":1,"\u0079":2}}}`, "", "", `{"x":{"z":0,"y":{"\u0079":2}}}`, nil},
+		{"duplicate in a list", `{"x":[{"y":1,"y":2}, {"y":1}]}`, "", "", `{"x":[{"y":2},{"y":1}]}`, nil},
 		{"method number", `{"method":1}`, "", "", "", ErrMethod},
 		{"method null", `{"method":null}`, "", "", `{"method":null}`, nil},
 		{"method null, twice", `{"method":null,"method":"a"}`, "", "", "", ErrDuplicateKey},
@@ -41,7 +44,11 @@ func TestDecode(t *testing.T) {
 		{"reserved twice", `{"fd":1,"fd":2}`, "", "", "", ErrDuplicateKey},
 		{"reserved, cut short", `{"fd":1`, "", "", "", ErrSyntax},
 		{"alike but not reserved", `{"fd ":1,"codes":2,"autha":3}`, "", "", `{"fd ":1,"codes":2,"autha":3}`, nil},
-		{"surrogates", `{"method":"\ud83d\ude00","x":"\ud800"}`, "😀", "", `{"method":"\ud83d\ude00","x":"\ud800"}`, nil},
+		{"surrogates", `{"method":"\ud83d\ude00","x":"\ud800"}`, "😀", "", `{"method":"\ud83d\ude00","x":"\ufffd"}`, nil},
+		{"a lone surrogate in a name", `{"x":[{"\uDE00a":1}]}`, "", "", `{"x":[{"\ufffda":1}]}`, nil},
+		{"a lone surrogate in the id", `{"id":"7\ud83d"}`, "", `"7\ufffd"`, `{"id":"7\ufffd"}`, nil},
+		{"pairs stay as they are", `{"x": "\uD83D\uDE00\u00e9"}`, "", "", `{"x": "\uD83D\uDE00\u00e9"}`, nil},
+		{"an exponent", `{"x":1.5e3}`, "", "", `{"x":1.5e3}`, nil},
 		{"byte order mark", "\xef\xbb\xbf{}", "", "", "", ErrSyntax},
 		{"id null", `{"id":null}`, "", "", `{"id":null}`, nil},
 		{"id object", `{"id":{}}`, "", "", `{"id":{}}`, nil},
@@ -68,6 +75,22 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// A number that not every reader can hold is refused by the name of its field, and the request can be answered.
+func TestNumber(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"id":7,"x":{"list":[0,1e400]}}`:                 `x.list[1] 7`,
+		`{"id":"a\ud83d","fd":1,"x":-1E+999}`:             `x "a\ufffd"`,
+		`{"id":1e999,"x":1}`:                              `id `,
+		`{"x":` + strings.Repeat("1", 400) + `,"id":"b"}`: `x "b"`,
+	} {
+		r, err := Decode([]byte(in), Options{})
+		var wrong *NumberError
+		if !errors.As(err, &wrong) || wrong.Field+" "+string(r.ID) != want {
+			t.Errorf("%.40s: %v %s", in, err, r.ID)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{`{"method":"a.b.c","id":1,"fd":2}`, `{"\u0046d":1,"x":[1,2.5e-3,null,true]}`, `[{}]`, "{\"a\":\"\xff\"}", `{"a":1, "code" : 2 ,"b":3}`} {
 		f.Add([]byte(s))
@@ -83,6 +106,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		if err != nil {
 			return
+		}
+		if e := ijson.Check(r.Body); e != nil {
+			t.Fatalf("body %q of %q: %v", r.Body, data, e)
 		}
 		var fields map[string]json.RawMessage
 		if e := json.Unmarshal(r.Body, &fields); e != nil {
@@ -149,6 +175,8 @@ func FuzzTopLevel(f *testing.F) {
 				t.Fatalf("%q: %v", data, err)
 			}
 			return
+		case errors.As(err, new(*NumberError)):
+			return
 		case errors.Is(err, ErrDuplicateKey) != !unique, err != nil && unique && (!present || isText):
 			t.Fatalf("%q: %v", data, err)
 		case err != nil:
@@ -179,7 +207,7 @@ func FuzzTopLevel(f *testing.F) {
 		if got, _ := topLevel(r.Body); !reflect.DeepEqual(got, want) {
 			t.Fatalf("%q: body %q", data, r.Body)
 		}
-		if n == len(want) && string(r.Body) != string(bytes.Trim(data, " \t\r\n")) {
+		if n == len(want) && ijson.Check(data) == nil && string(r.Body) != string(bytes.Trim(data, " \t\r\n")) {
 			t.Fatalf("%q: body %q is changed", data, r.Body)
 		}
 	})
@@ -328,6 +356,17 @@ func BenchmarkAppendReply(b *testing.B) {
 
 func BenchmarkDecodeChat1K(b *testing.B) {
 	data := []byte(`{"method":"live.user.say","id":"17","say":"` + strings.Repeat("hello 你好 ", 70) + `"}`)
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Decode(data, Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecodeNested(b *testing.B) {
+	data := []byte(`{"method":"chat.room.say","id":7,"param":{"room":"tech","text":"hello 你好","user":{"id":7,"name":"小明","avatar":"https://img.example.com/u/7.png","vip":true},"tags":["a","b"],"at":[1.5,2.25]}}`)
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {

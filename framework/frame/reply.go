@@ -14,7 +14,7 @@ type Reply struct {
 	Status int
 	Event  string
 	Info   string
-	Param  any // left out where nil or empty: "", an empty list, map or nil pointer; 0 and false are kept
+	Param  any // left out where nil or empty: "", an empty list, map or nil pointer; 0 and false are kept. A json.RawMessage goes out as it is
 }
 
 // AppendReply appends the reply as JSON. id is the request's own, raw; nil for pushes. An error means that Param cannot be

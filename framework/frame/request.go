@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+
+	"wsframe/framework/internal/ijson"
 )
 
 // Why a request is refused. The text is sent as the reason of the close frame, so it holds no client's words.
@@ -16,6 +18,14 @@ var (
 	ErrDuplicateKey = errors.New("duplicate key")
 	ErrMethod       = errors.New("method must be a string")
 )
+
+// NumberError tells of a number beyond the range of a double, which not every reader can hold (RFC 7493 section 2.2). The frame is
+// well-formed all the same: Decode gives its ID, so that it can be answered.
+type NumberError struct {
+	Field string // where it stands, like param.list[2]
+}
+
+func (e *NumberError) Error() string { return "a number is out of range" }
 
 // Request is a decoded frame. Its slices point into the decoded bytes where they can.
 type Request struct {
@@ -31,6 +41,7 @@ type Options struct {
 
 // Decode validates data as JSON (RFC 8259) and finds what the framework needs, in one pass. It allocates only where a key
 // has to be taken out, a key or the method is written with escapes, or there are more than 16 keys. At the top level a key may stand only once, and fd, auth and code are removed in every spelling.
+// Below it the last of several stays; a lone surrogate becomes U+FFFD (RFC 7493 section 2).
 func Decode(data []byte, o Options) (Request, error) {
 	s := scanner{b: data, depth: o.MaxDepth}
 	if s.depth == 0 {
@@ -54,6 +65,26 @@ func Decode(data []byte, o Options) (Request, error) {
 	if s.i != len(data) {
 		return Request{}, ErrSyntax
 	}
+	if s.foul {
+		return r.clean()
+	}
+	return r, nil
+}
+
+// clean makes I-JSON (RFC 7493) of what an action gets, and of what is echoed.
+func (r Request) clean() (Request, error) {
+	var err error
+	if len(r.ID) > 0 {
+		if r.ID, err = ijson.Clean(r.ID); err != nil {
+			r.ID = nil
+		}
+	}
+	body, err := ijson.Clean(r.Body)
+	var wrong *ijson.Error
+	if errors.As(err, &wrong) {
+		return Request{ID: r.ID}, &NumberError{wrong.Path}
+	}
+	r.Body = body
 	return r, nil
 }
 

@@ -1,10 +1,13 @@
 package frame
 
+import "wsframe/framework/internal/ijson"
+
 // scanner accepts exactly what RFC 8259 calls JSON (a fuzz target holds it against encoding/json).
 type scanner struct {
 	b     []byte
 	i     int
-	depth int // levels that may still be opened
+	depth int  // levels that may still be opened
+	foul  bool // something may stand there that readers understand differently: the document is to be cleaned
 }
 
 func (s *scanner) space() {
@@ -60,6 +63,7 @@ func (s *scanner) digits() bool {
 }
 
 func (s *scanner) number() error {
+	from := s.i
 	if s.b[s.i] == '-' {
 		s.i++
 	}
@@ -82,9 +86,16 @@ func (s *scanner) number() error {
 		if !s.digits() {
 			return ErrSyntax
 		}
+		s.foul = true
+	}
+	if s.i-from > longNumber {
+		s.foul = true
 	}
 	return nil
 }
+
+// longNumber is the length up to which a number without an exponent is in a double's range.
+const longNumber = 300
 
 // str reads a string and tells whether it holds escapes.
 func (s *scanner) str() (escaped bool, err error) {
@@ -113,6 +124,13 @@ func (s *scanner) str() (escaped bool, err error) {
 						return false, ErrSyntax
 					}
 				}
+				switch {
+				case !surrogate(s.b[s.i-3:]):
+				case ijson.Pair(s.b[s.i-5:]):
+					s.i += 6
+				default:
+					s.foul = true
+				}
 			default:
 				return false, ErrSyntax
 			}
@@ -123,6 +141,28 @@ func (s *scanner) str() (escaped bool, err error) {
 
 func hex(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+// surrogate tells whether four hex digits are half of a pair: d8xx to dfxx.
+func surrogate(digits []byte) bool {
+	return digits[0]|0x20 == 'd' && digits[1] >= '8'
+}
+
+// names is a filter of an object's names: a name that it does not hold is new.
+type names [4]uint64
+
+// add tells whether name is new for certain.
+func (n *names) add(name []byte) bool {
+	h := uint32(len(name))
+	if len(name) > 0 {
+		h = (h*31+uint32(name[0]))*31 + uint32(name[len(name)-1])
+		h = h*31 + uint32(name[len(name)/2])
+	}
+	h = h * 0x9e3779b1 >> 24
+	bit := uint64(1) << (h & 63)
+	known := n[h>>6]&bit != 0
+	n[h>>6] |= bit
+	return !known
 }
 
 func (s *scanner) object() error {
@@ -136,10 +176,16 @@ func (s *scanner) object() error {
 		s.depth++
 		return nil
 	}
+	var seen names
 	for {
 		s.space()
-		if _, err := s.str(); err != nil {
+		from := s.i
+		escaped, err := s.str()
+		if err != nil {
 			return err
+		}
+		if escaped || !seen.add(s.b[from+1:s.i-1]) {
+			s.foul = true
 		}
 		s.space()
 		if s.i == len(s.b) || s.b[s.i] != ':' {

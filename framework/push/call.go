@@ -2,10 +2,13 @@ package push
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
+
+	"wsframe/framework/internal/ijson"
 )
 
 // job is a request of the JSON API that may be done: what does it, and what it takes.
@@ -110,11 +113,27 @@ func (s *Server) job(w http.ResponseWriter, r *http.Request, c *caller) (*job, *
 		return nil, fail(CodeTooLarge, "the body has more than %d bytes", large.Limit)
 	case err != nil:
 		return nil, fail(CodeBadRequest, "the body ends too soon")
-	case m == nil:
+	}
+	if e := checkJSON(body); e != nil {
+		return nil, e
+	}
+	if m == nil {
 		return s.batch(c, body)
 	}
 	do := func(ctx context.Context) (any, *Error) { return s.invoke(ctx, c, m, body) }
 	return &job{m.name, body, m.changes(), m.scope == ScopeSend, do}, nil
+}
+
+// checkJSON refuses what clients' readers would understand differently or not at all (RFC 7493). What is no JSON at all is told with the
+// fields.
+func checkJSON(body []byte) *Error {
+	if !json.Valid(body) {
+		return nil
+	}
+	if err := ijson.Check(body); err != nil {
+		return fail(CodeBadRequest, "%v", err)
+	}
+	return nil
 }
 
 func (s *Server) perform(ctx context.Context, j *job) (answer, Code) {

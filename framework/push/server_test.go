@@ -132,6 +132,37 @@ func TestErrors(t *testing.T) {
 	h.want(504, `"timeout"`)(h.post("counts", `{}`))
 }
 
+// What readers of JSON would understand differently, or not at all, is refused by name, wherever it stands.
+func TestInteroperable(t *testing.T) {
+	h := serve(t, Config{})
+	for body, want := range map[string]string{
+		`{"fd":1,"event":"e","param":{"a":["\ud83d"]}}`:    `"param.a[0]\" holds half of a surrogate pair`,
+		`{"fd":1,"event":"e","param":{"\ude00":1}}`:        `"param\" holds half of a surrogate pair`,
+		`{"fd":1,"event":"e","info":"\ud83d"}`:             `"info\" holds half`,
+		`{"fd":1,"event":"\ud83d"}`:                        `"event\" holds half`,
+		`{"fd":1,"event":"e","param":{"b":{"a":1,"a":2}}}`: `"param.b.a\" is there twice`,
+		`{"fd":1,"event":"e","param":[1,-1e400]}`:          `"param[1]\" is a number beyond`,
+	} {
+		h.want(400, want)(h.post("sendToFD", body))
+		h.want(400, want[strings.IndexAny(want, "\\"):])(h.post("batch", `{"calls":[{"method":"counts"},{"method":"sendToFD","params":`+body+`}]}`))
+	}
+	h.want(400, `values.cart`)(h.post("setSession", `{"fd":1,"values":{"cart":{"a":1,"a":1}}}`))
+	h.want(400, `"a\" is there twice`)(h.post("updateSession", `{"fd":1,"values":{},"a":1,"a":2}`))
+	if got := h.backend.said(); len(got) != 0 {
+		t.Error(got)
+	}
+	c, err := NewClient(h.url, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.HTTP = h.client
+	var e *Error
+	if err := c.SendToAll(t.Context(), &Push{Event: "e", Param: []byte(`{"a":1,"a":2}`)}); !errors.As(err, &e) || e.Code != CodeBadRequest {
+		t.Error(err)
+	}
+	h.want(200, `"result"`)(h.post("sendToFD", `{"fd":1,"event":"e","param":["\ud83d\ude00",1e300,{"a":{"a":1}}]}`))
+}
+
 func TestMetrics(t *testing.T) {
 	figures := func(w io.Writer) error { _, err := io.WriteString(w, "connections 3\n"); return err }
 	h := serve(t, Config{Metrics: figures, Tokens: []Token{{"0123456789abcdef", []string{ScopeSend}}, {"fedcba9876543210", []string{ScopeRead}}}})

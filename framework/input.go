@@ -1,0 +1,213 @@
+package framework
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/go-playground/validator/v10"
+)
+
+// input decodes and validates what an action takes.
+type input struct {
+	typ      reflect.Type
+	validate bool
+	trusted  bool // fd, auth or code is among its fields: the trusted values are given under these names
+}
+
+func newInput(t reflect.Type) *input {
+	return &input{typ: t, validate: hasRules(t, map[reflect.Type]bool{}), trusted: takesTrusted(t)}
+}
+
+// hasRules tells whether there is a validate tag in a struct or in those below it.
+func hasRules(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if t = behind(t); t.Kind() != reflect.Struct || seen[t] {
+		return false
+	}
+	seen[t] = true
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if _, ok := f.Tag.Lookup("validate"); ok || hasRules(f.Type, seen) {
+			return true
+		}
+	}
+	return false
+}
+
+// takesTrusted tells whether fd, auth or code is a field of a struct, or of one that is embedded in it. What decodes itself may
+// take any.
+func takesTrusted(t reflect.Type) bool {
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+		return true
+	}
+	return slices.ContainsFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool {
+		return !promoted(f) && slices.Contains([]string{"fd", "auth", "code"}, strings.ToLower(wireName(f)))
+	})
+}
+
+// promoted tells whether a field is an embedded struct whose fields stand in JSON as if they were the outer one's.
+func promoted(f reflect.StructField) bool {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return f.Anonymous && name == "" && behind(f.Type).Kind() == reflect.Struct
+}
+
+// wireName is a field's name in JSON.
+func wireName(f reflect.StructField) string {
+	if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+		return name
+	}
+	return f.Name
+}
+
+// behind is what a pointer type points to.
+func behind(t reflect.Type) reflect.Type {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t
+}
+
+// hidden stands in a validator's path for an embedded struct, of which the client knows nothing.
+const hidden = "\x00"
+
+var validate = newValidate()
+
+func newValidate() *validator.Validate {
+	v := validator.New(validator.WithRequiredStructEnabled())
+	v.RegisterTagNameFunc(func(f reflect.StructField) string {
+		if promoted(f) {
+			return hidden
+		}
+		return wireName(f)
+	})
+	return v
+}
+
+// FieldError is one entry of the param of a 400 paramError. Field is the path of names in JSON: rooms[3].room.
+type FieldError struct {
+	Field string `json:"field"`
+	Rule  string `json:"rule"`
+}
+
+func (in *input) decode(c *Ctx) (unsafe.Pointer, error) {
+	v, err := in.read(c, c.body)
+	if err != nil {
+		return nil, err
+	}
+	if in.validate {
+		wrote := v
+		if c.wrote != nil { // rules are for what the client wrote, before it was escaped
+			if wrote, err = in.read(c, c.wrote); err != nil {
+				return nil, err
+			}
+		}
+		if err := in.check(wrote); err != nil {
+			return nil, err
+		}
+	}
+	return v.UnsafePointer(), nil
+}
+
+// check applies the rules of the validate tags.
+func (in *input) check(v reflect.Value) error {
+	err := validate.Struct(v.Interface())
+	if err == nil {
+		return nil
+	}
+	var invalid validator.ValidationErrors
+	if !errors.As(err, &invalid) {
+		return errParam.Because(err)
+	}
+	list := make([]FieldError, len(invalid))
+	for i, f := range invalid {
+		path := strings.TrimPrefix(f.Namespace(), in.typ.Name()+".")
+		list[i] = FieldError{strings.ReplaceAll(path, hidden+".", ""), strings.TrimSuffix(f.Tag()+"="+f.Param(), "=")}
+	}
+	return errParam.With(list)
+}
+
+func (in *input) read(c *Ctx, body []byte) (reflect.Value, error) {
+	v := reflect.New(in.typ)
+	if in.trusted {
+		body = c.trusted(body)
+	}
+	err := json.NewDecoder(bytes.NewReader(body)).Decode(v.Interface())
+	if err == nil {
+		return v, nil
+	}
+	wrong := FieldError{in.culprit(body), "type"}
+	if typeErr := (*json.UnmarshalTypeError)(nil); errors.As(err, &typeErr) {
+		wrong = FieldError{in.path(typeErr.Field), "type " + typeName(typeErr.Type)}
+	}
+	return v, errParam.With([]FieldError{wrong}).Because(err)
+}
+
+// path leaves embedded structs out of a decoder's path, in which they have their Go names.
+func (in *input) path(field string) string {
+	names := strings.Split(field, ".")
+	var path []string
+	t := in.typ
+	for i, name := range names {
+		f, ok := fieldOf(t, name, i == len(names)-1)
+		if !ok { // below what decodes itself
+			return strings.Join(append(path, names[i:]...), ".")
+		}
+		if !promoted(f) {
+			path = append(path, name)
+		}
+		t = f.Type
+	}
+	return strings.Join(path, ".")
+}
+
+// fieldOf finds the field of a struct, or of a list of structs, by its name in JSON, or by its Go name where it is embedded.
+func fieldOf(t reflect.Type, name string, last bool) (reflect.StructField, bool) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Array || t.Kind() == reflect.Map {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return reflect.StructField{}, false
+	}
+	list := reflect.VisibleFields(t)
+	i := slices.IndexFunc(list, func(f reflect.StructField) bool {
+		if promoted(f) {
+			return !last && f.Name == name
+		}
+		return wireName(f) == name
+	})
+	if i < 0 {
+		return reflect.StructField{}, false
+	}
+	return list[i], true
+}
+
+// culprit is the top-level key that cannot be decoded, for errors that name none: those of types that decode themselves.
+func (in *input) culprit(body []byte) string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil {
+		return ""
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		one, err := json.Marshal(map[string]json.RawMessage{name: fields[name]})
+		if err == nil && json.Unmarshal(one, reflect.New(in.typ).Interface()) != nil {
+			return name
+		}
+	}
+	return ""
+}
+
+// typeName is a type in words that are not Go's alone.
+func typeName(t reflect.Type) string {
+	switch t = behind(t); t.Kind() {
+	case reflect.Struct, reflect.Map:
+		return "object"
+	case reflect.Slice, reflect.Array:
+		return "list"
+	}
+	return t.Kind().String()
+}
