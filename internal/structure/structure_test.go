@@ -52,7 +52,7 @@ var arrows = map[string][]string{
 	"framework/internal/ijson": {},
 	"framework/push":           {"framework/internal/names", "framework/internal/ijson"},
 	"framework/manager":        {},
-	"framework/process":        {"framework/manager"},
+	"framework/process":        {"framework/manager", "library"},
 	"framework/frameworktest":  {"framework", "library"},
 	"library":                  {},
 	"internal":                 {"app", "framework", "library", "public"},
