@@ -328,12 +328,21 @@ func (a *App) orphan(_ context.Context, o cluster.Orphan) {
 	a.tellListeners(o.Listeners, &Closed{FD: o.FD, Auth: id, Code: hub.CloseAbnormal, Reason: "server ended"})
 }
 
-// protect runs a hook and logs its panic.
+// protect runs a hook and logs its panic, or that it has ended its goroutine: which is one of its own for that.
 func (a *App) protect(what string, f func()) {
-	defer func() {
-		if v := recover(); v != nil {
-			a.log.Error("panic in "+what, zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
-		}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ended := false
+		defer func() {
+			if v := recover(); v != nil {
+				a.log.Error("panic in "+what, zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			} else if !ended {
+				a.log.Error(what+" has ended its goroutine", zap.ByteString("stack", debug.Stack()))
+			}
+		}()
+		f()
+		ended = true
 	}()
-	f()
+	<-done
 }

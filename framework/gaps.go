@@ -126,7 +126,7 @@ func (g *gaps) overrun(room string) {
 	g.mu.Lock()
 	one := g.rooms[room]
 	g.mu.Unlock()
-	if one == nil || one.hold.Bytes() <= g.app.cfg.Limits.OutboxBytes {
+	if one == nil || one.hold.Bytes() <= g.app.cfg.Limits.OutboxBytes/4 { // what was missed takes half of it
 		return
 	}
 	r := recovery{Room: room, Epoch: one.hold.From.Epoch, Offset: one.hold.From.Offset, Reason: "tooMany"}

@@ -21,6 +21,7 @@ import (
 
 const (
 	maxSeen    = 32   // rooms that a client may come back to
+	maxEpoch   = 64   // bytes of an epoch
 	maxRecover = 1000 // pushes that a recovery sends; who missed more is told so
 
 	unavailable = "unavailable" // the reason of a recovery that Redis does not answer

@@ -79,19 +79,34 @@ func (a *App) Message(c *hub.Conn, data []byte) {
 	if a.cfg.Protocol.EscapeHTML {
 		ctx.body, ctx.wrote = frame.EscapeHTML(ctx.body), ctx.body
 	}
+	exited := true
+	defer func() {
+		if exited {
+			a.conclude(ctx, nil, errExited, req.ID)
+		}
+	}()
 	reply, err := a.act(ctx, req.Method)
+	exited = false
+	a.conclude(ctx, reply, err, req.ID)
+}
+
+// errExited is what an action has done that ended its goroutine, by runtime.Goexit; the connection goes on in another.
+var errExited = errors.New("the action has ended its goroutine")
+
+// conclude answers what an action has given.
+func (a *App) conclude(ctx *Ctx, reply *Reply, err error, id []byte) {
 	if err != nil {
 		reply = a.failure(ctx, err)
 	}
 	if reply != nil {
-		a.answer(ctx, reply, req.ID)
+		a.answer(ctx, reply, id)
 	}
 	ctx.done()
 }
 
 func (a *App) answer(ctx *Ctx, reply *Reply, id []byte) {
 	if err := a.send(ctx.conn, reply, id); err != nil && !errors.Is(err, hub.ErrClosed) && !errors.Is(err, hub.ErrSlow) {
-		ctx.Log().Error("reply cannot be encoded", zap.Error(err))
+		ctx.Log().Error("reply cannot be sent", zap.Error(err))
 		_ = a.send(ctx.conn, errInternal.reply(), id)
 	}
 }

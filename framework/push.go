@@ -18,8 +18,8 @@ import (
 	"wsframe/framework/internal/names"
 )
 
-// ErrTooLarge is returned for a push that would not fit into an empty outbox.
-var ErrTooLarge = errors.New("push is larger than limits.outbox_bytes")
+// ErrTooLarge is returned for a push that would not fit into an empty outbox (limits.outbox_bytes), as it would be sent.
+var ErrTooLarge = hub.ErrTooLarge
 
 // PublishOption says how a push is to be treated.
 type PublishOption func(*delivery)
@@ -103,6 +103,11 @@ func positioned(dst, payload []byte, room, epoch string, offset int64) []byte {
 	return append(strconv.AppendQuote(append(dst, `,"epoch":`...), epoch), '}')
 }
 
+// maxPosition is how much positioned adds at most.
+func maxPosition(room string) int {
+	return len(`,"room":"","offset":,"epoch":""`) + len(room) + maxEpoch + len("9223372036854775807")
+}
+
 // frameOf makes what the members' connections get.
 func frameOf(payload []byte, m *bus.Message, d *delivery) hub.Frame {
 	b := make([]byte, hub.Headroom, hub.Headroom+len(payload)+96)
@@ -131,6 +136,9 @@ func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption)
 	if err != nil {
 		return err
 	}
+	if size := hub.FrameLen(len(payload) - hub.Headroom + maxPosition(key)); d.keep > 0 && size > a.cfg.Limits.OutboxBytes {
+		return fmt.Errorf("%s: %d bytes: %w", r.Event, size, ErrTooLarge)
+	}
 	// The only node tells itself nothing, but for what gets its position in Redis, and what is to come behind that.
 	if a.alone && d.keep == 0 && !a.passed.Load() && (kind != toRoom || !a.keeps(key)) {
 		a.deliverHere(kind, key, d.frame(payload))
@@ -145,8 +153,8 @@ func (a *App) payload(r *Reply) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", r.Event, err)
 	}
-	if len(payload) > a.cfg.Limits.OutboxBytes {
-		return nil, fmt.Errorf("%s: %d bytes: %w", r.Event, len(payload), ErrTooLarge)
+	if size := hub.FrameLen(len(payload) - hub.Headroom); size > a.cfg.Limits.OutboxBytes {
+		return nil, fmt.Errorf("%s: %d bytes: %w", r.Event, size, ErrTooLarge)
 	}
 	return payload, nil
 }

@@ -140,7 +140,7 @@ func (c *Conn) hold(room string, g *segment) bool {
 		return false
 	}
 	if u.keeping {
-		if u.bytes += len(g.b); u.bytes > c.hub.cfg.OutboxBytes {
+		if u.bytes += len(g.b); u.bytes > c.hub.cfg.OutboxBytes/4 { // what was missed takes half of it
 			c.Close(CloseSlow, "slow")
 			return true
 		}

@@ -135,20 +135,38 @@ func (c *Conn) Serve(r *http.Request, opened, first func()) error {
 }
 
 func (c *Conn) run(ws *gws.Conn, first func()) {
-	defer c.hub.inside.Add(-1)
-	if first != nil {
-		c.guard(func() { c.act(first) })
+	if first == nil {
+		c.loop(ws)
+		return
 	}
-	for rests := !c.hasMoved(); rests; {
+	defer func() { go c.loop(ws) }() // also when first has ended this goroutine
+	c.guard(func() { c.act(first) })
+}
+
+// loop reads until the connection ends. It goes on in a fresh goroutine, whose stack is small, whenever the connection has become
+// quiet, and where an action has ended this one (runtime.Goexit).
+func (c *Conn) loop(ws *gws.Conn) {
+	again := true
+	defer func() {
+		if again {
+			go c.loop(ws)
+			return
+		}
+		c.hub.inside.Add(-1)
+	}()
+	if !c.hasMoved() {
 		c.in.rest()
-		rests = c.guard(ws.ReadLoop)
+		if c.guard(ws.ReadLoop) {
+			return
+		}
 	}
+	again = false
 	if c.hasMoved() {
 		c.leaveMoved()
 		return
 	}
+	defer c.linger() // whatever a close listener does
 	c.finish()
-	c.linger()
 }
 
 // guard recovers whatever gws or a callback below it may throw: the process and the other connections live on. It tells whether

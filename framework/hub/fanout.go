@@ -53,6 +53,7 @@ func (g *segment) each(yield func(Frame)) {
 // collect adds f to what is pending. r.mu is held.
 func (r *Room) collect(f Frame) {
 	r.bytes += len(f.b)
+	r.frames += f.n
 	if n := len(r.pending) - 1; n >= 0 && r.pending[n].joins(f) {
 		r.pending[n].append(f)
 		return
@@ -77,9 +78,15 @@ func (r *Room) note(list []segment) {
 	}
 }
 
-// maxPending bounds what a room collects during one fan-out; publishers wait beyond it, for that fan-out only, which
-// never blocks.
+// maxPending bounds what a room collects during one fan-out, and half an outbox does: a tick must fit into that of each member who has
+// taken the one before. Publishers wait beyond it, for that fan-out only, which never blocks.
 const maxPending = 256 << 10
+
+// full tells whether f must wait for the next tick. r.mu is held.
+func (r *Room) full(f Frame) bool {
+	cfg := &r.hub.cfg
+	return len(r.pending) > 0 && (r.bytes+len(f.b) > min(maxPending, cfg.OutboxBytes/2) || r.frames+f.n > cfg.OutboxMessages/2)
+}
 
 // enough is what is written without waiting for the tick.
 const enough = 32 << 10
@@ -105,7 +112,7 @@ func (h *Hub) longGap() time.Duration { return 4 * max(h.cfg.RoomFlush, 0) }
 func (r *Room) publish(f Frame) int {
 	now := time.Now()
 	r.mu.Lock()
-	for r.bytes >= maxPending && r.held == nil {
+	for r.held == nil && r.full(f) {
 		r.taken.Wait()
 	}
 	n := len(r.members)
@@ -188,7 +195,7 @@ func (r *Room) flush() {
 			return
 		}
 		list := r.pending
-		r.pending, r.bytes = nil, 0
+		r.pending, r.bytes, r.frames = nil, 0, 0
 		members := r.snapshot()
 		r.note(list)
 		r.taken.Broadcast()

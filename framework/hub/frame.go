@@ -65,6 +65,17 @@ func TextFrame(payload []byte) Frame {
 // InPlace makes one text frame of buf[Headroom:], writing the header into the headroom: no copy. The frame owns buf.
 func InPlace(buf []byte) Frame { return Frame{b: inPlace(buf), n: 1} }
 
+// FrameLen is the size on the wire of a frame with so many bytes of payload.
+func FrameLen(payload int) int {
+	switch {
+	case payload <= 125:
+		return payload + 2
+	case payload <= 0xffff:
+		return payload + 4
+	}
+	return payload + 10
+}
+
 func inPlace(buf []byte) []byte {
 	n := len(buf) - Headroom
 	switch {

@@ -160,11 +160,29 @@ type read struct {
 // rest waits for bytes where little is on the stack: a goroutine that waits below gws keeps twice the stack. What has not yet said
 // anything rests, and what was quiet but for a control frame, the answer to a ping above all: who talks is not unwound for each message.
 func (in *inbound) rest() {
-	if in.quiet() {
+	for in.quiet() {
 		in.listens()
 		data, pooled, err := in.c.sock.read()
+		if err == nil && in.pong(data) {
+			readPool.Put(pooled)
+			continue
+		}
 		in.rested = &read{data, pooled, err}
+		return
 	}
+}
+
+// pong takes the answer to a ping that came alone: it is not worth the stack that gws would need.
+func (in *inbound) pong(data []byte) bool {
+	h, ok := parseHeader(data)
+	if !ok || h.op != opPong || len(data) != h.size+int(h.length) || in.checkHeader(h) != (fault{}) || in.c.hub.frozen.Load() {
+		return false
+	}
+	in.arrived(len(data))
+	if in.fault = in.charge(h); in.fault.code != 0 {
+		in.c.Close(in.fault.code, in.fault.reason)
+	}
+	return true
 }
 
 func (in *inbound) quiet() bool { return !in.busy && len(in.buf) == 0 && !in.begun }

@@ -354,7 +354,7 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 	c.state = open
 	c.start = func() {
 		c.back(c.since)
-		go c.run(ws, nil)
+		go c.loop(ws)
 	}
 	c.out.held = true // until Begin: the old process may still take it back
 	c.out.restore(&s, &h.cfg)

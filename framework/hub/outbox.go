@@ -75,6 +75,9 @@ func (c *Conn) sendAs(b []byte, frames int, shared bool, x *Handling) error {
 	if c.state != open {
 		return ErrClosed
 	}
+	if len(b) > c.hub.cfg.OutboxBytes {
+		return ErrTooLarge
+	}
 	o := &c.out
 	limit := c.limit()
 	if o.bytes+len(b) > limit.bytes || o.frames+frames > limit.frames {

@@ -29,6 +29,7 @@ type Room struct {
 	shared  []*Conn        // an immutable copy of members for the fan-out; nil when members changed
 	pending []segment
 	bytes   int    // of pending
+	frames  int    // likewise
 	first   int64  // the first and the last position in the room's history that was written here; 0 = none
 	last    int64  // Both are of one epoch.
 	epoch   string // of these
