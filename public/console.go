@@ -7,8 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +32,9 @@ type console struct {
 	env      []string
 	stdio    *log.Stdio // of a server's processes; nil in other commands
 
-	// flags
+	flags *flag.FlagSet
+
+	// their values
 	command   string
 	daemon    bool
 	graceful  bool
@@ -54,7 +58,7 @@ const usage = `console -s COMMAND [options]
   restart              stop -g, then start -d
   reload [-check]      replace the worker by the binary and config now on disk; -check: only examine
   status [-json]       what it is doing
-  connections          who is connected
+  connections [-json]  who is connected
   nodes [-json]        the servers that share its Redis
   say -i TEXT          send a text to every client
   token -type T -id ID -code C -nickname N [-3des]
@@ -62,6 +66,8 @@ const usage = `console -s COMMAND [options]
   routes               what clients can call
   checkconfig          check the configuration and show it
   dev                  start, and rebuild and reload when files change
+  version              the version of this program
+  help                 this text
 
 options:
 `
@@ -89,11 +95,11 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	}
 	commands := map[string]func(context.Context) error{
 		"start": c.start, "stop": c.stop, "restart": c.restart, "reload": c.reload, "status": c.status, "connections": c.connections, "nodes": c.nodes,
-		"say": c.say, "token": c.token, "routes": c.routes, "checkconfig": c.checkConfig, "dev": c.dev,
+		"say": c.say, "token": c.token, "routes": c.routes, "checkconfig": c.checkConfig, "dev": c.dev, "version": c.version, "help": c.help,
 	}
 	f := commands[c.command]
 	if f == nil {
-		fmt.Fprintf(c.err, "console: unknown command %q; console -help shows all\n", c.command)
+		fmt.Fprintln(c.err, "console:", unknown(c.command, slices.Sorted(maps.Keys(commands))))
 		return 2
 	}
 	return c.report(f(ctx))
@@ -131,9 +137,63 @@ func oneLine(err error) error {
 	return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
+func (c *console) version(context.Context) error {
+	fmt.Fprintln(c.out, "wsframe", version)
+	return nil
+}
+
+func (c *console) help(context.Context) error {
+	fmt.Fprint(c.out, usage)
+	c.flags.SetOutput(c.out)
+	c.flags.PrintDefaults()
+	return nil
+}
+
+// unknown says what a command that is none may have been meant to be.
+func unknown(command string, known []string) string {
+	text := fmt.Sprintf("unknown command %q", command)
+	for _, k := range known {
+		if near(command, k) {
+			text += fmt.Sprintf("; did you mean console -s %s?", k)
+			break
+		}
+	}
+	return text + "; console help shows all"
+}
+
+// near tells whether two words differ by one letter, or one begins the other, or two letters changed places.
+func near(a, b string) bool {
+	a = strings.ToLower(a)
+	if len(a) >= 2 && (strings.HasPrefix(b, a) || strings.HasPrefix(a, b)) {
+		return true
+	}
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	return len(a) <= 1 && len(b) <= 1 || len(a) == 2 && len(b) == 2 && a[0] == b[1] && a[1] == b[0]
+}
+
+// words are the commands that are given without -s too, as users of other programs do.
+func words(args []string) []string {
+	if len(args) == 0 {
+		return args
+	}
+	switch args[0] {
+	case "help", "version":
+		return append([]string{"-s"}, args...)
+	case "-version", "--version", "-v":
+		return []string{"-s", "version"}
+	}
+	return args
+}
+
 func (c *console) parse(args []string) error {
 	f := flag.NewFlagSet("console", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
+	c.flags = f
 	f.StringVar(&c.command, "s", "", "what to do")
 	f.BoolVar(&c.daemon, "d", false, "in the background")
 	f.BoolVar(&c.graceful, "g", false, "with the whole grace time")
@@ -148,12 +208,10 @@ func (c *console) parse(args []string) error {
 	f.StringVar(&c.id, "id", "", "user `id`")
 	f.StringVar(&c.code, "code", "", "room `code`")
 	f.StringVar(&c.nickname, "nickname", "", "`name` to show")
-	err := f.Parse(args)
+	err := f.Parse(words(args))
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(c.out, usage)
-		f.SetOutput(c.out)
-		f.PrintDefaults()
+		_ = c.help(context.Background()) // it has no error
 		return err
 	case err != nil:
 		return err
@@ -162,7 +220,7 @@ func (c *console) parse(args []string) error {
 	case f.NArg() > 0:
 		return fmt.Errorf("unexpected %q", strings.Join(f.Args(), " "))
 	case c.command == "":
-		return errors.New("what to do? console -s start, console -help shows all")
+		return errors.New("what to do? console -s start; console help shows all")
 	}
 	return nil
 }

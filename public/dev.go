@@ -16,6 +16,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"wsframe/library/config"
+	"wsframe/library/log"
 )
 
 // quietTime is how long nothing may change before a build starts: editors save in several steps.
@@ -35,9 +36,6 @@ func (c *console) dev(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.build(ctx, bin); err != nil {
-		return err
-	}
 	watch, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch for changes: %w", err)
@@ -46,25 +44,26 @@ func (c *console) dev(ctx context.Context) error {
 	if _, err := c.watchTree(watch, "."); err != nil {
 		return err
 	}
-	server := exec.Command(bin, "-s", "start", "-c", c.configDir)
-	server.Env, server.Stdout, server.Stderr = c.env, c.out, c.err
-	if err := server.Start(); err != nil {
-		return err
-	}
+	c.guard()
+	var server *exec.Cmd // nil until the code compiles for the first time
 	ended := make(chan error, 1)
-	go func() { ended <- server.Wait() }()
 	stop := make(chan os.Signal, 2)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(stop)
-	timer := time.NewTimer(time.Hour)
-	timer.Stop()
+	timer := time.NewTimer(0)
 	for {
 		select {
 		case err := <-ended:
 			return err
 		case <-stop:
+			if server == nil {
+				return nil
+			}
 			_ = server.Process.Signal(syscall.SIGTERM) // Ctrl-C in a terminal has reached it already
 		case <-ctx.Done():
+			if server == nil {
+				return nil
+			}
 			_ = server.Process.Signal(syscall.SIGTERM)
 			return <-ended
 		case e := <-watch.Events:
@@ -83,11 +82,32 @@ func (c *console) dev(ctx context.Context) error {
 		case err := <-watch.Errors:
 			fmt.Fprintln(c.err, "console: watch:", err)
 		case <-timer.C:
-			if err := c.rebuild(ctx, cfg, bin); err != nil {
-				fmt.Fprintln(c.err, "console:", err, "— the code before goes on")
+			if server != nil {
+				if err := c.rebuild(ctx, cfg, bin); err != nil {
+					fmt.Fprintln(c.err, "console:", err, "— the code before goes on")
+				}
+				continue
+			}
+			if err := c.build(ctx, bin); err != nil {
+				fmt.Fprintln(c.err, "console:", err, "— the server starts when it compiles")
+				continue
+			}
+			if server, err = c.startDev(bin, ended); err != nil {
+				return err
 			}
 		}
 	}
+}
+
+// startDev starts the server that was built; its end is told to ended.
+func (c *console) startDev(bin string, ended chan<- error) (*exec.Cmd, error) {
+	server := exec.Command(bin, "-s", "start", "-c", c.configDir)
+	server.Env, server.Stdout, server.Stderr = c.env, &log.Lines{W: c.out}, &log.Lines{W: c.err}
+	if err := server.Start(); err != nil {
+		return nil, err
+	}
+	go func() { ended <- server.Wait() }()
+	return server, nil
 }
 
 // rebuild compiles and has the running server take over the result.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 	"wsframe/framework/process"
 	"wsframe/library/config"
 	"wsframe/library/db"
+	"wsframe/library/log"
 )
 
 // askTime bounds every question to the server but a reload and a stop.
@@ -47,20 +49,36 @@ func (c *console) operated() (*config.Config, error) {
 	return cfg, nil
 }
 
-// dialWith reaches the manager of the server that the flags or the config name.
+// dialWith reaches the manager of a server: the one that the flags name, else the one that runs with the runtime directory, else the
+// one that the config names.
 func (c *console) dialWith(ctx context.Context, cfg *config.Config) (*manager.Client, error) {
 	m := &cfg.App.Manager
-	host, port := m.Host, m.Port
-	if c.host != "" {
-		host = c.host
+	addr := local(net.JoinHostPort(cmp.Or(c.host, m.Host), strconv.Itoa(cmp.Or(c.port, m.Port))))
+	place, err := process.ReadLocation(cfg.App.Runtime.Dir)
+	if c.host != "" || c.port != 0 || err != nil || local(place.Manager) == addr {
+		client, err := manager.Dial(ctx, addr, m.Token)
+		if err != nil && place.Manager == "" && c.host == "" && c.port == 0 {
+			err = fmt.Errorf("%w; no server runs with the runtime directory %s", err, cfg.App.Runtime.Dir)
+		}
+		return client, err
 	}
-	if c.port != 0 {
-		port = c.port
+	client, first := manager.Dial(ctx, local(place.Manager), m.Token)
+	if first == nil {
+		return client, nil
 	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
+	if client, err = manager.Dial(ctx, addr, m.Token); err != nil { // the place may be that of a server which was killed
+		return nil, fmt.Errorf("%w (by %s); by the configuration: %w", first, cfg.App.Runtime.Dir, err)
 	}
-	return manager.Dial(ctx, net.JoinHostPort(host, strconv.Itoa(port)), m.Token)
+	return client, nil
+}
+
+// local makes an address that can be dialled of one that is listened on.
+func local(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return addr
 }
 
 // ask dials, asks one question, and says goodbye.
@@ -111,6 +129,14 @@ func (c *console) restart(ctx context.Context) error {
 		return err
 	}
 	c.graceful, c.daemon = true, true
+	running, err := c.runs(cfg)
+	if err != nil {
+		return err
+	}
+	if !running {
+		fmt.Fprintln(c.out, "no server runs with the runtime directory "+cfg.App.Runtime.Dir+": it is started")
+		return c.start(ctx)
+	}
 	if err := c.stop(ctx); err != nil {
 		return err
 	}
@@ -123,6 +149,18 @@ func (c *console) restart(ctx context.Context) error {
 	return c.start(ctx)
 }
 
+// runs tells whether a server runs with the runtime directory. The configuration must have the files that it was started with.
+func (c *console) runs(cfg *config.Config) (bool, error) {
+	if !process.Running(cfg.App.Runtime.Dir) {
+		return false, nil
+	}
+	place, err := process.ReadLocation(cfg.App.Runtime.Dir)
+	if err != nil {
+		return true, nil // one that is only starting
+	}
+	return true, cfg.Keeps(c.configDir, place.Files)
+}
+
 // reload waits for the end and tells what happened.
 func (c *console) reload(ctx context.Context) error {
 	return c.ask(ctx, reloadTime, func(ctx context.Context, m *manager.Client) error {
@@ -131,7 +169,7 @@ func (c *console) reload(ctx context.Context) error {
 			return err
 		}
 		for _, note := range r.Notes {
-			fmt.Fprintln(c.out, "note:", note)
+			fmt.Fprintln(c.out, "note:", log.EscapeLine(note))
 		}
 		for _, route := range r.Added {
 			fmt.Fprintln(c.out, "new route:", route)
@@ -161,7 +199,12 @@ func (c *console) status(ctx context.Context) error {
 			return c.encode(s)
 		}
 		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-		row := func(name string, v any) { fmt.Fprintf(w, "%s\t%v\n", name, v) }
+		row := func(name string, v any) { fmt.Fprintf(w, "%s\t%s\n", name, log.EscapeLine(fmt.Sprint(v))) }
+		if s.WorkerState == manager.WorkerHangs {
+			row("worker", fmt.Sprintf("hangs: it has not answered for %d s", s.WorkerSilentSeconds))
+		} else if s.WorkerState != "" {
+			row("worker", s.WorkerState)
+		}
 		row("connections", s.Connections)
 		row("users", s.UIDs)
 		row("rooms", s.Rooms)
@@ -233,32 +276,54 @@ func (c *console) nodes(ctx context.Context) error {
 			case n.RefreshedSeconds >= 0:
 				refreshed = fmt.Sprintf("%d s ago", n.RefreshedSeconds)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%d\t%s\n", n.ID, cmp.Or(n.Address, n.Host, "-"), n.State, refreshed, n.Connections, n.UIDs, n.Rooms,
+			cells(w, n.ID, cmp.Or(n.Address, n.Host, "-"), n.State, refreshed, n.Connections, n.UIDs, n.Rooms,
 				since, n.WorkerPID, cmp.Or(n.Version, "-"))
 		}
 		return w.Flush()
 	})
 }
 
+// cells writes a row of a table; whatever stands in a value stays in its cell.
+func cells(w io.Writer, values ...any) {
+	list := make([]string, len(values))
+	for i, v := range values {
+		list[i] = log.EscapeLine(fmt.Sprint(v))
+	}
+	fmt.Fprintln(w, strings.Join(list, "\t"))
+}
+
 func (c *console) connections(ctx context.Context) error {
 	return c.ask(ctx, time.Minute, func(ctx context.Context, m *manager.Client) error {
+		list, err := allConnections(ctx, m)
+		if err != nil {
+			return err
+		}
+		if c.json {
+			return c.encode(list)
+		}
 		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "FD\tID\tTYPE\tCODE\tREMOTE\tSINCE\tIDLE\tIN\tOUT\tOUTBOX\tROOMS")
-		const page = 1000
-		for offset := 0; ; offset += page {
-			list, err := m.Connections(ctx, offset, page)
-			if err != nil {
-				return err
-			}
-			for _, i := range list {
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%ds\t%d\t%d\t%d\t%d\n", i.FD, i.ID, i.Type, i.Code, i.Remote,
-					time.Unix(i.Since, 0).Format(time.DateTime), i.IdleSeconds, i.MessagesIn, i.MessagesOut, i.OutboxBytes, i.Rooms)
-			}
-			if len(list) < page {
-				return w.Flush()
-			}
+		for _, i := range list {
+			cells(w, i.FD, i.ID, i.Type, i.Code, i.Remote, time.Unix(i.Since, 0).Format(time.DateTime), fmt.Sprint(i.IdleSeconds, "s"),
+				i.MessagesIn, i.MessagesOut, i.OutboxBytes, i.Rooms)
 		}
+		return w.Flush()
 	})
+}
+
+// allConnections asks page by page; there is a list even where nobody is connected.
+func allConnections(ctx context.Context, m *manager.Client) ([]manager.ConnInfo, error) {
+	const page = 1000
+	all := []manager.ConnInfo{}
+	for {
+		list, err := m.Connections(ctx, len(all), page)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, list...); len(list) < page {
+			return all, nil
+		}
+	}
 }
 
 func (c *console) say(ctx context.Context) error {
@@ -275,8 +340,8 @@ func (c *console) say(ctx context.Context) error {
 	})
 }
 
-// token issues one with the server's key, which it need not be asked for: it lies in the config or under runtime.
-func (c *console) token(context.Context) error {
+// token issues one with the server's key: that of the config, else the one that the running server says it uses. It makes none.
+func (c *console) token(ctx context.Context) error {
 	cfg, err := c.load()
 	if err != nil {
 		return err
@@ -292,12 +357,20 @@ func (c *console) token(context.Context) error {
 	if c.legacy && cfg.App.Auth.Key3DES == "" {
 		return errors.New("issue token: auth.key_3des is empty")
 	}
-	if err := os.MkdirAll(cfg.App.Runtime.Dir, 0o755); err != nil {
-		return fmt.Errorf("the runtime directory cannot be made: %w", err)
+	path, err := c.keyFile(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("issue token: %w", err)
 	}
-	tokens, notes, err := openTokens(cfg)
+	load := auth.LoadKey
+	if c.legacy { // it needs the other key only
+		load = func(string) (string, bool, error) { return rand.Text() + rand.Text(), false, nil }
+	}
+	tokens, _, notes, err := openTokens(cfg, path, load)
 	if err != nil {
 		return err
+	}
+	if c.legacy {
+		notes = nil
 	}
 	for _, n := range notes {
 		fmt.Fprintln(c.err, "note:", n)
@@ -312,6 +385,34 @@ func (c *console) token(context.Context) error {
 	}
 	fmt.Fprintln(c.out, token)
 	return nil
+}
+
+// keyFile is where the key lies that the server takes, where none is configured here.
+func (c *console) keyFile(ctx context.Context, cfg *config.Config) (string, error) {
+	if key, _ := configuredKey(cfg); key != "" || c.legacy {
+		return runtimeKey(cfg), nil
+	}
+	s, err := c.running(ctx, cfg)
+	if err != nil { // no server answers: the key of the one that ran here last
+		if _, missing := os.Stat(runtimeKey(cfg)); missing != nil {
+			return "", fmt.Errorf("auth.key is not configured here, %s does not exist, and %w", runtimeKey(cfg), err)
+		}
+		return runtimeKey(cfg), nil
+	}
+	if s.KeyFile == "" {
+		return "", fmt.Errorf("the running server (runtime directory %s) has auth.key in its configuration, and this one has none: name that by -c, or set WSFRAME_APP_AUTH_KEY",
+			s.RuntimeDir)
+	}
+	return s.KeyFile, nil
+}
+
+// running asks the server that answers what it is.
+func (c *console) running(ctx context.Context, cfg *config.Config) (s manager.Status, err error) {
+	err = c.askWith(ctx, cfg, askTime, func(ctx context.Context, m *manager.Client) error {
+		s, err = m.Status(ctx)
+		return err
+	})
+	return s, err
 }
 
 // routes builds the table from the code, without a server: controllers are made on an empty database and a store that is

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
@@ -80,6 +81,7 @@ func (c *console) start(ctx context.Context) error {
 		Command:    []string{self, "-s", "start", "-c", c.configDir},
 		Env:        c.env, OpenStore: c.storeOpener(cfg, l.Logger), StoreKind: cfg.Cache.Master.Driver, Version: version,
 		ReadyTime: cfg.App.Limits.BootTimeout, StopGrace: cfg.App.Limits.StopGrace, DrainTime: cfg.App.Limits.ReloadDrain,
+		HangTime: cfg.App.Limits.WorkerHang, Files: cfg.Files(),
 		Detached: parent != nil, Log: l.Logger, Stdout: c.out, Stderr: c.err,
 		Reopen: func() {
 			if err := l.Reopen(); err != nil {
@@ -96,8 +98,9 @@ func (c *console) start(ctx context.Context) error {
 		},
 		Reloaded: func() { c.reconfigure(l) },
 		Notify:   notify,
+		Alive:    watchdog(),
 	})
-	go c.signals(ctx, master, l.Logger)
+	go c.signals(ctx, master, openTerminal(), l.Logger)
 	err = master.Run(ctx)
 	if err == nil {
 		l.Info("server has stopped")
@@ -179,20 +182,32 @@ func program() (string, error) {
 	return path, nil
 }
 
-// signals: SIGTERM and Ctrl-C stop gracefully and, a second time, at once; SIGHUP reloads; SIGUSR1 reopens the logs.
-func (c *console) signals(ctx context.Context, m *process.Master, l *zap.Logger) {
+// signals: SIGTERM and Ctrl-C stop gracefully and, a second time, at once; SIGHUP reloads; SIGUSR1 reopens the logs. A server on a
+// terminal, which may be nil, stops when that is closed.
+func (c *console) signals(ctx context.Context, m *process.Master, t *terminal, l *zap.Logger) {
 	ch := make(chan os.Signal, 4)
 	signal.Notify(ch, append([]os.Signal{os.Interrupt, syscall.SIGTERM}, extraSignals...)...)
 	defer signal.Stop(ch)
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	hup := t != nil && t.whole
 	for {
 		var s os.Signal
 		select {
 		case s = <-ch:
+			l.Info("signal", zap.Stringer("signal", s))
+			hup = hup || isReload(s)
+		case <-look.C:
 		case <-ctx.Done():
 			return
 		}
-		l.Info("signal", zap.Stringer("signal", s))
+		if t != nil && hup && t.gone() {
+			l.Info("the terminal was closed; the server stops")
+			_ = m.Stop(ctx, true) // it has no error
+			t, s = nil, nil
+		}
 		switch {
+		case s == nil:
 		case s == os.Interrupt || s == syscall.SIGTERM:
 			_ = m.Stop(ctx, true) // it has no error
 		case isReload(s):
@@ -223,7 +238,7 @@ func (c *console) printStart(cfg *config.Config, s process.Started) {
 
 // printDemo prints links with fresh tokens in the fragment, which browsers do not send and servers do not log.
 func (c *console) printDemo(w io.Writer, cfg *config.Config, addr string) {
-	tokens, _, err := openTokens(cfg)
+	tokens, _, _, err := openTokens(cfg, runtimeKey(cfg), auth.LoadKey)
 	if err != nil {
 		fmt.Fprintln(c.err, "console: demo links:", err)
 		return

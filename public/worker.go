@@ -52,6 +52,9 @@ func runWorker(ctx context.Context, w *process.Worker, configDir string, env []s
 
 func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env []string) (err error) {
 	cfg, err := config.Load(configDir, env)
+	if err == nil {
+		err = cfg.Keeps(configDir, w.Files)
+	}
 	if err != nil {
 		return err
 	}
@@ -86,7 +89,11 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 		return err
 	}
 	defer db.Close(orm)
-	tokens, more, err := openTokens(cfg)
+	load := auth.LoadOrCreateKey
+	if w.Reload { // the tokens that are out there were issued with a key that there was
+		load = auth.LoadKey
+	}
+	tokens, keyFile, more, err := openTokens(cfg, runtimeKey(cfg), load)
 	if err != nil {
 		return err
 	}
@@ -105,14 +112,15 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 		options.Static = static.FS
 	}
 	notes = append(append(notes, cfg.Warnings()...), unheard(cfg, w)...)
+	ready := process.Ready{Version: version, Notes: notes, Transfer: transferVersions, Files: cfg.Files(), KeyFile: keyFile}
 	if w.Check {
-		return checkOnly(ctx, w, options, notes)
+		return checkOnly(ctx, w, options, ready)
 	}
 	a, err := framework.New(boot, options)
 	if err != nil {
 		return err
 	}
-	ready := process.Ready{Version: version, Notes: notes, Routes: routesOf(a.Routes()), Transfer: transferVersions}
+	ready.Routes = routesOf(a.Routes())
 	pushes, err := newPush(&cfg.App, deps, options.Alone, a, w.Begun, l)
 	if err != nil {
 		return errors.Join(err, a.Close(ctx))
@@ -172,12 +180,13 @@ func unheard(cfg *config.Config, w *process.Worker) (notes []string) {
 func (w *worker) Accept() { w.acceptOnce.Do(w.accept) }
 
 // checkOnly tells whether this worker could serve, without taking part.
-func checkOnly(ctx context.Context, w *process.Worker, o framework.Options, notes []string) error {
+func checkOnly(ctx context.Context, w *process.Worker, o framework.Options, ready process.Ready) error {
 	routes, err := framework.Examine(o)
 	if err != nil {
 		return err
 	}
-	return w.Report(ctx, process.Ready{Version: version, Notes: notes, Routes: routesOf(routes), Transfer: transferVersions})
+	ready.Routes = routesOf(routes)
+	return w.Report(ctx, ready)
 }
 
 func routesOf(list []framework.Route) []process.Route {
@@ -195,20 +204,33 @@ func openLog(cfg *config.Config, name string) (*log.Logger, error) {
 	})
 }
 
-// openTokens takes the keys from the configuration, or makes one under runtime.
-func openTokens(cfg *config.Config) (*auth.Tokens, []string, error) {
+// runtimeKey is where the key of tokens lies that no configuration has.
+func runtimeKey(cfg *config.Config) string { return filepath.Join(cfg.App.Runtime.Dir, "auth.key") }
+
+// configuredKey is the key that the configuration has for w1 tokens, or "". An old one may be there that is for 3DES only.
+func configuredKey(cfg *config.Config) (key string, old bool) {
 	a := &cfg.App.Auth
-	key, notes := a.Key, []string(nil)
-	if a.Accept3DES && key == a.Key3DES && !auth.Fits(key) {
-		key = ""
+	if a.Accept3DES && a.Key == a.Key3DES && !auth.Fits(a.Key) {
+		return "", a.Key != ""
+	}
+	return a.Key, false
+}
+
+// openTokens takes the keys from the configuration, or one from the file at path, as load reads it. Used is that path made
+// absolute, or "" where the key is configured.
+func openTokens(cfg *config.Config, path string, load func(path string) (string, bool, error)) (t *auth.Tokens, used string, notes []string, err error) {
+	a := &cfg.App.Auth
+	key, old := configuredKey(cfg)
+	if old {
 		notes = append(notes, "auth.key is published or short: it is for 3DES tokens only")
 	}
 	if key == "" {
-		path := filepath.Join(cfg.App.Runtime.Dir, "auth.key")
 		var created bool
-		var err error
-		if key, created, err = auth.LoadOrCreateKey(path); err != nil {
-			return nil, nil, err
+		if key, created, err = load(path); err == nil {
+			used, err = filepath.Abs(path)
+		}
+		if err != nil {
+			return nil, "", nil, err
 		}
 		why := "auth.key is not configured"
 		if len(notes) > 0 {
@@ -220,10 +242,10 @@ func openTokens(cfg *config.Config) (*auth.Tokens, []string, error) {
 			notes = append(notes, why+": the key in "+path+" is used")
 		}
 	}
-	tokens, err := auth.New(auth.Config{
+	t, err = auth.New(auth.Config{
 		Keys: []string{key, a.PreviousKey}, Accept3DES: a.Accept3DES, TripleDESKey: a.Key3DES, Lifetime: a.Lifetime, Skew: a.Skew,
 	})
-	return tokens, notes, err
+	return t, used, notes, err
 }
 
 func (w *worker) Stats() process.Stats {

@@ -14,14 +14,20 @@ import (
 // LoadOrCreateKey reads the key in the file, or makes a random one there with mode 0600. It tells whether it made it. Two
 // processes that start together get the same key.
 func LoadOrCreateKey(path string) (key string, created bool, err error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = createKey(path)
-		if created = err == nil; !created && !errors.Is(err, fs.ErrExist) {
-			return "", false, fmt.Errorf("make a token key: %w", err)
-		}
-		b, err = os.ReadFile(path)
+	if key, _, err = LoadKey(path); !errors.Is(err, fs.ErrNotExist) {
+		return key, false, err
 	}
+	err = createKey(path)
+	if created = err == nil; !created && !errors.Is(err, fs.ErrExist) {
+		return "", false, fmt.Errorf("make a token key: %w", err)
+	}
+	key, _, err = LoadKey(path)
+	return key, created, err
+}
+
+// LoadKey is LoadOrCreateKey that makes none: a file that is not there is an error.
+func LoadKey(path string) (key string, created bool, err error) {
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return "", false, fmt.Errorf("read the token key: %w", err)
 	}
@@ -30,11 +36,11 @@ func LoadOrCreateKey(path string) (key string, created bool, err error) {
 			return "", false, fmt.Errorf("the token key can be read by others: %w", err)
 		}
 	}
-	key = strings.TrimSpace(string(b))
+	key = strings.TrimSpace(string(b)) // a line feed at the end is no part of it
 	if len(key) < 32 {
 		return "", false, fmt.Errorf("the token key in %s is too short: delete the file to get a new one", path)
 	}
-	return key, created, nil
+	return key, false, nil
 }
 
 // createKey writes a whole file and gives it its name at once: nobody reads half a key.
@@ -49,7 +55,7 @@ func createKey(path string) error {
 	}
 	temporary := f.Name()
 	defer os.Remove(temporary)
-	text := base64.RawURLEncoding.EncodeToString(raw) + "\n"
+	text := base64.RawURLEncoding.EncodeToString(raw) // no line feed: other programs would read it along
 	_, err = f.WriteString(text)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err

@@ -47,9 +47,21 @@ type Status struct {
 	Store          string `json:"store"`         // embedded or redis
 	StorePending   int    `json:"store_pending"` // bookkeeping that the store does not know yet
 
+	WorkerState         string `json:"worker_state"`          // WorkerServes, WorkerHangs or WorkerRestarts
+	WorkerSilentSeconds int64  `json:"worker_silent_seconds"` // for so long it has not answered; 0: it does
+	RuntimeDir          string `json:"runtime_dir"`           // absolute
+	KeyFile             string `json:"key_file"`              // where the key of tokens lies; "": in the configuration
+
 	Nodes      []NodeInfo `json:"nodes"`                 // all else here is this node's alone
 	NodesError string     `json:"nodes_error,omitempty"` // why not all nodes are known
 }
+
+// The states of the worker. One that hangs does not answer its heartbeat: what else only it knows is missing then.
+const (
+	WorkerServes   = "serves"
+	WorkerHangs    = "hangs"
+	WorkerRestarts = "is being restarted"
+)
 
 // The states of a node.
 const (

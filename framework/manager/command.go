@@ -21,6 +21,7 @@ const (
 	answerUnknown = "指令无效"
 	answerFormat  = "格式不符合规范"
 	answerStatus  = "当前服务器共有 %d 个连接\n主进程PID: %d\n内存占用量: %d MB"
+	answerHangs   = "\n工作进程已 %d 秒没有响应" // ours
 )
 
 // commandTime bounds every command but a reload, which has limits of its own.
@@ -254,7 +255,11 @@ func (s *Server) answerText(c *session, data any, err error) {
 		c.write([]byte(err.Error()))
 	default:
 		if st, ok := data.(Status); ok {
-			c.write(fmt.Appendf(nil, answerStatus, st.Connections, st.MasterPID, st.MemoryBytes>>20))
+			text := fmt.Appendf(nil, answerStatus, st.Connections, st.MasterPID, st.MemoryBytes>>20)
+			if st.WorkerState == WorkerHangs { // the number of connections is not known then
+				text = fmt.Appendf(text, answerHangs, st.WorkerSilentSeconds)
+			}
+			c.write(text)
 		}
 	}
 }

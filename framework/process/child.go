@@ -16,16 +16,19 @@ import (
 
 // child is a worker as its master sees it.
 type child struct {
-	pid  int
-	peer *peer
-	tail *tail
-	kill func()
+	pid       int
+	peer      *peer
+	pulse     pulse
+	hangLimit time.Duration // of silence, after which it is killed; 0: never
+	tail      *tail
+	kill      func()
 
 	ready  chan bootResult // one value: booted or failed
 	info   Ready           // once booted
 	once   sync.Once
 	exited chan struct{}
-	status string // valid once exited is closed
+	status string // valid once exited is closed, as clean is
+	clean  bool   // it has ended by itself, and well
 	since  time.Time
 
 	serves mark // the connections that were moved to it are its own
@@ -128,9 +131,10 @@ func (c *child) ended() bool {
 	}
 }
 
-// tell asks for something that has no answer. Where the worker is gone, its end has been seen when tell returns.
+// tell asks for something that has no answer. Where the worker is gone, its end has been seen when tell returns. One that hangs is
+// a hangError.
 func (c *child) tell(ctx context.Context, kind string) error {
-	err := c.peer.call(ctx, kind, nil, nil)
+	err := c.ask(ctx, kind, nil, nil)
 	if errors.Is(err, errPeerGone) {
 		c.endWithin(killAfter)
 	}
@@ -140,7 +144,7 @@ func (c *child) tell(ctx context.Context, kind string) error {
 // nodes asks for the nodes of the cluster. What is known is there beside an error too.
 func (c *child) nodes(ctx context.Context) ([]manager.NodeInfo, error) {
 	var a nodesAnswer
-	if err := c.peer.call(ctx, "nodes", nil, &a); err != nil {
+	if err := c.ask(ctx, "nodes", nil, &a); err != nil {
 		return nil, err
 	}
 	if a.Error != "" {

@@ -13,6 +13,16 @@ import (
 
 const lockFile = "wsframe.lock"
 
+// Running tells whether a server runs, or is starting, with that runtime directory.
+func Running(runtimeDir string) bool {
+	f, err := os.Open(filepath.Join(runtimeDir, lockFile))
+	if err != nil {
+		return false
+	}
+	defer f.Close() // and with it a lock that was free
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
+}
+
 // lock holds the runtime directory for one master. The kernel lets go of it when the process ends, however it ends.
 func lock(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
@@ -25,7 +35,11 @@ func lock(dir string) (*os.File, error) {
 			return nil, fmt.Errorf("lock the runtime directory: %w", err)
 		}
 		pid, _ := os.ReadFile(filepath.Join(dir, lockFile))
-		return nil, fmt.Errorf("a server already runs with the runtime directory %s (pid %s)", dir, strings.TrimSpace(string(pid)))
+		err := fmt.Errorf("a server already runs with the runtime directory %s (pid %s)", dir, strings.TrimSpace(string(pid)))
+		if p, bad := ReadLocation(dir); bad == nil {
+			err = fmt.Errorf("%w; its manager is on %s", err, p.Manager)
+		}
+		return nil, err
 	}
 	// For the message above only: nobody trusts it without the lock.
 	_ = f.Truncate(0)

@@ -45,6 +45,8 @@ type MasterConfig struct {
 	ReadyTime time.Duration // for a worker to boot; 30 s
 	StopGrace time.Duration
 	DrainTime time.Duration // the old worker's time to end at a reload
+	HangTime  time.Duration // a worker that does not answer for so long is killed; 0: never
+	Files     []string      // of the configuration: those that the server was started with, and no worker may miss
 	Detached  bool          // nobody reads what is printed once the server serves
 	Log       *zap.Logger
 	Reopen    func() // of the master's own logs
@@ -55,6 +57,7 @@ type MasterConfig struct {
 	// Notify is told Serving when the first worker serves, Reloading and Serving around reloads, and Stopping as soon as the server
 	// is to end; one after the other. It must not wait for long.
 	Notify func(State)
+	Alive  func() // called every second while the worker that serves answers, or another one is being started
 }
 
 // Started is what there is to tell when the server serves.
@@ -86,8 +89,12 @@ type Master struct {
 	// Held from the moment a reload can no longer be given up until it has decided which worker serves. Taken before mu.
 	handover sync.Mutex
 
+	// Held while a worker is started, until it is in live. Taken before mu.
+	spawning sync.Mutex
+
 	mu        sync.Mutex
 	worker    *child              // the one that serves; nil while there is none
+	config    []string            // files of the configuration that the last one to serve has read
 	changed   chan struct{}       // closed when worker changes
 	live      map[*child]struct{} // every worker process
 	restarts  int
@@ -117,7 +124,7 @@ func New(cfg MasterConfig) *Master {
 	life, endLife := context.WithCancel(context.Background())
 	return &Master{
 		cfg: cfg, dir: dir, addrs: map[string]string{}, begun: time.Now(), life: life, endLife: endLife,
-		changed: make(chan struct{}), live: map[*child]struct{}{}, grace: cfg.StopGrace,
+		changed: make(chan struct{}), live: map[*child]struct{}{}, grace: cfg.StopGrace, config: cfg.Files,
 	}
 }
 
@@ -128,6 +135,7 @@ func (m *Master) Run(ctx context.Context) error {
 	if err := os.MkdirAll(cfg.RuntimeDir, 0o755); err != nil {
 		return fmt.Errorf("the runtime directory cannot be made: %w", err)
 	}
+	defer reapOrphans(m)()
 	held, err := lock(cfg.RuntimeDir)
 	if err != nil {
 		return err
@@ -156,6 +164,10 @@ func (m *Master) Run(ctx context.Context) error {
 		return err
 	}
 	m.addrs[cfg.Manager.Name] = admin.Addr().String()
+	if err := m.writeLocation(); err != nil {
+		return errors.Join(err, admin.Close())
+	}
+	defer os.Remove(locationFile(cfg.RuntimeDir))
 
 	boot, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -190,8 +202,10 @@ func (m *Master) Run(ctx context.Context) error {
 	m.sayMu.Lock()
 	m.say(Serving)
 	m.sayMu.Unlock()
-	supervised := make(chan struct{})
+	supervised, done := make(chan struct{}), make(chan struct{})
 	go func() { defer close(supervised); m.supervise() }()
+	watched := make(chan struct{})
+	go func() { defer close(watched); m.watch(done) }()
 	select {
 	case <-ctx.Done():
 		m.beginStop(true)
@@ -200,6 +214,8 @@ func (m *Master) Run(ctx context.Context) error {
 	err = m.endWorker()
 	m.reloads.Wait() // the old worker of a reload may still be saying goodbye
 	<-supervised
+	close(done)
+	<-watched
 	server.Close()
 	return errors.Join(err, <-served)
 }
@@ -245,7 +261,10 @@ func (m *Master) start(ctx context.Context, extra ...string) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the runtime directory: %w", err)
 	}
-	env := append(slices.Clone(m.cfg.Env), envRuntime+"="+runtimeDir, envRole+"=worker", envSockets+"="+strings.Join(names, ","), envBegun+"="+strconv.FormatInt(m.begun.Unix(), 10))
+	m.mu.Lock()
+	files := m.config
+	m.mu.Unlock()
+	env := append(slices.Clone(m.cfg.Env), envFiles+"="+strings.Join(files, ","), envRuntime+"="+runtimeDir, envRole+"=worker", envSockets+"="+strings.Join(names, ","), envBegun+"="+strconv.FormatInt(m.begun.Unix(), 10))
 	if m.store.Addr != "" {
 		env = append(env, envStore+"="+m.store.Addr+" "+m.store.Password)
 	}
@@ -262,6 +281,9 @@ func (m *Master) start(ctx context.Context, extra ...string) (*child, error) {
 // setWorker says which worker serves. The caller holds mu.
 func (m *Master) setWorker(c *child) {
 	m.worker = c
+	if c != nil && c.info.Files != nil {
+		m.config = c.info.Files
+	}
 	close(m.changed)
 	m.changed = make(chan struct{})
 }
@@ -315,10 +337,21 @@ func (m *Master) endCounted(c *child, s stopRequest) (n int, err error) {
 	defer cancel()
 	// A stop of the server has less patience with the old worker of a reload.
 	defer context.AfterFunc(m.life, func() { time.AfterFunc(m.patience(), cancel) })()
+	_, hang := c.pulse.state()
+	go func() {
+		select {
+		case <-hang: // what it would do in its grace time it cannot
+			time.AfterFunc(killAfter, cancel)
+		case <-ctx.Done():
+		}
+	}()
 	err = c.peer.call(ctx, "stop", s, &n)
 	select {
 	case <-c.exited:
-		if errors.Is(err, errPeerGone) {
+		switch {
+		case errors.Is(err, errPeerGone) && c.clean: // it was stopping by itself
+			err = nil
+		case errors.Is(err, errPeerGone):
 			err = fmt.Errorf("the worker ended before it had stopped (%s)", c.status)
 		}
 	case <-ctx.Done():
@@ -374,20 +407,28 @@ func (m *Master) Status(ctx context.Context) (manager.Status, error) {
 	m.mu.Lock()
 	s := manager.Status{
 		Version: m.cfg.Version, MasterVersion: m.cfg.Version, MasterPID: os.Getpid(), WorkerRestarts: m.restarts, Store: m.cfg.StoreKind,
+		RuntimeDir:    absolute(m.cfg.RuntimeDir),
 		UptimeSeconds: int64(time.Since(m.begun).Seconds()), MemoryBytes: residentBytes(os.Getpid()),
 	}
 	c, before := m.worker, m.totals
 	m.mu.Unlock()
+	s.WorkerState = manager.WorkerRestarts
 	if c == nil {
 		return s, nil
 	}
+	s.KeyFile = c.info.KeyFile
 	var w Stats
-	if err := c.peer.call(ctx, "stats", nil, &w); errors.Is(err, errPeerGone) {
+	var hung *hangError
+	switch err := c.ask(ctx, "stats", nil, &w); {
+	case errors.Is(err, errPeerGone):
 		return s, nil // as above, a moment earlier
-	} else if err != nil {
+	case errors.As(err, &hung):
+		s.WorkerState, s.WorkerPID, s.WorkerSilentSeconds, s.NodesError = manager.WorkerHangs, c.pid, int64(hung.silent.Seconds()), hung.Error()
+		return s, nil
+	case err != nil:
 		return s, fmt.Errorf("ask the worker: %w", err)
 	}
-	s.WorkerPID, s.MemoryBytes = c.pid, s.MemoryBytes+residentBytes(c.pid)
+	s.WorkerState, s.WorkerPID, s.MemoryBytes = manager.WorkerServes, c.pid, s.MemoryBytes+residentBytes(c.pid)
 	w.add(before)
 	s.Connections, s.Rooms, s.Goroutines, s.StorePending = w.Connections, w.Rooms, w.Goroutines, w.StorePending
 	s.MessagesIn, s.MessagesOut, s.BytesIn, s.BytesOut = w.MessagesIn, w.MessagesOut, w.BytesIn, w.BytesOut
@@ -400,6 +441,13 @@ func (m *Master) Status(ctx context.Context) (manager.Status, error) {
 		s.NodesError = err.Error()
 	}
 	return s, nil
+}
+
+func absolute(dir string) string {
+	if path, err := filepath.Abs(dir); err == nil {
+		return path
+	}
+	return dir
 }
 
 // count keeps what has ended in a worker whose connections are another one's.
@@ -428,7 +476,7 @@ func (m *Master) Say(ctx context.Context, text string) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return n, gone(c.peer.call(ctx, "say", text, &n))
+	return n, gone(c.ask(ctx, "say", text, &n))
 }
 
 // Connections implements manager.Backend.
@@ -437,7 +485,7 @@ func (m *Master) Connections(ctx context.Context, offset, limit int) (list []man
 	if err != nil {
 		return nil, err
 	}
-	return list, gone(c.peer.call(ctx, "connections", pageRequest{offset, limit}, &list))
+	return list, gone(c.ask(ctx, "connections", pageRequest{offset, limit}, &list))
 }
 
 // gone says it in words for people.
@@ -459,7 +507,7 @@ func (m *Master) ReopenLogs() {
 	var asked sync.WaitGroup
 	for _, c := range workers {
 		asked.Go(func() {
-			if err := c.peer.call(ctx, "reopen", nil, nil); err != nil && !errors.Is(err, errPeerGone) {
+			if err := c.ask(ctx, "reopen", nil, nil); err != nil && !errors.Is(err, errPeerGone) {
 				m.cfg.Log.Warn("reopen a worker's log", zap.Int("pid", c.pid), zap.Error(err))
 			}
 		})

@@ -367,7 +367,7 @@ func TestSecondStartAndStalePID(t *testing.T) {
 	s := start(t, "", nil)
 	other := prepare(t, "", func(c *MasterConfig) { c.RuntimeDir = s.dir })
 	err := other.m.Run(t.Context())
-	if want := fmt.Sprintf("a server already runs with the runtime directory %s (pid %d)", s.dir, os.Getpid()); err == nil || err.Error() != want {
+	if want := fmt.Sprintf("a server already runs with the runtime directory %s (pid %d); its manager is on %s", s.dir, os.Getpid(), s.m.addrs["manager"]); err == nil || err.Error() != want {
 		t.Fatalf("%v", err)
 	}
 	if pid, err := ReadPID(s.dir); err != nil || pid != os.Getpid() {
@@ -764,5 +764,44 @@ func TestMasterKilled(t *testing.T) {
 			c.want("bye 1001 server is going away")
 			until(t, "the worker ends", func() bool { return !alive(pid) })
 		})
+	}
+}
+
+// A worker that is told to end by a signal says goodbye as for its master, and another one takes its place.
+func TestWorkerTerminated(t *testing.T) {
+	s := start(t, "", nil)
+	c := dial(t, s.addr)
+	if err := syscall.Kill(c.pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	c.want("bye 1001 server is going away")
+	until(t, "another worker serves", func() bool { st := s.status(); return st.WorkerPID != 0 && st.WorkerPID != c.pid })
+	// Both are told, as a service manager that signals the whole group does.
+	next := dial(t, s.addr)
+	if err := syscall.Kill(next.pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.m.Stop(t.Context(), true)
+	next.want("bye 1001 server is going away")
+	s.wait()
+	if s.err != nil {
+		t.Error(s.err)
+	}
+}
+
+// The runtime directory says where the server is, as long as it runs.
+func TestRuntimeSays(t *testing.T) {
+	s := start(t, "", func(cfg *MasterConfig) { cfg.Files = []string{"app"} })
+	p, err := ReadLocation(s.dir)
+	if err != nil || p.PID != os.Getpid() || p.Manager != s.m.addrs["manager"] || !slices.Equal(p.Files, []string{"app"}) || !Running(s.dir) {
+		t.Fatalf("%+v %v", p, err)
+	}
+	if _, err := lock(s.dir); err == nil || !strings.Contains(err.Error(), "its manager is on "+p.Manager) {
+		t.Error(err)
+	}
+	_ = s.m.Stop(t.Context(), true)
+	s.wait()
+	if _, err := ReadLocation(s.dir); !errors.Is(err, os.ErrNotExist) || Running(s.dir) {
+		t.Errorf("after the end: %v", err)
 	}
 }

@@ -91,6 +91,9 @@ func (m *Master) Reload(ctx context.Context, check bool) (r manager.ReloadReport
 		return r, lost
 	}
 	m.inform(ctx, next, "settled")
+	if err := m.writeLocation(); err != nil {
+		m.cfg.Log.Warn("note where the server is", zap.Error(err))
+	}
 	if m.cfg.Reloaded != nil {
 		m.cfg.Reloaded()
 	}
@@ -110,6 +113,8 @@ func (m *Master) beginReload(check bool) (old *child, err error) {
 		err = errReloading
 	case m.worker == nil:
 		err = errNoWorker
+	case m.worker.hung() != nil:
+		err = m.worker.hung()
 	default:
 		m.reloading = make(chan struct{})
 		m.reloads.Add(1)
@@ -139,12 +144,16 @@ func (m *Master) endReload() {
 // connections cannot be moved, or "". The transfer, where there is one, is not finished: old's last actions may still run.
 func (m *Master) replace(ctx context.Context, old, next *child, why string, r *manager.ReloadReport) (*transfer, error) {
 	hooks, cancel := context.WithTimeout(ctx, m.cfg.DrainTime)
-	if err := old.tell(hooks, "reloading"); err != nil && !old.ended() {
+	err := old.tell(hooks, "reloading")
+	if err != nil && !old.ended() {
 		m.cfg.Log.Warn("OnReload", zap.Error(err))
 		r.Notes = append(r.Notes, "OnReload: "+err.Error())
 	}
 	cancel()
-	t, err := m.handOver(ctx, old, next, why, r)
+	var t *transfer
+	if !isHang(err) {
+		t, err = m.handOver(ctx, old, next, why, r)
+	}
 	if err == nil {
 		if t == nil {
 			m.inform(ctx, next, "accept")
@@ -157,6 +166,11 @@ func (m *Master) replace(ctx context.Context, old, next *child, why string, r *m
 		}
 	}
 	return nil, err
+}
+
+func isHang(err error) bool {
+	var hung *hangError
+	return errors.As(err, &hung)
 }
 
 // inform tells next something that it does not refuse.

@@ -17,5 +17,8 @@ func inheritListener(int) (net.Listener, error)     { return nil, errPlatform }
 func (m *Master) spawn([]string) (*child, error)    { return nil, errPlatform }
 func lock(string) (*os.File, error)                 { return nil, errPlatform }
 
+// Running is false: no server runs here.
+func Running(string) bool { return false }
+
 // Detach does nothing here.
 func Detach(*exec.Cmd) {}

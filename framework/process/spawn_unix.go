@@ -92,11 +92,13 @@ func (m *Master) spawn(env []string) (*child, error) {
 	}
 	// Not in the terminal's group: Ctrl-C is the master's to act on.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	m.spawning.Lock() // who reaps orphans must know it
+	defer m.spawning.Unlock()
 	if err := cmd.Start(); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("start the worker: %w", err)
 	}
-	c.pid = cmd.Process.Pid
+	c.pid, c.hangLimit = cmd.Process.Pid, m.cfg.HangTime
 	c.kill = func() { _ = cmd.Process.Kill() }
 	c.peer = newPeer(conn, c.handle)
 	m.track(c)
@@ -108,6 +110,7 @@ func (m *Master) spawn(env []string) (*child, error) {
 		if cmd.ProcessState == nil {
 			c.status = err.Error()
 		}
+		c.clean = err == nil
 		select {
 		case <-c.peer.gone: // what it said last has been read
 		case <-time.After(outputTime):

@@ -55,7 +55,10 @@ func (m *Master) beginTransfer(ctx context.Context, old, next *child) (*transfer
 	ctx = context.WithoutCancel(ctx)
 	pause, cancel := context.WithTimeout(ctx, tellTime)
 	defer cancel()
-	if err := old.tell(pause, "pause"); err != nil {
+	if err := old.tell(pause, "pause"); isHang(err) {
+		closeFiles([]*os.File{ours, theirs})
+		return nil, err
+	} else if err != nil {
 		m.cfg.Log.Debug("an older worker accepts until it moves its connections", zap.Error(err))
 	}
 	t := &transfer{

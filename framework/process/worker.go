@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"wsframe/framework/manager"
@@ -23,6 +25,7 @@ const (
 	envStore   = "WSFRAME_STORE"   // address and password of the embedded store
 	envBegun   = "WSFRAME_BEGUN"   // UNIX seconds: when the master was started
 	envRuntime = "WSFRAME_RUNTIME" // the master's runtime directory
+	envFiles   = "WSFRAME_FILES"   // of the configuration, with commas: those that the worker before has read
 	envDetach  = "WSFRAME_DETACH"  // nobody reads what is printed once the server serves
 )
 
@@ -55,6 +58,8 @@ type Ready struct {
 	Routes   []Route
 	Notes    []string
 	Transfer Versions // zero: its connections cannot be moved
+	Files    []string // of the configuration that it has read, by name; nil: not known
+	KeyFile  string   // where the key of its tokens lies; "": in the configuration
 }
 
 // Versions of the form in which connections are moved.
@@ -120,8 +125,9 @@ type Worker struct {
 	Store  Store
 	Begun  time.Time // when the master was started
 
-	RuntimeDir string // the master's, absolute
-	Detached   bool   // nobody reads what is printed once the worker serves
+	RuntimeDir string   // the master's, absolute
+	Files      []string // of the configuration, by name: those that must be there
+	Detached   bool     // nobody reads what is printed once the worker serves
 
 	sockets map[string]net.Listener
 	peer    *peer
@@ -129,6 +135,7 @@ type Worker struct {
 	handler Handler
 	once    sync.Once
 	stopped chan struct{} // closed when the master's stop has been answered
+	end     ending
 	spare   spare
 }
 
@@ -150,6 +157,7 @@ func FromEnv() (*Worker, bool, error) {
 	if at, err := strconv.ParseInt(os.Getenv(envBegun), 10, 64); err == nil {
 		w.Begun = time.Unix(at, 0)
 	}
+	w.Files = strings.FieldsFunc(os.Getenv(envFiles), func(r rune) bool { return r == ',' })
 	w.RuntimeDir, w.Detached = os.Getenv(envRuntime), os.Getenv(envDetach) != ""
 	conn, err := inheritConn(3)
 	if err != nil {
@@ -163,7 +171,7 @@ func FromEnv() (*Worker, bool, error) {
 		}
 	}
 	// What the worker starts is no worker.
-	for _, name := range []string{envRole, envSockets, envReload, envCheck, envStore, envBegun, envRuntime, envDetach} {
+	for _, name := range []string{envRole, envSockets, envReload, envCheck, envStore, envBegun, envRuntime, envFiles, envDetach} {
 		_ = os.Unsetenv(name)
 	}
 	w.peer = newPeer(conn, w.handle)
@@ -215,10 +223,18 @@ func (w *Worker) Serve(ctx context.Context, ready Ready, h Handler, grace time.D
 	if err := w.peer.call(ctx, "ready", ready, nil); err != nil {
 		return fmt.Errorf("tell the master that the worker is ready: %w", err)
 	}
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	defer signal.Stop(term)
 	select {
 	case <-w.stopped:
 		w.peer.close()
 		return nil
+	case <-term:
+		signal.Stop(term) // a second one ends it at once
+		time.AfterFunc(grace+killAfter, func() { os.Exit(1) })
+		_, err := w.stop(ctx, stopRequest{Code: 1001, Reason: "server is going away", Spread: grace / 2, Grace: grace})
+		return err
 	case <-w.peer.gone:
 	}
 	select {
@@ -233,7 +249,7 @@ func (w *Worker) Serve(ctx context.Context, ready Ready, h Handler, grace time.D
 	time.AfterFunc(grace+killAfter, func() { os.Exit(1) })
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	if _, err := h.Stop(ctx, 1001, "server is going away", 0); err != nil {
+	if _, err := w.stop(ctx, stopRequest{Code: 1001, Reason: "server is going away", Grace: grace}); err != nil {
 		return fmt.Errorf("the master is gone; stop: %w", err)
 	}
 	return fmt.Errorf("stopped: %w", errPeerGone)
@@ -245,6 +261,34 @@ type stopRequest struct {
 	Reason string
 	Spread time.Duration
 	Grace  time.Duration
+}
+
+// ending is a worker's one stop: the master's wish and a signal may come together.
+type ending struct {
+	once sync.Once
+	cut  context.CancelFunc
+	done chan struct{}
+	n    int
+	err  error
+}
+
+// stop has the handler stop, or waits for the stop that is under way: at most for the shorter of both grace times. It does not depend
+// on the patience of whoever asks.
+func (w *Worker) stop(ctx context.Context, s stopRequest) (int, error) {
+	e := &w.end
+	e.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Grace)
+		e.cut, e.done = cancel, make(chan struct{})
+		go func() {
+			defer cancel()
+			defer close(e.done)
+			e.n, e.err = w.handler.Stop(ctx, s.Code, s.Reason, s.Spread)
+		}()
+	})
+	timer := time.AfterFunc(s.Grace, e.cut)
+	defer timer.Stop()
+	<-e.done
+	return e.n, e.err
 }
 
 // nodesAnswer carries what is known beside the error.
@@ -313,10 +357,7 @@ func (w *Worker) handle(ctx context.Context, r request) (any, error) {
 		if err := r.decode(&s); err != nil {
 			return nil, err
 		}
-		// Its end must not depend on the master's patience.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Grace)
-		defer cancel()
-		n, err := h.Stop(ctx, s.Code, s.Reason, s.Spread)
+		n, err := w.stop(ctx, s)
 		return lastWord{n, func() { w.once.Do(func() { close(w.stopped) }) }}, err
 	}
 	return nil, fmt.Errorf("unknown request %q", r.kind)

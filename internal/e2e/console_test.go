@@ -44,6 +44,10 @@ func TestConsole(t *testing.T) {
 	if !strings.Contains(out, "u1") || !strings.Contains(out, "wall") || strings.Count(out, "\n") != 3 {
 		t.Errorf("connections:\n%s", out)
 	}
+	var list []manager.ConnInfo
+	if err := json.Unmarshal([]byte(s.ok("-s", "connections", "-json")), &list); err != nil || len(list) != 2 || list[0].ID != "u1" {
+		t.Errorf("connections -json: %v %v", list, err)
+	}
 	st := s.status()
 	if st.Connections != 2 || st.Rooms != 2 || st.MasterPID != s.cmd.Process.Pid || st.WorkerPID == 0 || st.MemoryBytes < 1<<20 ||
 		st.MessagesIn != 2 || st.MessagesOut != 4 || st.Goroutines < 3 || st.Store != "embedded" {
@@ -89,15 +93,24 @@ func TestWrongCalls(t *testing.T) {
 	}{
 		{nil, "console -s start"},
 		{[]string{"start"}, "console -s start"},
-		{[]string{"-s", "dance"}, "unknown command"},
+		{[]string{"-s", "dance"}, "unknown command \"dance\"; console help"},
+		{[]string{"-s", "statsu"}, "did you mean console -s status?"},
+		{[]string{"-s", "conn"}, "did you mean console -s connections?"},
 		{[]string{"-s", "status", "-x"}, "-x"},
 	} {
 		if _, errs, code := s.run(tc.args...); code != 2 || !strings.Contains(errs, tc.want) {
 			t.Errorf("%v: %d %s", tc.args, code, errs)
 		}
 	}
-	if out, _, code := s.run("-help"); code != 0 || !strings.Contains(out, "checkconfig") {
-		t.Errorf("help: %d %s", code, out)
+	for _, args := range [][]string{{"-help"}, {"help"}, {"-s", "help"}} {
+		if out, _, code := s.run(args...); code != 0 || !strings.Contains(out, "checkconfig") || !strings.Contains(out, "-nickname") {
+			t.Errorf("%v: %d %s", args, code, out)
+		}
+	}
+	for _, args := range [][]string{{"version"}, {"-s", "version"}, {"--version"}} {
+		if out, _, code := s.run(args...); code != 0 || out != "wsframe dev\n" {
+			t.Errorf("%v: %d %s", args, code, out)
+		}
 	}
 }
 
@@ -114,9 +127,12 @@ func TestTokenRefused(t *testing.T) {
 			t.Fatalf("%v made the runtime directory", args)
 		}
 	}
-	s.ok("-s", "token", "-id", "1")
-	if _, err := os.Stat(filepath.Join(s.dir, "new", "auth.key")); err != nil {
-		t.Error(err)
+	// Nor does one that could be issued: the server that takes it is another one's.
+	if out, errs, code := s.run("-s", "token", "-id", "1"); code != 1 || out != "" || !oneLine(errs) || !strings.Contains(errs, "auth.key") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "new")); err == nil {
+		t.Error("a key was made")
 	}
 }
 

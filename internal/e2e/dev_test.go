@@ -28,10 +28,20 @@ func TestDev(t *testing.T) {
 	}
 	s := prepare(t, "WSFRAME_APP_LIMITS_MESSAGE_RATE=0")
 	s.config = filepath.Join(tree, "config")
-	s.launchAs(&exec.Cmd{Path: console, Args: []string{console, "-s", "dev"}, Dir: tree}, 2*time.Minute)
-
 	file := filepath.Join(tree, "app", "index", "index.go")
 	source := string(copyOf(t, file))
+	// What does not compile at the start either is shown, and the server comes when it does.
+	install(t, file, []byte(source+"\nno such word\n"))
+	go func() {
+		for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			if strings.Contains(s.out.String(), "the server starts when it compiles") {
+				_ = os.WriteFile(file, []byte(source), 0o600) // if it cannot, the server is not ready
+				return
+			}
+		}
+	}()
+	s.launchAs(&exec.Cmd{Path: console, Args: []string{console, "-s", "dev"}, Dir: tree}, 4*time.Minute)
+
 	if !strings.Contains(source, `"执行完成"`) {
 		t.Fatalf("%s does not answer as it did", file)
 	}

@@ -13,6 +13,9 @@ type Config struct {
 	App   App
 	Cache Cache
 	DB    DB
+
+	files   []string // that set something: app, cache, db
+	foreign []string // variables that look like settings and are Kubernetes'
 }
 
 // App is config/app.yaml.
@@ -102,6 +105,7 @@ type Limits struct {
 	StopGrace              time.Duration `mapstructure:"stop_grace"`
 	ReloadDrain            time.Duration `mapstructure:"reload_drain"`
 	BootTimeout            time.Duration `mapstructure:"boot_timeout"`
+	WorkerHang             time.Duration `mapstructure:"worker_hang"`
 }
 
 // Cache is config/cache.yaml.
@@ -152,7 +156,7 @@ func defaults() *Config {
 		OutboxBytes: 1 << 20, OutboxMessages: 1024, WriteTimeout: 5 * time.Second,
 		RefusedRate: 20, MaxConnections: 100_000,
 		RoomsPerConnection: 256, CloseKeysPerConnection: 256, RoomFlush: 5 * time.Millisecond,
-		StopGrace: 30 * time.Second, ReloadDrain: 30 * time.Second, BootTimeout: 30 * time.Second,
+		StopGrace: 30 * time.Second, ReloadDrain: 30 * time.Second, BootTimeout: 30 * time.Second, WorkerHang: 30 * time.Second,
 	}
 	a.Compression.Threshold = 512
 	a.AllowNoOrigin, a.Demo = true, true

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ func TestFilesShowAllKeysAndDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(shipped, bare) {
+	if !same(shipped, bare) {
 		for i, line := range strings.Split(shipped.String(), "\n") {
 			if other := strings.Split(bare.String(), "\n")[i]; other != line {
 				t.Errorf("file: %s, default: %s", line, other)
@@ -143,7 +144,7 @@ func TestDefaultsStay(t *testing.T) {
 	}
 	for _, d := range []string{dir, filepath.Join(dir, "missing")} {
 		c, err := Load(d, []string{"WSFRAME_ROLE=worker", "PATH=/bin"})
-		if err != nil || !reflect.DeepEqual(c, bare) {
+		if err != nil || !same(c, bare) {
 			t.Errorf("%s: %v\n%s", d, err, c)
 		}
 	}
@@ -231,7 +232,7 @@ func TestSeconds(t *testing.T) {
 				t.Errorf("%s: 42 in a file: %v", key, err)
 			}
 			env, err := Load("", []string{EnvName(p.name, key) + "=42"})
-			if err != nil || !reflect.DeepEqual(env, want) {
+			if err != nil || !same(env, want) {
 				t.Errorf("%s: 42 in the environment: %v", key, err)
 			}
 		})
@@ -403,4 +404,89 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("%q: %v", text, err)
 		}
 	})
+}
+
+// same tells whether two configurations have the same settings, wherever they come from.
+func same(a, b *Config) bool {
+	x, y := *a, *b
+	x.files, y.files = nil, nil
+	return reflect.DeepEqual(x, y)
+}
+
+// The eight variables that Kubernetes makes of a service are no settings, whatever the service is called; a typo stays one.
+func TestServiceLinks(t *testing.T) {
+	links := func(service, port string) []string {
+		at := "10.0.0.1:" + port
+		return []string{
+			service + "_SERVICE_HOST=10.0.0.1", service + "_SERVICE_PORT=" + port, service + "_SERVICE_PORT_HTTP_2=" + port,
+			service + "_PORT=tcp://" + at, service + "_PORT_" + port + "_TCP=tcp://" + at, service + "_PORT_" + port + "_TCP_PROTO=tcp",
+			service + "_PORT_" + port + "_TCP_PORT=" + port, service + "_PORT_" + port + "_TCP_ADDR=10.0.0.1",
+		}
+	}
+	for _, service := range []string{"WSFRAME_APP", "WSFRAME_DB", "WSFRAME_CACHE", "WSFRAME_APP_OUTSIDE", "WSFRAME_APP_PUSH", "WSFRAME_DB_MASTER"} {
+		c, err := Load("", append(links(service, "5353"), service+"_PORT_53_UDP=udp://10.0.0.1:53", service+"_PORT_53_UDP_PROTO=udp"))
+		if err != nil {
+			t.Errorf("%s: %v", service, err)
+			continue
+		}
+		warned := 0
+		for _, w := range c.Warnings() {
+			if strings.Contains(w, "Kubernetes") && strings.Contains(w, service+"_SERVICE_HOST") && !strings.Contains(w, "\n") {
+				warned++
+			}
+		}
+		if d := defaults().App; warned != 1 || c.App.Outside != d.Outside || c.App.Push.Port != d.Push.Port {
+			t.Errorf("%s: %d lines, %+v", service, warned, c.App.Outside)
+		}
+	}
+	for _, typo := range []string{
+		"WSFRAME_APP_PORT=20000", "WSFRAME_APP_SERVICE_HOSTS=x", "WSFRAME_APP_OUTSIDE_PROT=1", "WSFRAME_DB_PORT=3306", "WSFRAME_APP_OUTSIDE_HOST_PORT=80",
+		"WSFRAME_APP_PORT_X_TCP=tcp://10.0.0.1:80", "WSFRAME_APP_OUTSIDE_PORT=http://10.0.0.1:80", "WSFRAME_APP_ORIGINS_TCP=tcp://10.0.0.1:80",
+	} {
+		if _, err := Load("", []string{typo}); err == nil {
+			t.Errorf("%s is passed over", typo)
+		}
+	}
+}
+
+// A file that the server was started with must not be gone, or set nothing, at a reload.
+func TestKeeps(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load := func() *Config {
+		t.Helper()
+		c, err := Load(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	write("app.yaml", "demo: false\n")
+	write("db.yaml", "# nothing\n")
+	before := load().Files()
+	if !slices.Equal(before, []string{"app"}) {
+		t.Fatal(before)
+	}
+	for _, text := range []string{"", "\n", "# demo: false\n", "---\n", "\ufeff"} {
+		write("app.yaml", text)
+		if err := load().Keeps(dir, before); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "app.yaml")+" sets nothing") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "app.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if err := load().Keeps(dir, before); err == nil || !strings.Contains(err.Error(), "is missing") {
+		t.Error(err)
+	}
+	write("app.yaml", "demo: true\n")
+	write("cache.yaml", "master: {db: 0}\n")
+	if err := load().Keeps(dir, before); err != nil {
+		t.Error(err)
+	}
 }

@@ -24,6 +24,7 @@ func Load(dir string, env []string) (*Config, error) {
 			return nil, err
 		}
 	}
+	c.files, c.foreign = l.files, l.dropServiceLinks()
 	if len(l.env) > 0 {
 		return nil, fmt.Errorf("environment: %s: no such setting", strings.Join(slices.Sorted(maps.Keys(l.env)), ", "))
 	}
@@ -57,6 +58,8 @@ type loader struct {
 	dir  string
 	env  map[string]string // what no setting has taken yet
 	from map[string]string // "app outside.port" → the variable that set it
+
+	files []string // that set something
 
 	lenient bool // what cannot be read is passed over
 }
@@ -103,6 +106,9 @@ func (l *loader) read(name string, into any) error {
 			return fmt.Errorf("%s: %s", file, strings.Join(strings.Fields(err.Error()), " "))
 		}
 	}
+	if len(v.AllKeys()) > 0 {
+		l.files = append(l.files, name)
+	}
 	known := Keys(into)
 	for _, key := range slices.Sorted(slices.Values(v.AllKeys())) {
 		switch {
@@ -119,7 +125,7 @@ func (l *loader) read(name string, into any) error {
 	var err error
 	walk(reflect.ValueOf(into).Elem(), "", func(key string, field reflect.Value, _ bool) {
 		value := v.Get(key)
-		if text, ok := l.env[EnvName(name, key)]; ok {
+		if text, ok := l.env[EnvName(name, key)]; ok && !serviceLink(EnvName(name, key), text) {
 			value = variable(text)
 			l.from[name+" "+key] = EnvName(name, key)
 			delete(l.env, EnvName(name, key))

@@ -137,6 +137,9 @@ func (a *App) validate(bad complain) {
 			bad("app", key, "%v: must be at least 1s", v)
 		}
 	}
+	if l.WorkerHang != 0 && l.WorkerHang < time.Second {
+		bad("app", "limits.worker_hang", "%v: must be 0s (never) or at least 1s", l.WorkerHang)
+	}
 	if a.Heartbeat.Idle <= a.Heartbeat.Ping {
 		bad("app", "heartbeat.idle", "%v must be longer than heartbeat.ping %v", a.Heartbeat.Idle, a.Heartbeat.Ping)
 	}
@@ -298,6 +301,9 @@ func loopback(host string) bool {
 func (c *Config) Warnings() []string {
 	var w []string
 	a := &c.App
+	if n := len(c.foreign); n > 0 {
+		w = append(w, fmt.Sprintf("the environment has %d service links of Kubernetes, which are no settings and are passed over: %s", n, strings.Join(c.foreign, ", ")))
+	}
 	if !a.Auth.Check {
 		w = append(w, "auth.check is off: everybody may connect")
 	}

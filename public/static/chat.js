@@ -9,7 +9,7 @@ const t = {
   },
   en: {
     title: 'Chat', rooms: 'Rooms', users: 'Private', usersHelp: 'Click somebody who is online to write to them', online: 'Online', leave: 'Leave', more: 'More', older: 'Older messages',
-    views: (n) => `${n} views`, say: (to) => `Write to ${to}…`, send: 'Send', came: (who) => `${who} is here`, left: (who) => `${who} has left`,
+    views: (n) => (n === 1 ? '1 view' : `${n} views`), say: (to) => `Write to ${to}…`, send: 'Send', came: (who) => `${who} is here`, left: (who) => `${who} has left`,
     recovered: (n) => n === 1 ? 'Caught up with 1 message' : `Caught up with ${n} messages`, sending: 'Sending…', failed: 'Not confirmed: ', again: 'Send again', empty: 'Nothing yet: say something', menu: 'Rooms and private messages', outside: 'Choose a room',
     names: { lobby: 'Lobby', tech: 'Tech talk', music: 'Music' },
   },

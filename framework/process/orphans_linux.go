@@ -1,0 +1,65 @@
+package process
+
+import (
+	"bytes"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// reapOrphans takes the exit status of processes that were left to this one, where it is PID 1 of a container: nobody else
+// does, and each would stay a zombie. The function that it returns ends that.
+func reapOrphans(m *Master) (end func()) {
+	if os.Getpid() != 1 {
+		return func() {}
+	}
+	ch, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(ch, syscall.SIGCHLD)
+	ch <- syscall.SIGCHLD // some may have been there before
+	go func() {
+		defer close(done)
+		for range ch {
+			m.reap(os.Getpid())
+		}
+	}()
+	return func() {
+		signal.Stop(ch)
+		close(ch)
+		<-done
+	}
+}
+
+// reap waits for the zombies among the children of self that are no workers: those are exec's to wait for.
+func (m *Master) reap(self int) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // an error is one of the pattern
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue // gone
+		}
+		// pid (name) state ppid …; the name may hold anything
+		f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+		if len(f) < 2 || string(f[0]) != "Z" || string(f[1]) != strconv.Itoa(self) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err == nil && !m.isWorker(pid) {
+			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil) // somebody was faster
+		}
+	}
+}
+
+func (m *Master) isWorker(pid int) bool {
+	m.spawning.Lock()
+	defer m.spawning.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c := range m.live {
+		if c.pid == pid {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,42 @@
+package process
+
+import (
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A process that was left to the master is reaped; a worker is not, since who has started it waits for it.
+func TestReapOrphans(t *testing.T) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }()
+	out, err := exec.Command("sh", "-c", "sleep 0 >/dev/null 2>&1 & echo $!").Output() // its parent ends first, or it does not matter
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphan, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker := exec.Command("true")
+	if err := worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m := &Master{live: map[*child]struct{}{{pid: worker.Process.Pid}: {}}}
+	until(t, "the orphan is gone", func() bool {
+		m.reap(os.Getpid())
+		_, err := os.Stat("/proc/" + strconv.Itoa(orphan))
+		return os.IsNotExist(err)
+	})
+	until(t, "the worker has ended", func() bool { return !alive(worker.Process.Pid) })
+	m.reap(os.Getpid())
+	if err := worker.Wait(); err != nil {
+		t.Errorf("the worker's status was taken: %v", err)
+	}
+}

@@ -1,0 +1,38 @@
+package config
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+)
+
+// Kubernetes puts variables for each service of the namespace into every container ("service links"). Those of a service
+// wsframe-app begin as settings of ours do:
+//
+//	WSFRAME_APP_SERVICE_HOST=10.0.0.1       WSFRAME_APP_PORT_80_TCP=tcp://10.0.0.1:80
+//	WSFRAME_APP_SERVICE_PORT=80             WSFRAME_APP_PORT_80_TCP_PROTO=tcp
+//	WSFRAME_APP_SERVICE_PORT_HTTP=80        WSFRAME_APP_PORT_80_TCP_PORT=80
+//	WSFRAME_APP_PORT=tcp://10.0.0.1:80      WSFRAME_APP_PORT_80_TCP_ADDR=10.0.0.1
+var (
+	linkName = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+	portName = regexp.MustCompile(`_PORT$`)
+	linkURL  = regexp.MustCompile(`^(tcp|udp|sctp)://`)
+)
+
+// serviceLink tells whether a variable is one of them. The name of a service may be such that one has the name of a port
+// of ours: then its value, a URL, tells.
+func serviceLink(name, value string) bool {
+	return linkName.MatchString(name) || portName.MatchString(name) && linkURL.MatchString(value)
+}
+
+// dropServiceLinks takes them out of what no setting has taken.
+func (l *loader) dropServiceLinks() []string {
+	var links []string
+	for _, name := range slices.Sorted(maps.Keys(l.env)) {
+		if serviceLink(name, l.env[name]) {
+			links = append(links, name)
+			delete(l.env, name)
+		}
+	}
+	return links
+}

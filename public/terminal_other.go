@@ -1,0 +1,10 @@
+//go:build !unix
+
+package main
+
+// terminal is not known here.
+type terminal struct{ whole bool }
+
+func openTerminal() *terminal { return nil }
+
+func (t *terminal) gone() bool { return false }
