@@ -1,10 +1,9 @@
 package framework
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/base64"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"io"
 	"net"
@@ -71,43 +70,7 @@ func (a *App) Serve(ln net.Listener) error {
 	}
 }
 
-// heads are the buffers that requests are read into.
-var heads = sync.Pool{New: func() any { return new([]byte) }}
-
-var parsers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) }}
-
-var (
-	errHeadTooLarge = errors.New("request head is too large")
-	headEnd         = []byte("\r\n\r\n")
-)
-
-// readHead reads until the blank line behind the request's headers. It returns all bytes that arrived and where the head
-// ends: a client may have sent its first frame along.
-func readHead(nc net.Conn, buf []byte) ([]byte, int, error) {
-	n := 0
-	for {
-		m, err := nc.Read(buf[n:])
-		from := max(0, n-3)
-		n += m
-		if i := bytes.Index(buf[from:n], headEnd); i >= 0 {
-			return buf[:n], from + i + len(headEnd), nil
-		}
-		if n == len(buf) {
-			return nil, 0, errHeadTooLarge
-		}
-		if n > 0 && !plausible(buf[0]) {
-			return nil, 0, errors.New("not an HTTP request")
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-	}
-}
-
-// plausible tells whether a request line may begin with b: garbage is refused at its first byte.
-func plausible(b byte) bool { return b >= 'A' && b <= 'Z' }
-
-// shake handles one accepted connection until it is a WebSocket connection, an HTTP request, or refused.
+// shake handles one accepted connection until it is a WebSocket connection, a request for a page, or refused.
 func (a *App) shake(tcp *net.TCPConn) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -115,58 +78,86 @@ func (a *App) shake(tcp *net.TCPConn) {
 			_ = tcp.Close()
 		}
 	}()
-	lim := &a.cfg.Limits
-	_ = tcp.SetReadDeadline(time.Now().Add(lim.HandshakeTimeout)) // an error shows at the read
+	_ = tcp.SetReadDeadline(time.Now().Add(a.cfg.Limits.HandshakeTimeout)) // an error shows at the read
+	if !a.handshakes.begin(tcp) {
+		_ = tcp.Close() // the server stops
+		return
+	}
+	defer a.handshakes.end(tcp)
 	p := heads.Get().(*[]byte)
 	defer heads.Put(p)
-	if len(*p) != lim.HandshakeBytes {
-		*p = make([]byte, lim.HandshakeBytes)
+	if len(*p) != a.cfg.Limits.HandshakeBytes {
+		*p = make([]byte, a.cfg.Limits.HandshakeBytes)
 	}
 	data, end, err := readHead(tcp, *p)
 	if err != nil {
-		var timeout net.Error
-		switch {
-		case errors.As(err, &timeout) && timeout.Timeout():
-			refuse(tcp, http.StatusRequestTimeout)
-		case errors.Is(err, errHeadTooLarge):
-			refuse(tcp, http.StatusRequestHeaderFieldsTooLarge)
-		case errors.Is(err, io.EOF):
-			_ = tcp.Close()
-		default:
-			refuse(tcp, http.StatusBadRequest)
-		}
+		a.headFailed(tcp, err)
 		return
 	}
-	br := parsers.Get().(*bufio.Reader)
-	br.Reset(bytes.NewReader(data[:end]))
-	r, err := http.ReadRequest(br)
-	parsers.Put(br)
+	r, err := parseHead(data[:end])
 	if err != nil {
-		refuse(tcp, http.StatusBadRequest)
+		a.refuseHandshake(tcp, refusalOf{status: http.StatusBadRequest, reason: reasonMalformed, remote: peerOf(tcp)})
 		return
 	}
-	remote := a.proxies.client(tcp.RemoteAddr(), r.Header)
-	if r.Header.Get("Upgrade") == "" && r.Header.Get("Sec-WebSocket-Key") == "" {
-		_ = tcp.SetReadDeadline(time.Time{})
+	if !wantsWebSocket(r) {
+		a.handshakes.end(tcp)
+		_ = tcp.SetDeadline(time.Time{})
 		a.pages.serve(tcp, bytes.Clone(data))
 		return
 	}
-	if !validUpgrade(r) {
-		refuse(tcp, http.StatusBadRequest)
+	remote := a.remoteOf(tcp, r.Header)
+	reason := malformed(data[:end])
+	if reason == "" {
+		reason = notUpgrade(r)
+	}
+	if reason != "" {
+		a.refuseHandshake(tcp, refusalOf{status: http.StatusBadRequest, reason: reason, remote: remote})
 		return
 	}
-	if a.stopping.Load() || a.admitted.Add(1) > int64(lim.MaxConnections) && lim.MaxConnections > 0 {
-		a.admitted.Add(-1)
-		refuse(tcp, http.StatusServiceUnavailable)
+	id, protocol, refused := a.admit(r, remote)
+	if refused.status != 0 {
+		a.refuseHandshake(tcp, refused)
 		return
 	}
-	id, protocol, ok := a.admit(r, remote)
-	if !ok {
-		a.admitted.Add(-1)
-		refuse(tcp, http.StatusForbidden)
-		return
-	}
+	a.handshakes.end(tcp) // from here on it is a connection
 	a.open(tcp, r, data[end:], id, remote, protocol)
+}
+
+// headFailed ends a connection whose request head has not come whole.
+func (a *App) headFailed(tcp *net.TCPConn, err error) {
+	r := refusalOf{status: http.StatusBadRequest, reason: "this is not HTTP", remote: peerOf(tcp)}
+	var timeout net.Error
+	switch {
+	case errors.Is(err, io.EOF):
+		_ = tcp.Close()
+		return
+	case a.stopping.Load():
+		r.status, r.reason = http.StatusServiceUnavailable, reasonStopping
+	case errors.As(err, &timeout) && timeout.Timeout():
+		r.status, r.reason = http.StatusRequestTimeout, "the request head took too long"
+	case errors.Is(err, errHeadTooLarge):
+		r.status, r.reason = http.StatusRequestHeaderFieldsTooLarge, errHeadTooLarge.Error()
+	}
+	a.refuseHandshake(tcp, r)
+}
+
+func peerOf(tcp *net.TCPConn) string {
+	if addr, ok := tcp.RemoteAddr().(*net.TCPAddr); ok {
+		return addr.AddrPort().Addr().Unmap().String()
+	}
+	return ""
+}
+
+// remoteOf is the client's address. A header of a trusted proxy that cannot be read has all its clients counted as one, so it is logged.
+func (a *App) remoteOf(tcp *net.TCPConn, h http.Header) string {
+	remote, unreadable := a.proxies.client(tcp.RemoteAddr(), h)
+	if unreadable != "" {
+		if n := a.unreadable.note(0, "", time.Now()); n > 0 {
+			a.log.Warn("the trusted header of a proxy holds no address: its clients count as one", zap.String("trusted_header", a.proxies.header),
+				zap.String("value", fmt.Sprintf("%.100q", unreadable)), zap.String("proxy", remote), zap.Int64("since_last", n))
+		}
+	}
+	return remote
 }
 
 // left gives back what admit took.
@@ -175,45 +166,51 @@ func (a *App) left(remote string) {
 	a.refusals.left(remote)
 }
 
-// admit decides who may come in. All refusals look alike to the client.
-func (a *App) admit(r *http.Request, remote string) (id Identity, protocol string, ok bool) {
-	if a.refusals.blocked(remote) {
-		return id, "", false
-	}
+// admit decides who may come in. The zero refusal lets in. A token is checked whatever others at its address did; all refusals of one
+// look alike to the client.
+func (a *App) admit(r *http.Request, remote string) (id Identity, protocol string, no refusalOf) {
 	token, protocol := tokenOf(r)
+	forbidden := refusalOf{status: http.StatusForbidden, remote: remote}
 	if !a.origins.allow(r) {
-		a.log.Debug("handshake refused: origin", zap.String("remote", remote))
-		a.refusals.refused(remote)
-		return id, "", false
+		forbidden.reason = "origin"
+		return id, "", forbidden
 	}
-	if a.cfg.Auth.Check {
-		var err error
-		if id, err = a.tokens.Verify(token); err != nil {
-			a.log.Debug("handshake refused", zap.String("remote", remote), zap.Error(err))
-			a.refusals.refused(remote)
-			return id, "", false
-		}
-	} else if token != "" && a.tokens != nil {
-		// The check is off: a good token still says who it is, a bad one says nothing.
-		if known, err := a.tokens.Verify(token); err == nil {
+	if a.tokens != nil && (token != "" || a.cfg.Auth.Check) {
+		known, err := a.tokens.Verify(token)
+		if err == nil { // where the check is off, a good token still says who it is, and a bad one says nothing
 			id = known
+		} else if a.cfg.Auth.Check {
+			forbidden.reason, forbidden.cause = "token", err
+			return id, "", forbidden
 		}
+	}
+	full := refusalOf{status: http.StatusServiceUnavailable, remote: remote}
+	if a.stopping.Load() {
+		full.reason = reasonStopping
+		return id, "", full
+	}
+	if max := a.cfg.Limits.MaxConnections; a.admitted.Add(1) > int64(max) && max > 0 {
+		a.admitted.Add(-1)
+		full.reason = "the server is full"
+		return id, "", full
 	}
 	if !a.refusals.entered(remote) {
-		return id, "", false
+		a.admitted.Add(-1)
+		forbidden.reason = "connections of one address"
+		return id, "", forbidden
 	}
-	return id, protocol, true
+	return id, protocol, no
 }
 
 func (a *App) open(tcp *net.TCPConn, r *http.Request, early []byte, id Identity, remote, protocol string) {
 	fd, err := a.node.NextFD()
 	if err != nil {
 		a.left(remote)
-		a.log.Error("no connection number: is Redis reachable?", zap.Error(err))
-		refuse(tcp, http.StatusServiceUnavailable)
+		a.refuseHandshake(tcp, refusalOf{status: http.StatusServiceUnavailable, reason: "no connection number: is Redis reachable?", remote: remote, cause: err})
 		return
 	}
-	_ = tcp.SetReadDeadline(time.Time{})
+	_ = tcp.SetDeadline(time.Time{})
+	r.Header.Set("Upgrade", "websocket") // gws reads no list
 	c, err := a.hub.Accept(tcp, early, fd, id, remote, protocol)
 	if err != nil {
 		a.left(remote)
@@ -300,15 +297,4 @@ func tokenOf(r *http.Request) (token, protocol string) {
 		}
 	}
 	return last, protocol
-}
-
-// validUpgrade holds RFC 6455 §4.2.1 against the request.
-func validUpgrade(r *http.Request) bool {
-	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
-	return err == nil && len(key) == 16 &&
-		r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && r.Host != "" &&
-		r.Header.Get("Sec-WebSocket-Version") == "13" &&
-		len(r.Header["Sec-Websocket-Key"]) == 1 && len(r.Header["Sec-Websocket-Version"]) == 1 &&
-		httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket") &&
-		httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade")
 }

@@ -76,21 +76,24 @@ type Options struct {
 type App struct {
 	Sender
 
-	cfg      config.App
-	deps     Deps
-	stores   Stores
-	log      *zap.Logger
-	tokens   *auth.Tokens
-	router   *router
-	hub      *hub.Hub
-	node     *cluster.Node
-	decoding frame.Options
-	origins  origins
-	proxies  proxies
-	refusals refusals
-	pages    *pages
-	syncs    *roomSyncs
-	since    time.Time
+	cfg        config.App
+	deps       Deps
+	stores     Stores
+	log        *zap.Logger
+	tokens     *auth.Tokens
+	router     *router
+	hub        *hub.Hub
+	node       *cluster.Node
+	decoding   frame.Options
+	origins    origins
+	proxies    proxies
+	refusals   refusals
+	refused    tally // handshakes, by status
+	closed     tally // connections that the server closed, by close code
+	unreadable tally // headers of trusted proxies
+	pages      *pages
+	syncs      *roomSyncs
+	since      time.Time
 
 	nodeID      string
 	alone       bool
@@ -113,14 +116,15 @@ type App struct {
 	endLife     context.CancelFunc
 	closing     sync.Once
 
-	mu        sync.Mutex
-	listeners []net.Listener
-	stopping  atomic.Bool
-	accepting sync.WaitGroup
-	shaking   atomic.Int64  // handshakes under way
-	paused    chan struct{} // non-nil: the accept loops wait for its close; guarded by mu
-	opening   openings
-	admitted  atomic.Int64 // connections and handshakes that count against max_connections
+	mu         sync.Mutex
+	listeners  []net.Listener
+	stopping   atomic.Bool
+	accepting  sync.WaitGroup
+	shaking    atomic.Int64 // handshakes under way
+	handshakes handshakes
+	paused     chan struct{} // non-nil: the accept loops wait for its close; guarded by mu
+	opening    openings
+	admitted   atomic.Int64 // connections and handshakes that count against max_connections
 }
 
 // New mounts the controllers, reaches Redis and takes this node's place in it. Every misuse is reported at once, by name.
@@ -241,7 +245,7 @@ func mount(o Options) (*App, error) {
 	lim := &a.cfg.Limits
 	a.decoding = frame.Options{MaxDepth: lim.JSONDepth}
 	a.origins = newOrigins(a.cfg.Origins, a.cfg.AllowNoOrigin)
-	if a.proxies, err = newProxies(a.cfg.TrustedProxies); err != nil {
+	if a.proxies, err = newProxies(a.cfg.TrustedProxies, a.cfg.TrustedHeader); err != nil {
 		return nil, err
 	}
 	a.refusals.init(lim.RefusedRate, lim.ConnectionsPerIP)
@@ -355,7 +359,7 @@ func (a *App) waitPaused() {
 	}
 }
 
-// StopAccepting closes the listeners of this process and waits for handshakes that are under way.
+// StopAccepting closes the listeners of this process and ends the handshakes that are under way.
 func (a *App) StopAccepting() {
 	a.stopping.Store(true)
 	a.mu.Lock()
@@ -367,6 +371,7 @@ func (a *App) StopAccepting() {
 		a.paused = nil
 	}
 	a.mu.Unlock()
+	a.handshakes.cut()
 	a.accepting.Wait()
 }
 

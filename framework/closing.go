@@ -265,6 +265,7 @@ func (a *App) traces(c *hub.Conn, rooms []string) cluster.Entry {
 // declared dead leaves all that to whoever did so; while Redis does not answer nobody knows whether it was, and it waits.
 func (a *App) Closed(c *hub.Conn, code int, reason string, rooms []string) {
 	a.left(c.Remote)
+	a.countClosed(c, code, reason)
 	e := a.traces(c, rooms)
 	end := func(owned bool) {
 		if owned {
@@ -287,6 +288,24 @@ func (a *App) Closed(c *hub.Conn, code int, reason string, rooms []string) {
 		end(mine)
 	} else {
 		a.endings.hold(c.FD, end)
+	}
+}
+
+// countClosed counts what the server has closed. What a client or a slow line has brought about is logged, once a minute for each reason.
+func (a *App) countClosed(c *hub.Conn, code int, reason string) {
+	if !c.ClosedHere() {
+		return
+	}
+	switch code {
+	case hub.CloseProtocolError, hub.CloseBadData, hub.ClosePolicy, hub.CloseTooLarge, hub.CloseInternal, hub.CloseSlow:
+		if n := a.closed.note(code, reason, time.Now()); n > 0 {
+			a.log.Warn("connection closed", zap.Int("code", code), zap.String("reason", reason), zap.Int64("since_last", n),
+				zap.Int64("fd", c.FD), zap.String("remote", c.Remote))
+		}
+	case hub.CloseNormal, hub.CloseGoingAway, hub.CloseRestart, hub.CloseIdle, CloseReplaced, CloseRefused:
+		a.closed.note(code, reason, time.Now())
+	default: // a Kick, with words of the application's
+		a.closed.note(code, "application", time.Now())
 	}
 }
 

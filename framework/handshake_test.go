@@ -102,6 +102,29 @@ func TestHandshake(t *testing.T) {
 		{"not HTTP", "\x16\x03\x01\x02\x00", 400},
 		{"half HTTP", "GET / HTTP/9\r\n\r\n", 400},
 		{"too long a head", "GET / HTTP/1.1\r\nX: " + strings.Repeat("y", 9000), 431},
+		{"a body", upgrade("/?auth="+token, "Content-Length: 7\r\n") + "\x81\x81\x00\x00\x00\x002", 400},
+		{"a body that is still to come", upgrade("/?auth="+token, "Content-Length: 7\r\n"), 400},
+		{"an empty body", upgrade("/?auth="+token, "Content-Length: 0\r\n"), 101},
+		{"two lengths", upgrade("/?auth="+token, "Content-Length: 0\r\nContent-Length: 1\r\n"), 400},
+		{"chunked", upgrade("/?auth="+token, "Transfer-Encoding: chunked\r\n") + "0\r\n\r\n", 400},
+		{"chunked with a length", upgrade("/?auth="+token, "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n"), 400},
+		{"unknown coding", upgrade("/?auth="+token, "Transfer-Encoding: x\r\n"), 400},
+		{"space before a colon", upgrade("/?auth="+token, "Header : x\r\n"), 400},
+		{"tab before a colon", upgrade("/?auth="+token, "Header\t: x\r\n"), 400},
+		{"space before Upgrade's colon", strings.Replace(upgrade("/?auth="+token, ""), "Upgrade:", "Upgrade :", 1), 400},
+		{"folded header", upgrade("/?auth="+token, "Header: x\r\n y\r\n"), 400},
+		{"no colon", upgrade("/?auth="+token, "Header\r\n"), 400},
+		{"no name", upgrade("/?auth="+token, ": x\r\n"), 400},
+		{"control byte in a value", upgrade("/?auth="+token, "Header: \x01\r\n"), 400},
+		{"bare LF", upgrade("/?auth="+token, "A: b\nC: d\r\n"), 400},
+		{"bare blank line", upgrade("/?auth="+token, "A: b\n\nC: d\r\n"), 400},
+		{"two hosts", upgrade("/?auth="+token, "Host: y\r\n"), 400},
+		{"no host", without("Host"), 400},
+		{"two keys", upgrade("/?auth="+token, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400},
+		{"websocket among others", strings.Replace(upgrade("/?auth="+token, ""), "Upgrade: websocket", "Upgrade: h2c, WebSocket", 1), 101},
+		{"upgrade to HTTP/2", "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA\r\n\r\n", 200},
+		{"another upgrade", "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: TLS/1.2, websockets\r\n\r\n", 200},
+		{"a key without an upgrade", without("Upgrade"), 200},
 		{"plain page", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 200},
 		{"no file beside static", "GET /static/../console.go HTTP/1.1\r\nHost: x\r\n\r\n", 307},
 		{"plain POST", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405},
@@ -125,15 +148,18 @@ func TestHandshake(t *testing.T) {
 					t.Fatalf("%v %s", resp.Header, body)
 				}
 			case 400, 431:
-				_, _ = io.Copy(io.Discard, resp.Body)
+				body, _ := io.ReadAll(resp.Body)
+				if tc.status == 400 && !strings.Contains(string(body), ": ") && tc.name != "space before Upgrade's colon" {
+					t.Errorf("the body names no reason: %s", body)
+				}
 				if _, err := br.ReadByte(); err != io.EOF {
 					t.Fatalf("not closed: %v", err)
 				}
 			}
 		})
 	}
-	// Only the five that got in had a connection number, and with it state.
-	if n := fdSeen(h.Dial(someone)); n != 6 {
+	// Only the seven that got in had a connection number, and with it state.
+	if n := fdSeen(h.Dial(someone)); n != 8 {
 		t.Fatalf("the next connection has the number %d", n)
 	}
 }
@@ -237,12 +263,43 @@ func TestConnectionLimits(t *testing.T) {
 	if got := []int{from("10.0.0.1", token), from("10.0.0.1", token), from("10.0.0.2", token)}; fmt.Sprint(got) != "[101 403 101]" {
 		t.Fatalf("%v", got)
 	}
-	// Beyond the refusals even a good token is not read, from that address only.
-	for range 10 {
-		from("10.0.0.3", "bad")
+}
+
+// A valid token comes in whatever others at its address tried; only what is refused is limited, and then answered without a body (promise L9).
+func TestRefusedRate(t *testing.T) {
+	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) {
+		c.Limits.RefusedRate, c.TrustedProxies, c.Origins = 2, []string{"127.0.0.0/8"}, []string{"https://good.example"}
+	}))
+	token := issue(t, h)
+	for _, bad := range []string{"/?auth=bad", "/", "/?auth=" + token + "x"} {
+		for range 20 {
+			resp, _, br := shake(t, h, upgrade(bad, "X-Real-IP: 10.0.0.3\r\n"))
+			body, _ := io.ReadAll(resp.Body)
+			if _, err := br.ReadByte(); resp.StatusCode != 403 || resp.Header.Get("message") != "error auth" || err != io.EOF {
+				t.Fatalf("%d %v %v", resp.StatusCode, resp.Header, err)
+			}
+			if len(body) == 0 {
+				break
+			}
+		}
+		resp, _, _ := shake(t, h, upgrade("/?auth="+token, "X-Real-IP: 10.0.0.3\r\n"))
+		if resp.StatusCode != 101 {
+			t.Fatalf("a valid token behind %q: %d", bad, resp.StatusCode)
+		}
 	}
-	if got := []int{from("10.0.0.3", token), from("10.0.0.4", token)}; fmt.Sprint(got) != "[403 101]" {
-		t.Fatalf("%v", got)
+	// Another address has refusals of its own.
+	resp, _, _ := shake(t, h, upgrade("/", "X-Real-IP: 10.0.0.4\r\n"))
+	if body, _ := io.ReadAll(resp.Body); len(body) == 0 {
+		t.Error("the first refusal of an address has no body")
+	}
+}
+
+// Whoever may not come in takes no place from those who may.
+func TestRefusedWhenFull(t *testing.T) {
+	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.Limits.MaxConnections = 1 }))
+	shake(t, h, upgrade("/?auth="+issue(t, h), ""))
+	if resp, _, _ := shake(t, h, upgrade("/?auth=bad", "")); resp.StatusCode != 403 {
+		t.Errorf("status %d", resp.StatusCode)
 	}
 }
 
@@ -255,15 +312,19 @@ func TestOrigin(t *testing.T) {
 		statuses map[string]int // of an Origin; "" = none is sent
 	}{
 		{"default", nil, true, map[string]int{
-			"": 101, "http://x": 101, "https://X": 101, "http://x:81": 403, "http://x.evil": 403, "http://y": 403, "x": 403, "null": 403}},
+			"": 101, "http://x": 101, "https://X": 101, "https://x:443": 101, "http://x:80": 101, "http://x/": 101, "wss://x": 101, "ws://x:80": 101,
+			"http://x:81": 403, "http://x:443": 403, "https://x:80": 403, "http://x.evil": 403, "http://y": 403, "x": 403, "null": 403, "file://": 403,
+			"http://x/path": 403, "http://x@y": 403, "http://y@x": 403, "http://x http://x": 403, "http://x, http://x": 403, "http://x\r\nOrigin: http://x": 403}},
 		{"browsers only", nil, false, map[string]int{"": 403, "http://x": 101, "http://y": 403}},
 		{"listed", []string{"https://a.example/", "b.example:81"}, true, map[string]int{
-			"": 101, "https://a.example": 101, "HTTPS://A.example": 101, "http://a.example": 403, "https://a.example:81": 403,
-			"http://b.example:81": 101, "https://b.example": 403, "http://x": 403, "null": 403}},
+			"": 101, "https://a.example": 101, "HTTPS://A.example": 101, "https://a.example:443": 101, "http://a.example": 403, "https://a.example:81": 403,
+			"http://b.example:81": 101, "https://b.example:81": 101, "https://b.example": 403, "http://x": 101, "https://x:443": 101, "http://x:81": 403, "null": 403}},
+		{"bare host", []string{"c.example"}, true, map[string]int{"https://c.example": 101, "http://c.example:80": 101, "http://c.example:443": 403}},
+		{"listed with its port", []string{"https://d.example:443"}, true, map[string]int{"https://d.example": 101, "http://d.example": 403}},
 		{"any", []string{"*"}, false, map[string]int{"": 403, "http://y": 101, "null": 101}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h := start(t, &probe{}, frameworktest.Config(func(c *config.App) {
+			h := start(t, &probe{}, frameworktest.Quiet(), frameworktest.Config(func(c *config.App) {
 				c.Limits.RefusedRate, c.Origins, c.AllowNoOrigin = 0, tc.list, tc.noOrigin
 			}))
 			token := issue(t, h)
@@ -280,36 +341,22 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
-// X-Real-IP and X-Forwarded-For are believed from trusted proxies only, the latter from the right, as far as these go.
-func TestRemote(t *testing.T) {
-	t.Parallel()
-	loopback, own := []string{"127.0.0.1"}, []string{"127.0.0.0/8", "10.0.0.0/8", "2001:db8::/32"}
+// The host that the request names is an origin, too, with or without its port.
+func TestOwnOrigin(t *testing.T) {
+	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.Limits.RefusedRate = 0 }))
+	token := issue(t, h)
 	for _, tc := range []struct {
-		name            string
-		trusted         []string
-		headers, remote string
+		host, origin string
+		status       int
 	}{
-		{"nobody is trusted", nil, "X-Real-IP: 10.9.8.7\r\nX-Forwarded-For: 10.9.8.7\r\n", "127.0.0.1"},
-		{"another is trusted", []string{"192.0.2.1"}, "X-Real-IP: 10.9.8.7\r\nX-Forwarded-For: 10.9.8.7\r\n", "127.0.0.1"},
-		{"no header", loopback, "", "127.0.0.1"},
-		{"real ip", loopback, "X-Real-IP: 10.9.8.7\r\n", "10.9.8.7"},
-		{"real ip goes before", loopback, "X-Forwarded-For: 8.8.8.8\r\nX-Real-IP: 10.9.8.7\r\n", "10.9.8.7"},
-		{"real ip is none", loopback, "X-Real-IP: me\r\nX-Forwarded-For: 8.8.8.8\r\n", "8.8.8.8"},
-		{"the last hop", loopback, "X-Forwarded-For: 1.1.1.1, 8.8.8.8\r\n", "8.8.8.8"},
-		{"behind own hops", own, "X-Forwarded-For: 1.1.1.1, 8.8.8.8,10.0.0.2 , 2001:db8::1\r\n", "8.8.8.8"},
-		{"on several lines", own, "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 8.8.8.8\r\nX-Forwarded-For: 10.0.0.2\r\n", "8.8.8.8"},
-		{"nothing but own hops", own, "X-Forwarded-For: 10.0.0.3, 10.0.0.2\r\n", "127.0.0.1"},
-		{"garbage ends the way", own, "X-Forwarded-For: 8.8.8.8, unknown, 10.0.0.2\r\n", "127.0.0.1"},
-		{"v4 in v6", own, "X-Forwarded-For: ::ffff:8.8.8.8, ::ffff:10.0.0.2\r\n", "8.8.8.8"},
+		{"ws.x", "https://ws.x", 101}, {"ws.x:443", "https://ws.x", 101}, {"WS.x:443", "https://ws.X:443", 101}, {"ws.x:80", "http://ws.x", 101},
+		{"ws.x:8443", "https://ws.x:8443", 101}, {"ws.x:8443", "wss://ws.x:8443", 101}, {"[::1]:20000", "http://[::1]:20000", 101},
+		{"ws.x:8443", "https://ws.x", 403}, {"ws.x", "https://ws.x:8443", 403}, {"ws.x:80", "https://ws.x", 403}, {"ws.x.evil", "https://ws.x", 403},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { c.TrustedProxies = tc.trusted }))
-			shake(t, h, upgrade("/?auth="+issue(t, h), tc.headers))
-			h.Eventually("connected", func() bool { return h.App.Hub().Len() == 1 })
-			if got := h.App.Hub().Get(1).Remote; got != tc.remote {
-				t.Fatalf("remote %s, want %s", got, tc.remote)
-			}
-		})
+		request := strings.Replace(upgrade("/?auth="+token, "Origin: "+tc.origin+"\r\n"), "Host: x\r\n", "Host: "+tc.host+"\r\n", 1)
+		if resp, _, _ := shake(t, h, request); resp.StatusCode != tc.status {
+			t.Errorf("%s at %s: status %d, want %d", tc.origin, tc.host, resp.StatusCode, tc.status)
+		}
 	}
 }
 

@@ -7,46 +7,69 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // forbiddenBody and the header "message" are the contract's answer to every handshake that is not let in (contract §1).
 const forbiddenBody = `{"status":403,"info":"用户权限不足","event":"authError"}`
 
-// answer is a whole HTTP response that ends the connection.
-func answer(status int) []byte {
-	kind, body, extra := "text/plain", http.StatusText(status)+"\n", ""
-	switch status {
+// refusalOf is why a handshake is not let in. reason is the server's own text, cause is for the log.
+type refusalOf struct {
+	status int
+	reason string
+	remote string
+	cause  error
+}
+
+// response is a whole HTTP response that ends the connection. A client is told only what is wrong with its request: whoever may not come in
+// learns nothing about why. bare leaves out the body.
+func (r *refusalOf) response(bare bool) []byte {
+	kind, body, extra := "text/plain", http.StatusText(r.status)+"\n", ""
+	switch r.status {
 	case http.StatusForbidden:
 		kind, body, extra = "application/json", forbiddenBody, "message: error auth\r\n"
 	case http.StatusServiceUnavailable:
 		extra = "Retry-After: 5\r\n"
+	case http.StatusBadRequest:
+		body = http.StatusText(r.status) + ": " + r.reason + "\n"
+		if r.reason == reasonVersion { // RFC 6455 section 4.4
+			extra = "Sec-WebSocket-Version: 13\r\n"
+		}
+	}
+	if bare {
+		body = ""
 	}
 	w := &bytes.Buffer{}
 	fmt.Fprintf(w, "HTTP/1.1 %d %s\r\n%sContent-Type: %s; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
-		status, http.StatusText(status), extra, kind, len(body), body)
+		r.status, http.StatusText(r.status), extra, kind, len(body), body)
 	return w.Bytes()
 }
 
-// refuse answers and closes. The half-close and the short read let the client see the answer although it may have sent
-// more than was read.
-func refuse(tcp *net.TCPConn, status int) {
+// refuseHandshake counts, logs once a minute, answers and closes. Beyond limits.refused_rate a 403 is bare, and is not waited for.
+func (a *App) refuseHandshake(tcp *net.TCPConn, r refusalOf) {
 	defer tcp.Close()
+	if n := a.refused.note(r.status, r.reason, time.Now()); n > 0 {
+		a.log.Warn("handshake refused", zap.Int("status", r.status), zap.String("reason", r.reason), zap.Int64("since_last", n),
+			zap.String("remote", r.remote), zap.Error(r.cause))
+	}
+	bare := r.status == http.StatusForbidden && !a.refusals.take(r.remote)
 	if tcp.SetDeadline(time.Now().Add(time.Second)) != nil {
 		return
 	}
-	if _, err := tcp.Write(answer(status)); err != nil || tcp.CloseWrite() != nil {
+	if _, err := tcp.Write(r.response(bare)); err != nil || tcp.CloseWrite() != nil || bare || a.stopping.Load() {
 		return
 	}
+	// The client sees the answer although it may have sent more than was read: what is closed with unread bytes is reset.
 	_, _ = io.CopyN(io.Discard, tcp, 64<<10) // until the client closes, or a second has passed
 }
 
-// refusals counts per client address: handshakes refused lately, and connections open, where that is limited.
+// refusals counts per client network: handshakes refused lately, and connections open, where that is limited.
 type refusals struct {
 	rate  float64 // a second; 0 = off
-	conns int     // per address; 0 = off
+	conns int     // per network; 0 = off
 
 	mu      sync.Mutex
 	clients map[string]*client
@@ -67,8 +90,19 @@ func (l *refusals) init(rate, conns int) {
 // maxClients bounds the table; over it the addresses that were refused are forgotten.
 const maxClients = 100_000
 
-// of returns the entry of that address, refilled. l.mu is held.
+// network is what is limited as one client: an IPv4 address, or the /64 that an IPv6 customer has at least, all of whose addresses are his.
+func network(addr string) string {
+	ip, err := netip.ParseAddr(addr)
+	if err != nil || ip.Is4() {
+		return addr
+	}
+	prefix, _ := ip.WithZone("").Prefix(64) // 64 fits
+	return prefix.String()
+}
+
+// of returns the entry of that address's network, refilled. l.mu is held.
 func (l *refusals) of(addr string, now time.Time) *client {
+	addr = network(addr)
 	c := l.clients[addr]
 	if c == nil {
 		if len(l.clients) >= maxClients || now.Sub(l.swept) > time.Minute {
@@ -88,26 +122,19 @@ func (l *refusals) of(addr string, now time.Time) *client {
 	return c
 }
 
-// blocked tells whether so many handshakes from that address were refused lately that this one is, unread.
-func (l *refusals) blocked(addr string) bool {
+// take counts a refusal. It is false where so many from that address were refused lately that this one is answered without a body.
+func (l *refusals) take(addr string) bool {
 	if l.rate == 0 {
-		return false
+		return true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.clients[addr] == nil {
+	c := l.of(addr, time.Now())
+	if c.tokens < 1 {
 		return false
 	}
-	return l.of(addr, time.Now()).tokens < 1
-}
-
-func (l *refusals) refused(addr string) {
-	if l.rate == 0 {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.of(addr, time.Now()).tokens--
+	c.tokens--
+	return true
 }
 
 // entered counts a connection; false means that the address has as many as it may have.
@@ -131,105 +158,7 @@ func (l *refusals) left(addr string) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c := l.clients[addr]; c != nil && c.open > 0 {
+	if c := l.clients[network(addr)]; c != nil && c.open > 0 {
 		c.open--
 	}
-}
-
-// origins is which pages may connect (promises: security rule 4).
-type origins struct {
-	list     []string
-	any      bool
-	noOrigin bool
-}
-
-func newOrigins(list []string, noOrigin bool) origins {
-	o := origins{noOrigin: noOrigin}
-	for _, v := range list {
-		if v == "*" {
-			o.any = true
-		}
-		o.list = append(o.list, strings.ToLower(strings.TrimSuffix(v, "/")))
-	}
-	return o
-}
-
-// allow checks a handshake's Origin: a listed one ("https://a.example" or just the host), or, where none is listed, the
-// host that the request itself names.
-func (o *origins) allow(r *http.Request) bool {
-	origin := strings.ToLower(r.Header.Get("Origin"))
-	if origin == "" {
-		return o.noOrigin
-	}
-	if o.any {
-		return true
-	}
-	_, host, ok := strings.Cut(origin, "://")
-	if !ok {
-		return false // "null": a sandboxed frame or a local file
-	}
-	if len(o.list) == 0 {
-		return host == strings.ToLower(r.Host)
-	}
-	for _, v := range o.list {
-		if v == origin || v == host {
-			return true
-		}
-	}
-	return false
-}
-
-// proxies are the peers whose X-Real-IP and X-Forwarded-For are believed (promises: security rule 5).
-type proxies []netip.Prefix
-
-func newProxies(list []string) (proxies, error) {
-	var p proxies
-	for _, v := range list {
-		prefix, err := netip.ParsePrefix(v)
-		if err != nil {
-			addr, err := netip.ParseAddr(v)
-			if err != nil {
-				return nil, fmt.Errorf("trusted proxy %q is neither an address nor a CIDR", v)
-			}
-			prefix = netip.PrefixFrom(addr, addr.BitLen())
-		}
-		p = append(p, prefix)
-	}
-	return p, nil
-}
-
-func (p proxies) trusts(a netip.Addr) bool {
-	for _, prefix := range p {
-		if prefix.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
-
-// client is the address that is logged and limited by.
-func (p proxies) client(peer net.Addr, h http.Header) string {
-	tcp, ok := peer.(*net.TCPAddr)
-	if !ok {
-		return peer.String()
-	}
-	addr := tcp.AddrPort().Addr().Unmap()
-	if len(p) == 0 || !p.trusts(addr) {
-		return addr.String()
-	}
-	if real, err := netip.ParseAddr(strings.TrimSpace(h.Get("X-Real-IP"))); err == nil {
-		return real.Unmap().String()
-	}
-	// The rightmost address that is no proxy of ours: what stands left of it anybody may have written.
-	hops := strings.Split(strings.Join(h.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		if hop = hop.Unmap(); !p.trusts(hop) {
-			return hop.String()
-		}
-	}
-	return addr.String()
 }

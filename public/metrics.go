@@ -29,8 +29,14 @@ func writeMetrics(out io.Writer, a *framework.App, begun time.Time) error {
 	one("wsframe_messages_sent_total", "counter", "Messages to clients.", s.MessagesOut)
 	one("wsframe_received_bytes_total", "counter", "Bytes from clients.", s.BytesIn)
 	one("wsframe_sent_bytes_total", "counter", "Bytes to clients.", s.BytesOut)
-	family("wsframe_closed_total", "counter", "Connections that the server closed.")
-	fmt.Fprintf(w, "wsframe_closed_total{reason=\"slow\"} %d\nwsframe_closed_total{reason=\"idle\"} %d\n", s.Slow, s.Idle)
+	family("wsframe_closed_total", "counter", "Connections that the server closed, by close code and reason.")
+	for _, c := range a.ClosedByServer() {
+		fmt.Fprintf(w, "wsframe_closed_total{code=\"%d\",reason=%q} %d\n", c.Code, c.Reason, c.N)
+	}
+	family("wsframe_handshakes_refused_total", "counter", "Handshakes that were not let in, by HTTP status and reason.")
+	for _, c := range a.Refused() {
+		fmt.Fprintf(w, "wsframe_handshakes_refused_total{status=\"%d\",reason=%q} %d\n", c.Code, c.Reason, c.N)
+	}
 	one("wsframe_dropped_total", "counter", "Messages of the classes drop-oldest and latest that slow connections did not get.", s.Dropped)
 	one("wsframe_store_pending", "gauge", "Bookkeeping operations that wait for Redis.", pending)
 	one("go_goroutines", "gauge", "Goroutines of the worker.", runtime.NumGoroutine())

@@ -49,6 +49,7 @@ type Conn struct {
 	mu          sync.Mutex
 	state       state
 	out         outbox
+	closedHere  bool // the close code is the server's choice
 	closeCode   int
 	closeReason string
 	doomed      bool // it will be closed: see Doom
@@ -255,6 +256,13 @@ func (c *Conn) Ended() bool {
 	return c.state >= closing
 }
 
+// ClosedHere tells whether the server has chosen the close code, and not the peer or its silence.
+func (c *Conn) ClosedHere() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closedHere
+}
+
 // Close sends a close frame behind what is queued and ends the connection. It returns at once; the first call counts.
 func (c *Conn) Close(code int, reason string) {
 	c.mu.Lock()
@@ -313,6 +321,7 @@ func (c *Conn) closeLocked(code int, reason string) {
 		c.hub.totals.idle.Add(1)
 	}
 	serving := c.state == open
+	c.closedHere = true
 	c.end(code, reason)
 	if serving {
 		c.push(closeFrame(code, reason), 0, false)

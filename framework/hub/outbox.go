@@ -291,6 +291,7 @@ func (c *Conn) writeLoop() {
 		default:
 			if c.state == open && isTimeout(err) {
 				c.hub.totals.slow.Add(1)
+				c.closedHere = true
 				c.end(CloseSlow, "slow")
 			}
 			c.broken()

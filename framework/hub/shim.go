@@ -41,7 +41,7 @@ func (s *shim) Write(p []byte) (int, error) {
 			c.closeCode, c.closeReason = int(p[2])<<8|int(p[3]), string(p[4:])
 		}
 		if words, its := strings.CutPrefix(c.closeReason, "gws: "); its || c.closeCode == CloseInternal {
-			c.closeReason = words
+			c.closeReason, c.closedHere = words, true
 			switch c.closeCode {
 			case CloseBadData:
 				c.closeReason = "not valid UTF-8"

@@ -67,6 +67,7 @@ type App struct {
 	Origins        []string
 	AllowNoOrigin  bool     `mapstructure:"allow_no_origin"`
 	TrustedProxies []string `mapstructure:"trusted_proxies"`
+	TrustedHeader  string   `mapstructure:"trusted_header"`
 	Demo           bool
 	Runtime        struct{ Dir string }
 	Log            struct {
@@ -160,6 +161,7 @@ func defaults() *Config {
 	}
 	a.Compression.Threshold = 512
 	a.AllowNoOrigin, a.Demo = true, true
+	a.TrustedHeader = "X-Real-IP"
 	a.Runtime.Dir = "runtime"
 	a.Log.Level, a.Log.MaxSizeMB, a.Log.MaxDays, a.Log.MaxFiles = "info", 100, 14, 60
 	m := &c.Cache.Master

@@ -188,6 +188,9 @@ func (a *App) validate(bad complain) {
 			}
 		}
 	}
+	if !isHeaderName(a.TrustedHeader) {
+		bad("app", "trusted_header", "%.40q is no header's name; wanted is one like X-Real-IP, X-Forwarded-For or Forwarded", a.TrustedHeader)
+	}
 	for _, o := range a.Origins {
 		if !isOrigin(o) {
 			bad("app", "origins", "%.80q: write https://example.com, with the port where it is unusual; \"*\" alone means any page", o)
@@ -267,6 +270,13 @@ func isUserType(kind string) bool {
 	})
 }
 
+// isHeaderName takes letters, digits and hyphens: a part of what RFC 9110 section 5.6.2 allows, and all that proxies use.
+func isHeaderName(name string) bool {
+	return name != "" && len(name) <= 64 && !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-'
+	})
+}
+
 // isHost takes IP addresses (IPv6 with a zone too) and names, without port and brackets.
 func isHost(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
@@ -323,7 +333,7 @@ func (c *Config) Warnings() []string {
 		w = append(w, "limits.max_connections is 0: only the system's descriptors and memory limit the number of clients")
 	}
 	if a.Limits.RefusedRate == 0 {
-		w = append(w, "limits.refused_rate is 0: tokens may be guessed at any rate")
+		w = append(w, "limits.refused_rate is 0: refused handshakes are answered in full at any rate")
 	}
 	if c.Cache.Master.TLSSkipVerify {
 		w = append(w, "cache.master.tls_skip_verify is on: whoever is between this server and Redis can read and change everything")

@@ -1,0 +1,91 @@
+package framework
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// origins is which pages may connect (promises: security rule 4).
+type origins struct {
+	list     []origin
+	any      bool
+	noOrigin bool
+}
+
+// origin is a page's scheme, host and port (RFC 6454 section 4). A host that is listed without a scheme stands for every scheme.
+type origin struct{ scheme, host, port string }
+
+func newOrigins(list []string, noOrigin bool) origins {
+	o := origins{noOrigin: noOrigin}
+	for _, v := range list {
+		if v == "*" {
+			o.any = true
+			continue
+		}
+		if one, ok := parseOrigin(v); ok {
+			o.list = append(o.list, one)
+		}
+	}
+	return o
+}
+
+// parseOrigin reads an Origin header, an entry of the list, or a Host header. The default port of a scheme is filled in.
+func parseOrigin(text string) (o origin, ok bool) {
+	if !strings.Contains(text, "://") {
+		text = "//" + text
+	}
+	u, err := url.Parse(strings.TrimSuffix(text, "/"))
+	if err != nil || u.Hostname() == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+		return o, false
+	}
+	o = origin{strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), u.Port()}
+	if o.port == "" {
+		o.port = defaultPort(o.scheme)
+	}
+	return o, true
+}
+
+func defaultPort(scheme string) string {
+	switch scheme {
+	case "https", "wss":
+		return "443"
+	case "http", "ws":
+		return "80"
+	}
+	return ""
+}
+
+// covers tells whether a page of that origin is one of o. Where o names no scheme or no port, those of the page count.
+func (o origin) covers(page origin) bool {
+	port := o.port
+	if port == "" {
+		port = defaultPort(page.scheme)
+	}
+	return o.host == page.host && port == page.port && (o.scheme == "" || o.scheme == page.scheme)
+}
+
+// allow checks a handshake's Origin: a listed one, or the host that the request itself names. Several of them are none that a browser
+// sends.
+func (o *origins) allow(r *http.Request) bool {
+	values := r.Header["Origin"]
+	if len(values) == 0 || len(values) == 1 && values[0] == "" {
+		return o.noOrigin
+	}
+	if o.any {
+		return true
+	}
+	page, ok := parseOrigin(values[0])
+	if !ok || len(values) > 1 || page.scheme == "" { // "null": a sandboxed frame or a local file
+		return false
+	}
+	if own, ok := parseOrigin(r.Host); ok && own.covers(page) {
+		return true
+	}
+	for _, listed := range o.list {
+		if listed.covers(page) {
+			return true
+		}
+	}
+	return false
+}
