@@ -300,6 +300,23 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// A secret that is not set is seen as such.
+func TestShown(t *testing.T) {
+	bare, err := Load("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"app.push.tokens: []\n", "app.manager.token: \n", "app.auth.key: \n"} {
+		if !strings.Contains(bare.String(), want) {
+			t.Errorf("no line %q", want)
+		}
+	}
+	set, err := Load("", []string{"WSFRAME_APP_PUSH_TOKENS=0123456789abcdef"})
+	if err != nil || !strings.Contains(set.String(), "app.push.tokens: (hidden)\n") {
+		t.Errorf("%v\n%s", err, set)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	cases := []struct{ name, file, text, env, want string }{
 		{"unknown key", "app", "limits:\n  foo: 1\n", "", "limits.foo"},

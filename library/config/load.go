@@ -174,7 +174,7 @@ func (c *Config) String() string {
 	for _, p := range c.parts() {
 		walk(reflect.ValueOf(p.v).Elem(), p.name+".", func(path string, v reflect.Value, secret bool) {
 			shown := fmt.Sprint(v.Interface())
-			if secret && shown != "" && shown != "[]" {
+			if secret && v.Len() > 0 { // a text or a list
 				shown = "(hidden)"
 			}
 			fmt.Fprintf(&b, "%s: %s\n", path, shown)
