@@ -183,16 +183,24 @@ func TestFrameBehindHandshake(t *testing.T) {
 
 // The page leads to the demo where there is one.
 func TestFrontPage(t *testing.T) {
-	for want, static := range map[string]fs.FS{"": nil, "Demo": fstest.MapFS{"index.html": {Data: []byte("the demo")}}} {
+	for _, static := range []fs.FS{nil, fstest.MapFS{"index.html": {Data: []byte("the demo")}}} {
 		h := start(t, &probe{}, func(o *framework.Options) { o.Static = static })
-		for path, there := range map[string]bool{"/": true, "/any/path": true, "/static/": static != nil} {
+		for _, path := range []string{"/", "/any/path", "/static/", "/static/wsframe.js"} {
 			resp, _, _ := shake(t, h, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
 			b, err := io.ReadAll(resp.Body)
 			if !resp.Close {
 				t.Errorf("%s: the connection is kept, and an upgrade on it would be another page", path)
 			}
-			if page := string(b); err != nil || resp.StatusCode != 200 || strings.Contains(page, "the demo") != (path == "/static/" && there) ||
-				strings.Contains(page, "Demo") != (want != "" && path != "/static/") {
+			status, part := 200, "wsframe"
+			switch {
+			case path == "/static/" && static != nil:
+				part = "the demo"
+			case strings.HasPrefix(path, "/static/"):
+				status, part = 404, "not found"
+			case static != nil:
+				part = "Demo"
+			}
+			if page := string(b); err != nil || resp.StatusCode != status || !strings.Contains(page, part) || static == nil && strings.Contains(page, "Demo") {
 				t.Errorf("%s with static files %v: %d %s", path, static != nil, resp.StatusCode, page)
 			}
 		}

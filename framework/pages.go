@@ -37,7 +37,9 @@ func newPages(a *App, static fs.FS) *pages {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(w, front) // the client's loss
 	})
-	if static != nil {
+	if static == nil {
+		mux.Handle("GET /static/", http.NotFoundHandler())
+	} else {
 		files := http.FileServerFS(static)
 		mux.Handle("GET /static/", http.StripPrefix("/static/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Content-Type-Options", "nosniff")

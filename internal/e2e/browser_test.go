@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -212,6 +213,61 @@ func TestBrowserComesBack(t *testing.T) {
 	}
 	if n := countOf(t, user, "article.mine"); n != 1 {
 		t.Errorf("the user sees %d approved messages, want 1", n)
+	}
+}
+
+// What the operator says from the console stands on every page as he wrote it, and looks like no error.
+func TestBrowserSay(t *testing.T) {
+	s := start(t)
+	links := s.links()
+	wall := openBrowser(t, "zh-CN")
+	run(t, wall, chromedp.EmulateViewport(1600, 900), chromedp.Navigate(links[0]), chromedp.WaitVisible(`.state.open`))
+	user := openTab(t, wall)
+	run(t, user, chromedp.EmulateViewport(390, 844), chromedp.Navigate(links[1]), chromedp.WaitVisible(`.state.open`))
+	const text = "茶歇十分钟 <b>3:10</b>"
+	s.ok("-s", "say", "-i", text)
+	run(t, wall, chromedp.WaitVisible(`//*[contains(@class, "alarm") and contains(@class, "said") and text()="`+text+`"]`))
+	run(t, user, chromedp.WaitVisible(`//*[@id="talk"]//*[text()="`+text+`"]`))
+}
+
+// Events of the server named like the client's own are pushes like any others: the page stays connected.
+func TestBrowserEventNames(t *testing.T) {
+	s := start(t)
+	page := openBrowser(t, "en-US")
+	run(t, page, chromedp.Navigate(s.links()[1]), chromedp.WaitVisible(`.state.open`))
+	script := fmt.Sprintf(`(async () => {
+		const ws = wsframe.connect({ url: 'ws://%s/', token: %q }), own = [], got = [];
+		ws.on('open', () => own.push('open'));
+		ws.on('close', () => own.push('close'));
+		await ws.call('index.index.index'); // at once: it waits for the connection
+		const all = new Promise((done) => {
+			for (const event of ['open', 'close', 'error', 'state', 'message']) ws.server.on(event, (param) => { if (got.push(event + param) === 5) done(); });
+		});
+		globalThis.pushed = async () => {
+			await all;
+			const { info } = await ws.call('index.index.index');
+			const before = [...own];
+			ws.close();
+			return JSON.stringify([before, got, info]);
+		};
+		return 'ready';
+	})()`, s.outside, s.token("wechatUser", "names"))
+	if said, err := chromedp.Run(page, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise)); err != nil || said != "ready" {
+		t.Fatal(said, err)
+	}
+	for _, event := range []string{"open", "close", "error", "state", "message"} {
+		resp, err := http.Post("http://"+s.push+"/api/v1/sendToUID", "application/json", strings.NewReader(`{"uid":"names","event":"`+event+`","param":1}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("push %s: %d", event, resp.StatusCode)
+		}
+	}
+	said, err := chromedp.Run(page, chromedp.Evaluate[string](`pushed()`, chromedp.EvalAwaitPromise))
+	if want := `[["open"],["open1","close1","error1","state1","message1"],"执行完成"]`; err != nil || said != want {
+		t.Fatalf("%v: got %s, want %s", err, said, want)
 	}
 }
 

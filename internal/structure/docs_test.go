@@ -205,3 +205,41 @@ func TestCommands(t *testing.T) {
 		}
 	}
 }
+
+// What a client does after a close code stands in the protocol's table, in both languages, and in wsframe.js: they say the same.
+func TestCloseCodes(t *testing.T) {
+	source, err := os.ReadFile(filepath.Join(root, "public", "static", "wsframe.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(source), "const CLOSE = {")
+	table, _, _ = strings.Cut(table, "};")
+	client := map[string]string{}
+	for _, m := range regexp.MustCompile(`(\d{4}): '(\w+)'`).FindAllStringSubmatch(table, -1) {
+		client[m[1]] = m[2]
+	}
+	if len(client) < 4 {
+		t.Fatalf("wsframe.js has the table %v", client)
+	}
+	words := map[string]string{"at once": "now", "立即": "now", "after some": "later", "约 15 秒后": "later", "stay away": "never", "不要重连": "never"}
+	for name, text := range documents(t) {
+		if !strings.HasPrefix(name, "docs/protocol") {
+			continue
+		}
+		rows := regexp.MustCompile(`(?m)^\| ([14]\d{3}) \|.*\| (.*) \|$`).FindAllStringSubmatch(text, -1)
+		if len(rows) < 12 {
+			t.Errorf("%s has %d close codes", name, len(rows))
+		}
+		for _, row := range rows {
+			want := ""
+			for word, does := range words {
+				if strings.Contains(row[2], word) {
+					want = does
+				}
+			}
+			if client[row[1]] != want {
+				t.Errorf("%s: %s means %q, in wsframe.js %q", name, row[1], want, client[row[1]])
+			}
+		}
+	}
+}

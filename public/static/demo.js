@@ -4,7 +4,7 @@
 
   const table = {
     zh: {
-      wallTitle: '现场大屏幕', userTitle: '现场互动', wall: '大屏幕', open: '已连接', closed: '正在连接…', refused: '无法连接，链接可能已过期', ended: '服务器已断开此连接',
+      wallTitle: '现场大屏幕', userTitle: '现场互动', wall: '大屏幕', open: '已连接', closed: '正在连接…', refused: '无法连接，链接可能已过期', ended: '服务器已断开此连接', elsewhere: '该用户已在别处连接，稍后重试',
       noToken: '这个页面需要令牌', noTokenHelp: '请使用服务启动时打印的链接，或者在首页粘贴令牌。', home: '打开首页',
       review: '等待审核', clean: '清空', approve: '通过', drop: '拒绝', recall: '撤回', none: '没有等待审核的消息', firstMessage: '等待第一条消息',
       firstHelp: '手机发送的消息通过审核后会出现在这里', sayWall: '对所有人说…', broadcast: '广播', sayUser: '说点什么…', send: '发送',
@@ -14,7 +14,7 @@
       paste: '粘贴令牌', go: '打开', printed: '启动服务时会打印带令牌的链接。用下面的命令可以签发新的令牌：',
     },
     en: {
-      wallTitle: 'Live wall', userTitle: 'Live room', wall: 'Wall', open: 'Connected', closed: 'Connecting…', refused: 'Cannot connect. The link may have expired', ended: 'The server has ended this connection',
+      wallTitle: 'Live wall', userTitle: 'Live room', wall: 'Wall', open: 'Connected', closed: 'Connecting…', refused: 'Cannot connect. The link may have expired', ended: 'The server has ended this connection', elsewhere: 'This user is connected elsewhere; trying again later',
       noToken: 'This page needs a token', noTokenHelp: 'Use the link that the server printed at its start, or paste a token on the front page.', home: 'Front page',
       review: 'To review', clean: 'Clear', approve: 'Approve', drop: 'Drop', recall: 'Take back', none: 'Nothing to review', firstMessage: 'Waiting for the first message',
       firstHelp: 'What phones send appears here once it is approved', sayWall: 'Say something to everybody…', broadcast: 'Broadcast', sayUser: 'Say something…', send: 'Send',
@@ -84,7 +84,8 @@
     });
     ws.on('close', (code, reason, failures) => {
       connection++;
-      if (code >= 4009 && code <= 4011) state('bad', t.ended);
+      if (code === 4009 || code === 4011) state('bad', t.ended);
+      else if (code === 4010) state('bad', t.elsewhere);
       else if (failures > 2) state('bad', t.refused);
       else state('', t.closed);
     });

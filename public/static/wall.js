@@ -11,12 +11,14 @@ $('empty').append(element('strong', {}, t.firstMessage), element('span', {}, t.f
 $('none').textContent = t.none;
 
 let alarmTimer = 0;
-function alarm(e) {
-  $('alarm').textContent = reason(e);
+function announce(text, kind) {
+  $('alarm').textContent = text;
+  $('alarm').className = 'alarm ' + kind;
   $('alarm').hidden = false;
   clearTimeout(alarmTimer);
-  alarmTimer = setTimeout(() => { $('alarm').hidden = true; }, 4000);
+  alarmTimer = setTimeout(() => { $('alarm').hidden = true; }, kind === 'said' ? 10000 : 4000);
 }
+const alarm = (e) => announce(reason(e), '');
 const onWall = (id) => $('stage').querySelector(`article[data-id="${CSS.escape(id)}"]`);
 const inQueue = (id) => $('queue').querySelector(`article[data-id="${CSS.escape(id)}"]`);
 
@@ -86,7 +88,7 @@ if (ws) {
     const node = inQueue(m.id);
     if (node) { node.remove(); count(); }
   });
-  ws.on('serverBroadcast', (text) => alarm({ message: text }));
+  ws.on('serverBroadcast', (text) => announce(text, 'said'));
   $('clean').addEventListener('click', () => ws.call('live.wall.clean').then(() => { $('queue').replaceChildren(); count(); }, alarm));
   onSay(async (say) => show((await ws.call('live.wall.say', { say })).param, true), alarm);
 }

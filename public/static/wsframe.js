@@ -7,14 +7,19 @@
  *   ws.on('open', () => ws.call('live.user.join'));
  *   const reply = await ws.call('live.user.say', { say: 'hi' });   // {status, event, info, param}; rejects when not 200
  *
- * It sends the heartbeat and notices when nothing answers it. After a loss it comes back: at once when the server asks for it
- * (1012) or the network returns, else after 0.5 to 15 s with jitter, until close(). Browsers do not tell a page why a
- * handshake failed: 'close' carries how many attempts in a row never opened, so that a page can say that its token may be too old.
- * A mini program that comes to the foreground finds out at once whether its connection still lives.
- * It stays away when the server says that it must: 4009 logged in elsewhere, 4010 connected already, 4011 kicked.
+ * Events: 'open' and 'close' of on() are the client's own, every other name is the server's. ws.server.on() takes any event of the server,
+ * also those that are named open and close. Neither ever runs listeners of the other.
  *
- * Of rooms with history it remembers what came last, and says so when it comes back: the server then sends what was missed, once it
- * has joined again, and before that the event sysRecovered. Nothing comes twice. docs/protocol.md, "History and recovery".
+ * A call waits for the connection that is being made, and for its answer, 10 s together. One that was sent when the connection ended is rejected
+ * at once, with code and reason of the close in the error.
+ *
+ * It sends the heartbeat and notices when nothing answers it. After a loss it comes back, until close(): after 0.5 to 15 s with jitter, later and
+ * later until a connection has lived for 30 s; at once when the server asks for it (1012) or the network returns. The table CLOSE below says what
+ * else follows from a close code. Browsers do not tell a page why a handshake failed: 'close' carries how many attempts in a row never opened, so
+ * that a page can say that its token may be too old. A mini program that comes to the foreground finds out at once whether its connection still lives.
+ *
+ * Of rooms with history it remembers what came last, from the join on, and says so when it comes back: the server then sends what was missed,
+ * once it has joined again, and before that the event sysRecovered. Nothing comes twice. docs/protocol.md, "History and recovery".
  */
 (function (global) {
   'use strict';
@@ -23,8 +28,17 @@
   const CALL_TIMEOUT = 10000; // ms
   const AWAKE = 3000; // ms, for the server to show that it is still there when a mini program comes back
   const LONGEST_WAIT = 15000; // ms between two attempts
-  const STAY_AWAY = [4009, 4010, 4011]; // close codes
+  const STEADY = 30000; // ms that a connection lives until the next attempt is the first one again
+  const QUEUE = 100; // calls that wait for a connection
   const RECOVER_LENGTH = 4000; // characters of the query at most; the server takes 8 KiB with everything
+
+  // What follows from a close code; from any other, and from 1006 of a broken line, come back later and later. docs/protocol.md, "Close codes".
+  const CLOSE = {
+    1012: 'now', // the server restarts
+    4009: 'never', // logged in elsewhere
+    4010: 'later', // connected already: by a line that the server has yet to find dead, or by another page
+    4011: 'never', // kicked
+  };
 
   // The mini program's API, WeChat's own or uni-app's; null in browsers. (A web page in WeChat has a wx, too, without sockets.)
   const mini = [typeof wx === 'object' && wx, typeof uni === 'object' && uni].find((api) => api && api.connectSocket) || null;
@@ -69,6 +83,25 @@
     };
   }
 
+  /** Events and who listens to them. */
+  function emitter() {
+    const listeners = new Map(); // event → Set of functions
+    return {
+      on(event, f) {
+        if (!listeners.has(event)) listeners.set(event, new Set());
+        listeners.get(event).add(f);
+        return () => listeners.get(event).delete(f);
+      },
+      emit(event, ...args) {
+        for (const f of [...(listeners.get(event) || [])]) {
+          try { f(...args); } catch (e) { console.error(e); } // one listener's fault is not the others'
+        }
+      },
+    };
+  }
+
+  const failure = (why, code, reason) => Object.assign(new Error(why), { code, reason });
+
   /** Opens a connection: {url, token}. Throws where the url is none. */
   function connect({ url, token }) {
     if (!/^wss?:\/\/[^/]/.test(url)) throw new Error('not the address of a WebSocket: ' + url);
@@ -80,16 +113,12 @@
       return parts ? url + (url.includes('?') ? '&' : '?') + parts : url;
     };
 
-    const listeners = new Map(); // event → Set of functions
+    const own = emitter(), server = emitter();
     const waiting = new Map(); // request id → its call
-    const seen = new Map(); // room → {epoch, offset} of what came last, the room that was quiet longest first
-    let socket = null, live = false, nextId = 1, failures = 0, heard = true, beat = 0, timer = 0, closed = false;
-
-    function emit(event, ...args) {
-      for (const f of [...(listeners.get(event) || [])]) {
-        try { f(...args); } catch (e) { console.error(e); } // one listener's fault is not the others'
-      }
-    }
+    // room → {epoch, offset}: everything up to there has come. Where it is not known what was missed, gap is true, and ahead {from, to} is what came
+    // beyond it. The room that was quiet longest is the first.
+    const seen = new Map();
+    let socket = null, live = false, nextId = 1, failures = 0, tries = 0, heard = true, beat = 0, timer = 0, closed = false;
 
     /** Asks for a sign of life; a server that has not answered the last time is gone. */
     function ask(end) {
@@ -101,12 +130,15 @@
     function open() {
       clearTimeout(timer);
       timer = 0;
+      let since = 0; // when it opened
       const s = socket = dial(address(recoverable()), protocols, {
         open() {
           live = heard = true;
           failures = 0;
+          since = Date.now();
           beat = setInterval(ask, HEARTBEAT, end);
-          emit('open');
+          own.emit('open');
+          for (const call of [...waiting.values()]) call.send();
         },
         message(data) { heard = true; receive(data); },
         close: end,
@@ -119,15 +151,23 @@
         socket = null;
         clearInterval(beat);
         if (!live) failures++;
+        if (live && Date.now() - since >= STEADY) tries = 0;
         live = false;
-        for (const call of [...waiting.values()]) call.fail('connection lost');
-        closed = STAY_AWAY.includes(code);
-        if (!closed) {
-          const wait = code === 1012 ? 0 : Math.min(LONGEST_WAIT, 500 * 2 ** failures);
-          timer = setTimeout(open, wait * (0.5 + Math.random() / 2) + Math.random() * 200);
+        closed = CLOSE[code] === 'never';
+        for (const call of [...waiting.values()]) {
+          if (call.sent || closed) call.fail(`connection lost (${code}${reason && ' ' + reason})`, code, reason);
         }
-        emit('close', code, reason, failures);
+        if (!closed) timer = setTimeout(open, pause(code) * (0.5 + Math.random() / 2) + Math.random() * 200);
+        own.emit('close', code, reason, failures);
       }
+    }
+
+    /** The time until the next attempt, in ms. */
+    function pause(code) {
+      const first = !tries++;
+      if (CLOSE[code] === 'now' && first) return 0;
+      if (CLOSE[code] === 'later') return LONGEST_WAIT;
+      return Math.min(LONGEST_WAIT, 500 * 2 ** Math.min(tries - 1, 5));
     }
 
     /** What is said in the query of the next connection: room:epoch:offset,… */
@@ -141,39 +181,87 @@
       return list;
     }
 
-    /** Remembers what came last of a room, and tells whether it is new. */
-    function saw(room, epoch, offset) {
-      const last = seen.get(room);
-      if (last && last.epoch === epoch && last.offset >= offset) return false;
+    /** Remembers a push of a room, and tells whether it is new. */
+    function fresh({ room, epoch, offset }) {
+      let p = seen.get(room);
+      if (!p || p.epoch !== epoch) p = { epoch, offset: offset - 1 };
+      const { ahead } = p;
+      if (offset <= p.offset || ahead && offset >= ahead.from && offset <= ahead.to) return false;
+      if (ahead && offset > ahead.to) ahead.to = offset;
+      else if (p.gap && !ahead && offset > p.offset + 1) p.ahead = { from: offset, to: offset };
+      else p.offset = offset;
+      if (ahead && p.offset + 1 >= ahead.from) { p.offset = ahead.to; p.ahead = null; p.gap = false; }
+      seen.delete(room);
+      seen.set(room, p);
+      return true;
+    }
+
+    /** Everything of a room up to there is settled. */
+    function settle(room, epoch, offset) {
       seen.delete(room);
       if (epoch) seen.set(room, { epoch, offset });
-      return true;
+    }
+
+    function saw(room, epoch, offset) {
+      const p = seen.get(room);
+      settle(room, epoch, p && p.epoch === epoch ? Math.max(offset, p.offset, p.ahead ? p.ahead.to : 0) : offset);
+    }
+
+    /** Takes what a recovery came to. Where nothing is known yet, the position stays, and the server is asked again. */
+    function caughtUp(r, told, tried = 0) {
+      const { room, recovered, pending, reason, epoch, offset } = r, p = seen.get(room);
+      if (pending) return;
+      if (reason === 'unavailable' || reason === 'tooOften') {
+        if (!p) return;
+        p.gap = true;
+        const s = socket;
+        setTimeout(() => {
+          if (closed || socket !== s || seen.get(room) !== p || !p.gap) return;
+          client.call('sys.recover', { room, epoch: p.epoch, offset: p.offset }).then(
+            ({ param }) => caughtUp(param[0], true, tried + 1), () => caughtUp({ room, reason }, true, tried + 1));
+        }, Math.min(LONGEST_WAIT, 1000 * 2 ** Math.min(tried, 4)));
+        return;
+      }
+      if (!recovered) settle(room, epoch, offset); // from there on it comes live
+      else if (p && p.gap) {
+        p.gap = !!p.ahead && !told; // an answer comes behind what was missed, the event before it
+        if (told && p.ahead) { p.offset = p.ahead.to; p.ahead = null; }
+      }
+      if (told) server.emit('sysRecovered', r);
     }
 
     function receive(data) {
       if (data === '3') return;
-      const frame = JSON.parse(data);
-      if (frame.offset && !saw(frame.room, frame.epoch, frame.offset)) return;
-      if (frame.event === 'sysRecovered' && !frame.param.recovered) { // from there on it comes live
-        seen.delete(frame.param.room);
-        saw(frame.param.room, frame.param.epoch, frame.param.offset);
-      }
+      const frame = JSON.parse(data), { event, param } = frame;
+      if (frame.offset && !fresh(frame)) return;
       const call = frame.id !== undefined && waiting.get(frame.id);
-      if (call) call.answer(frame);
-      else emit(frame.event, frame.param, frame);
+      if (call) { call.answer(frame); return; }
+      if (event === 'sysRecovered') caughtUp(param, false);
+      if (event === 'sysPosition') {
+        const p = seen.get(param.room);
+        if (!p || p.epoch !== param.epoch) settle(param.room, param.epoch, param.offset);
+      }
+      server.emit(event, param, frame);
     }
 
     function request(method, data, id) {
       return new Promise((resolve, reject) => {
-        if (!live) { reject(new Error('not connected')); return; }
+        if (closed) { reject(failure('closed')); return; }
+        if (!live && waiting.size >= QUEUE) { reject(failure('not connected, and too many calls wait')); return; }
         const done = (settle, value) => { waiting.delete(id); clearTimeout(limit); settle(value); };
         const call = {
-          fail: (why) => done(reject, new Error(why)),
+          sent: false,
+          send() {
+            if (call.sent || !live) return;
+            call.sent = true;
+            socket.send(JSON.stringify({ ...data, method, id }));
+          },
+          fail: (why, code, reason) => done(reject, failure(why, code, reason)),
           answer: (frame) => frame.status === 200 ? done(resolve, frame) : done(reject, Object.assign(new Error(frame.info), { frame })),
         };
-        const limit = setTimeout(call.fail, CALL_TIMEOUT, 'no answer');
+        const limit = setTimeout(() => call.fail(call.sent ? 'no answer' : 'not connected'), CALL_TIMEOUT);
         waiting.set(id, call);
-        socket.send(JSON.stringify({ ...data, method, id }));
+        call.send();
       });
     }
 
@@ -189,12 +277,10 @@
         }
         return before.settled.then(() => client.call(method, data));
       },
-      /** Listens to an event of the server, or to open and close(code, reason, failures); returns a function that stops it. */
-      on(event, f) {
-        if (!listeners.has(event)) listeners.set(event, new Set());
-        listeners.get(event).add(f);
-        return () => listeners.get(event).delete(f);
-      },
+      /** Listens to the client's own open and close(code, reason, failures), or to any other event of the server; returns a function that stops it. */
+      on: (event, f) => (event === 'open' || event === 'close' ? own : server).on(event, f),
+      /** Listens to events of the server, whatever their names: ws.server.on(event, (param, frame) => …). */
+      server: { on: server.on },
       /** Says what the page has got of a room otherwise, by sys.history. */
       saw,
       /** Has a room that was left no longer recovered. */
@@ -205,11 +291,11 @@
         clearTimeout(timer);
         clearInterval(beat);
         unwatch();
+        for (const call of [...waiting.values()]) call.fail('closed');
         if (!socket) return;
         socket.close(1000);
         live = false;
-        for (const call of [...waiting.values()]) call.fail('closed');
-        emit('close', 1000, '', 0);
+        own.emit('close', 1000, '', 0);
       },
     };
     const back = () => { if (timer) open(); };
