@@ -321,6 +321,9 @@ func (a *App) recoverHere(ctx context.Context, c *hub.Conn, room string, p posit
 	if err := names.Room(room); err != nil {
 		return recovery{}, err
 	}
+	if len(p.Epoch) > maxEpoch { // it may be kept, and travel
+		return recovery{}, errEpoch
+	}
 	s, here := a.own(c)
 	if !here { // this process does not know what comes live
 		return recovery{Room: room, Reason: "unavailable", Offset: p.Offset, Epoch: p.Epoch}, nil
@@ -355,7 +358,7 @@ func parseSeen(rawQuery string) map[string]position {
 		}
 		offset, err := strconv.ParseInt(one[i+1:], 10, 64)
 		j := strings.LastIndexByte(one[:i], ':')
-		if err != nil || j < 0 || names.Room(one[:j]) != nil || i-j > 65 {
+		if err != nil || j < 0 || names.Room(one[:j]) != nil || i-j > maxEpoch+1 {
 			continue
 		}
 		seen[one[:j]] = position{Offset: offset, Epoch: one[j+1 : i]}

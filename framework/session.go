@@ -34,20 +34,6 @@ type session struct {
 
 func sessionOf(c *hub.Conn) *session { return c.Data.(*session) }
 
-// sessionState is what travels of a session. It is empty for most connections.
-type sessionState struct {
-	Keys      []string                   `json:",omitempty"`
-	Listeners []string                   `json:",omitempty"`
-	Announced []string                   `json:",omitempty"`
-	User      string                     `json:",omitempty"` // announced as, where that is not the token's id
-	Untold    []string                   `json:",omitempty"` // of these
-	Values    map[string]json.RawMessage `json:",omitempty"`
-	Seen      map[string]position        `json:",omitempty"`
-	Marks     map[string]position        `json:",omitempty"`
-	UIDs      []string                   `json:",omitempty"` // where they are not the token's id alone
-	Unbound   bool                       `json:",omitempty"` // from that, too
-}
-
 // exportSession gives the session, whose mu is held.
 func exportSession(c *hub.Conn) json.RawMessage {
 	s := sessionOf(c)
@@ -67,13 +53,12 @@ func exportSession(c *hub.Conn) json.RawMessage {
 	} else if len(uids) > 1 || uids[0] != own {
 		state.UIDs = uids
 	}
-	b, _ := json.Marshal(state) // texts: it cannot fail
-	return b
+	return state.encode()
 }
 
 func (a *App) importSession(c *hub.Conn, raw json.RawMessage) (*session, error) {
 	var state sessionState
-	if err := json.Unmarshal(raw, &state); err != nil {
+	if err := state.decode(raw); err != nil {
 		return nil, err
 	}
 	s := &session{keys: state.Keys, listeners: state.Listeners, values: state.Values, seen: state.Seen, user: state.User}

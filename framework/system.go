@@ -26,6 +26,7 @@ type recoverIn struct {
 var (
 	errRoom    = NewFail(400, "roomError", "房间名称不正确")
 	errTaken   = NewFail(400, "roomError", "房间名称为系统保留")
+	errEpoch   = NewFail(400, "paramError", "参数错误").With([]FieldError{{Field: "epoch", Rule: "max=64"}})
 	errNotIn   = NewFail(403, "notInRoom", "未加入该房间")
 	errOften   = NewFail(429, "tooOften", "请求过于频繁，请稍后再试")
 	errHistory = NewFail(503, "historyUnavailable", "暂时无法读取历史消息")
@@ -57,6 +58,9 @@ func (s *system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
 
 // badRoom is the answer to a name that is none. A reserved one is named, since nothing about its letters is wrong.
 func badRoom(room string, err error) *Fail {
+	if errors.Is(err, errEpoch) {
+		return errEpoch
+	}
 	if errors.Is(err, ErrReserved) {
 		return errTaken.Because(err).With(map[string]string{"room": room})
 	}

@@ -1,0 +1,62 @@
+package framework
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func fullSession() sessionState {
+	return sessionState{
+		Keys: []string{"k1", "k2"}, Listeners: []string{"index.a"}, Announced: []string{"R"}, Untold: []string{"R"}, UIDs: []string{"u", "v"},
+		User: "n", Unbound: true, Values: map[string]json.RawMessage{"a": json.RawMessage(`{"b":1}`)},
+		Seen: map[string]position{"S": {Offset: -7, Epoch: "e"}}, Marks: map[string]position{"M": {Offset: 1 << 40, Epoch: "f"}},
+	}
+}
+
+func TestSessionTravels(t *testing.T) {
+	full := fullSession()
+	for i, v := 0, reflect.ValueOf(full); i < v.NumField(); i++ {
+		if v.Field(i).IsZero() {
+			t.Errorf("%s is empty: a field that does not travel would not be noticed", v.Type().Field(i).Name)
+		}
+	}
+	b := full.encode()
+	var got sessionState
+	if err := got.decode(b); err != nil || !reflect.DeepEqual(got, full) {
+		t.Fatalf("%+v %v", got, err)
+	}
+	for n := 1; n < len(b); n++ {
+		if new(sessionState).decode(b[:n]) == nil {
+			t.Fatalf("%d of %d bytes are enough", n, len(b))
+		}
+	}
+	var before sessionState
+	if err := before.decode([]byte(`{"Keys":["k1"],"Seen":{"S":{"Offset":3,"Epoch":"e"}}}`)); err != nil || before.Seen["S"].Offset != 3 {
+		t.Errorf("the JSON of before: %+v %v", before, err)
+	}
+	var none sessionState
+	if b := none.encode(); len(b) > 0 || new(sessionState).decode(b) != nil {
+		t.Errorf("%d bytes of nothing", len(b))
+	}
+}
+
+// What a session holds at most costs a move little (promise P6).
+func BenchmarkSessionTravels(b *testing.B) {
+	s := sessionState{Seen: map[string]position{}, Values: map[string]json.RawMessage{}}
+	for i := range maxSeen {
+		s.Seen[fmt.Sprint(i, strings.Repeat("r", 126))] = position{Offset: 1 << 50, Epoch: strings.Repeat("\x01", maxEpoch)}
+	}
+	s.Values["v"] = json.RawMessage(`"` + strings.Repeat("<", maxSession-10) + `"`)
+	for i := range 256 {
+		s.Announced = append(s.Announced, fmt.Sprint(i, strings.Repeat("r", 125)))
+	}
+	for b.Loop() {
+		var got sessionState
+		if err := got.decode(s.encode()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
