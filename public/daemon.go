@@ -75,10 +75,10 @@ const daemonTime = time.Minute
 
 func openConsoleOut(runtimeDir string) (*os.File, error) {
 	logs := filepath.Join(runtimeDir, "logs")
-	if err := os.MkdirAll(logs, 0o755); err != nil {
+	if err := os.MkdirAll(logs, 0o700); err != nil {
 		return nil, fmt.Errorf("the runtime directory cannot be made: %w", err)
 	}
-	out, err := os.OpenFile(filepath.Join(logs, "console.out"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	out, err := os.OpenFile(filepath.Join(logs, "console.out"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("the runtime directory cannot be written: %w", err)
 	}

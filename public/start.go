@@ -63,6 +63,9 @@ func (c *console) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := makePrivate(cfg.App.Runtime.Dir); err != nil {
+		return err
+	}
 	l, err := openLog(cfg, "master")
 	if err != nil {
 		return err

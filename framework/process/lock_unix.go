@@ -25,7 +25,7 @@ func Running(runtimeDir string) bool {
 
 // lock holds the runtime directory for one master. The kernel lets go of it when the process ends, however it ends.
 func lock(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("the runtime directory cannot be written: %w", err)
 	}

@@ -132,7 +132,7 @@ func New(cfg MasterConfig) *Master {
 func (m *Master) Run(ctx context.Context) error {
 	cfg := &m.cfg
 	defer m.endLife()
-	if err := os.MkdirAll(cfg.RuntimeDir, 0o755); err != nil {
+	if err := os.MkdirAll(cfg.RuntimeDir, 0o700); err != nil {
 		return fmt.Errorf("the runtime directory cannot be made: %w", err)
 	}
 	defer reapOrphans(m)()
@@ -189,7 +189,7 @@ func (m *Master) Run(ctx context.Context) error {
 	m.setWorker(first)
 	m.mu.Unlock()
 	pidFile := PIDFile(cfg.RuntimeDir)
-	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
 		return errors.Join(fmt.Errorf("write the pid file: %w", err), m.endWorker(), admin.Close())
 	}
 	defer os.Remove(pidFile)

@@ -35,8 +35,11 @@ func Open(ctx context.Context, o Options) (*gorm.DB, error) {
 	var d gorm.Dialector
 	switch o.Driver {
 	case "sqlite":
-		if err := os.MkdirAll(filepath.Dir(o.DSN), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(o.DSN), 0o700); err != nil {
 			return nil, fmt.Errorf("make the directory of the sqlite database: %w", err)
+		}
+		if err := closeToOthers(o.DSN); err != nil {
+			return nil, fmt.Errorf("make the sqlite database: %w", err)
 		}
 		d, o.MaxOpen = newSQLite(o.DSN), 1
 	case "mysql":
@@ -116,4 +119,24 @@ func (p printer) Printf(format string, args ...any) {
 		}
 	}
 	p.log.Warn("database", zap.String("says", strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")))
+}
+
+// closeToOthers makes the database's file with mode 0600, which SQLite gives its -wal and -shm too, and
+// takes their rights from others where an earlier version made them.
+func closeToOthers(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode().Perm()&0o077 == 0 || !info.Mode().IsRegular() {
+			continue
+		}
+		if err := os.Chmod(name, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }

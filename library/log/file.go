@@ -34,7 +34,7 @@ type file struct {
 func openFile(o Options) (*file, error) {
 	f := &file{o: o, now: time.Now, limit: int64(o.MaxSizeMB) << 20}
 	f.report = func(err error) { _, _ = fmt.Fprintln(Escaped(o.Console), err) }
-	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the log directory: %w", err)
 	}
 	f.mu.Lock()
@@ -94,7 +94,7 @@ func (f *file) open() error {
 		}
 	}
 	for ; ; n++ {
-		next, err := os.OpenFile(filepath.Join(f.o.Dir, fileName(day, n)), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+		next, err := os.OpenFile(filepath.Join(f.o.Dir, fileName(day, n)), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
 			return fmt.Errorf("open the log file: %w", err)
 		}
