@@ -37,7 +37,7 @@ func (m *Master) writeLocation() error {
 		return err
 	}
 	path := locationFile(m.cfg.RuntimeDir)
-	err = os.WriteFile(path+".new", append(b, '\n'), 0o644)
+	err = os.WriteFile(path+".new", append(b, '\n'), 0o600)
 	if err == nil {
 		err = os.Rename(path+".new", path)
 	}
