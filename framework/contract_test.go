@@ -85,7 +85,7 @@ func (p *probe) Deaf(c *framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("deaf", ""), nil
 }
 func (p *probe) OnMessage(c *framework.Ctx) (*framework.Reply, error) {
-	return framework.OK("onMessage", c.Method), nil
+	return framework.OK("onMessage", c.Requested), nil
 }
 func (p *probe) OnClose(c *framework.Closed) {
 	p.mu.Lock()

@@ -26,7 +26,11 @@ type Ctx struct {
 
 	FD     int64    // the connection's number, unique over all nodes and restarts
 	Auth   Identity // from the token, never from the frame
-	Method string   // as the client wrote it
+	Method string   // module.controller.action in lower case, however the client has spelled it: what a Guard may decide by
+
+	// Requested is the method as the client wrote it, for whom Method is not exact enough. Nothing may be allowed or refused by it: there
+	// are many spellings of one route. It is the client's own text; do not log it raw.
+	Requested string
 
 	conn  *hub.Conn
 	route string // of the action that runs

@@ -12,14 +12,15 @@ import (
 func TestUnsentTimeout(t *testing.T) {
 	h1, h2 := twoApps(t, nil)
 	h1.Dial(someone) // the listener is prepared before anything is accepted
+	c := h1.Dial(someone)
+	fd := fdSeen(c)
 	check := func(h *frameworktest.Harness) {
 		t.Helper()
-		ms, err := unix.GetsockoptInt(h.App.Hub().Get(2).Descriptor(), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT)
+		ms, err := unix.GetsockoptInt(h.App.Hub().Get(fd).Descriptor(), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT)
 		if err != nil || ms != 30_000 {
 			t.Fatalf("TCP_USER_TIMEOUT is %d ms, %v", ms, err)
 		}
 	}
-	c := h1.Dial(someone)
 	c.Call("s.join", nil).Want(200, "joined")
 	check(h1)
 	move(t, h1.App, h2.App)

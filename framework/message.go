@@ -118,12 +118,12 @@ func (a *App) act(ctx *Ctx, method []byte) (reply *Reply, err error) {
 		return fail.reply(), nil
 	}
 	ctx.route = t.name
-	if ctx.Method = t.method; ctx.Method == "" {
-		ctx.Method = string(method)
+	if ctx.Method, ctx.Requested = t.method, t.method; t.respelled {
+		ctx.Requested = string(method)
 	}
 	begun := time.Now()
 	s := sessionOf(ctx.conn)
-	s.acting.Store(&ctx.Method)
+	s.acting.Store(&ctx.route)
 	defer func() {
 		s.acting.Store(nil)
 		if v := recover(); v != nil {

@@ -25,7 +25,8 @@ type target struct {
 	controller *Controller
 	action     Action
 	name       string // of the route, for the log; nothing of the client's
-	method     string // as it was called, where that is spelled as in the table
+	method     string // canonical: module.controller.action in lower case
+	respelled  bool   // the client has written it in another way
 	meter      *meter
 }
 
@@ -50,7 +51,7 @@ func newRouter(list []Controller) (*router, error) {
 		r.mounted = append(r.mounted, c)
 		for name, action := range c.actions {
 			method := c.name + "." + name
-			r.actions[method] = target{c, action, method, method, new(meter)}
+			r.actions[method] = target{controller: c, action: action, name: method, method: method, meter: new(meter)}
 		}
 		if c.hooks.message != nil {
 			r.fallbacks[c.name] = target{controller: c, action: c.hooks.message, name: c.name + ".onMessage", meter: new(meter)}
@@ -62,14 +63,14 @@ func newRouter(list []Controller) (*router, error) {
 	return r, nil
 }
 
-// find resolves a method (contract §3): trim dots, split; what is missing is index; case is ignored. method is nil where
+// find resolves a method (contract §3): trim dots, split; what is missing is index; case is ignored. asked is nil where
 // the frame has none.
-func (r *router) find(method []byte) (target, *Fail) {
+func (r *router) find(asked []byte) (target, *Fail) {
 	// Nearly every frame spells its method as it is in the table: no allocation.
-	if t, ok := r.actions[string(method)]; ok {
+	if t, ok := r.actions[string(asked)]; ok {
 		return t, nil
 	}
-	parts := strings.Split(strings.ToLower(strings.Trim(string(method), ".")), ".")
+	parts := strings.Split(strings.ToLower(strings.Trim(string(asked), ".")), ".")
 	if len(parts) > 3 {
 		return target{}, errController
 	}
@@ -84,11 +85,12 @@ func (r *router) find(method []byte) (target, *Fail) {
 	if r.controllers[name] == nil {
 		return target{}, errController
 	}
-	if t, ok := r.actions[name+"."+full[2]]; ok {
-		t.method = ""
-		return t, nil
+	method := name + "." + full[2]
+	t, ok := r.actions[method]
+	if !ok {
+		t, ok = r.fallbacks[name]
 	}
-	if t, ok := r.fallbacks[name]; ok {
+	if t.method, t.respelled = method, true; ok {
 		return t, nil
 	}
 	return target{}, errMethod

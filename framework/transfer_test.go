@@ -110,9 +110,10 @@ func TestTransfer(t *testing.T) {
 		clients = append(clients, c)
 	}
 	busy := clients[0]
+	fd := fdSeen(busy)
 	busy.Send(`{"method":"s.wait","id":"w"}`)
 	busy.Send(`{"method":"probe.see","id":"behind"}`) // must wait for it, wherever it runs
-	h1.Eventually("the action runs", func() bool { in, _ := h1.App.Hub().Get(1).Counts(); return in == 2 })
+	h1.Eventually("the action runs", func() bool { in, _ := h1.App.Hub().Get(fd).Counts(); return in == 3 })
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for _, c := range clients[1:] {
