@@ -340,3 +340,47 @@ func TestBrowserChatReload(t *testing.T) {
 		}
 	}
 }
+
+// Who joins a room in which nobody speaks, and loses the line, gets what was said meanwhile: its position is that of the join.
+func TestBrowserQuietRoom(t *testing.T) {
+	s := start(t)
+	way := newLine(t, s.outside)
+	page := openBrowser(t, "zh-CN")
+	run(t, page, chromedp.Navigate("http://"+way.addr+"/static/user.html"))
+	script := fmt.Sprintf(`(async () => {
+		const ws = wsframe.connect({ url: 'ws://%s/', token: %q }), placed = new Promise((done) => ws.on('sysPosition', done));
+		globalThis.got = [];
+		globalThis.recovered = [];
+		ws.on('roomSay', (m) => got.push(m.text));
+		ws.on('sysRecovered', (r) => recovered.push(r.recovered));
+		ws.on('close', () => { globalThis.cut = true; });
+		ws.on('open', () => ws.call('chat.room.join', { room: 'tech' }));
+		await placed;
+		return 'placed';
+	})()`, way.addr, s.token("wechatUser", "quiet"))
+	if said, err := chromedp.Run(page, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise)); err != nil || said != "placed" {
+		t.Fatal(said, err)
+	}
+	way.Cut()
+	is := func(expression string) bool {
+		ok, err := chromedp.Run(page, chromedp.Evaluate[bool](expression))
+		return err == nil && ok
+	}
+	until(t, "the page knows that its line is cut", func() bool { return is(`!!globalThis.cut`) })
+	other := dial(t, s.outside, s.token("wechatUser", "other"))
+	other.send(`{"method":"chat.room.join","room":"tech"}`)
+	for _, text := range []string{"one", "two"} {
+		other.send(`{"method":"chat.room.say","room":"tech","text":"` + text + `"}`)
+		for said := ""; !strings.Contains(said, `"text":"`+text+`"`); { // behind what a join brings
+			var err error
+			if said, err = other.receive(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	way.Restore()
+	until(t, "the page has both", func() bool { return is(`got.length >= 2`) })
+	if got, err := chromedp.Run(page, chromedp.Evaluate[string](`JSON.stringify([got, recovered])`)); err != nil || got != `[["one","two"],[true]]` {
+		t.Errorf("%s %v", got, err)
+	}
+}
