@@ -76,7 +76,7 @@ func (a *App) payPage(c *Ctx, calls int) bool {
 		return false
 	}
 	if c.Auth.ID != "" {
-		user := a.pageBudgets.of(c.Auth.ID)
+		user := a.pageBudgets.of(c.Auth.Type + ":" + c.Auth.ID)
 		if !user.left(userBurst, userRate) {
 			return false
 		}

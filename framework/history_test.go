@@ -94,7 +94,7 @@ func TestNoPositionWithoutHistory(t *testing.T) {
 	fdOf(c, "room")
 	sayInRoom(c, 1)
 	c.WantPush("say")
-	if n := h.Redis.Exists(t.Context(), "WEBSOCKET_OFFSET:{s0}", "WEBSOCKET_OFFSET:{s1}", "WEBSOCKET_OFFSET:{s2}", "WEBSOCKET_OFFSET:{s3}").Val(); n > 0 {
+	if n := h.Redis.Exists(t.Context(), "WEBSOCKET_BUS:{s0}:EPOCH", "WEBSOCKET_BUS:{s1}:EPOCH", "WEBSOCKET_BUS:{s2}:EPOCH", "WEBSOCKET_BUS:{s3}:EPOCH").Val(); n > 0 {
 		t.Errorf("Redis was asked")
 	}
 }

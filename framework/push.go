@@ -16,6 +16,7 @@ import (
 	"wsframe/framework/frame"
 	"wsframe/framework/hub"
 	"wsframe/framework/internal/names"
+	"wsframe/library/cache"
 )
 
 // ErrTooLarge is returned for a push that would not fit into an empty outbox (limits.outbox_bytes), as it would be sent.
@@ -30,8 +31,9 @@ type delivery struct {
 	Key    string    `json:"k,omitempty"`
 	Except []int64   `json:"x,omitempty"`
 
-	keep int
-	age  time.Duration
+	keep    int
+	age     time.Duration
+	durable bool
 }
 
 // Except leaves out connections.
@@ -53,6 +55,19 @@ func Latest(key string) PublishOption {
 func Keep(length int, age time.Duration) PublishOption {
 	return func(d *delivery) { d.keep, d.age = length, age }
 }
+
+// Durable has a push wait until the store has it, so that it arrives although this node dies: a round trip to Redis, or some milliseconds
+// for the disk with the embedded store, and at most the time of one call (cache.master.timeout). A push that is not kept and that only this node's
+// connections can get is not stored, and does not wait. ErrNotTaken and ErrUnknown tell that a kept push was not stored, or may not have
+// been; ErrQueued that another one was delivered here, and waits for Redis for other nodes.
+func Durable(d *delivery) { d.durable = true }
+
+// What a push with Durable may end in, beside the errors of one without.
+var (
+	ErrNotTaken = bus.ErrNotTaken // it will not be delivered
+	ErrUnknown  = bus.ErrUnknown  // it may still be delivered
+	ErrQueued   = bus.ErrQueued   // connections of this node have it
+)
 
 func (d *delivery) plain() bool { return d.Class == hub.NeverDrop && len(d.Except) == 0 }
 
@@ -144,7 +159,32 @@ func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption)
 		a.deliverHere(kind, key, d.frame(payload))
 		return nil
 	}
-	return a.tell(&bus.Message{Kind: kind, Key: key, Body: sealPush(&d, payload[hub.Headroom:]), Keep: d.keep, Age: d.age})
+	m := &bus.Message{Kind: kind, Key: key, Body: sealPush(&d, payload[hub.Headroom:]), Keep: d.keep, Age: d.age}
+	b := a.bus.Load()
+	if b == nil {
+		return a.tell(m)
+	}
+	err = b.Put(m, d.durable)
+	switch {
+	case errors.Is(err, ErrQueued):
+		a.deliverHere(kind, key, d.frame(payload))
+		if !d.durable {
+			return nil
+		}
+	case err == nil && d.durable && d.keep > 0 && a.alone:
+		return a.sync()
+	}
+	return err
+}
+
+// sync waits for the embedded store's disk.
+func (a *App) sync() error {
+	ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
+	defer cancel()
+	if err := cache.Sync(ctx, a.stores.Bus); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return nil
 }
 
 // payload encodes a push behind the headroom of its frame.

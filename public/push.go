@@ -101,8 +101,9 @@ func replyOf(p *push.Push) *framework.Reply {
 	return r
 }
 
+// optionsOf has the caller wait for the store: what is answered arrives.
 func optionsOf(p *push.Push) []framework.PublishOption {
-	var list []framework.PublishOption
+	list := []framework.PublishOption{framework.Durable}
 	if len(p.Except) > 0 {
 		list = append(list, framework.Except(p.Except...))
 	}
@@ -115,12 +116,19 @@ func optionsOf(p *push.Push) []framework.PublishOption {
 	return list
 }
 
+func queued(err error) error {
+	if errors.Is(err, framework.ErrQueued) {
+		return push.ErrQueued
+	}
+	return err
+}
+
 func (b backend) SendToFD(fd int64, p *push.Push) error {
-	return b.Sender.SendToFD(fd, replyOf(p), optionsOf(p)...)
+	return queued(b.Sender.SendToFD(fd, replyOf(p), optionsOf(p)...))
 }
 
 func (b backend) SendToUID(uid string, p *push.Push) error {
-	return b.Sender.SendToUID(uid, replyOf(p), optionsOf(p)...)
+	return queued(b.Sender.SendToUID(uid, replyOf(p), optionsOf(p)...))
 }
 
 func (b backend) SendToRoom(room string, p *push.Push, k push.Keep) error {
@@ -128,11 +136,11 @@ func (b backend) SendToRoom(room string, p *push.Push, k push.Keep) error {
 	if k.Length > 0 {
 		options = append(options, framework.Keep(k.Length, k.Age()))
 	}
-	return b.Sender.SendToRoom(room, replyOf(p), options...)
+	return queued(b.Sender.SendToRoom(room, replyOf(p), options...))
 }
 
 func (b backend) SendToAll(p *push.Push) error {
-	return b.Sender.SendToAll(replyOf(p), optionsOf(p)...)
+	return queued(b.Sender.SendToAll(replyOf(p), optionsOf(p)...))
 }
 
 func (b backend) Reach(ctx context.Context, uid string, p *push.Push) (int, error) {
@@ -203,7 +211,7 @@ func (b backend) ErrorCode(err error) (push.Code, string) {
 		code push.Code
 	}{
 		{framework.ErrNoConnection, push.CodeNoConnection}, {hub.ErrClosed, push.CodeNoConnection}, {hub.ErrSlow, push.CodeNoConnection},
-		{framework.ErrPartial, push.CodePartial}, {framework.ErrBusy, push.CodeQueueFull}, {framework.ErrTooLarge, push.CodeTooLarge},
+		{framework.ErrPartial, push.CodePartial}, {framework.ErrBusy, push.CodeQueueFull}, {framework.ErrNotTaken, push.CodeBusy}, {framework.ErrUnknown, push.CodeTimeout}, {framework.ErrTooLarge, push.CodeTooLarge},
 		{framework.ErrName, push.CodeBadRequest}, {framework.ErrReserved, push.CodeBadRequest}, {framework.ErrUID, push.CodeBadRequest},
 		{framework.ErrTooManyKeys, push.CodeLimit}, {framework.ErrSessionSize, push.CodeLimit},
 		{hub.ErrTooManyRooms, push.CodeLimit}, {hub.ErrTooManyUsers, push.CodeLimit},

@@ -28,6 +28,7 @@ var (
 	notInRoom    = framework.NewFail(403, "notInRoom", "请先加入房间")
 	textEmpty    = framework.NewFail(400, "textEmpty", "内容不能为空")
 	userOffline  = framework.NewFail(404, "userOffline", "对方不在线")
+	sayFailed    = framework.NewFail(503, "sayFailed", "发送失败，请稍后再试")
 	toYourself   = framework.NewFail(400, "toYourself", "不能给自己发私信")
 )
 

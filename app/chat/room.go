@@ -137,7 +137,7 @@ type SayIn struct {
 	TextIn
 }
 
-// Say sends to everybody in the room, the sender too: so all see the same order. It waits for nobody.
+// Say sends to everybody in the room, the sender too: so all see the same order. Who is told that it was sent knows that it is kept.
 func (r *Room) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
 	channel, err := in.entered(c)
 	if err != nil {
@@ -148,8 +148,8 @@ func (r *Room) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
 		return nil, err
 	}
 	m.Room = string(in.Room)
-	if err := c.Publish(channel, framework.OK("roomSay", "收到聊天消息", m), kept); err != nil {
-		return nil, err
+	if err := c.Publish(channel, framework.OK("roomSay", "收到聊天消息", m), kept, framework.Durable); err != nil {
+		return nil, sayFailed.Because(err)
 	}
 	return framework.OK("roomSaySuccess", "发送成功"), nil
 }

@@ -53,8 +53,8 @@ func (*User) Say(c *framework.Ctx, in *PrivateIn) (*framework.Reply, error) {
 	}
 	m.To = to
 	for _, uid := range []string{to, c.Auth.ID} {
-		if err := c.Publish(inboxOf(uid), framework.OK("privateSay", "收到私信", m), kept); err != nil {
-			return nil, err
+		if err := c.Publish(inboxOf(uid), framework.OK("privateSay", "收到私信", m), kept, framework.Durable); err != nil {
+			return nil, sayFailed.Because(err)
 		}
 	}
 	return framework.OK("privateSaySuccess", "发送成功"), nil

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,12 +118,13 @@ func TestHistory(t *testing.T) {
 
 func testHistory(t *testing.T, client redis.UniversalClient) {
 	n := join(t, client)
-	page := func(room string, after int64, limit int) Page {
+	page := func(room string, after int64, limit int) (p Page) {
 		t.Helper()
-		p, err := n.History(t.Context(), room, after, limit)
-		if err != nil {
-			t.Fatal(err)
-		}
+		eventually(t, "a page", func() bool { // a busy machine's store may take longer than a call
+			var err error
+			p, err = n.History(t.Context(), room, after, limit)
+			return err == nil
+		})
 		return p
 	}
 	if p := page("r", 0, 10); p.Epoch[0] != '~' || p.Offset != 0 || p.First != 0 || len(p.Items) != 0 {
@@ -584,5 +586,121 @@ func TestKeepsNothingOfRooms(t *testing.T) {
 	state, err := n.Suspend(t.Context())
 	if err != nil || len(state) > 4000 {
 		t.Errorf("%d bytes, %v", len(state), err)
+	}
+}
+
+type redisError string
+
+func (e redisError) Error() string { return string(e) }
+func (redisError) RedisError()     {}
+
+// noMemory refuses what is written, as a Redis that is full does, or answers nothing.
+type noMemory struct {
+	lossy
+	full atomic.Bool
+}
+
+func (h *noMemory) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if h.full.Load() && strings.HasPrefix(cmd.Name(), "eval") && len(cmd.Args()) > 16 {
+			cmd.SetErr(redisError("OOM command not allowed when used memory > 'maxmemory'."))
+			return cmd.Err()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// Redis is full: who waits is told; what is not kept is for its own node's connections to have now, and for others later.
+func TestPutIntoFullRedis(t *testing.T) {
+	c := embedded(t)
+	h := &noMemory{}
+	n, other := join(t, c(h), quiet), join(t, c(), quiet)
+	put := func(body string, keep int, wait bool) error {
+		return n.Put(&Message{Kind: 7, Key: "r", Body: []byte(body), Keep: keep, Age: time.Hour}, wait)
+	}
+	for i, keep := range []int{10, 0} {
+		if err := put(fmt.Sprint("a ", i), keep, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p, err := n.History(t.Context(), "r", 0, 10); err != nil || len(p.Items) != 1 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	h.full.Store(true)
+	if err := put("lost", 10, true); !errors.Is(err, ErrNotTaken) {
+		t.Errorf("a kept one: %v", err)
+	}
+	if err := put("lost", 10, true); !errors.Is(err, ErrNotTaken) {
+		t.Errorf("a second: %v", err)
+	}
+	if err := put("a 2", 0, true); !errors.Is(err, ErrQueued) {
+		t.Errorf("a plain one: %v", err)
+	}
+	if err := put("a 3", 0, false); !errors.Is(err, ErrQueued) {
+		t.Errorf("one for which nobody waits: %v", err)
+	}
+	if err := put("lost", 10, false); !errors.Is(err, ErrNotTaken) {
+		t.Errorf("a kept one for which nobody waits: %v", err)
+	}
+	h.full.Store(false)
+	if err := put("a 4", 0, true); err != nil && !errors.Is(err, ErrQueued) {
+		t.Fatal(err)
+	}
+	bodies := func(n *node) (list []string) {
+		for _, m := range n.got() {
+			if m.Kind != 0 {
+				list = append(list, string(m.Body))
+			}
+		}
+		return list
+	}
+	eventually(t, "all to come to the other", func() bool { return len(bodies(other)) == 5 })
+	other.send("r", "end")
+	eventually(t, "the end", func() bool { b := bodies(n); return b[len(b)-1] == "end" })
+	if b := strings.Join(bodies(n), ","); b != "a 0,a 1,a 4,end" && b != "a 0,a 1,end" {
+		t.Errorf("here came %s", b)
+	}
+	if s := other.Stats(); s.Lost > 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A store that has lost its last moments ends all positions, also those of rooms in which nothing had been kept.
+func TestNewEpochs(t *testing.T) {
+	c := embedded(t)()
+	n := join(t, c, alone)
+	read := func(room string) (p Page) {
+		eventually(t, "a page", func() bool {
+			var err error
+			p, err = n.History(t.Context(), room, 0, 1)
+			return err == nil
+		})
+		return p
+	}
+	n.keep("r", "a 0", 10, time.Hour)
+	eventually(t, "it to come", func() bool { return n.count() == 1 })
+	r, quiet := read("r"), read("quiet")
+	now := read("r")
+	if _, ok := now.Follows(r.Epoch, 1); !ok {
+		t.Errorf("%+v", now)
+	}
+	now = read("quiet")
+	if at, ok := now.Follows(quiet.Epoch, 0); !ok || at != 0 {
+		t.Errorf("%+v", now)
+	}
+	n.keep("quiet", "a 0", 10, time.Hour)
+	eventually(t, "it to come", func() bool { return n.count() == 2 })
+	now = read("quiet")
+	if at, ok := now.Follows(quiet.Epoch, 0); !ok || at != 0 || now.Offset != 1 {
+		t.Errorf("%+v", now)
+	}
+	if err := NewEpochs(t.Context(), c, "p:"); err != nil {
+		t.Fatal(err)
+	}
+	for room, before := range map[string]Page{"r": r, "quiet": quiet} {
+		now := read(room)
+		if _, ok := now.Follows(before.Epoch, before.Offset); ok || now.Offset != 1 {
+			t.Errorf("%s: %+v follows %+v", room, now, before)
+		}
 	}
 }

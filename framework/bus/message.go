@@ -43,23 +43,29 @@ func (m *Message) size() int { return len(m.Key) + len(m.Body) + overhead }
 // Send notes a message; it never waits. From, Offset, Epoch and At are not looked at. The message is delivered on all nodes,
 // on this one too.
 func (b *Bus) Send(m *Message) error {
+	_, err := b.send(m, nil)
+	return err
+}
+
+func (b *Bus) send(m *Message, done chan error) (*item, error) {
 	if len(m.Body) > maxBody {
-		return ErrTooLarge
+		return nil, ErrTooLarge
 	}
 	if b.closed.Load() {
-		return ErrStopped
+		return nil, ErrStopped
 	}
 	size := int64(m.size())
 	n, bytes := b.pending.Add(1), b.bytes.Add(size)
 	if n > int64(b.cfg.PendingMessages) || bytes > int64(b.cfg.PendingBytes) {
 		b.release(1, size)
-		return ErrFull
+		return nil, ErrFull
 	}
-	if !b.shard(m.Key).push(m) {
+	it := b.shard(m.Key).push(m, done)
+	if it == nil {
 		b.release(1, size)
-		return ErrStopped
+		return nil, ErrStopped
 	}
-	return nil
+	return it, nil
 }
 
 func (b *Bus) release(messages, bytes int64) {

@@ -228,7 +228,9 @@ func (s *shard) receive(e *redis.XMessage) {
 	if m.count > 0 {
 		s.came(m.Epoch, m.count)
 	}
-	s.deliver(&m)
+	if s.begin(m.From, number) {
+		s.deliver(&m)
+	}
 	s.received(at, &m, number)
 }
 

@@ -16,10 +16,12 @@ import (
 // item is a message on its way.
 type item struct {
 	Message
-	number    int64 // of this sender in this shard; 0 = it does not go to Redis
-	counted   bool  // in shard.keeping
-	delivered bool  // given to Receive by the writer
-	refused   bool  // counted as lost
+	number    int64      // of this sender in this shard; 0 = it does not go to Redis
+	done      chan error // who waits; 1
+	trying    bool       // Redis may have it; under shard.mu
+	counted   bool       // in shard.keeping
+	delivered bool       // given to Receive by the writer
+	refused   bool       // counted as lost
 	taken     time.Time
 }
 
@@ -39,7 +41,11 @@ type shard struct {
 	last           time.Time // when the newest came
 	followers      []*follower
 
-	knows knowledge
+	knows      knowledge
+	failing    time.Time      // since when Redis takes nothing; zero = it does
+	oom        bool           // it has no memory
+	aside      map[int64]bool // own messages that were delivered here beside the stream
+	delivering int64          // own message that is, or was, delivered last
 
 	wake chan struct{} // 1
 
@@ -77,14 +83,14 @@ func (s *shard) written(token string) string { // hash: n = the highest number o
 func (s *shard) history(room string) string { // stream with ids OFFSET-1: t, a = when and for how long, in ms; b = body
 	return s.b.cfg.Prefix + "WEBSOCKET_HISTORY:" + s.tag + ":" + room
 }
-func (s *shard) record() string { return s.b.cfg.Prefix + "WEBSOCKET_OFFSET:" + s.tag } // see epoch.go
+func (s *shard) record() string { return s.stream() + ":EPOCH" } // see epoch.go
 func (s *shard) offset(room string) string { // hash: epoch, offset
 	return s.b.cfg.Prefix + "WEBSOCKET_OFFSET:" + s.tag + ":" + room
 }
 
-// push appends a message. It refuses after Stop.
-func (s *shard) push(m *Message) bool {
-	it := &item{Message: *m}
+// push appends a message. It refuses after Stop: nil.
+func (s *shard) push(m *Message, done chan error) *item {
+	it := &item{Message: *m, done: done}
 	it.Offset, it.Epoch, it.At = 0, "", time.Time{}
 	if it.Age > 0 {
 		it.Age = max(it.Age, time.Millisecond)
@@ -92,7 +98,7 @@ func (s *shard) push(m *Message) bool {
 	s.mu.Lock()
 	if s.b.closed.Load() {
 		s.mu.Unlock()
-		return false
+		return nil
 	}
 	it.From = s.b.Token()
 	if !s.b.direct() || it.placed() {
@@ -103,7 +109,7 @@ func (s *shard) push(m *Message) bool {
 	s.last = time.Now()
 	s.mu.Unlock()
 	s.nudge()
-	return true
+	return it
 }
 
 // enqueue appends it. The caller holds mu.
@@ -134,13 +140,7 @@ func (s *shard) nudge() {
 	}
 }
 
-// first are the oldest messages that wait, for one call: at most n of them, and about maxCall bytes.
-func (s *shard) first(n int) []*item {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return head(s.queue, n)
-}
-
+// head are the oldest messages of a list for one call: at most n of them, and about maxCall bytes.
 func head(list []*item, n int) []*item {
 	bytes := 0
 	for i, it := range list {
@@ -160,6 +160,7 @@ func (s *shard) pop(items []*item) {
 	}
 	s.mu.Lock()
 	for _, it := range items {
+		it.finish()
 		if it.counted {
 			if s.keeping[it.Key]--; s.keeping[it.Key] == 0 {
 				delete(s.keeping, it.Key)

@@ -28,6 +28,7 @@ type shardState struct {
 	Senders  map[string]int64 `json:"senders"`  // how far each was read
 	Epoch    string           `json:"epoch,omitempty"`
 	Count    int64            `json:"count,omitempty"` // that the shard has at least, in that epoch
+	Aside    []int64          `json:"aside,omitempty"`
 	Waiting  []waiting        `json:"waiting"`
 }
 
@@ -75,6 +76,9 @@ func (s *shard) state() shardState {
 		Epoch: s.knows.epoch, Count: s.knows.count}
 	for token, from := range s.senders {
 		st.Senders[token] = from.number
+	}
+	for number := range s.aside {
+		st.Aside = append(st.Aside, number)
 	}
 	for _, it := range s.queue {
 		st.Waiting = append(st.Waiting, waiting{it.number, it.Kind, it.Key, it.Body, it.Keep, it.Age.Milliseconds(), it.Place})
@@ -125,6 +129,7 @@ func (s *shard) rename(token string) {
 	s.b.release(messages, bytes)
 	s.queue, s.keeping = append([]*item(nil), s.queue[s.stated:]...), nil
 	s.stated, s.next, s.known, s.late = 0, 1, 0, false
+	s.aside, s.delivering = nil, 0
 	s.retained, s.resend, s.bytes = nil, nil, 0
 	for _, it := range s.queue {
 		it.From, it.number, it.counted = token, s.next, false
@@ -162,6 +167,10 @@ func (s *shard) adopt(st *shardState, same bool) (err error) {
 	if same {
 		s.next, s.known, s.late = st.Next, st.Known, st.Late
 		s.knows = knowledge{st.Epoch, st.Count}
+		s.aside = map[int64]bool{}
+		for _, number := range st.Aside {
+			s.aside[number] = true
+		}
 		if s.position, err = parseID(st.Position); err == nil {
 			s.floor, err = parseID(st.Floor)
 		}

@@ -88,7 +88,7 @@ func (s *shard) step() (idle bool, err error) {
 	if items := head(s.resend, s.batch); len(items) > 0 {
 		return false, s.rewrite(items)
 	}
-	items := s.first(s.batch)
+	items := s.trying(s.batch)
 	if len(items) == 0 {
 		if !s.doubtful.Load() {
 			return true, nil
@@ -145,6 +145,10 @@ func (s *shard) send(items []*item) (done bool, err error) {
 	doubtful := s.doubtful.Swap(false)
 	begun := time.Now()
 	answer, err := s.ask(items)
+	if err == nil && len(answer) == 1 && answer[0] == "DOUBT" {
+		err = errDoubt
+	}
+	s.tried(items, err)
 	if err != nil {
 		if doubtful {
 			s.doubtful.Store(true)
@@ -161,8 +165,6 @@ func (s *shard) send(items []*item) (done bool, err error) {
 		}
 		s.lag(had)
 		return false, nil
-	case len(answer) == 1 && answer[0] == "DOUBT":
-		return false, errDoubt
 	case len(answer) != 3+len(items) || answer[0] != "OK":
 		return false, fmt.Errorf("redis answers %d messages with %d texts", len(items), len(answer)-3)
 	}

@@ -29,6 +29,7 @@ const (
 	CodeKeysFull       Code = "keysFull"    // too much is kept for the token's Idempotency-Keys; nothing was done
 	CodeInternal       Code = "internal"    // the cause is in the server's log
 	CodeQueueFull      Code = "queueFull"   // too much waits for Redis; nothing was done
+	CodeBusy           Code = "busy"        // Redis takes nothing, as one whose memory is full; nothing was done
 	CodeUnavailable    Code = "unavailable" // too many requests, or the server starts or ends; nothing was done
 	CodePartial        Code = "partial"     // not all nodes have answered; result holds what is known
 	CodeTimeout        Code = "timeout"     // what was asked for may still happen
@@ -37,7 +38,7 @@ const (
 var statuses = map[Code]int{
 	CodeBadRequest: 400, CodeUnauthorized: 401, CodeForbidden: 403, CodeNotFound: 404, CodeUnknownMethod: 404, CodeNoConnection: 404,
 	CodeNotAllowed: 405, CodeInProgress: 409, CodeOutcomeUnknown: 409, CodeLimit: 409, CodeTooLarge: 413, CodeMediaType: 415, CodeKeyReused: 422, CodeRateLimited: 429, CodeKeysFull: 429,
-	CodeInternal: 500, CodeQueueFull: 503, CodeUnavailable: 503, CodePartial: 504, CodeTimeout: 504,
+	CodeInternal: 500, CodeQueueFull: 503, CodeBusy: 503, CodeUnavailable: 503, CodePartial: 504, CodeTimeout: 504,
 }
 
 // Status is the code's HTTP status.
@@ -50,7 +51,7 @@ func (c Code) Status() int {
 
 // undone tells that nothing has happened yet, so that a second try does no harm.
 func (c Code) undone() bool {
-	return c == CodeQueueFull || c == CodeUnavailable || c == CodeRateLimited || c == CodeKeysFull || c == CodeInProgress
+	return c == CodeQueueFull || c == CodeBusy || c == CodeUnavailable || c == CodeRateLimited || c == CodeKeysFull || c == CodeInProgress
 }
 
 // Error is what a caller is told. The Client returns it, too.
@@ -60,6 +61,9 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Message) }
+
+// ErrQueued is a Backend's answer to a push that connections of its node have, and others get when Redis takes it.
+var ErrQueued = errors.New("queued for other nodes")
 
 func fail(c Code, format string, args ...any) *Error {
 	return &Error{Code: c, Message: fmt.Sprintf(format, args...)}

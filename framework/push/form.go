@@ -175,7 +175,7 @@ func readForm(fields url.Values) (m message, e *Error) {
 }
 
 func (s *Server) tellAll(ctx context.Context, p *Push) (string, *Error) {
-	err := s.cfg.Backend.SendToAll(p)
+	_, err := taken(s.cfg.Backend.SendToAll(p))
 	s.cfg.Backend.Settle(ctx)
 	if err != nil {
 		return "", s.untold(err)

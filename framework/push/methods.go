@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -140,6 +141,18 @@ func define[In, Out any](name, scope, about string, call func(ctx context.Contex
 // done is for calls that only succeed or fail.
 func done(err error) (nothing, error) { return nothing{}, err }
 
+// sent answers what sends.
+type sent struct {
+	Queued bool `json:"queued,omitempty" doc:"Redis does not take it at the moment: connections of this node have it, others get it when it does"`
+}
+
+func taken(err error) (sent, error) {
+	if errors.Is(err, ErrQueued) {
+		return sent{Queued: true}, nil
+	}
+	return sent{}, err
+}
+
 func (p *Push) check() *Error {
 	switch {
 	case p.Class == Latest && p.Key == "":
@@ -183,34 +196,34 @@ func limit(n int) int {
 	return n
 }
 
-func sendToRoom(_ context.Context, b Backend, in *pushToRoom) (nothing, error) {
+func sendToRoom(_ context.Context, b Backend, in *pushToRoom) (sent, error) {
 	if err := first(in.Push.check(), in.Keep.check()); err != nil {
-		return nothing{}, err
+		return sent{}, err
 	}
-	return done(b.SendToRoom(in.Room, &in.Push, in.Keep))
+	return taken(b.SendToRoom(in.Room, &in.Push, in.Keep))
 }
 
 // methods are all calls but batch, which is made of them.
 var methods = []*method{
-	define("sendToFD", ScopeSend, "Sends a push to one connection.", func(_ context.Context, b Backend, in *pushToFD) (nothing, error) {
+	define("sendToFD", ScopeSend, "Sends a push to one connection.", func(_ context.Context, b Backend, in *pushToFD) (sent, error) {
 		if err := first(in.Push.check()); err != nil {
-			return nothing{}, err
+			return sent{}, err
 		}
-		return done(b.SendToFD(in.FD, &in.Push))
+		return taken(b.SendToFD(in.FD, &in.Push))
 	}),
-	define("sendToUID", ScopeSend, "Sends a push to all connections of a user, and does not wait for how many there are.", func(_ context.Context, b Backend, in *pushToUID) (nothing, error) {
+	define("sendToUID", ScopeSend, "Sends a push to all connections of a user, and does not wait for how many there are.", func(_ context.Context, b Backend, in *pushToUID) (sent, error) {
 		if err := first(in.Push.check()); err != nil {
-			return nothing{}, err
+			return sent{}, err
 		}
-		return done(b.SendToUID(in.UID, &in.Push))
+		return taken(b.SendToUID(in.UID, &in.Push))
 	}),
 	define("sendToRoom", ScopeSend, "Sends a push to all members of a room.", sendToRoom),
 	define("publish", ScopeSend, "The same as sendToRoom.", sendToRoom),
-	define("sendToAll", ScopeSend, "Sends a push to all connections.", func(_ context.Context, b Backend, in *pushToAll) (nothing, error) {
+	define("sendToAll", ScopeSend, "Sends a push to all connections.", func(_ context.Context, b Backend, in *pushToAll) (sent, error) {
 		if err := first(in.Push.check()); err != nil {
-			return nothing{}, err
+			return sent{}, err
 		}
-		return done(b.SendToAll(&in.Push))
+		return taken(b.SendToAll(&in.Push))
 	}),
 	define("reach", ScopeSend, "Sends a push to all connections of a user and says how many have taken it.", func(ctx context.Context, b Backend, in *pushToUID) (reached, error) {
 		if err := first(in.Push.check()); err != nil {

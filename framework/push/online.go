@@ -78,5 +78,6 @@ func (s *Server) tellOnline(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.cfg.Backend.SendToAll(&Push{Event: EventOnline, Info: fmt.Sprintf("当前%d人在线，共打开%d个页面", n.UIDs, n.Connections), Param: param, Class: Latest, Key: EventOnline})
+	_, err = taken(s.cfg.Backend.SendToAll(&Push{Event: EventOnline, Info: fmt.Sprintf("当前%d人在线，共打开%d个页面", n.UIDs, n.Connections), Param: param, Class: Latest, Key: EventOnline}))
+	return err
 }
