@@ -42,7 +42,9 @@ func (a *App) adopt(w wire, serving func()) (Moved, error) {
 	err := t.run()
 	close(t.over)
 	served := t.serving == nil
-	t.finish()
+	if lost := t.finish(err != nil); lost > 0 {
+		t.moved.Notes = append(t.moved.Notes, fmt.Sprintf("%d actions ended with the old worker; their connections were closed with 1012", lost))
+	}
 	switch {
 	case err == nil:
 		return t.moved, nil
@@ -218,6 +220,7 @@ func (t *adoption) claim() bool { return t.version < 2 || t.w.claim() }
 // begin serves what is held. stored tells that the store knows it already.
 func (t *adoption) begin(stored bool) {
 	a := t.app
+	a.startLate()
 	for fd, h := range t.held {
 		if h.begun {
 			continue
@@ -247,18 +250,24 @@ func (t *adoption) begin(stored bool) {
 }
 
 // finish reads from connections whose action in the old process will not end any more, and forgets those that are not this
-// process's.
-func (t *adoption) finish() {
+// process's. Died means that the actions ended with that process: their clients would wait for an answer, so they are closed,
+// and ask again. It returns how many.
+func (t *adoption) finish(died bool) (lost int) {
 	t.asked.Wait() // as long as a question takes
 	for fd, h := range t.held {
 		if h.begun {
 			h.conn.Begin(true)
+			if died {
+				lost++
+				hub.CloseBehind([]*hub.Conn{h.conn}, 1012, "server reloads")
+			}
 		} else {
 			h.conn.Discard()
 			t.app.left(h.conn.Remote)
 		}
 		delete(t.held, fd)
 	}
+	return lost
 }
 
 // closeRelayed closes a moved connection behind what the old process had sent: what it has left to this one, and what it has said since.

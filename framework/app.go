@@ -112,6 +112,7 @@ type App struct {
 	gaps        gaps
 	presences   presences
 	endings     *endings
+	start       func() error    // runs OnWorkerStart, once
 	life        context.Context // ends when this worker's part is over
 	endLife     context.CancelFunc
 	closing     sync.Once
@@ -179,16 +180,33 @@ func New(ctx context.Context, o Options) (*App, error) {
 	a.syncs = newRoomSyncs(a)
 	a.node.Run()
 	go a.presences.run()
-	err = a.runHooks("OnWorkerStart", func(h *hooks) func(context.Context) error {
+	if o.Reload { // the other worker's timers still run
+		return a, nil
+	}
+	if err = a.Start(); err != nil {
+		return nil, errors.Join(err, a.Close(ctx))
+	}
+	return a, nil
+}
+
+// Start runs OnWorkerStart. New does so itself, but for a worker that takes over from another one: there it is called when that
+// one is about to hand over, and else as soon as it has. Called again it gives the first outcome.
+func (a *App) Start() error { return a.start() }
+
+func (a *App) runStart() error {
+	return a.runHooks("OnWorkerStart", func(h *hooks) func(context.Context) error {
 		if h.start == nil {
 			return nil
 		}
 		return func(ctx context.Context) error { return h.start(ctx, a) }
 	}, a.life)
-	if err != nil {
-		return nil, errors.Join(err, a.Close(ctx))
+}
+
+// startLate is Start where the connections are this worker's already: nobody else could serve them.
+func (a *App) startLate() {
+	if err := a.Start(); err != nil {
+		a.log.Error("the worker serves without what its application starts", zap.Error(err))
 	}
-	return a, nil
 }
 
 // Examine tells what New would serve, or why it would not, without taking part in anything.
@@ -210,7 +228,7 @@ func mount(o Options) (*App, error) {
 		cfg: o.Config, deps: o.Deps, log: o.Deps.Log, tokens: o.Tokens,
 		nodeID: o.NodeID, alone: o.Alone, askTime: cmp.Or(o.StoreTimeout, 500*time.Millisecond), since: time.Now(),
 	}
-	a.reloaded = o.Reload
+	a.reloaded, a.start = o.Reload, sync.OnceValue(a.runStart)
 	a.about = NodeSign{Address: o.Address, Machine: o.Machine, Version: o.Version, Since: a.since.Unix()}
 	if !o.Begun.IsZero() {
 		a.about.Since = o.Begun.Unix()

@@ -107,6 +107,7 @@ func (a *App) leaveBus(ctx context.Context) error {
 
 // Settled tells that no connections come from a previous worker any more.
 func (a *App) Settled(ctx context.Context) error {
+	a.startLate()
 	a.node.Settle()
 	if a.bus.Load() != nil {
 		return nil

@@ -39,8 +39,9 @@ type (
 	GuardHook interface{ Guard(*Ctx) error }
 
 	// WorkerStartHook is called once in every worker before it accepts connections, for timers and the like: ctx ends when the
-	// worker's connections have moved or ended. An error keeps the worker from starting; at a reload the old one, which
-	// serves meanwhile, then goes on.
+	// worker's connections have moved or ended. At a reload that is behind the old worker's OnReload and right before the
+	// connections move, so that the timers of one worker run and not those of both; what is sent before the move is over
+	// leaves behind it. An error keeps the worker from starting, and at a reload the old one goes on.
 	WorkerStartHook interface {
 		OnWorkerStart(ctx context.Context, app *App) error
 	}

@@ -123,3 +123,28 @@ func TestWorkerStartFails(t *testing.T) {
 	}
 	<-l.ended
 }
+
+// The worker that takes over starts nothing while the other one's timers run, and does so once.
+func TestWorkerStartAtReload(t *testing.T) {
+	t.Parallel()
+	var workers []*lifetime
+	h1, h2 := frameworktest.NewWorkers(t, true, func(framework.Deps) ([]framework.Controller, error) {
+		workers = append(workers, &lifetime{ended: make(chan struct{})})
+		return []framework.Controller{framework.Mount("life", workers[len(workers)-1])}, nil
+	}, frameworktest.Quiet())
+	one, two := workers[0], workers[1]
+	if a, b := one.noted(), two.noted(); len(a) != 1 || len(b) != 0 {
+		t.Fatalf("before the move: %v and %v", a, b)
+	}
+	if err := h2.App.Start(); err != nil {
+		t.Fatal(err)
+	}
+	move(t, h1.App, h2.App)
+	<-one.ended
+	if err := h2.App.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if got := two.noted(); !slices.Equal(got, []string{"start"}) {
+		t.Fatalf("called: %v", got)
+	}
+}

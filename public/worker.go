@@ -177,6 +177,9 @@ func unheard(cfg *config.Config, w *process.Worker) (notes []string) {
 	return notes
 }
 
+// Start implements process.Starter.
+func (w *worker) Start() error { return w.app.Start() }
+
 func (w *worker) Accept() { w.acceptOnce.Do(w.accept) }
 
 // checkOnly tells whether this worker could serve, without taking part.

@@ -151,7 +151,10 @@ func (m *Master) replace(ctx context.Context, old, next *child, why string, r *m
 	}
 	cancel()
 	var t *transfer
-	if !isHang(err) {
+	if !isHang(err) { // an OnReload that failed is told only
+		err = m.startNext(ctx, next)
+	}
+	if err == nil {
 		t, err = m.handOver(ctx, old, next, why, r)
 	}
 	if err == nil {
@@ -166,6 +169,20 @@ func (m *Master) replace(ctx context.Context, old, next *child, why string, r *m
 		}
 	}
 	return nil, err
+}
+
+// startNext has the new worker's application start, as late as it can still be refused.
+func (m *Master) startNext(ctx context.Context, next *child) error {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.ReadyTime)
+	defer cancel()
+	err := next.tell(ctx, "start")
+	switch {
+	case m.life.Err() != nil:
+		return errStopping
+	case err == nil, next.ended(): // handOver says that
+		return nil
+	}
+	return fmt.Errorf("the new worker does not start; the old one goes on: %w%s", err, next.tail.last())
 }
 
 func isHang(err error) bool {

@@ -89,6 +89,10 @@ type Handler interface {
 	ReopenLogs()
 }
 
+// Starter is a Handler that is told in the new worker of a reload when the old one is about to hand over: from now on the
+// application's own work, like its timers, is this one's. After an error the old worker goes on.
+type Starter interface{ Start() error }
+
 // Transferrer is a Handler whose live connections can be moved to another worker. The peer is one end of a Unix stream socket
 // pair, the other worker holds the other one; it belongs to the method, which closes it. When it breaks, the other worker has
 // ended. Transfer and Adopt run at the same time, each in its worker; ctx bounds them.
@@ -342,6 +346,11 @@ func (w *Worker) handle(ctx context.Context, r request) (any, error) {
 		return nil, h.Reloading(ctx)
 	case "pause", "transfer", "adopt":
 		return w.transfer(ctx, h, r)
+	case "start":
+		if s, ok := h.(Starter); ok {
+			return nil, s.Start()
+		}
+		return nil, nil
 	case "accept":
 		h.Accept()
 		return nil, nil

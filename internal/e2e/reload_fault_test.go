@@ -207,13 +207,9 @@ func (*Clerk) OnReload(context.Context) error {
 	}
 }
 
-// First has`, `import "wsframe/framework"`, `import (
+// First has`, "import (", `import (
 	"context"
-	"os"
-	"time"
-
-	"wsframe/framework"
-)`)
+	"time"`)
 	s := prepare(t)
 	s.serve(path)
 	token := s.token("guest", "g")
@@ -294,4 +290,29 @@ func TestReloadUnderAnOlderMaster(t *testing.T) {
 	}
 	p.send("2")
 	p.want("3")
+}
+
+// kill -9 of the old worker when the connections have moved: who waits for an action in it is closed, and asks again; others stay.
+func TestOldWorkerKilledWithAnAction(t *testing.T) {
+	t.Parallel()
+	n := startNodes(t, nil, 1, nil, "WSFRAME_APP_LIMITS_RELOAD_DRAIN=10m")
+	s := n.list[0]
+	busy, idle := n.member(0, "busy", "hall"), n.member(0, "idle", "hall")
+	if _, err := busy.ask("hall.burst", map[string]any{"room": "elsewhere", "count": 1, "pause": 600_000}); err != nil {
+		t.Fatal(err)
+	}
+	old := n.worker(0)
+	done := s.reload()
+	s.nextWorker(old)
+	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-busy.ended
+	if code, _ := busy.closed(); code != 1012 {
+		t.Errorf("closed with %d", code)
+	}
+	if r := <-done; r.code != 0 || !strings.Contains(r.out, "1 actions ended with the old worker") {
+		t.Errorf("exit code %d: %s%s", r.code, r.out, r.errs)
+	}
+	idle.must(t, "hall.leave", nil)
 }
