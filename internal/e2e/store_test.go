@@ -134,23 +134,29 @@ func TestStoreOutlives(t *testing.T) {
 	}
 	eight := enter("8")
 	eight.send(`{"method":"live.user.join"}`)
-	eight.want("userJoinSuccess")
+	eight.wantPush("roomLeave", `"7"`)
 	seven = enter("7")
 	seven.send(`{"method":"live.user.join"}`)
-	for eight.want(""); ; {
+	eight.wantPush("roomJoin", `"7"`)
+	wantPrivate(t, s.dir)
+}
+
+// wantPush reads until a push of that event has part in it.
+func (p *peer) wantPush(event, part string) {
+	p.t.Helper()
+	for {
+		text, err := p.receive()
+		if err != nil {
+			p.t.Fatalf("no %s with %s comes: %v", event, part, err)
+		}
 		var push struct {
 			Event string
 			Param json.RawMessage
 		}
-		text, err := eight.receive()
-		if err != nil {
-			t.Fatal("nobody hears that the user has come back:", err)
-		}
-		if err := json.Unmarshal([]byte(text), &push); err == nil && push.Event == "roomJoin" && strings.Contains(string(push.Param), `"7"`) {
-			break
+		if err := json.Unmarshal([]byte(text), &push); err == nil && push.Event == event && strings.Contains(string(push.Param), part) {
+			return
 		}
 	}
-	wantPrivate(t, s.dir)
 }
 
 func dials(addr string) bool {
