@@ -134,8 +134,9 @@ func (s *Store) pass(w *frameWriter, t *tracker, kind byte) (taken []id) {
 
 // inParts writes keys in parts, each copied in about a slice's time.
 func (s *Store) inParts(w *frameWriter, keys []id) {
+	room := make([]record, 0, min(len(keys), 512)) // nothing that large is to be made under the lock
 	for len(keys) > 0 && w.err == nil {
-		list := s.oneSlice(keys)
+		list := s.oneSlice(room, keys)
 		keys = keys[len(list):]
 		if rest := w.records(list); len(rest) > 0 {
 			w.frame(framePart, rest)
@@ -146,13 +147,13 @@ func (s *Store) inParts(w *frameWriter, keys []id) {
 	}
 }
 
-// oneSlice copies the first of the keys, at least one.
-func (s *Store) oneSlice(keys []id) (list []record) {
+// oneSlice copies the first of the keys, at least one and as many as there is room for.
+func (s *Store) oneSlice(list []record, keys []id) []record {
 	s.m.Lock()
 	defer s.m.Unlock()
 	now, elements := time.Now(), 0
 	all := databases(s.m)
-	for _, k := range keys {
+	for _, k := range keys[:min(len(keys), cap(list))] {
 		r := copyKey(all, k, now)
 		list = append(list, r)
 		if elements += r.size; elements >= 64 {
@@ -221,7 +222,13 @@ func stateOf(all map[int]*database, k id) (s state) {
 // allKeys lists the keys. Between two steps of a loop over a Go map the map may change: what is
 // written meanwhile is marked.
 func (s *Store) allKeys() []id {
-	var list []id
+	s.m.Lock()
+	count := 0
+	for _, d := range databases(s.m) {
+		count += len(d.keys)
+	}
+	s.m.Unlock()
+	list := make([]id, 0, count+count/8+16)
 	s.m.Lock()
 	now := time.Now()
 	for n, d := range databases(s.m) {
