@@ -85,6 +85,7 @@ type App struct {
 	hub        *hub.Hub
 	node       *cluster.Node
 	decoding   frame.Options
+	heartbeats heartbeats
 	origins    origins
 	proxies    proxies
 	refusals   refusals
@@ -261,6 +262,9 @@ func mount(o Options) (*App, error) {
 		a.log = zap.NewNop()
 	}
 	lim := &a.cfg.Limits
+	if a.heartbeats, err = newHeartbeats(o.Config.Heartbeat.Texts); err != nil {
+		return nil, fmt.Errorf("heartbeat.texts: %w", err)
+	}
 	a.decoding = frame.Options{MaxDepth: lim.JSONDepth}
 	a.origins = newOrigins(a.cfg.Origins, a.cfg.AllowNoOrigin)
 	if a.proxies, err = newProxies(a.cfg.TrustedProxies, a.cfg.TrustedHeader); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"wsframe/framework/frame"
 	"wsframe/framework/hub"
+	"wsframe/library/config"
 )
 
 // bufPool holds the buffers in which replies are encoded behind the space for their frame header.
@@ -50,12 +51,40 @@ func (a *App) send(c *hub.Conn, r *Reply, id []byte) error {
 	return err
 }
 
-var pong = append(make([]byte, hub.Headroom), '3')
+// heartbeats are the texts that are signs of life, with their answers' frames.
+type heartbeats struct {
+	answers map[string]hub.Frame
+	longest int
+}
+
+func newHeartbeats(list []string) (h heartbeats, err error) {
+	texts, err := config.HeartbeatTexts(list)
+	h.answers = make(map[string]hub.Frame, len(texts))
+	for text, answer := range texts {
+		var f hub.Frame
+		if answer != "" {
+			f = hub.TextFrame([]byte(answer))
+		}
+		h.answers[text], h.longest = f, max(h.longest, len(text))
+	}
+	return h, err
+}
+
+// beat answers a heartbeat. It tells whether data is one.
+func (a *App) beat(c *hub.Conn, data []byte) bool {
+	if len(data) > a.heartbeats.longest {
+		return false
+	}
+	answer, ok := a.heartbeats.answers[string(data)]
+	if ok && answer.Len() > 0 {
+		_ = c.Send(answer) // gone or slow: its close path is running
+	}
+	return ok
+}
 
 // Message implements hub.Handler: one frame in, at most one reply out (contract §3).
 func (a *App) Message(c *hub.Conn, data []byte) {
-	if len(data) == 1 && data[0] == '2' {
-		_ = c.SendText(append([]byte(nil), pong...)) // gone or slow: its close path is running
+	if a.beat(c, data) {
 		return
 	}
 	req, err := frame.Request{}, frame.ErrUTF8

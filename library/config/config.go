@@ -56,8 +56,9 @@ type App struct {
 	History   struct{ Rooms []string }
 	Presence  struct{ Rooms []string }
 	Heartbeat struct {
-		Ping time.Duration
-		Idle time.Duration
+		Ping  time.Duration
+		Idle  time.Duration
+		Texts []string
 	}
 	Limits      Limits
 	Compression struct {

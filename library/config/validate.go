@@ -140,6 +140,9 @@ func (a *App) validate(bad complain) {
 	if l.WorkerHang != 0 && l.WorkerHang < time.Second {
 		bad("app", "limits.worker_hang", "%v: must be 0s (never) or at least 1s", l.WorkerHang)
 	}
+	if _, err := HeartbeatTexts(a.Heartbeat.Texts); err != nil {
+		bad("app", "heartbeat.texts", "%v", err)
+	}
 	if a.Heartbeat.Idle <= a.Heartbeat.Ping {
 		bad("app", "heartbeat.idle", "%v must be longer than heartbeat.ping %v", a.Heartbeat.Idle, a.Heartbeat.Ping)
 	}
