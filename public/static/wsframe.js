@@ -248,13 +248,14 @@
       return new Promise((resolve, reject) => {
         if (closed) { reject(failure('closed')); return; }
         if (!live && waiting.size >= QUEUE) { reject(failure('not connected, and too many calls wait')); return; }
+        const text = JSON.stringify({ ...data, method, id }); // as it is now
         const done = (settle, value) => { waiting.delete(id); clearTimeout(limit); settle(value); };
         const call = {
           sent: false,
           send() {
             if (call.sent || !live) return;
             call.sent = true;
-            socket.send(JSON.stringify({ ...data, method, id }));
+            socket.send(text);
           },
           fail: (why, code, reason) => done(reject, failure(why, code, reason)),
           answer: (frame) => frame.status === 200 ? done(resolve, frame) : done(reject, Object.assign(new Error(frame.info), { frame })),
