@@ -99,44 +99,55 @@ const longNumber = 300
 
 // str reads a string and tells whether it holds escapes.
 func (s *scanner) str() (escaped bool, err error) {
-	if s.i == len(s.b) || s.b[s.i] != '"' {
+	b, i := s.b, s.i // locals are kept in registers: strings are most of a frame
+	if i == len(b) || b[i] != '"' {
 		return false, ErrSyntax
 	}
-	for s.i++; s.i < len(s.b); s.i++ {
-		switch c := s.b[s.i]; {
+	for i++; i < len(b); i++ {
+		c := b[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		s.i = i
+		switch {
 		case c == '"':
 			s.i++
 			return escaped, nil
-		case c < 0x20:
+		case c != '\\' || !s.escape():
 			return false, ErrSyntax
-		case c == '\\':
-			escaped = true
-			s.i++
-			if s.i == len(s.b) {
-				return false, ErrSyntax
-			}
-			switch s.b[s.i] {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			case 'u':
-				for range 4 {
-					s.i++
-					if s.i == len(s.b) || !hex(s.b[s.i]) {
-						return false, ErrSyntax
-					}
-				}
-				switch {
-				case !surrogate(s.b[s.i-3:]):
-				case ijson.Pair(s.b[s.i-5:]):
-					s.i += 6
-				default:
-					s.foul = true
-				}
-			default:
-				return false, ErrSyntax
-			}
 		}
+		escaped, i = true, s.i
 	}
 	return false, ErrSyntax
+}
+
+// escape reads an escape up to its last byte.
+func (s *scanner) escape() bool {
+	s.i++
+	if s.i == len(s.b) {
+		return false
+	}
+	switch s.b[s.i] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return true
+	case 'u':
+	default:
+		return false
+	}
+	for range 4 {
+		s.i++
+		if s.i == len(s.b) || !hex(s.b[s.i]) {
+			return false
+		}
+	}
+	switch {
+	case !surrogate(s.b[s.i-3:]):
+	case ijson.Pair(s.b[s.i-5:]):
+		s.i += 6
+	default:
+		s.foul = true
+	}
+	return true
 }
 
 func hex(c byte) bool {
