@@ -273,7 +273,7 @@ func TestLongMethods(t *testing.T) {
 
 // A golden transcript of an original client's session against protocol.compat: mswoole, with its token form.
 func TestTranscriptOfTheOriginal(t *testing.T) {
-	env := []string{"WSFRAME_APP_PROTOCOL_COMPAT=mswoole", "WSFRAME_APP_AUTH_KEY_3DES=marico-websocket", "WSFRAME_APP_AUTH_LIFETIME=0s"}
+	env := []string{"WSFRAME_APP_PROTOCOL_COMPAT=mswoole", "WSFRAME_APP_AUTH_KEY_3DES=marico-websocket", "WSFRAME_APP_AUTH_LIFETIME=0s", "WSFRAME_APP_AUTH_TYPES_3DES=wechatUser,wall"}
 	cfg, err := config.Load("", env)
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +281,7 @@ func TestTranscriptOfTheOriginal(t *testing.T) {
 	if !cfg.App.Protocol.ReceiveAck || !cfg.App.Protocol.EscapeHTML || !cfg.App.Auth.Accept3DES {
 		t.Fatal("compat does not set its switches")
 	}
-	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { *c = cfg.App }), frameworktest.TripleDES("marico-websocket"))
+	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { *c = cfg.App }), frameworktest.TripleDES("marico-websocket", cfg.App.Auth.Types3DES...))
 	// The token of shared vector "wall A1": id 7.
 	wall := h.DialToken("838LGHFbQQzi4lKUzcgvPQCHd3i5DoZcuRIofjgzzkiF8Og3NgZTi3O*7i6NGRrhci91qY2L19dlkhu80hrXyECI4c*X1CDv")
 	user, err := h.Tokens.Issue3DES(framework.Identity{ID: "9", Type: framework.TypeWechatUser, Code: "A1", Nickname: "u", CTime: 1700000000})

@@ -246,7 +246,7 @@ func openTokens(cfg *config.Config, path string, load func(path string) (string,
 		}
 	}
 	t, err = auth.New(auth.Config{
-		Keys: []string{key, a.PreviousKey}, Accept3DES: a.Accept3DES, TripleDESKey: a.Key3DES, Lifetime: a.Lifetime, Skew: a.Skew,
+		Keys: []string{key, a.PreviousKey}, Accept3DES: a.Accept3DES, TripleDESKey: a.Key3DES, Types3DES: a.Types3DES, Lifetime: a.Lifetime, Skew: a.Skew,
 	})
 	return t, used, notes, err
 }

@@ -46,7 +46,7 @@ func load(t testing.TB) (v vectors) {
 var at = time.Unix(1700000100, 0)
 
 func legacy(t testing.TB, v vectors) *Tokens {
-	tokens, err := New(Config{Keys: []string{"0123456789abcdef"}, Accept3DES: true, TripleDESKey: v.Key, Lifetime: time.Hour, Now: func() time.Time { return at }})
+	tokens, err := New(Config{Keys: []string{"0123456789abcdef"}, Accept3DES: true, Types3DES: []string{"*"}, TripleDESKey: v.Key, Lifetime: time.Hour, Now: func() time.Time { return at }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ foreach ([['wsframe_token', $argv[2]], ['wsframe_token_3des', $argv[3]]] as [$f,
 func TestPHPTokens(t *testing.T) {
 	const key = "ein Schlüssel, long enough"
 	for _, legacyKey := range []string{"marico-websocket", "k", strings.Repeat("k", 24)} {
-		tokens, err := New(Config{Keys: []string{key}, Accept3DES: true, TripleDESKey: legacyKey, Lifetime: time.Hour})
+		tokens, err := New(Config{Keys: []string{key}, Accept3DES: true, Types3DES: []string{"*"}, TripleDESKey: legacyKey, Lifetime: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}

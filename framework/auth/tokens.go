@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ type Config struct {
 	Keys         []string      // the first issues, all verify; at least 16 bytes each
 	Accept3DES   bool          // accept the original's form too
 	TripleDESKey string        // 1 to 24 bytes
+	Types3DES    []string      // user types that may come by it, "*" = all; nil = wechatUser only
 	Lifetime     time.Duration // since ctime; 0 = tokens do not expire
 	Skew         time.Duration // how far a ctime may lie in the future; 0 = 30 s
 	Now          func() time.Time
@@ -58,6 +60,9 @@ func New(cfg Config) (*Tokens, error) {
 	}
 	if cfg.Accept3DES && t.triple == nil {
 		return nil, errors.New("auth.accept_3des is on, but auth.key_3des is empty")
+	}
+	if cfg.Types3DES == nil {
+		t.cfg.Types3DES = []string{"wechatUser"}
 	}
 	if t.cfg.Skew == 0 {
 		t.cfg.Skew = 30 * time.Second
@@ -96,7 +101,16 @@ func (t *Tokens) Issue3DES(id Identity) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("issue token: %w", err)
 	}
+	if t.cfg.Accept3DES && !t.takes3DES(id.Type) {
+		return "", fmt.Errorf("issue token: 3DES tokens of the type %s are refused: auth.types_3des holds %s", id.Type, strings.Join(t.cfg.Types3DES, ", "))
+	}
 	return t.triple.Seal(b), nil
+}
+
+// takes3DES tells whether users of that type may come by the original's form. Its blocks can be moved without the key, so whoever has tokens
+// can make one of another type: only types that have no more rights than those who have tokens belong there.
+func (t *Tokens) takes3DES(kind string) bool {
+	return slices.Contains(t.cfg.Types3DES, kind) || slices.Contains(t.cfg.Types3DES, "*")
 }
 
 // Verify gives the identity of a token that this server or a back end with its key has issued.
@@ -130,6 +144,9 @@ func (t *Tokens) verify(token string) (id Identity, err error) {
 	}
 	if id, err = parse(plain, !ours); err != nil {
 		return id, err
+	}
+	if !ours && !t.takes3DES(id.Type) {
+		return id, errors.New("this user type does not come by 3DES (auth.types_3des)")
 	}
 	now := t.cfg.Now()
 	if id.CTime <= 0 || id.CTime > now.Add(t.cfg.Skew).Unix() { // compared as numbers: a time of 2^63-1 seconds would wrap

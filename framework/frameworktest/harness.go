@@ -160,10 +160,10 @@ func (h *Harness) Eventually(what string, ok func() bool) {
 	}
 }
 
-// TripleDES accepts and issues tokens of the original's form.
-func TripleDES(desKey string) Option {
+// TripleDES accepts and issues tokens of the original's form, of those types; none = wechatUser only.
+func TripleDES(desKey string, types ...string) Option {
 	return func(o *framework.Options) {
-		tokens, err := auth.New(auth.Config{Keys: []string{key}, Accept3DES: true, TripleDESKey: desKey})
+		tokens, err := auth.New(auth.Config{Keys: []string{key}, Accept3DES: true, TripleDESKey: desKey, Types3DES: types})
 		if err != nil {
 			panic(err) // a test's own key
 		}

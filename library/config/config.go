@@ -37,10 +37,11 @@ type App struct {
 	}
 	Auth struct {
 		Check       bool
-		Key         string `secret:"true"`
-		PreviousKey string `mapstructure:"previous_key" secret:"true"`
-		Accept3DES  bool   `mapstructure:"accept_3des"`
-		Key3DES     string `mapstructure:"key_3des" secret:"true"`
+		Key         string   `secret:"true"`
+		PreviousKey string   `mapstructure:"previous_key" secret:"true"`
+		Accept3DES  bool     `mapstructure:"accept_3des"`
+		Key3DES     string   `mapstructure:"key_3des" secret:"true"`
+		Types3DES   []string `mapstructure:"types_3des"`
 		Lifetime    time.Duration
 		Skew        time.Duration
 	}
@@ -149,6 +150,7 @@ func defaults() *Config {
 	a.Manager.Host, a.Manager.Port = "127.0.0.1", 20001
 	a.Push.Host, a.Push.Port, a.Push.RequestRate, a.Push.MaxBody, a.Push.KeptBytes = "127.0.0.1", 2121, 1000, 1<<20, 64<<20
 	a.Users.SecondLogin, a.Users.UIDTypes = "allow", []string{"wechatUser"}
+	a.Auth.Types3DES = []string{"wechatUser"}
 	a.Auth.Check, a.Auth.Lifetime, a.Auth.Skew = true, 24*time.Hour, 30*time.Second
 	a.Heartbeat.Ping, a.Heartbeat.Idle = 25*time.Second, 60*time.Second
 	a.Limits = Limits{

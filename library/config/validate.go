@@ -81,6 +81,14 @@ func (a *App) validate(bad complain) {
 	if !slices.Contains([]string{"allow", "refuse", "replace"}, a.Users.SecondLogin) {
 		bad("app", "users.second_login", "%.40q is none of allow, refuse, replace", a.Users.SecondLogin)
 	}
+	for _, kind := range a.Auth.Types3DES {
+		if !isUserType(kind) {
+			bad("app", "auth.types_3des", userType, kind)
+		}
+	}
+	if a.Auth.Accept3DES && len(a.Auth.Types3DES) == 0 {
+		bad("app", "auth.types_3des", "is empty: no 3DES token could come in; switch auth.accept_3des off")
+	}
 	for _, kind := range a.Users.UIDTypes {
 		if !isUserType(kind) {
 			bad("app", "users.uid_types", userType, kind)
@@ -321,7 +329,7 @@ func (c *Config) Warnings() []string {
 		w = append(w, "auth.check is off: everybody may connect")
 	}
 	if a.Auth.Accept3DES {
-		w = append(w, "auth.accept_3des is on: such tokens are not authenticated and can be forged from others; end it when your back ends issue w1 tokens")
+		w = append(w, "auth.accept_3des is on, for the user types "+strings.Join(a.Auth.Types3DES, ", ")+" (auth.types_3des): such tokens are not authenticated and can be forged from others, so that whoever has some can be anyone of these types; end it when your back ends issue w1 tokens")
 	}
 	if a.Auth.Lifetime == 0 {
 		w = append(w, "auth.lifetime is 0: tokens never expire")
