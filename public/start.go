@@ -105,6 +105,9 @@ func (c *console) start(ctx context.Context) error {
 	})
 	go c.signals(ctx, master, openTerminal(), l.Logger)
 	err = master.Run(ctx)
+	if n := c.stdio.Lost(); n > 0 {
+		l.Quiet.Warn("lines were not printed, since nobody read them", zap.Int64("lines", n))
+	}
 	if err == nil {
 		l.Info("server has stopped")
 		return nil

@@ -556,6 +556,8 @@ func TestReloadKeepsOld(t *testing.T) {
 		{"missing", "no such file"},
 		{"no program", "exec format error"},
 		{"dies-when-ready", "exit status 4"},
+		{"bad-start", "OnWorkerStart of live.user: no"},
+		{"dies-at-start", "exit status 9"},
 	} {
 		t.Run(tc.script, func(t *testing.T) {
 			s.write(tc.script)
@@ -571,8 +573,8 @@ func TestReloadKeepsOld(t *testing.T) {
 			}
 			defer func() { s.m.cfg.Command = command }()
 			for _, check := range []bool{true, false} {
-				if check && tc.script == "dies-when-ready" {
-					continue // that is what a check does
+				if check && (tc.script == "dies-when-ready" || strings.HasSuffix(tc.script, "start")) {
+					continue // a check does no more, and starts nothing
 				}
 				_, err := s.m.Reload(t.Context(), check)
 				if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "new worker") {

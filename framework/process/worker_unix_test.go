@@ -246,6 +246,16 @@ func (h *testHandler) Connections(offset, limit int) []manager.ConnInfo {
 	return []manager.ConnInfo{{FD: int64(offset), ID: strings.Repeat("x", limit)}}
 }
 
+func (h *testHandler) Start() error {
+	switch {
+	case h.words["bad-start"]:
+		return errors.New("OnWorkerStart of live.user: no")
+	case h.words["dies-at-start"]:
+		os.Exit(9)
+	}
+	return nil
+}
+
 func (h *testHandler) Reloading(ctx context.Context) error {
 	switch {
 	case h.words["bad-hook"]:
