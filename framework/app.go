@@ -401,6 +401,7 @@ func (a *App) StopAccepting() {
 // time, runs OnShutdown, and takes this node's keys out of Redis. When ctx ends, the rest is cut.
 func (a *App) Shutdown(ctx context.Context, code int, reason string, spread time.Duration) error {
 	a.StopAccepting()
+	a.Settle(ctx) // what was sent here before reaches them before the close frame
 	errs := []error{a.hub.Drain(ctx, code, reason, spread)}
 	if code == hub.CloseGoingAway {
 		errs = append(errs, a.runHooks("OnShutdown", func(h *hooks) func(context.Context) error { return h.shutdown }, ctx))

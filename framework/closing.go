@@ -313,7 +313,7 @@ func (a *App) countClosed(c *hub.Conn, code int, reason string) {
 func (a *App) deposed(floor int64) {
 	a.hub.Each(func(c *hub.Conn) bool {
 		if c.FD < floor {
-			c.Close(hub.CloseRestart, "server was away")
+			hub.CloseBehind([]*hub.Conn{c}, hub.CloseRestart, "server was away")
 		}
 		return true
 	})

@@ -81,7 +81,7 @@ func (a *App) loggedIn(m *bus.Message) {
 			mine = c
 		case c.Doomed() || !s.hasClaim(m.Key):
 		case a.cfg.Users.SecondLogin == loginReplace:
-			c.Close(CloseReplaced, "logged in elsewhere")
+			hub.CloseBehind([]*hub.Conn{c}, CloseReplaced, "logged in elsewhere")
 		case a.cfg.Users.SecondLogin == loginRefuse:
 			refused = true
 		}

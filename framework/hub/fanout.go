@@ -116,6 +116,9 @@ func (r *Room) publish(f Frame) int {
 		r.taken.Wait()
 	}
 	n := len(r.members)
+	if r.everyone {
+		n = r.hub.Len()
+	}
 	if !r.passes(f) {
 		r.mu.Unlock()
 		return n
@@ -283,7 +286,7 @@ func (c *Conn) settleRooms() {
 
 // SettleRooms returns when the members' outboxes have everything that was published before.
 func (h *Hub) SettleRooms() {
-	var rooms []*Room
+	rooms := []*Room{h.everyone}
 	for i := range h.rooms {
 		s := &h.rooms[i]
 		s.mu.Lock()
@@ -299,6 +302,9 @@ func (h *Hub) SettleRooms() {
 
 // snapshot is the members as an immutable slice. r.mu is held.
 func (r *Room) snapshot() []*Conn {
+	if r.everyone {
+		return r.hub.all()
+	}
 	if r.shared == nil {
 		r.shared = slices.Clone(r.members)
 	}

@@ -120,9 +120,10 @@ type Hub struct {
 	users     [shardCount]userShard
 	corks     corks
 
-	clock  clock
-	count  atomic.Int64
-	inside atomic.Int64 // connections between Accept and the end of Serve
+	everyone *Room // of Broadcast: its members are all connections
+	clock    clock
+	count    atomic.Int64
+	inside   atomic.Int64 // connections between Accept and the end of Serve
 
 	frozen   atomic.Bool // connections are being moved, or some have and still run an action here
 	freezing freezing
@@ -143,6 +144,8 @@ func New(cfg Config) *Hub {
 		h.rooms[i].rooms = map[string]*Room{}
 		h.users[i].conns = map[string][]*Conn{}
 	}
+	h.everyone = h.newRoom("")
+	h.everyone.everyone = true
 	h.freezing.parked = make(chan struct{}, 1)
 	h.corks.interval = 2 * time.Millisecond
 	h.clock.init(cfg.now())
@@ -234,24 +237,21 @@ func (h *Hub) Each(f func(*Conn) bool) {
 	}
 }
 
-// Broadcast sends one encoded frame to every live connection and returns how many took it.
-func (h *Hub) Broadcast(f Frame) int {
-	n := 0
-	h.Each(func(c *Conn) bool {
-		if !f.excludes(c.FD) && c.Send(f) == nil {
-			n++
-		}
-		return true
-	})
-	return n
+// Broadcast sends one encoded frame to every live connection, as Publish does to a room's members, and returns how many there are.
+func (h *Hub) Broadcast(f Frame) int { return h.everyone.publish(f) }
+
+// all are the live connections.
+func (h *Hub) all() []*Conn {
+	list := make([]*Conn, 0, h.Len())
+	h.Each(func(c *Conn) bool { list = append(list, c); return true })
+	return list
 }
 
 // Drain closes every connection with the code and reason, spread evenly over the given time, and waits until all
 // have ended: their Closed handlers have run and what was queued is written or its deadline has passed.
 // When ctx ends, the rest is cut at once.
 func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Duration) error {
-	var all []*Conn
-	h.Each(func(c *Conn) bool { all = append(all, c); return true })
+	all := h.all()
 	const step = 10 * time.Millisecond
 	steps := int(spread/step) + 1
 	per := (len(all) + steps - 1) / steps
@@ -264,14 +264,21 @@ func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Du
 			case <-ctx.Done():
 			}
 		}
-		c.Close(code, reason)
+		if c.Doom() { // else it is closed behind what else it waits for
+			CloseBehind([]*Conn{c}, code, reason)
+		}
 	}
 	cut := false
 	for h.inside.Load() > 0 {
 		select {
 		case <-tick.C:
 			// A connection that was accepted while the others were closed is found here.
-			h.Each(func(c *Conn) bool { c.Close(code, reason); return true })
+			h.Each(func(c *Conn) bool {
+				if c.Doom() {
+					CloseBehind([]*Conn{c}, code, reason)
+				}
+				return true
+			})
 		case <-ctx.Done():
 			if cut {
 				return ctx.Err()

@@ -20,8 +20,9 @@ type roomShard struct {
 // A publish into a quiet room is written at once. While a fan-out runs, or when publishes come faster than two a tick,
 // frames are collected and leave as one shared buffer for all members: one write per member and tick.
 type Room struct {
-	name string
-	hub  *Hub
+	name     string
+	hub      *Hub
+	everyone bool // all connections are members; they are not listed here
 
 	mu      sync.Mutex
 	members []*Conn        // in no order
@@ -67,6 +68,12 @@ func shardOf(name string) uint32 {
 	return f % shardCount
 }
 
+func (h *Hub) newRoom(name string) *Room {
+	r := &Room{name: name, hub: h, gap: h.longGap(), seats: map[*Conn]seat{}}
+	r.taken, r.written = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
+	return r
+}
+
 // Join adds the connection to the room. It tells whether it was not in it before.
 func (h *Hub) Join(c *Conn, name string) (bool, error) { return h.join(c, name, func(*Room) {}) }
 
@@ -88,8 +95,7 @@ func (h *Hub) join(c *Conn, name string, entered func(*Room)) (bool, error) {
 	defer s.mu.Unlock()
 	r := s.rooms[name]
 	if r == nil {
-		r = &Room{name: name, hub: h, gap: h.longGap(), seats: map[*Conn]seat{}}
-		r.taken, r.written = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
+		r = h.newRoom(name)
 		s.rooms[name] = r
 	}
 	r.mu.Lock()
@@ -238,5 +244,5 @@ func (h *Hub) RoomCount() int {
 func (c *Conn) memberships() []*Room {
 	c.memberMu.Lock()
 	defer c.memberMu.Unlock()
-	return slices.Clone(c.rooms)
+	return append(slices.Clone(c.rooms), c.hub.everyone)
 }
