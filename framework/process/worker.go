@@ -140,6 +140,7 @@ type Worker struct {
 	once    sync.Once
 	stopped chan struct{} // closed when the master's stop has been answered
 	end     ending
+	term    chan os.Signal // SIGTERM
 	spare   spare
 }
 
@@ -179,22 +180,30 @@ func FromEnv() (*Worker, bool, error) {
 		_ = os.Unsetenv(name)
 	}
 	w.peer = newPeer(conn, w.handle)
+	signal.Notify(w.term, syscall.SIGTERM)
 	go w.watchBoot()
 	return w, true, nil
 }
 
 // watchBoot ends a worker whose master is gone before it serves: whatever its boot waits for, it holds the listeners, and nobody
-// would answer on them.
+// would answer on them. SIGTERM ends it then too.
 func (w *Worker) watchBoot() {
 	select {
 	case <-w.serving:
 	case <-w.peer.gone:
 		os.Exit(1)
+	case s := <-w.term:
+		select {
+		case <-w.serving: // since this moment: it is Serve's to hear
+			w.term <- s
+		default:
+			os.Exit(1)
+		}
 	}
 }
 
 func newWorker(reload, check bool) *Worker {
-	return &Worker{Reload: reload, Check: check, sockets: map[string]net.Listener{}, serving: make(chan struct{}), stopped: make(chan struct{})}
+	return &Worker{Reload: reload, Check: check, term: make(chan os.Signal, 1), sockets: map[string]net.Listener{}, serving: make(chan struct{}), stopped: make(chan struct{})}
 }
 
 // Listener is an inherited listener.
@@ -227,15 +236,12 @@ func (w *Worker) Serve(ctx context.Context, ready Ready, h Handler, grace time.D
 	if err := w.peer.call(ctx, "ready", ready, nil); err != nil {
 		return fmt.Errorf("tell the master that the worker is ready: %w", err)
 	}
-	term := make(chan os.Signal, 1)
-	signal.Notify(term, syscall.SIGTERM)
-	defer signal.Stop(term)
 	select {
 	case <-w.stopped:
 		w.peer.close()
 		return nil
-	case <-term:
-		signal.Stop(term) // a second one ends it at once
+	case <-w.term:
+		signal.Stop(w.term) // a second one ends it at once
 		time.AfterFunc(grace+killAfter, func() { os.Exit(1) })
 		_, err := w.stop(ctx, stopRequest{Code: 1001, Reason: "server is going away", Spread: grace / 2, Grace: grace})
 		return err
