@@ -78,10 +78,13 @@
     };
     state('', t.closed);
     let connection = 0;
-    ws.on('open', () => {
-      const own = ++connection;
-      ready().then(() => state('open', t.open)).catch((e) => own === connection && state('bad', reason(e)));
+    // What fails in the server or on the way is tried again, later and later; a refusal stays.
+    const enter = (own, wait) => ready().then(() => own === connection && state('open', t.open)).catch((e) => {
+      if (own !== connection) return;
+      state('bad', reason(e));
+      if (!e.frame || e.frame.status >= 500) setTimeout(() => own === connection && enter(own, Math.min(wait * 2, 15000)), wait);
     });
+    ws.on('open', () => enter(++connection, 1000));
     ws.on('close', (code, reason, failures) => {
       connection++;
       if (code === 4009 || code === 4011) state('bad', t.ended);
