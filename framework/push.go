@@ -297,8 +297,9 @@ func (s *Sender) SendToUID(uid string, r *Reply, o ...PublishOption) error {
 }
 
 // SendToRoom sends an unasked frame to every member of a room, on all nodes. Members get a room's frames in one order, the same on
-// every node. It never waits for Redis, and costs it one write where there may be other nodes or the push is kept, whatever the
-// number of members. An error means that it was not taken: it cannot be encoded, is too large, or too much waits for Redis.
+// every node. It waits for Redis only with Durable, and costs it one write where there may be other nodes or the push is kept, whatever
+// the number of members. An error means that it was not taken: it cannot be encoded, is too large, or too much waits for Redis; ErrNotTaken
+// that it was to be kept and that Redis has no memory.
 func (s *Sender) SendToRoom(room string, r *Reply, o ...PublishOption) error {
 	if err := names.Room(room); err != nil {
 		return err
