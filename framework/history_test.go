@@ -55,6 +55,13 @@ func TestPositionAtJoin(t *testing.T) {
 			}
 			c.Vanish()
 			sayInRoom(speaker, 2)
+			has := func(n int64) func() bool {
+				return func() bool {
+					p, err := there.App.History(t.Context(), "room", 0, 10)
+					return err == nil && p.Offset == n
+				}
+			}
+			there.Eventually("both to be kept", has(2))
 			c, r := comeBack(there, epoch, offset)
 			if !r.Recovered || r.Count != 2 || r.Offset != 2 {
 				t.Fatalf("%+v", r)
@@ -77,6 +84,7 @@ func TestPositionAtJoin(t *testing.T) {
 				d.Vanish()
 			}
 			sayInRoom(speaker, 1)
+			there.Eventually("the third to be kept", has(3))
 			d, r := comeBack(here, r.Epoch, 2)
 			if !r.Recovered || r.Count != 1 {
 				t.Fatalf("%+v", r)
