@@ -67,7 +67,7 @@ func answers(t *testing.T, c *frameworktest.Client, cases [][2]string) {
 	t.Helper()
 	for _, tc := range cases {
 		c.Send(tc[0])
-		if got := c.Receive(); !strings.Contains(got, tc[1]) {
+		if got := number.ReplaceAllString(c.Receive(), "1"); !strings.Contains(got, tc[1]) {
 			t.Errorf("%s: got %s, want %s", tc[0], got, tc[1])
 		}
 	}
