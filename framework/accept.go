@@ -189,6 +189,10 @@ func (a *App) admit(r *http.Request, remote string) (id Identity, protocol strin
 		full.reason = reasonStopping
 		return id, "", full
 	}
+	if a.evicts() {
+		full.reason = reasonCutOff
+		return id, "", full
+	}
 	if max := a.cfg.Limits.MaxConnections; a.admitted.Add(1) > int64(max) && max > 0 {
 		a.admitted.Add(-1)
 		full.reason = "the server is full"

@@ -154,14 +154,16 @@ func New(ctx context.Context, o Options) (*App, error) {
 		Compression: a.cfg.Compression.Enabled, CompressionThreshold: a.cfg.Compression.Threshold,
 	})
 	var lease time.Duration
+	silence := cmp.Or(o.Lease, cluster.DefaultLease)
 	var sync func(context.Context) error
 	if a.alone {
 		sync = func(ctx context.Context) error { return cache.Sync(ctx, a.stores.Cluster) }
 	} else {
-		lease = cmp.Or(o.Lease, cluster.DefaultLease)
+		lease = silence
 	}
 	a.node, err = cluster.Start(ctx, cluster.Config{
-		Client: a.stores.Cluster, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Place: o.Place, Reload: o.Reload, Timeout: o.StoreTimeout, Lease: lease, Sync: sync, Log: a.log,
+		Client: a.stores.Cluster, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Place: o.Place, Reload: o.Reload, Timeout: o.StoreTimeout,
+		Lease: lease, Silence: silence, Sync: sync, Log: a.log,
 		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil }, Deposed: a.deposed, About: a.saidBesideLease, Away: leaveTime,
 	})
 	if err == nil {
@@ -181,6 +183,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	a.syncs = newRoomSyncs(a)
 	a.node.Run()
 	go a.presences.run()
+	go (&isolation{app: a, spread: 2 * silence}).run()
 	if o.Reload { // the other worker's timers still run
 		return a, nil
 	}

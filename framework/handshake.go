@@ -106,6 +106,7 @@ func wantsWebSocket(r *http.Request) bool {
 const (
 	reasonMalformed = "the request line or a header is malformed"
 	reasonStopping  = "the server stops"
+	reasonCutOff    = "the server is cut off from Redis"
 	reasonVersion   = "Sec-WebSocket-Version must be 13"
 )
 

@@ -140,6 +140,9 @@ func frameOf(payload []byte, m *bus.Message, d *delivery) hub.Frame {
 
 // dispatch sends a push to wherever its targets are. It waits for nobody.
 func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption) error {
+	if a.node.Isolated() && (kind == toRoom || !a.alone) {
+		return ErrUnavailable
+	}
 	var d delivery
 	if kind == toRoom {
 		a.histories.limits(key, &d)
@@ -299,7 +302,7 @@ func (s *Sender) SendToUID(uid string, r *Reply, o ...PublishOption) error {
 // SendToRoom sends an unasked frame to every member of a room, on all nodes. Members get a room's frames in one order, the same on
 // every node. It waits for Redis only with Durable, and costs it one write where there may be other nodes or the push is kept, whatever
 // the number of members. An error means that it was not taken: it cannot be encoded, is too large, or too much waits for Redis; ErrNotTaken
-// that it was to be kept and that Redis has no memory.
+// that it was to be kept and that Redis has no memory, ErrUnavailable that this node is cut off from Redis.
 func (s *Sender) SendToRoom(room string, r *Reply, o ...PublishOption) error {
 	if err := names.Room(room); err != nil {
 		return err

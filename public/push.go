@@ -26,6 +26,7 @@ func newPush(cfg *config.App, deps framework.Deps, embedded bool, a *framework.A
 	c := push.Config{
 		Backend: backend{&a.Sender}, Store: store{deps.Redis, deps.Prefix + pushPrefix, embedded},
 		RateLimit: cfg.Push.RequestRate, RefusedRate: cfg.Limits.RefusedRate, MaxBody: cfg.Push.MaxBody, KeptBytes: cfg.Push.KeptBytes, OnlineCount: cfg.Push.OnlineCount, Log: l.Logger,
+		Ready:   func() bool { return !a.Isolated() },
 		Metrics: func(out io.Writer) error { return writeMetrics(out, a, begun) },
 	}
 	for _, text := range cfg.Push.Tokens {
@@ -211,7 +212,7 @@ func (b backend) ErrorCode(err error) (push.Code, string) {
 		code push.Code
 	}{
 		{framework.ErrNoConnection, push.CodeNoConnection}, {hub.ErrClosed, push.CodeNoConnection}, {hub.ErrSlow, push.CodeNoConnection},
-		{framework.ErrPartial, push.CodePartial}, {framework.ErrBusy, push.CodeQueueFull}, {framework.ErrNotTaken, push.CodeBusy}, {framework.ErrUnknown, push.CodeTimeout}, {framework.ErrTooLarge, push.CodeTooLarge},
+		{framework.ErrUnavailable, push.CodeUnavailable}, {framework.ErrPartial, push.CodePartial}, {framework.ErrBusy, push.CodeQueueFull}, {framework.ErrNotTaken, push.CodeBusy}, {framework.ErrUnknown, push.CodeTimeout}, {framework.ErrTooLarge, push.CodeTooLarge},
 		{framework.ErrName, push.CodeBadRequest}, {framework.ErrReserved, push.CodeBadRequest}, {framework.ErrUID, push.CodeBadRequest},
 		{framework.ErrTooManyKeys, push.CodeLimit}, {framework.ErrSessionSize, push.CodeLimit},
 		{hub.ErrTooManyRooms, push.CodeLimit}, {hub.ErrTooManyUsers, push.CodeLimit},

@@ -75,7 +75,7 @@ func (n *Node) leaseHolds() bool {
 		return false
 	}
 	now := n.cfg.Now()
-	return max(now.Sub(*at), now.Round(0).Sub(at.Round(0))) < n.cfg.Lease
+	return max(now.Sub(*at), now.Round(0).Sub(at.Round(0))) < n.cfg.Silence
 }
 
 // take shows that the member lives. Where Redis has lost the member's mark, it has lost everything.
@@ -126,6 +126,9 @@ func (n *Node) refresh(ctx context.Context) error {
 }
 
 func (n *Node) retake(ctx context.Context) error {
+	if !n.leased() {
+		return n.ping(ctx)
+	}
 	if n.lost.Load() {
 		return nil
 	}
@@ -165,7 +168,9 @@ func (n *Node) renounce(ctx context.Context) error {
 		return err
 	}
 	m := member{n.cfg.NodeID, newIncarnation()}
-	if err := n.claimName(ctx, m); err != nil {
+	err = n.claimName(ctx, m)
+	n.nameTaken.Store(errors.Is(err, ErrTaken))
+	if err != nil {
 		return err
 	}
 	if err := n.take(ctx, m, true); err != nil {
@@ -236,7 +241,7 @@ func (n *Node) Unheard() map[int64]bool {
 	return fds
 }
 
-// keepLease refreshes the lease until the node stops.
+// keepLease refreshes the lease, or asks the store for a sign of life, until the node stops.
 func (n *Node) keepLease() {
 	wait := n.cfg.Refresh
 	for {
@@ -319,6 +324,9 @@ func (n *Node) deadMembers(ctx context.Context, doubted map[member]time.Time) ([
 	for _, s := range states {
 		seen[s.m] = true
 		gone[s.m] = s.buried.Val() == 1
+		if s.leased.Val() == 1 && s.m.node != n.cfg.NodeID {
+			n.company(now)
+		}
 		switch since, before := doubted[s.m]; {
 		case s.buried.Val() == 1:
 			dead = append(dead, s.m)

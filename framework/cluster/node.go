@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -34,7 +35,8 @@ type Config struct {
 	// Lease is how long this node counts as living without a sign of life; 0 = it takes no lease: it watches nobody, and
 	// only its own next worker cleans up after it. DefaultLease is 15 s.
 	Lease   time.Duration
-	Refresh time.Duration // how often the lease is refreshed; a third of it
+	Silence time.Duration // how long Redis may be silent until the node is Isolated; Lease, or DefaultLease without one
+	Refresh time.Duration // how often the lease is refreshed, or without one the store is asked for a sign of life; a third of Silence
 	// About is what this node says of itself beside its lease, for Signs; it is asked at each refresh, and must not wait. nil: what
 	// was said before stays.
 	About func() []byte
@@ -65,10 +67,13 @@ func (c *Config) fill() error {
 	for _, d := range []struct {
 		p *time.Duration
 		v time.Duration
-	}{{&c.Timeout, 500 * time.Millisecond}, {&c.Assert, 20 * time.Second}, {&c.Claim, claimTime}, {&c.Refresh, c.Lease / 3}} {
+	}{{&c.Timeout, 500 * time.Millisecond}, {&c.Assert, 20 * time.Second}, {&c.Claim, claimTime}, {&c.Silence, cmp.Or(c.Lease, DefaultLease)}} {
 		if *d.p == 0 {
 			*d.p = d.v
 		}
+	}
+	if c.Refresh == 0 {
+		c.Refresh = c.Silence / 3
 	}
 	if c.Lease > 0 && (c.Refresh < 4*time.Millisecond || c.Refresh >= c.Lease) {
 		return fmt.Errorf("cluster: a lease of %s cannot be refreshed every %s", c.Lease, c.Refresh)
@@ -113,6 +118,8 @@ type Node struct {
 	// Lock order: leaseMu, fdMu, the journal's mu. Redis is asked under leaseMu only.
 	leaseMu   sync.Mutex
 	refreshed atomic.Pointer[time.Time] // when the last successful refresh of the lease began
+	companyAt atomic.Pointer[time.Time] // when another node was last seen to have a lease
+	nameTaken atomic.Bool               // another server has the node's id
 	forgotten atomic.Bool               // Redis was emptied: everything is to be written again
 	lost      atomic.Bool               // declared dead, not yet another incarnation
 	floor     atomic.Int64              // numbers below are of an incarnation that was declared dead
@@ -199,6 +206,8 @@ func (n *Node) start(ctx context.Context) error {
 	m := member{node: n.cfg.NodeID}
 	if !n.leased() {
 		n.place.Store(&m)
+		now := n.cfg.Now() // it has answered
+		n.refreshed.Store(&now)
 		return n.inherit(ctx, m)
 	}
 	if n.cfg.Reload {
@@ -296,8 +305,8 @@ func (n *Node) predecessor(ctx context.Context) (member, error) {
 // keeping it and watching the other nodes.
 func (n *Node) Run() {
 	n.work.Go(n.drain)
+	n.work.Go(n.keepLease)
 	if n.leased() {
-		n.work.Go(n.keepLease)
 		n.work.Go(n.watch)
 	}
 	rest := n.rest

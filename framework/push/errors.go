@@ -30,7 +30,7 @@ const (
 	CodeInternal       Code = "internal"    // the cause is in the server's log
 	CodeQueueFull      Code = "queueFull"   // too much waits for Redis; nothing was done
 	CodeBusy           Code = "busy"        // Redis takes nothing, as one whose memory is full; nothing was done
-	CodeUnavailable    Code = "unavailable" // too many requests, or the server starts or ends; nothing was done
+	CodeUnavailable    Code = "unavailable" // too many requests, the server starts or ends, or is cut off from Redis; nothing was done
 	CodePartial        Code = "partial"     // not all nodes have answered; result holds what is known
 	CodeTimeout        Code = "timeout"     // what was asked for may still happen
 )

@@ -33,6 +33,7 @@ type Config struct {
 	MaxBody     int                   // bytes of a request; 1 MiB
 	KeptBytes   int                   // of answers kept for the Idempotency-Keys of one token in ten minutes; 0 = any
 	OnlineCount bool                  // tell all clients how many are online
+	Ready       func() bool           // GET /healthz answers 503 while it says no; nil = always ready
 	Metrics     func(io.Writer) error // GET /metrics, in Prometheus's text format; nil = there is none
 	Log         *zap.Logger
 }
@@ -68,7 +69,7 @@ func NewServer(cfg Config) *Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/v1/{method}", s.api)
 	mux.HandleFunc("GET /openapi.json", s.document)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /healthz", s.health)
 	if cfg.Metrics != nil {
 		mux.HandleFunc("GET /metrics", s.metrics)
 	}
@@ -78,6 +79,16 @@ func NewServer(cfg Config) *Server {
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10,
 	}
 	return s
+}
+
+// health answers probes: 503 where clients should go to another server.
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+	text := "ok\n"
+	if s.cfg.Ready != nil && !s.cfg.Ready() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		text = "cut off from Redis\n"
+	}
+	_, _ = io.WriteString(w, text) // the prober's loss
 }
 
 // Serve accepts on ln until Shutdown; it does so once.

@@ -54,6 +54,7 @@ type App struct {
 		SecondLogin string   `mapstructure:"second_login"`
 		UIDTypes    []string `mapstructure:"uid_types"`
 	}
+	Cluster   struct{ Isolated string }
 	History   struct{ Rooms []string }
 	Presence  struct{ Rooms []string }
 	Heartbeat struct {
@@ -151,6 +152,7 @@ func defaults() *Config {
 	a.Push.Host, a.Push.Port, a.Push.RequestRate, a.Push.MaxBody, a.Push.KeptBytes = "127.0.0.1", 2121, 1000, 1<<20, 64<<20
 	a.Users.SecondLogin, a.Users.UIDTypes = "allow", []string{"wechatUser"}
 	a.Auth.Types3DES = []string{"wechatUser"}
+	a.Cluster.Isolated = "close"
 	a.Auth.Check, a.Auth.Lifetime, a.Auth.Skew = true, 24*time.Hour, 30*time.Second
 	a.Heartbeat.Ping, a.Heartbeat.Idle = 25*time.Second, 60*time.Second
 	a.Limits = Limits{

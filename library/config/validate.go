@@ -89,6 +89,9 @@ func (a *App) validate(bad complain) {
 	if a.Auth.Accept3DES && len(a.Auth.Types3DES) == 0 {
 		bad("app", "auth.types_3des", "is empty: no 3DES token could come in; switch auth.accept_3des off")
 	}
+	if !slices.Contains([]string{"close", "serve"}, a.Cluster.Isolated) {
+		bad("app", "cluster.isolated", "%.40q is none of close, serve", a.Cluster.Isolated)
+	}
 	for _, kind := range a.Users.UIDTypes {
 		if !isUserType(kind) {
 			bad("app", "users.uid_types", userType, kind)
