@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,6 +27,8 @@ func (a *App) questioned(m *bus.Message) {
 	if q.Node == a.nodeID {
 		return // answered before it was asked
 	}
+	a.node.Heard()
+	a.peers.note(q.Node)
 	answer := func(r reply) {
 		r.ID, r.Node = q.ID, a.nodeID
 		body, err := json.Marshal(r)
@@ -35,11 +39,46 @@ func (a *App) questioned(m *bus.Message) {
 			a.log.Warn("answer to another node", zap.Error(err))
 		}
 	}
+	if q.surveys() {
+		a.surveys.do(func() { a.protect("a question from another node", func() { a.respond(&q, m.From, answer) }) })
+		return
+	}
 	if a.hub.Frozen() && q.changes() { // it may wait for a move that waits for us
 		go a.protect("a question from another node", func() { a.respond(&q, m.From, answer) })
 		return
 	}
 	a.respond(&q, m.From, answer)
+}
+
+// maxSurveys bounds the questions that wait for their turn; who asked more hears that this node has not answered.
+const maxSurveys = 256
+
+// surveys are answers that take time for each connection, room or user here: one after the other, beside the goroutines that receive.
+type surveys struct {
+	mu      sync.Mutex // held while one is made
+	waiting atomic.Int64
+}
+
+func (s *surveys) do(f func()) {
+	if s.waiting.Add(1) > maxSurveys {
+		s.waiting.Add(-1)
+		return
+	}
+	go func() {
+		defer s.waiting.Add(-1)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		f()
+	}()
+}
+
+// surveys tells whether the answer takes time for each connection, room or user here.
+func (q *query) surveys() bool {
+	switch q.Op {
+	case "counts", "connections", "members", "uids", "rooms":
+		return true
+	}
+	return false
 }
 
 // changes tells whether the question is one to change a connection.
@@ -155,7 +194,7 @@ func (a *App) reply(q *query) (r reply) {
 		r.Found = true
 	}
 	switch q.Op {
-	case "online":
+	case "online", "hello":
 	case "join":
 		fail(a.joinElsewhere(c, q.Room, joining{q.Flag, q.Kept}))
 	case "leave":

@@ -107,6 +107,7 @@ type App struct {
 	waiting     outgoing
 	asks        asks
 	peers       peers
+	surveys     surveys
 	unsettled   atomic.Pointer[time.Time] // when Settle has waited in vain
 	histories   histories
 	pageBudgets budgets
@@ -183,6 +184,9 @@ func New(ctx context.Context, o Options) (*App, error) {
 	a.syncs = newRoomSyncs(a)
 	a.node.Run()
 	go a.presences.run()
+	if !o.Reload { // else the others know it
+		a.greet(ctx)
+	}
 	go (&isolation{app: a, spread: 2 * silence}).run()
 	if o.Reload { // the other worker's timers still run
 		return a, nil

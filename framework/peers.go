@@ -19,19 +19,21 @@ type peers struct {
 	failed  bool          // the last lookup; ids are those of before
 	at      time.Time     // of the end of the last lookup
 	looking chan struct{} // closed at the end of the lookup under way; nil = there is none
+	noted   []string      // nodes that have spoken since the last lookup began, and that it may not have found
 }
 
 // peersTime is for how long the result of a lookup is good, and for how long its failure is not repeated.
 const peersTime = time.Second
 
 // others are the nodes beside this one. Beside ErrPartial they are those that were known before.
-func (a *App) others(ctx context.Context) ([]string, error) {
+func (a *App) others(ctx context.Context) (ids []string, err error) {
 	if a.alone {
 		return nil, nil
 	}
 	p := &a.peers
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer func() { ids = p.with(ids) }()
 	if p.at.IsZero() || time.Since(p.at) >= peersTime {
 		if p.looking == nil {
 			p.looking = make(chan struct{})
@@ -41,7 +43,6 @@ func (a *App) others(ctx context.Context) ([]string, error) {
 		p.mu.Unlock()
 		slow := time.NewTimer(a.askTime / 10)
 		defer slow.Stop()
-		var err error
 		select {
 		case <-looking:
 		case <-slow.C: // the question needs the rest of the time
@@ -74,16 +75,54 @@ func (a *App) lookForPeers(done chan struct{}) {
 	defer close(done)
 	ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
 	defer cancel()
-	ids, err := a.node.Living(ctx)
 	p := &a.peers
+	p.mu.Lock()
+	known := len(p.noted) // these had entered the list before they spoke
+	p.mu.Unlock()
+	ids, err := a.node.Living(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
+		p.noted = p.noted[known:]
 		p.ids = slices.DeleteFunc(ids, func(id string) bool { return id == a.nodeID })
 	} else if !p.failed {
 		a.log.Warn("the other nodes cannot be looked for; calls answer for this one", zap.Error(err))
 	}
 	p.failed, p.at, p.looking = err != nil, time.Now(), nil
+}
+
+// maxNoted bounds the nodes that speak between two lookups.
+const maxNoted = 1000
+
+// note has a node asked that has just spoken: it may have started since the last lookup.
+func (p *peers) note(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Contains(p.ids, id) && !slices.Contains(p.noted, id) && len(p.noted) < maxNoted {
+		p.noted = append(p.noted, id)
+	}
+}
+
+// with adds the noted nodes to those that were found; mu is held.
+func (p *peers) with(ids []string) []string {
+	for _, id := range p.noted {
+		if !slices.Contains(ids, id) {
+			ids = append(slices.Clip(ids), id)
+		}
+	}
+	return ids
+}
+
+// greet has all other nodes know this one before it takes clients, so that they ask it for them. A node that does not answer in time
+// finds it by its next lookup.
+func (a *App) greet(ctx context.Context) {
+	if a.alone {
+		return
+	}
+	err := a.ask(ctx, a.nodeID, query{Op: "hello"}, func(reply) bool { return false })
+	if err != nil {
+		a.log.Info("not all nodes have heard of this one yet", zap.Error(err))
+	}
 }
 
 // close waits for a lookup under way.

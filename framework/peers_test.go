@@ -3,6 +3,7 @@ package framework_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -126,4 +127,23 @@ func TestReachAfterFlush(t *testing.T) {
 		members, err := list[0].Redis.SMembers(t.Context(), "WSFRAME_NODES").Result()
 		return err == nil && strings.Contains(strings.Join(members, " "), "@node-2")
 	})
+}
+
+// A node that has just started is asked by those that looked for the others a moment before.
+func TestNodeThatHasJustStarted(t *testing.T) {
+	t.Parallel()
+	first := frameworktest.NewCluster(t, 1, mountHall)[0]
+	for i := range 5 {
+		uid := fmt.Sprint("u", i)
+		if online, err := first.App.IsUIDOnline(t.Context(), uid); online || err != nil {
+			t.Fatal(online, err)
+		}
+		late := frameworktest.New(t, mountHall, func(o *framework.Options) {
+			o.Deps.Redis, o.Alone, o.NodeID = first.Redis, false, uid
+		})
+		fdOf(late.Dial(user(uid)), "room")
+		if online, err := first.App.IsUIDOnline(t.Context(), uid); !online && !errors.Is(err, framework.ErrPartial) {
+			t.Errorf("online %v, %v", online, err)
+		}
+	}
 }

@@ -19,6 +19,9 @@ func (n *Node) Accompanied() bool {
 	return seen != nil && at != nil && at.Sub(*seen) < n.cfg.Silence
 }
 
+// Heard tells that another node has just spoken.
+func (n *Node) Heard() { n.company(n.cfg.Now()) }
+
 // company notes that another node has a lease.
 func (n *Node) company(at time.Time) { n.companyAt.Store(&at) }
 

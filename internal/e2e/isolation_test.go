@@ -32,6 +32,8 @@ func TestNodeCutOff(t *testing.T) {
 	until(t, "it to be ready", health(http.StatusOK))
 	until(t, "a push to be taken", func() bool { status, _ := push(); return status == http.StatusOK })
 	members := n.crowd(10, 0, "a", "hall")
+	other := n.member(1, "other", "")
+	until(t, "the nodes to know each other", func() bool { return other.call("hall.counts", nil) == nil })
 	release := proxies[0].Hold()
 	defer release()
 

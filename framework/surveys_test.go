@@ -1,0 +1,31 @@
+package framework
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// What takes time for each connection does not hold up who receives, and no more of it waits than so many.
+func TestSurveys(t *testing.T) {
+	var s surveys
+	var ran atomic.Int64
+	hold := make(chan struct{})
+	for range 2 * maxSurveys {
+		s.do(func() { <-hold; ran.Add(1) })
+	}
+	close(hold)
+	for end := time.Now().Add(30 * time.Second); s.waiting.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d wait", s.waiting.Load())
+		}
+	}
+	if ran.Load() != maxSurveys {
+		t.Errorf("%d ran", ran.Load())
+	}
+	for op, want := range map[string]bool{"counts": true, "connections": true, "members": true, "uids": true, "rooms": true, "online": false, "kick": false} {
+		if q := (&query{Op: op}); q.surveys() != want {
+			t.Errorf("%s: not %v", op, want)
+		}
+	}
+}
