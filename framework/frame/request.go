@@ -2,9 +2,10 @@ package frame
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"wsframe/framework/internal/ijson"
 )
@@ -88,43 +89,6 @@ func (r Request) clean() (Request, error) {
 	return r, nil
 }
 
-// fewKeys is how many top-level keys are compared one by one; more are kept in a map, so that no number of keys is dear.
-const fewKeys = 16
-
-// keySet holds the top-level keys met so far.
-type keySet struct {
-	n    int
-	few  [fewKeys][]byte
-	many map[string]struct{}
-}
-
-// add tells whether key is new.
-func (k *keySet) add(key []byte) bool {
-	if k.many != nil {
-		if _, known := k.many[string(key)]; known {
-			return false
-		}
-		k.many[string(key)] = struct{}{}
-		return true
-	}
-	for _, known := range k.few[:k.n] {
-		if string(known) == string(key) {
-			return false
-		}
-	}
-	if k.n < fewKeys {
-		k.few[k.n] = key
-		k.n++
-		return true
-	}
-	k.many = make(map[string]struct{}, 4*fewKeys)
-	for _, known := range k.few {
-		k.many[string(known)] = struct{}{}
-	}
-	k.many[string(key)] = struct{}{}
-	return true
-}
-
 // request reads the top-level object.
 func (s *scanner) request() (r Request, err error) {
 	var (
@@ -133,6 +97,7 @@ func (s *scanner) request() (r Request, err error) {
 		kept  = start + 1 // where the members before the current one end
 		out   []byte      // the body, once a member had to be left out
 	)
+	defer keys.release()
 	s.i++
 	s.depth--
 	s.space()
@@ -224,11 +189,45 @@ func reserved(key []byte) bool {
 	return false
 }
 
-// unescape decodes a JSON string that the scanner has accepted.
+// unescape decodes a JSON string that the scanner has accepted, as encoding/json does: half of a surrogate pair is U+FFFD.
 func unescape(quoted []byte) []byte {
-	var s string
-	if json.Unmarshal(quoted, &s) != nil {
-		return quoted // cannot be: the scanner accepts what encoding/json accepts
+	text := quoted[1 : len(quoted)-1]
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' {
+			out = append(out, text[i])
+			continue
+		}
+		i++
+		if text[i] != 'u' {
+			out = append(out, escapes[text[i]])
+			continue
+		}
+		r := hexRune(text[i+1:])
+		i += 4
+		if utf16.IsSurrogate(r) {
+			pair := rune(utf8.RuneError)
+			if len(text) > i+6 && text[i+1] == '\\' && text[i+2] == 'u' {
+				pair = utf16.DecodeRune(r, hexRune(text[i+3:]))
+			}
+			if r = pair; pair != utf8.RuneError {
+				i += 6
+			}
+		}
+		out = utf8.AppendRune(out, r)
 	}
-	return []byte(s)
+	return out
+}
+
+var escapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+// hexRune reads four hexadecimal digits.
+func hexRune(b []byte) (r rune) {
+	for _, c := range b[:4] {
+		r = r<<4 | rune(c&0xf)
+		if c > '9' {
+			r += 9
+		}
+	}
+	return r
 }
