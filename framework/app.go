@@ -152,7 +152,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 		OutboxBytes: lim.OutboxBytes, OutboxMessages: lim.OutboxMessages, WriteTimeout: lim.WriteTimeout,
 		PingInterval: a.cfg.Heartbeat.Ping, IdleTimeout: a.cfg.Heartbeat.Idle,
 		RoomFlush: flush, RoomsPerConn: lim.RoomsPerConnection,
-		Compression: a.cfg.Compression.Enabled, CompressionThreshold: a.cfg.Compression.Threshold,
+		Compression: a.cfg.Compression.Enabled,
 	})
 	var lease time.Duration
 	silence := cmp.Or(o.Lease, cluster.DefaultLease)

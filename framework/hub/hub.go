@@ -64,8 +64,7 @@ type Config struct {
 	RoomFlush      time.Duration // tick of a busy room; negative: every publish is written at once. 5 ms
 	RoomsPerConn   int           // most rooms of a connection, 256
 
-	Compression          bool // permessage-deflate without context takeover (RFC 7692)
-	CompressionThreshold int  // smallest message that is compressed, 512 bytes
+	Compression bool // permessage-deflate without context takeover (RFC 7692) of what clients send; nothing that is sent is compressed
 
 	// Of tests.
 	ticks <-chan time.Time // of housekeeping; nil = one a second
@@ -88,7 +87,6 @@ func (c *Config) fill() {
 	def(&c.OutboxBytes, 1<<20)
 	def(&c.OutboxMessages, 1024)
 	def(&c.RoomsPerConn, 256)
-	def(&c.CompressionThreshold, 512)
 	defTime(&c.MessageTime, 10*time.Second)
 	defTime(&c.WriteTimeout, 5*time.Second)
 	defTime(&c.PingInterval, 25*time.Second)
@@ -169,8 +167,7 @@ func newUpgrader(cfg *Config, deflate bool) *gws.Upgrader {
 		Logger:             quiet{},
 		NewSession:         func() gws.SessionStorage { return noSession{} },
 		PermessageDeflate: gws.PermessageDeflate{
-			Enabled:   deflate,
-			Threshold: cfg.CompressionThreshold,
+			Enabled: deflate,
 		},
 	})
 }

@@ -64,8 +64,7 @@ type App struct {
 	}
 	Limits      Limits
 	Compression struct {
-		Enabled   bool
-		Threshold int
+		Enabled bool
 	}
 	Origins        []string
 	AllowNoOrigin  bool     `mapstructure:"allow_no_origin"`
@@ -164,7 +163,6 @@ func defaults() *Config {
 		RoomsPerConnection: 256, CloseKeysPerConnection: 256, RoomFlush: 5 * time.Millisecond,
 		StopGrace: 30 * time.Second, ReloadDrain: 30 * time.Second, BootTimeout: 30 * time.Second, WorkerHang: 30 * time.Second,
 	}
-	a.Compression.Threshold = 512
 	a.AllowNoOrigin, a.Demo = true, true
 	a.TrustedHeader = "X-Real-IP"
 	a.Runtime.Dir = "runtime"

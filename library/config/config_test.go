@@ -335,7 +335,7 @@ func TestRefused(t *testing.T) {
 		{"port from env", "", "", "WSFRAME_APP_PUSH_PORT=-1", "push.port (WSFRAME_APP_PUSH_PORT): -1 is not a port (0-65535)"},
 		{"same port", "app", "push:\n  port: 20000\n", "", "push.port: 20000 is outside.port already"},
 		{"host with port", "app", "outside:\n  host: 0.0.0.0:80\n", "", "outside.host"},
-		{"no threshold", "", "", "WSFRAME_APP_COMPRESSION_THRESHOLD=0", "compression.threshold"},
+		{"no threshold any more", "", "", "WSFRAME_APP_COMPRESSION_THRESHOLD=512", "COMPRESSION_THRESHOLD"},
 		{"negative skew", "", "", "WSFRAME_APP_AUTH_SKEW=-1s", "auth.skew"},
 		{"long 3DES key", "", "", "WSFRAME_APP_AUTH_KEY_3DES=0123456789012345678901234", "auth.key_3des"},
 		{"3DES without a key", "", "", "WSFRAME_APP_AUTH_ACCEPT_3DES=true", "auth.key_3des: or auth.key is needed"},

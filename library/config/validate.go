@@ -160,9 +160,6 @@ func (a *App) validate(bad complain) {
 	if l.RoomFlush < 0 || l.RoomFlush > time.Second {
 		bad("app", "limits.room_flush", "%v: must be 0s to 1s", l.RoomFlush)
 	}
-	if a.Compression.Threshold < 1 {
-		bad("app", "compression.threshold", "%d: must be at least 1", a.Compression.Threshold)
-	}
 	for key, v := range map[string]time.Duration{"auth.lifetime": a.Auth.Lifetime, "auth.skew": a.Auth.Skew} {
 		if v < 0 {
 			bad("app", key, "%v: must not be negative", v)
