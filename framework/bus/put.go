@@ -129,7 +129,7 @@ func (s *shard) tried(items []*item, err error) {
 	}
 }
 
-// finish tells those who wait.
+// finish tells who waits. It is called once, when the message leaves the queue.
 func (it *item) finish() {
 	if it.done == nil {
 		return
@@ -139,5 +139,4 @@ func (it *item) finish() {
 		err = ErrNotTaken
 	}
 	it.done <- err
-	it.done = nil
 }
