@@ -1,3 +1,5 @@
+//go:build unix
+
 package hub
 
 import (
@@ -7,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -14,17 +17,23 @@ import (
 // stuffed gives a connection whose peer reads nothing and whose socket is full: what is sent from now on waits in the outbox.
 func stuffed(t *testing.T, cfg Config) (*server, *client, *Conn) {
 	s := serve(t, cfg)
-	c := s.dial()
+	// Small buffers of a fixed size, and more waiting than they can ever take: the kernel takes some of it later.
+	const buffer, waiting = 4 << 10, 40 << 10
+	c := s.dialBy(net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		failed := raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer) })
+		return errors.Join(failed, err)
+	}})
 	conn := s.only()
-	// Buffers of a fixed size: the kernel would enlarge its own later, and take what waits.
-	if err := errors.Join(c.nc.(*net.TCPConn).SetReadBuffer(64<<10), conn.sock.nc.(*net.TCPConn).SetWriteBuffer(64<<10)); err != nil {
+	if err := conn.sock.nc.(*net.TCPConn).SetWriteBuffer(buffer); err != nil {
 		t.Fatal(err)
 	}
 	filler := TextFrame(bytes.Repeat([]byte("x"), 32<<10))
 	s.waitFor("a full socket", func() bool {
-		_ = conn.Send(filler)
 		n, _ := conn.Pending()
-		return n > 0
+		if n <= waiting {
+			_ = conn.Send(filler)
+		}
+		return n > waiting
 	})
 	return s, c, conn
 }

@@ -129,7 +129,12 @@ type client struct {
 
 func (s *server) dial() *client {
 	s.t.Helper()
-	nc, err := net.Dial("tcp", s.ln.Addr().String())
+	return s.dialBy(net.Dialer{})
+}
+
+func (s *server) dialBy(d net.Dialer) *client {
+	s.t.Helper()
+	nc, err := d.Dial("tcp", s.ln.Addr().String())
 	if err != nil {
 		s.t.Fatal(err)
 	}
