@@ -27,7 +27,7 @@ func (a *App) questioned(m *bus.Message) {
 	if q.Node == a.nodeID {
 		return // answered before it was asked
 	}
-	a.node.Heard()
+	a.node.Heard(q.Node)
 	a.peers.note(q.Node)
 	answer := func(r reply) {
 		r.ID, r.Node = q.ID, a.nodeID

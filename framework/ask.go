@@ -187,7 +187,7 @@ func (a *App) answered(m *bus.Message) {
 		a.log.Warn("answer from another node", zap.Error(err))
 		return
 	}
-	a.node.Heard()
+	a.node.Heard(r.Node)
 	a.asks.mu.Lock()
 	ch := a.asks.open[r.ID]
 	a.asks.mu.Unlock()

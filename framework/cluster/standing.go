@@ -19,8 +19,22 @@ func (n *Node) Accompanied() bool {
 	return seen != nil && at != nil && at.Sub(*seen) < n.cfg.Silence
 }
 
-// Heard tells that another node has just spoken.
-func (n *Node) Heard() { n.company(n.cfg.Now()) }
+// Heard tells that another node has just spoken. Until Redis is next asked it counts as living, and where Redis was emptied meanwhile
+// for a lease.
+func (n *Node) Heard(id string) {
+	n.company(n.cfg.Now())
+	n.peersMu.Lock()
+	defer n.peersMu.Unlock()
+	for m := range n.peers {
+		if m.node == id {
+			return
+		}
+	}
+	if n.peers == nil {
+		n.peers = map[member]bool{}
+	}
+	n.peers[member{node: id}] = true
+}
 
 // company notes that another node has a lease.
 func (n *Node) company(at time.Time) { n.companyAt.Store(&at) }
