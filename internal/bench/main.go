@@ -23,6 +23,7 @@ func main() {
 	rounds := flag.Int("rounds", 5, "rounds of each measurement")
 	seconds := flag.Duration("time", 3*time.Second, "length of a round")
 	only := flag.String("only", "", "P1, P2, P3, P4, P5, P6, N1, N2, N3, or several of them; empty = all")
+	quiet := flag.Duration("quiet", 5*time.Minute, "how long the connections of P4 are open when they are measured")
 	load := flag.Int("load", 10000, "requests a second during the reloads of P6; 0 = as many as the machine can")
 	flag.Parse()
 	switch *role {
@@ -39,7 +40,7 @@ func main() {
 		}
 		return
 	}
-	b := &bench{console: *console, rounds: *rounds, length: *seconds, load: *load}
+	b := &bench{console: *console, rounds: *rounds, length: *seconds, quiet: *quiet, load: *load}
 	for _, m := range []struct {
 		name string
 		run  func() error
@@ -61,6 +62,7 @@ type bench struct {
 	console string
 	rounds  int
 	length  time.Duration
+	quiet   time.Duration
 	load    int
 	built   string // the console of N1 to N3
 }

@@ -231,34 +231,71 @@ func (b *bench) busyRoom() error {
 	return b.room("P3 delivery, 5,000 members, as fast as it goes", 5000, 200, 0)
 }
 
-// idle is P4: memory of the worker per authenticated connection, once it is quiet.
+// idle is P4: memory of the worker per authenticated connection that has said nothing for a while but
+// the answers to pings. Both servers have all their defaults, and wait at the same time.
 func (b *bench) idle() error {
 	const n = 8000
-	memory := func(p *process, err error) (float64, error) {
+	var f figure
+	for range min(b.rounds, max(1, int(time.Minute/b.quiet))) {
+		ours, before, err := quietCrowd(n, func() (*process, error) { return startConsole(b.console, false) })
 		if err != nil {
-			return 0, err
+			return err
 		}
-		defer p.stop()
-		warm, err := dialAll(p, 200)
+		theirs, bare, err := quietCrowd(n, func() (*process, error) { return startRole("gws") })
 		if err != nil {
-			return 0, err
+			ours.stop()
+			return err
 		}
-		closeAll(warm)
-		before := p.pss()
-		conns, err := dialAll(p, n)
-		if err != nil {
-			return 0, err
-		}
-		defer closeAll(conns)
-		time.Sleep(5 * time.Second)
-		return (p.pss() - before) / n, nil
+		time.Sleep(b.quiet)
+		f.add((ours.pss()-before)/n, (theirs.pss()-bare)/n)
+		ours.stop()
+		theirs.stop()
 	}
-	old := b.rounds
-	b.rounds = min(b.rounds, 3)
-	defer func() { b.rounds = old }()
-	return b.compare("P4 idle connection", "KiB PSS",
-		func() (float64, error) { return memory(startConsole(b.console, false)) },
-		func() (float64, error) { return memory(startRole("gws")) })
+	f.print(fmt.Sprintf("P4 idle connection, %s after opening", b.quiet), "wsframe", "gws", "KiB PSS")
+	return nil
+}
+
+// quietCrowd starts a server and opens connections to it, which answer pings until it stops. before is its
+// memory without them.
+func quietCrowd(n int, start func() (*process, error)) (p *process, before float64, err error) {
+	if p, err = start(); err != nil {
+		return nil, 0, err
+	}
+	warm, err := dialAll(p, 200)
+	if err != nil {
+		p.stop()
+		return nil, 0, err
+	}
+	closeAll(warm)
+	before = p.pss()
+	conns, err := dialAll(p, n)
+	if err != nil {
+		p.stop()
+		return nil, 0, err
+	}
+	for _, c := range conns {
+		go answerPings(c)
+	}
+	return p, before, nil
+}
+
+// answerPings reads until the connection ends.
+func answerPings(c net.Conn) {
+	defer c.Close()
+	pong := []byte{0x8A, 0x80, 0, 0, 0, 0}
+	for buf := make([]byte, 256); ; {
+		if _, err := io.ReadFull(c, buf[:2]); err != nil {
+			return
+		}
+		if _, err := io.ReadFull(c, buf[2:2+buf[1]&0x7f]); err != nil {
+			return
+		}
+		if buf[0] == 0x89 {
+			if _, err := c.Write(pong); err != nil {
+				return
+			}
+		}
+	}
 }
 
 // handshakes is P5: CPU of master and worker, embedded store included.
