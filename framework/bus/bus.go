@@ -12,6 +12,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+
+	"wsframe/library/cache"
 )
 
 // Config of a Bus. Zero means the default.
@@ -159,7 +161,7 @@ func (b *Bus) examine(ctx context.Context) {
 		return
 	}
 	_, err := call(ctx, b.cfg.Timeout, func(ctx context.Context) (string, error) { return b.cfg.Client.Info(ctx, "server").Result() })
-	if err != nil && final(err) {
+	if err != nil && cache.Final(err) {
 		b.cfg.Log.Warn("redis refuses INFO to this user: histories cannot tell when it came back with older data", zap.Error(err))
 	}
 }

@@ -9,8 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+
+	"wsframe/library/cache"
 )
 
 const (
@@ -228,7 +229,7 @@ func (s *shard) failed(items []*item, err error) (done bool, _ error) {
 		if time.Since(s.full) < fullTime {
 			return false, err
 		}
-	case !final(err):
+	case !cache.Final(err):
 		return false, err
 	case len(items) > 1:
 		return false, err
@@ -237,26 +238,6 @@ func (s *shard) failed(items []*item, err error) (done bool, _ error) {
 		s.refused(it, err.Error())
 	}
 	return true, nil
-}
-
-// passing are the words of answers that will not stay.
-var passing = []string{"READONLY", "OOM", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"}
-
-// final tells whether Redis answered that it will never take the command. Everything else passes: it loads its data, has no
-// master, no quorum, too many clients.
-func final(err error) bool {
-	var reply redis.Error
-	if !errors.As(err, &reply) {
-		return false
-	}
-	text := err.Error()
-	for _, word := range passing {
-		if strings.Contains(text, word) { // older ones wrap what happens in a script into an ERR
-			return false
-		}
-	}
-	return strings.HasPrefix(text, "WRONGTYPE") || strings.HasPrefix(text, "NOPERM") ||
-		strings.HasPrefix(text, "ERR ") && !strings.Contains(text, "max number of clients")
 }
 
 func (s *shard) refused(it *item, why string) {

@@ -3,11 +3,12 @@ package cluster
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+
+	"wsframe/library/cache"
 )
 
 // plan is what one write to Redis does, in the order in which it must happen: a process that is killed in between leaves nothing
@@ -94,25 +95,13 @@ func (n *Node) run(ctx context.Context, p redis.Pipeliner) error {
 	for _, c := range cmds {
 		switch e := c.Err(); {
 		case e == nil, errors.Is(e, redis.Nil):
-		case final(e):
+		case cache.Final(e):
 			n.refused(c, e)
 		default:
 			return e
 		}
 	}
 	return nil
-}
-
-// final tells whether Redis answered that it will never take the command. Everything else passes: it loads its data, is
-// out of memory, has no master, no quorum, too many clients.
-func final(err error) bool {
-	var reply redis.Error
-	if !errors.As(err, &reply) {
-		return false
-	}
-	text := err.Error()
-	return strings.HasPrefix(text, "WRONGTYPE") || strings.HasPrefix(text, "NOPERM") ||
-		strings.HasPrefix(text, "ERR ") && !strings.Contains(text, "max number of clients")
 }
 
 func (n *Node) refused(c redis.Cmder, err error) {
