@@ -59,7 +59,17 @@ func (d *detour) lead(addr string) {
 }
 
 func to(t testing.TB, r *testserver.Redis, d *detour) redis.UniversalClient {
-	return open(t, cache.Options{Addrs: []string{r.Addr}, Password: r.Password}, d)
+	t.Helper()
+	c := open(t, cache.Options{Addrs: []string{r.Addr}, Password: r.Password}, d)
+	id, err := c.Do(t.Context(), "CLIENT", "ID").Int64() // of the connection that was opened before the detour was there
+	if err == nil {
+		err = c.Do(t.Context(), "CLIENT", "KILL", "ID", id, "SKIPME", "no").Err()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a connection by the detour", func() bool { return c.Ping(t.Context()).Err() == nil })
+	return c
 }
 
 func direct(t testing.TB, r *testserver.Redis) redis.UniversalClient {
