@@ -186,6 +186,7 @@ func (m *member) take(p []byte) {
 		var r recovered
 		_ = json.Unmarshal(f.Param, &r)
 		m.recovered = append(m.recovered, r)
+	case f.Event == "sysPosition": // what comes has its own
 	default:
 		m.got, m.offsets = append(m.got, note{-1, len(p)}), append(m.offsets, 0) // nobody has sent it
 	}

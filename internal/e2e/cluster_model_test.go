@@ -235,7 +235,7 @@ func (m *model) found() (all map[string][]string, foreign []string) {
 					foreign = append(foreign, "another incarnation: "+name)
 				}
 				all[key] = c.SMembers(ctx, "t:"+name).Val()
-			case strings.Contains(name, "}:LEASE:") || strings.Contains(name, "}:MARK:") || strings.Contains(name, "}:DEAD:"):
+			case strings.Contains(name, "}:LEASE:") || strings.Contains(name, "}:MARK:") || strings.Contains(name, "}:DEAD:") || strings.HasSuffix(name, "}:HOLDER"):
 			case strings.HasPrefix(name, "ROOM_") || strings.HasPrefix(name, "WEBSOCKET_Fd"):
 				all[name] = c.SMembers(ctx, key).Val()
 			default:

@@ -119,7 +119,7 @@ func TestStoreOutlives(t *testing.T) {
 	until(t, "who is there is on the disk", saved)
 	s.kill()
 	moved := filepath.Join(t.TempDir(), "moved")
-	until(t, "the worker has ended with its master", func() bool { return os.Rename(s.dir, moved) == nil && !dials(s.outside) })
+	until(t, "the worker has ended with its master", func() bool { return !dials(s.outside) && os.Rename(s.dir, moved) == nil })
 	s.dir = moved
 	s.env = append(s.env, "WSFRAME_APP_RUNTIME_DIR="+moved)
 	s.again()
