@@ -100,10 +100,10 @@ func TestOutputLost(t *testing.T) {
 			s.runAs(tc.make(t, program, "-s", "start", "-c", s.config))
 			p := dial(t, s.outside, s.token("guest", "7"))
 			shout(p)
+			worker := s.status().WorkerPID
 			if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 				t.Fatal(err)
 			}
-			worker := s.status().WorkerPID
 			until(t, "the reload", func() bool { return s.status().WorkerPID != worker })
 			shout(p)
 			s.ok("-s", "stop")
