@@ -141,7 +141,7 @@ func TestReloadNamesWhatOutlivesIt(t *testing.T) {
 	}
 	idle.must(t, "hall.leave", map[string]any{"room": "elsewhere"})
 	out := n.list[0].ok("-s", "reload")
-	if !strings.Contains(out, fmt.Sprintf("1 actions outlived the limit; their answers are lost: hall.burst of connection %d\n", busy.fd)) ||
+	if !strings.Contains(out, fmt.Sprintf("1 actions outlived the limit; their answers are lost: index.hall.burst of connection %d\n", busy.fd)) ||
 		!strings.Contains(out, "2 connections moved, 0 drained") || strings.Contains(out, "old worker") || strings.Contains(out, "old process") {
 		t.Errorf("%s", out)
 	}

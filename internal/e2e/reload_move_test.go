@@ -257,10 +257,13 @@ func (n *nodes) ended(members []*subscriber) (ended int) {
 		wg.Go(func() {
 			_ = u.nc.SetDeadline(time.Now().Add(wait))
 			u.fault = nil
-			if _, err := u.nc.Write(encode(0x81, []byte("2"))); err != nil {
-				u.fault = err
-			} else if _, p, err := (&rawConn{nc: u.nc, br: u.br}).frame(); err != nil || string(p) != "3" {
-				u.fault = fmt.Errorf("%q %v", p, err)
+			_, err := u.nc.Write(encode(0x81, []byte("2")))
+			first, p := byte(0x89), []byte(nil)
+			for err == nil && first == 0x89 { // who has been silent for a while has been pinged meanwhile
+				first, p, err = (&rawConn{nc: u.nc, br: u.br}).frame()
+			}
+			if err != nil || first != 0x81 || string(p) != "3" {
+				u.fault = fmt.Errorf("%#x %q %v", first, p, err)
 			}
 			if u.fault != nil {
 				dead.Add(1)
