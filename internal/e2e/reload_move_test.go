@@ -62,6 +62,21 @@ func (u *subscriber) listen() {
 	}
 }
 
+// text is the next text that comes. Pings come when they are due, in front of it, too.
+func (u *subscriber) text() ([]byte, error) {
+	r := &rawConn{nc: u.nc, br: u.br}
+	for {
+		switch first, p, err := r.frame(); {
+		case err != nil:
+			return nil, err
+		case first == 0x81:
+			return p, nil
+		case first != 0x89:
+			return nil, fmt.Errorf("frame %#x %q", first, p)
+		}
+	}
+}
+
 // crowdOf connects many subscribers to node 0.
 func (n *nodes) crowdOf(count int, room string) []*subscriber {
 	n.t.Helper()
@@ -80,7 +95,7 @@ func (n *nodes) crowdOf(count int, room string) []*subscriber {
 				_, err = u.nc.Write(encode(0x81, fmt.Appendf(nil, `{"method":"hall.join","room":%q,"id":1}`, room)))
 			}
 			if err == nil {
-				_, _, err = (&rawConn{nc: u.nc, br: u.br}).frame()
+				_, err = u.text()
 			}
 			if err != nil {
 				failed.Store(&err)
@@ -258,12 +273,12 @@ func (n *nodes) ended(members []*subscriber) (ended int) {
 			_ = u.nc.SetDeadline(time.Now().Add(wait))
 			u.fault = nil
 			_, err := u.nc.Write(encode(0x81, []byte("2")))
-			first, p := byte(0x89), []byte(nil)
-			for err == nil && first == 0x89 { // who has been silent for a while has been pinged meanwhile
-				first, p, err = (&rawConn{nc: u.nc, br: u.br}).frame()
+			var p []byte
+			if err == nil {
+				p, err = u.text()
 			}
-			if err != nil || first != 0x81 || string(p) != "3" {
-				u.fault = fmt.Errorf("%#x %q %v", first, p, err)
+			if err != nil || string(p) != "3" {
+				u.fault = fmt.Errorf("%q %v", p, err)
 			}
 			if u.fault != nil {
 				dead.Add(1)
