@@ -106,13 +106,9 @@ func (s *Server) job(w http.ResponseWriter, r *http.Request, c *caller) (*job, *
 	case m != nil && !c.may(m.scope):
 		return nil, m.forbidden()
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody)))
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return nil, fail(CodeTooLarge, "the body has more than %d bytes", large.Limit)
-	case err != nil:
-		return nil, fail(CodeBadRequest, "the body ends too soon")
+	body, e := s.body(w, r)
+	if e != nil {
+		return nil, e
 	}
 	if e := checkJSON(body); e != nil {
 		return nil, e
@@ -164,4 +160,17 @@ func (s *Server) invoke(ctx context.Context, c *caller, m *method, body []byte) 
 		result = nil
 	}
 	return result, e
+}
+
+// body reads a request's body, of Config.MaxBody bytes at most.
+func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, *Error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody)))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, fail(CodeTooLarge, "the body has more than %d bytes", large.Limit)
+	case err != nil:
+		return nil, fail(CodeBadRequest, "the body ends too soon")
+	}
+	return body, nil
 }

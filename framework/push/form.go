@@ -2,7 +2,6 @@ package push
 
 import (
 	"context"
-	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -96,13 +95,10 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error
 
 // fields are the request's, from its query or from its body: where both have some, one of them would be passed over.
 func (s *Server) fields(w http.ResponseWriter, r *http.Request) (url.Values, *Error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody)))
-	var large *http.MaxBytesError
+	body, e := s.body(w, r)
 	switch {
-	case errors.As(err, &large):
-		return nil, fail(CodeTooLarge, "the body has more than %d bytes", large.Limit)
-	case err != nil:
-		return nil, fail(CodeBadRequest, "the body ends too soon")
+	case e != nil:
+		return nil, e
 	case len(body) == 0:
 		return parseFields(r.URL.RawQuery), nil
 	case r.Method != http.MethodPost:
