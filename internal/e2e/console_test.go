@@ -695,11 +695,10 @@ func TestReloadConfig(t *testing.T) {
 	}
 }
 
-// launchAs starts the server by a command of its own, and waits for so long until it is ready.
-func (s *server) launchAs(cmd *exec.Cmd, limit time.Duration) {
+// begin starts cmd as the server. The test ends it, and shows what it said where the test has failed.
+func (s *server) begin(cmd *exec.Cmd) {
 	s.t.Helper()
-	cmd.Env, cmd.Stdout, cmd.Stderr = s.env, s.out, s.out
-	s.cmd = cmd
+	cmd.Env, s.cmd = s.env, cmd
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -717,6 +716,13 @@ func (s *server) launchAs(cmd *exec.Cmd, limit time.Duration) {
 			s.t.Logf("server said:\n%s", s.out)
 		}
 	})
+}
+
+// launchAs starts the server by a command of its own, and waits for so long until it is ready.
+func (s *server) launchAs(cmd *exec.Cmd, limit time.Duration) {
+	s.t.Helper()
+	cmd.Stdout, cmd.Stderr = s.out, s.out
+	s.begin(cmd)
 	for end := time.Now().Add(limit); !strings.Contains(s.out.String(), "manager  ws://"); {
 		select {
 		case <-s.ended:

@@ -32,24 +32,10 @@ func desk(t *testing.T) string {
 	return deskBinary()
 }
 
-// run starts cmd, whose output is not the test's, and waits until the server answers.
+// runAs starts cmd, whose output is not the test's, and waits until the server answers.
 func (s *server) runAs(cmd *exec.Cmd) {
 	s.t.Helper()
-	cmd.Env, s.cmd = s.env, cmd
-	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	go func() { s.exit = cmd.Wait(); close(s.ended) }()
-	s.t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-s.ended:
-		case <-time.After(wait):
-			_ = cmd.Process.Kill()
-			<-s.ended
-			s.t.Error("the server had to be killed")
-		}
-	})
+	s.begin(cmd)
 	s.untilServes()
 }
 
