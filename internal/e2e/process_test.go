@@ -105,9 +105,15 @@ func TestOutputLost(t *testing.T) {
 func shout(p *peer) {
 	p.t.Helper()
 	for range 5 {
-		p.send(`{"method":"desk.clerk.shout"}`)
-		p.want(`"status":500`)
+		shoutOnce(p)
 	}
+}
+
+// shoutOnce has it print as much as its Outputs hold: 100 KiB on each of its two streams.
+func shoutOnce(p *peer) {
+	p.t.Helper()
+	p.send(`{"method":"desk.clerk.shout"}`)
+	p.want(`"status":500`)
 }
 
 func pipe(t *testing.T) (r, w *os.File) {
@@ -188,13 +194,18 @@ func TestDaemonOutput(t *testing.T) {
 		t.Fatalf("%v %s", err, before)
 	}
 	p := dial(t, s.outside, s.token("guest", "7"))
-	shout(p)
 	worker := s.status().WorkerPID
-	s.ok("-s", "reload")
-	shout(p)
-	until(t, "what was printed is in the log", func() bool {
-		return strings.Count(s.log(), `"msg":"printed"`) >= 2*5*2*100
-	})
+	const shouts, lines = 10, 2 * 100
+	for i := range shouts {
+		if i == shouts/2 {
+			s.ok("-s", "reload")
+		}
+		shoutOnce(p)
+		// One at a time: an Output drops what comes faster than its reader takes it.
+		until(t, "what was printed is in the log", func() bool {
+			return strings.Count(s.log(), `"line":"shouted `) == (i+1)*lines
+		})
+	}
 	if n := strings.Count(s.log(), `"msg":"action failed"`); n > 10 {
 		t.Errorf("what is logged is there %d times", n)
 	}
