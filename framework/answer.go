@@ -15,6 +15,7 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/envelope"
 )
 
 // questioned answers another node.
@@ -33,7 +34,7 @@ func (a *App) questioned(m *bus.Message) {
 		r.ID, r.Node = q.ID, a.nodeID
 		body, err := json.Marshal(r)
 		if err == nil {
-			err = a.tell(&bus.Message{Kind: answered, Key: q.Node, Body: body})
+			err = a.tell(&bus.Message{Kind: envelope.Answer, Key: q.Node, Body: body})
 		}
 		if err != nil && a.life.Err() == nil {
 			a.log.Warn("answer to another node", zap.Error(err))
@@ -127,7 +128,7 @@ func (a *App) respond(q *query, token string, answer func(reply)) {
 				if d := q.Delivery; d != nil {
 					f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
 				}
-				return reply{N: a.deliverHere(toUID, q.UID, f)}
+				return reply{N: a.deliverHere(envelope.ToUID, q.UID, f)}
 			})
 		})
 	default:

@@ -14,6 +14,7 @@ import (
 	"wsframe/framework/bus"
 	"wsframe/framework/cluster"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/envelope"
 )
 
 var (
@@ -146,7 +147,7 @@ func (a *App) askOthers(ctx context.Context, own chan reply, others []string, ke
 	if err != nil {
 		return err
 	}
-	if err := a.tell(&bus.Message{Kind: question, Key: key, Body: body}); err != nil {
+	if err := a.tell(&bus.Message{Kind: envelope.Question, Key: key, Body: body}); err != nil {
 		return err
 	}
 	waiting := map[string]bool{}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/bus"
+	"wsframe/framework/internal/envelope"
 )
 
 // outgoing is what a new worker says before the previous one has handed over its place on the bus. Its bound is that of a worker
@@ -83,7 +84,7 @@ func (a *App) keeps(room string) bool {
 	}
 	a.waiting.mu.Lock()
 	defer a.waiting.mu.Unlock()
-	return slices.ContainsFunc(a.waiting.list, func(m *bus.Message) bool { return m.Kind == toRoom && m.Key == room })
+	return slices.ContainsFunc(a.waiting.list, func(m *bus.Message) bool { return m.Kind == envelope.ToRoom && m.Key == room })
 }
 
 // behind calls f when this node has got what that sender had sent before its mark, or has not for as long as limit: at once where

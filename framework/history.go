@@ -16,12 +16,12 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/names"
 )
 
 const (
 	maxSeen    = 32   // rooms that a client may come back to
-	maxEpoch   = 64   // bytes of an epoch
 	maxRecover = 1000 // pushes that a recovery sends; who missed more is told so
 
 	unavailable = "unavailable" // the reason of a recovery that Redis does not answer
@@ -85,7 +85,7 @@ func historyRules(list []string) ([]historyRule, error) {
 func (h *histories) limits(room string, d *delivery) {
 	for _, r := range h.rules {
 		if ok, _ := path.Match(r.pattern, room); ok {
-			d.keep, d.age = r.length, r.age
+			d.Keep, d.Age = r.length, r.age
 			return
 		}
 	}
@@ -129,8 +129,8 @@ func (s *Sender) History(ctx context.Context, room string, after int64, limit in
 	}
 	page := HistoryPage{Room: room, Epoch: p.Epoch, Offset: p.Offset, First: p.First, Items: make([]HistoryItem, 0, len(p.Items))}
 	for _, item := range p.Items {
-		if _, payload, err := openPush(item.Body); err == nil {
-			page.Items = append(page.Items, HistoryItem{item.Offset, item.At.UnixMilli(), positioned(nil, payload, room, p.Epoch, item.Offset)})
+		if _, payload, err := envelope.Open(item.Body); err == nil {
+			page.Items = append(page.Items, HistoryItem{item.Offset, item.At.UnixMilli(), envelope.AppendPositioned(nil, payload, room, p.Epoch, item.Offset)})
 		}
 	}
 	return page, nil
@@ -141,14 +141,14 @@ func (s *Sender) History(ctx context.Context, room string, after int64, limit in
 func (a *App) joinPlaced(c *hub.Conn, room string, want bool) (fresh bool, err error) {
 	var d delivery
 	a.histories.limits(room, &d)
-	if want = want || d.keep > 0; want {
+	if want = want || d.Keep > 0; want {
 		a.histories.used.Store(true)
 	}
 	if !a.histories.used.Load() {
 		return a.hub.Join(c, room)
 	}
 	fresh, ask, err := a.hub.JoinPlaced(c, room, want, tellPlace(room))
-	if ask && a.tell(&bus.Message{Kind: place, Key: room, Place: true}) != nil {
+	if ask && a.tell(&bus.Message{Kind: envelope.Position, Key: room, Place: true}) != nil {
 		a.hub.Unplaced(room) // too much waits: the next one asks
 	}
 	return fresh, err
@@ -226,11 +226,11 @@ func (a *App) recoverRoom(ctx context.Context, room string, p, live position) (r
 				break
 			}
 			next++
-			d, payload, err := openPush(item.Body)
+			d, payload, err := envelope.Open(item.Body)
 			if err != nil {
 				continue
 			}
-			f := frameOf(payload, &bus.Message{Key: room, Offset: item.Offset, Epoch: page.Epoch}, &d)
+			f := d.FrameOf(payload, &bus.Message{Key: room, Offset: item.Offset, Epoch: page.Epoch})
 			if size += f.Len(); size > a.cfg.Limits.OutboxBytes/2 {
 				r.Reason = "tooMany"
 				return r, nil
@@ -321,7 +321,7 @@ func (a *App) recoverHere(ctx context.Context, c *hub.Conn, room string, p posit
 	if err := names.Room(room); err != nil {
 		return recovery{}, err
 	}
-	if len(p.Epoch) > maxEpoch { // it may be kept, and travel
+	if len(p.Epoch) > envelope.MaxEpoch { // it may be kept, and travel
 		return recovery{}, errEpoch
 	}
 	s, here := a.own(c)
@@ -358,7 +358,7 @@ func parseSeen(rawQuery string) map[string]position {
 		}
 		offset, err := strconv.ParseInt(one[i+1:], 10, 64)
 		j := strings.LastIndexByte(one[:i], ':')
-		if err != nil || j < 0 || names.Room(one[:j]) != nil || i-j > maxEpoch+1 {
+		if err != nil || j < 0 || names.Room(one[:j]) != nil || i-j > envelope.MaxEpoch+1 {
 			continue
 		}
 		seen[one[:j]] = position{Offset: offset, Epoch: one[j+1 : i]}

@@ -2,11 +2,8 @@ package framework
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -15,6 +12,7 @@ import (
 	"wsframe/framework/bus"
 	"wsframe/framework/frame"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/names"
 	"wsframe/library/cache"
 )
@@ -25,20 +23,11 @@ var ErrTooLarge = hub.ErrTooLarge
 // PublishOption says how a push is to be treated.
 type PublishOption func(*delivery)
 
-// delivery is what travels with a push between nodes.
-type delivery struct {
-	Class  hub.Class `json:"c,omitempty"`
-	Key    string    `json:"k,omitempty"`
-	Except []int64   `json:"x,omitempty"`
-
-	keep    int
-	age     time.Duration
-	durable bool
-}
+type delivery = envelope.Delivery
 
 // Except leaves out connections.
 func Except(fds ...int64) PublishOption {
-	return func(d *delivery) { d.Except = append(slices.Clip(d.Except), fds...) }
+	return func(d *delivery) { d.Add(fds...) }
 }
 
 // DropOldest is for what loses its worth with time, like barrage: for a connection that is slow the oldest such frames are dropped.
@@ -53,14 +42,14 @@ func Latest(key string) PublishOption {
 // Keep has a push to a room kept in its history, which then holds at most length pushes and none older than age. It overrides the
 // configuration's history.rooms.
 func Keep(length int, age time.Duration) PublishOption {
-	return func(d *delivery) { d.keep, d.age = length, age }
+	return func(d *delivery) { d.Keep, d.Age = length, age }
 }
 
 // Durable has a push wait until the store has it, so that it arrives although this node dies: a round trip to Redis, or some milliseconds
 // for the disk with the embedded store, and at most the time of one call (cache.master.timeout). A push that is not kept and that only this node's
 // connections can get is not stored, and does not wait. ErrNotTaken and ErrUnknown tell that a kept push was not stored, or may not have
 // been; ErrQueued that another one was delivered here, and waits for Redis for other nodes.
-func Durable(d *delivery) { d.durable = true }
+func Durable(d *delivery) { d.Durable = true }
 
 // What a push with Durable may end in, beside the errors of one without.
 var (
@@ -69,82 +58,13 @@ var (
 	ErrQueued   = bus.ErrQueued   // connections of this node have it
 )
 
-func (d *delivery) plain() bool { return d.Class == hub.NeverDrop && len(d.Except) == 0 }
-
-// What nodes tell each other (bus.Message.Kind).
-const (
-	toRoom   = 'P' // Key is the room; the body a push
-	toFD     = 'F'
-	toUID    = 'U'
-	toAll    = 'A'
-	place    = 'H' // where the history of the room Key stands; see history.go
-	question = 'Q' // see ask.go
-	answered = 'R'
-	login    = 'L' // Key is the uid; see user.go
-	refusal  = 'X'
-)
-
-// sealPush encodes a push for the bus: the length of its delivery, the delivery, the reply.
-func sealPush(d *delivery, payload []byte) []byte {
-	var head []byte
-	if !d.plain() {
-		head, _ = json.Marshal(d) // texts and numbers: it cannot fail
-	}
-	b := binary.AppendUvarint(make([]byte, 0, len(head)+len(payload)+4), uint64(len(head)))
-	return append(append(b, head...), payload...)
-}
-
-func openPush(b []byte) (d delivery, payload []byte, err error) {
-	size, n := binary.Uvarint(b)
-	if n <= 0 || size > uint64(len(b)-n) {
-		return d, nil, errors.New("a push between nodes cannot be read")
-	}
-	head := b[n : n+int(size)]
-	if payload = b[n+int(size):]; len(payload) < 2 || payload[len(payload)-1] != '}' {
-		return d, nil, errors.New("a push between nodes is no object")
-	}
-	if len(head) > 0 {
-		err = json.Unmarshal(head, &d)
-	}
-	return d, payload, err
-}
-
-// positioned appends a push with its place in the room's history.
-func positioned(dst, payload []byte, room, epoch string, offset int64) []byte {
-	name, _ := json.Marshal(room) // a text: it cannot fail
-	dst = append(dst, payload[:len(payload)-1]...)
-	dst = append(append(dst, `,"room":`...), name...)
-	dst = strconv.AppendInt(append(dst, `,"offset":`...), offset, 10)
-	return append(strconv.AppendQuote(append(dst, `,"epoch":`...), epoch), '}')
-}
-
-// maxPosition is how much positioned adds at most.
-func maxPosition(room string) int {
-	return len(`,"room":"","offset":,"epoch":""`) + len(room) + maxEpoch + len("9223372036854775807")
-}
-
-// frameOf makes what the members' connections get.
-func frameOf(payload []byte, m *bus.Message, d *delivery) hub.Frame {
-	b := make([]byte, hub.Headroom, hub.Headroom+len(payload)+96)
-	if m.Offset > 0 {
-		b = positioned(b, payload, m.Key, m.Epoch, m.Offset)
-	} else {
-		b = append(b, payload...)
-	}
-	f := hub.InPlace(b)
-	if m.Offset > 0 || !d.plain() {
-		f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except, Offset: m.Offset, Epoch: m.Epoch})
-	}
-	return f
-}
-
 // dispatch sends a push to wherever its targets are. It waits for nobody.
 func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption) error {
-	if a.node.Isolated() && (kind == toRoom || !a.alone) {
+	if a.node.Isolated() && (kind == envelope.ToRoom || !a.alone) {
 		return ErrUnavailable
 	}
 	var d delivery
-	if kind == toRoom {
+	if kind == envelope.ToRoom {
 		a.histories.limits(key, &d)
 	}
 	for _, o := range options {
@@ -154,27 +74,27 @@ func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption)
 	if err != nil {
 		return err
 	}
-	if size := hub.FrameLen(len(payload) - hub.Headroom + maxPosition(key)); d.keep > 0 && size > a.cfg.Limits.OutboxBytes {
+	if size := hub.FrameLen(len(payload) - hub.Headroom + envelope.MaxPosition(key)); d.Keep > 0 && size > a.cfg.Limits.OutboxBytes {
 		return fmt.Errorf("%s: %d bytes: %w", r.Event, size, ErrTooLarge)
 	}
 	// The only node tells itself nothing, but for what gets its position in Redis, and what is to come behind that.
-	if a.alone && d.keep == 0 && !a.passed.Load() && (kind != toRoom || !a.keeps(key)) {
-		a.deliverHere(kind, key, d.frame(payload))
+	if a.alone && d.Keep == 0 && !a.passed.Load() && (kind != envelope.ToRoom || !a.keeps(key)) {
+		a.deliverHere(kind, key, d.Frame(payload))
 		return nil
 	}
-	m := &bus.Message{Kind: kind, Key: key, Body: sealPush(&d, payload[hub.Headroom:]), Keep: d.keep, Age: d.age}
+	m := &bus.Message{Kind: kind, Key: key, Body: envelope.Seal(&d, payload[hub.Headroom:]), Keep: d.Keep, Age: d.Age}
 	b := a.bus.Load()
 	if b == nil {
 		return a.tell(m)
 	}
-	err = b.Put(m, d.durable)
+	err = b.Put(m, d.Durable)
 	switch {
 	case errors.Is(err, ErrQueued):
-		a.deliverHere(kind, key, d.frame(payload))
-		if !d.durable {
+		a.deliverHere(kind, key, d.Frame(payload))
+		if !d.Durable {
 			return nil
 		}
-	case err == nil && d.durable && d.keep > 0 && a.alone:
+	case err == nil && d.Durable && d.Keep > 0 && a.alone:
 		return a.sync()
 	}
 	return err
@@ -202,27 +122,18 @@ func (a *App) payload(r *Reply) ([]byte, error) {
 	return payload, nil
 }
 
-// frame makes what connections get of a payload that has no place in a history.
-func (d *delivery) frame(payload []byte) hub.Frame {
-	f := hub.InPlace(payload)
-	if !d.plain() {
-		f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
-	}
-	return f
-}
-
 // deliverHere writes a push to those of its targets that are here, and counts them.
 func (a *App) deliverHere(kind byte, key string, f hub.Frame) int {
 	switch kind {
-	case toRoom:
+	case envelope.ToRoom:
 		n := a.hub.Publish(key, f)
 		a.syncRoom(key)
 		return n
-	case toUID:
+	case envelope.ToUID:
 		return hub.SendTo(a.hub.User(key), f)
-	case toAll:
+	case envelope.ToAll:
 		return a.hub.Broadcast(f)
-	case toFD:
+	case envelope.ToFD:
 		if fd, err := strconv.ParseInt(key, 10, 64); err == nil {
 			if c := a.hub.Get(fd); c != nil && c.Send(f) == nil {
 				return 1
@@ -235,28 +146,28 @@ func (a *App) deliverHere(kind byte, key string, f hub.Frame) int {
 // received takes what a node has told, this one too (bus.Config.Receive). It does not wait for Redis.
 func (a *App) received(m *bus.Message) {
 	switch m.Kind {
-	case toRoom, toUID, toAll, toFD:
-		d, payload, err := openPush(m.Body)
+	case envelope.ToRoom, envelope.ToUID, envelope.ToAll, envelope.ToFD:
+		d, payload, err := envelope.Open(m.Body)
 		if err != nil {
 			a.log.Warn("push from another node", zap.Error(err))
 			return
 		}
-		if m.Kind == toRoom {
+		if m.Kind == envelope.ToRoom {
 			if m.Offset > 0 && !a.histories.used.Load() {
 				a.histories.used.Store(true)
 			}
 			a.gaps.before(m)
 		}
-		a.deliverHere(m.Kind, m.Key, frameOf(payload, m, &d))
-	case place:
+		a.deliverHere(m.Kind, m.Key, d.FrameOf(payload, m))
+	case envelope.Position:
 		a.placed(m)
-	case question:
+	case envelope.Question:
 		a.questioned(m)
-	case answered:
+	case envelope.Answer:
 		a.answered(m)
-	case login:
+	case envelope.Login:
 		a.loggedIn(m)
-	case refusal:
+	case envelope.Refusal:
 		a.loginRefused(m)
 	}
 }
@@ -271,7 +182,7 @@ func (a *App) pushAs(c *hub.Conn, r *Reply, options []PublishOption) error {
 	if err != nil {
 		return err
 	}
-	return c.Send(d.frame(payload))
+	return c.Send(d.Frame(payload))
 }
 
 // SendToFD sends an unasked frame to one connection, wherever it is. It never waits. ErrClosed and ErrSlow are known only of this
@@ -287,7 +198,7 @@ func (s *Sender) SendToFD(fd int64, r *Reply, o ...PublishOption) error {
 		}
 		return a.pushAs(c, r, o) // the same way: the two keep their order
 	}
-	return a.dispatch(toFD, strconv.FormatInt(fd, 10), r, o)
+	return a.dispatch(envelope.ToFD, strconv.FormatInt(fd, 10), r, o)
 }
 
 // SendToUID sends an unasked frame to all connections of a user, on all nodes. It never waits, and costs one write to Redis where
@@ -296,7 +207,7 @@ func (s *Sender) SendToUID(uid string, r *Reply, o ...PublishOption) error {
 	if err := names.UID(uid); err != nil {
 		return err
 	}
-	return s.app.dispatch(toUID, uid, r, o)
+	return s.app.dispatch(envelope.ToUID, uid, r, o)
 }
 
 // SendToRoom sends an unasked frame to every member of a room, on all nodes. Members get a room's frames in one order, the same on
@@ -307,7 +218,7 @@ func (s *Sender) SendToRoom(room string, r *Reply, o ...PublishOption) error {
 	if err := names.Room(room); err != nil {
 		return err
 	}
-	return s.app.dispatch(toRoom, room, r, o)
+	return s.app.dispatch(envelope.ToRoom, room, r, o)
 }
 
 // Publish is SendToRoom.
@@ -317,7 +228,7 @@ func (s *Sender) Publish(room string, r *Reply, o ...PublishOption) error {
 
 // SendToAll sends an unasked frame to every connection of all nodes. It never waits.
 func (s *Sender) SendToAll(r *Reply, o ...PublishOption) error {
-	return s.app.dispatch(toAll, "", r, o)
+	return s.app.dispatch(envelope.ToAll, "", r, o)
 }
 
 // Settle waits until Redis has what was sent here before, so that it arrives although this node dies: a round trip or two. It waits at

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"wsframe/framework/internal/envelope"
 )
 
 func fullSession() sessionState {
@@ -47,7 +49,7 @@ func TestSessionTravels(t *testing.T) {
 func BenchmarkSessionTravels(b *testing.B) {
 	s := sessionState{Seen: map[string]position{}, Values: map[string]json.RawMessage{}}
 	for i := range maxSeen {
-		s.Seen[fmt.Sprint(i, strings.Repeat("r", 126))] = position{Offset: 1 << 50, Epoch: strings.Repeat("\x01", maxEpoch)}
+		s.Seen[fmt.Sprint(i, strings.Repeat("r", 126))] = position{Offset: 1 << 50, Epoch: strings.Repeat("\x01", envelope.MaxEpoch)}
 	}
 	s.Values["v"] = json.RawMessage(`"` + strings.Repeat("<", maxSession-10) + `"`)
 	for i := range 256 {

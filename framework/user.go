@@ -10,6 +10,7 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/names"
 )
 
@@ -50,7 +51,7 @@ func (a *App) bind(c *hub.Conn, uid string) error {
 	if err != nil || !fresh || a.cfg.Users.SecondLogin == loginAllow {
 		return err
 	}
-	return a.tell(&bus.Message{Kind: login, Key: uid, Body: strconv.AppendInt(nil, c.FD, 10)})
+	return a.tell(&bus.Message{Kind: envelope.Login, Key: uid, Body: strconv.AppendInt(nil, c.FD, 10)})
 }
 
 func (a *App) unbind(c *hub.Conn, uid string) {
@@ -91,7 +92,7 @@ func (a *App) loggedIn(m *bus.Message) {
 		mine.Close(CloseRefused, "connected already")
 	case refused:
 		body, _ := json.Marshal(fd) // a number: it cannot fail
-		if err := a.tell(&bus.Message{Kind: refusal, Key: m.Key, Body: body}); err != nil {
+		if err := a.tell(&bus.Message{Kind: envelope.Refusal, Key: m.Key, Body: body}); err != nil {
 			a.log.Warn("second login cannot be refused", zap.Error(err))
 		}
 	case mine != nil:

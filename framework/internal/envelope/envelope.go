@@ -1,0 +1,114 @@
+// Package envelope is a push on its way between nodes: how it is to be treated, how it is encoded, and what connections get of it.
+//
+// A push on the bus is the length of its options as a uvarint, the options as JSON (nothing where they are the default), and the
+// reply as JSON. Everything here is pure and safe for concurrent use.
+package envelope
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"wsframe/framework/bus"
+	"wsframe/framework/hub"
+)
+
+// The kinds of messages between nodes (bus.Message.Kind). Key is what the bus orders them by.
+const (
+	ToRoom   byte = 'P' // Key is the room; the body is a sealed push, here and in the next three
+	ToFD     byte = 'F' // the connection's number, in decimal
+	ToUID    byte = 'U'
+	ToAll    byte = 'A' // no Key
+	Position byte = 'H' // Key is the room; Redis answers with the newest offset of its history
+	Question byte = 'Q' // package ask
+	Answer   byte = 'R' // Key is the node that has asked
+	Login    byte = 'L' // Key is the uid; the body is the new connection's number
+	Refusal  byte = 'X' // Key is the uid; the body is the number of the connection to close
+)
+
+// MaxEpoch bounds the epoch of a history, in bytes.
+const MaxEpoch = 64
+
+// Delivery says how a push is to be treated. The zero value is the default: it is never dropped, goes to all and is not kept.
+type Delivery struct {
+	Class  hub.Class `json:"c,omitempty"`
+	Key    string    `json:"k,omitempty"` // of the class hub.Latest
+	Except []int64   `json:"x,omitempty"` // connections that do not get it
+
+	Keep    int           `json:"-"` // length of the history that it is kept in; 0 = it is not kept
+	Age     time.Duration `json:"-"` // of the oldest push in that history
+	Durable bool          `json:"-"` // the sender waits until the store has it
+}
+
+func (d *Delivery) plain() bool { return d.Class == hub.NeverDrop && len(d.Except) == 0 }
+
+// Add leaves out more connections.
+func (d *Delivery) Add(except ...int64) { d.Except = append(slices.Clip(d.Except), except...) }
+
+// Seal encodes a push, whose payload is a reply's JSON object, for the bus.
+func Seal(d *Delivery, payload []byte) []byte {
+	var head []byte
+	if !d.plain() {
+		head, _ = json.Marshal(d) // texts and numbers: it cannot fail
+	}
+	b := binary.AppendUvarint(make([]byte, 0, len(head)+len(payload)+4), uint64(len(head)))
+	return append(append(b, head...), payload...)
+}
+
+// Open is the inverse of Seal. payload is a part of b.
+func Open(b []byte) (d Delivery, payload []byte, err error) {
+	size, n := binary.Uvarint(b)
+	if n <= 0 || size > uint64(len(b)-n) {
+		return d, nil, errors.New("a push between nodes cannot be read")
+	}
+	head := b[n : n+int(size)]
+	if payload = b[n+int(size):]; len(payload) < 2 || payload[len(payload)-1] != '}' {
+		return d, nil, errors.New("a push between nodes is no object")
+	}
+	if len(head) > 0 {
+		err = json.Unmarshal(head, &d)
+	}
+	return d, payload, err
+}
+
+// AppendPositioned appends a payload that says where in the room's history it stands.
+func AppendPositioned(dst, payload []byte, room, epoch string, offset int64) []byte {
+	name, _ := json.Marshal(room) // a text: it cannot fail
+	dst = append(dst, payload[:len(payload)-1]...)
+	dst = append(append(dst, `,"room":`...), name...)
+	dst = strconv.AppendInt(append(dst, `,"offset":`...), offset, 10)
+	return append(strconv.AppendQuote(append(dst, `,"epoch":`...), epoch), '}')
+}
+
+// MaxPosition is how many bytes AppendPositioned adds at most.
+func MaxPosition(room string) int {
+	return len(`,"room":"","offset":,"epoch":""`) + len(room) + MaxEpoch + len("9223372036854775807")
+}
+
+// Frame makes what connections get of a push without a position. payload begins with hub.Headroom free bytes, and is the frame's
+// from now on.
+func (d *Delivery) Frame(payload []byte) hub.Frame {
+	f := hub.InPlace(payload)
+	if !d.plain() {
+		f = f.With(d.handling())
+	}
+	return f
+}
+
+// FrameOf makes what connections get of a push that came as m: with its position, where it has one.
+func (d *Delivery) FrameOf(payload []byte, m *bus.Message) hub.Frame {
+	b := make([]byte, hub.Headroom, hub.Headroom+len(payload)+96)
+	if m.Offset == 0 {
+		return d.Frame(append(b, payload...))
+	}
+	x := d.handling()
+	x.Offset, x.Epoch = m.Offset, m.Epoch
+	return hub.InPlace(AppendPositioned(b, payload, m.Key, m.Epoch, m.Offset)).With(x)
+}
+
+func (d *Delivery) handling() hub.Handling {
+	return hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except}
+}
