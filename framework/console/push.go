@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"context"
@@ -22,12 +22,12 @@ import (
 const pushPrefix = "WSFRAME_PUSH:"
 
 // newPush makes the port for back ends.
-func newPush(cfg *config.App, deps framework.Deps, embedded bool, a *framework.App, begun time.Time, l *log.Logger) (*push.Server, error) {
+func newPush(version string, cfg *config.App, deps framework.Deps, embedded bool, a *framework.App, begun time.Time, l *log.Logger) (*push.Server, error) {
 	c := push.Config{
 		Backend: backend{&a.Sender}, Store: store{deps.Redis, deps.Prefix + pushPrefix, embedded},
 		RateLimit: cfg.Push.RequestRate, RefusedRate: cfg.Limits.RefusedRate, MaxBody: cfg.Push.MaxBody, KeptBytes: cfg.Push.KeptBytes, OnlineCount: cfg.Push.OnlineCount, Log: l.Logger,
 		Ready:   func() bool { return !a.Isolated() },
-		Metrics: func(out io.Writer) error { return writeMetrics(out, a, begun) },
+		Metrics: func(out io.Writer) error { return writeMetrics(out, a, version, begun) },
 	}
 	for _, text := range cfg.Push.Tokens {
 		token, err := push.ParseToken(text)

@@ -1,5 +1,4 @@
-// Command console starts and operates a wsframe server: console -s start|stop|restart|reload|status|…
-package main
+package console
 
 import (
 	"context"
@@ -19,15 +18,9 @@ import (
 	"wsframe/library/log"
 )
 
-// version is set by the linker: -ldflags "-X main.version=1.2.3".
-var version = "dev"
-
-func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
-}
-
 // console is one call of the command.
 type console struct {
+	program  Program
 	out, err io.Writer // escape what they are given
 	env      []string
 	stdio    *log.Stdio // of a server's processes; nil in other commands
@@ -72,8 +65,10 @@ const usage = `console -s COMMAND [options]
 options:
 `
 
-func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
-	c := &console{out: log.Escaped(stdout), err: log.Escaped(stderr), env: env}
+// Run is Main without the process: it takes what a process is given and returns its exit code: 0, 1 where the command has failed, 2 where
+// the command line was wrong.
+func Run(ctx context.Context, p Program, args, env []string, stdout, stderr io.Writer) int {
+	c := &console{program: p.withDefaults(), out: log.Escaped(stdout), err: log.Escaped(stderr), env: env}
 	defer c.flush()
 	if w, is, err := process.FromEnv(); is {
 		c.guard()
@@ -82,7 +77,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		}
 		if err == nil {
 			signal.Ignore(os.Interrupt, syscall.SIGHUP) // they are the master's
-			err = runWorker(ctx, w, c.configDir, env)
+			err = runWorker(ctx, c.program, w, c.configDir, env)
 		}
 		return c.report(err)
 	}
@@ -138,7 +133,7 @@ func oneLine(err error) error {
 }
 
 func (c *console) version(context.Context) error {
-	fmt.Fprintln(c.out, "wsframe", version)
+	fmt.Fprintln(c.out, "wsframe", c.program.Version)
 	return nil
 }
 

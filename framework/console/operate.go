@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"cmp"
@@ -19,7 +19,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
-	"wsframe/app"
 	"wsframe/framework"
 	"wsframe/framework/auth"
 	"wsframe/framework/manager"
@@ -430,7 +429,7 @@ func (c *console) routes(ctx context.Context) error {
 	defer db.Close(orm)
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:0"})
 	defer client.Close()
-	controllers, err := app.Controllers(framework.Deps{DB: orm, Redis: client, Log: zap.NewNop()})
+	controllers, err := c.program.Controllers(framework.Deps{DB: orm, Redis: client, Log: zap.NewNop()})
 	if err != nil {
 		return err
 	}

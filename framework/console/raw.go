@@ -1,6 +1,6 @@
 //go:build !rawecho
 
-package main
+package console
 
 import "wsframe/framework/hub"
 

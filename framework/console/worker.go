@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"context"
@@ -14,7 +14,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"wsframe/app"
 	"wsframe/framework"
 	"wsframe/framework/auth"
 	"wsframe/framework/hub"
@@ -24,7 +23,6 @@ import (
 	"wsframe/library/config"
 	"wsframe/library/db"
 	"wsframe/library/log"
-	"wsframe/public/static"
 )
 
 // bootTime bounds reaching Redis and the database.
@@ -42,15 +40,15 @@ type worker struct {
 }
 
 // runWorker boots the application and serves until the master ends it.
-func runWorker(ctx context.Context, w *process.Worker, configDir string, env []string) error {
-	err := bootAndServe(ctx, w, configDir, env)
+func runWorker(ctx context.Context, p Program, w *process.Worker, configDir string, env []string) error {
+	err := bootAndServe(ctx, p, w, configDir, env)
 	if err != nil {
 		w.Fail(oneLine(err)) // the master says it
 	}
 	return err
 }
 
-func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env []string) (err error) {
+func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir string, env []string) (err error) {
 	cfg, err := config.Load(configDir, env)
 	if err == nil {
 		err = cfg.Keeps(configDir, w.Files)
@@ -99,20 +97,20 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 	}
 	notes = append(notes, more...)
 	deps := framework.Deps{DB: orm, Redis: client, Prefix: cfg.Cache.Master.Prefix, Log: l.Logger}
-	controllers, err := app.Controllers(deps)
+	controllers, err := p.Controllers(deps)
 	if err != nil {
 		return fmt.Errorf("mount the controllers: %w", err)
 	}
 	options := framework.Options{
 		Config: cfg.App, Deps: deps, Controllers: controllers, Tokens: tokens,
 		Stores: stores.own, NodeID: nodeID(cfg), Place: process.Place(cfg.App.Runtime.Dir), Alone: cfg.Cache.Master.Driver == "embedded", StoreTimeout: cfg.Cache.Master.Timeout, Reload: w.Reload, RawHandler: rawHandler,
-		Address: address(w.Listener("outside")), Machine: machine(cfg), Version: version, Begun: w.Begun,
+		Address: address(w.Listener("outside")), Machine: machine(cfg), Version: p.Version, Begun: w.Begun,
 	}
 	if cfg.App.Demo {
-		options.Static = static.FS
+		options.Static = p.Pages
 	}
 	notes = append(append(notes, cfg.Warnings()...), unheard(cfg, w)...)
-	ready := process.Ready{Version: version, Notes: notes, Transfer: transferVersions, Files: cfg.Files(), KeyFile: keyFile}
+	ready := process.Ready{Version: p.Version, Notes: notes, Transfer: transferVersions, Files: cfg.Files(), KeyFile: keyFile}
 	if w.Check {
 		return checkOnly(ctx, w, options, ready)
 	}
@@ -121,7 +119,7 @@ func bootAndServe(ctx context.Context, w *process.Worker, configDir string, env 
 		return err
 	}
 	ready.Routes = routesOf(a.Routes())
-	pushes, err := newPush(&cfg.App, deps, options.Alone, a, w.Begun, l)
+	pushes, err := newPush(p.Version, &cfg.App, deps, options.Alone, a, w.Begun, l)
 	if err != nil {
 		return errors.Join(err, a.Close(ctx))
 	}

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -132,7 +133,7 @@ func (c *console) rebuild(ctx context.Context, cfg *config.Config, bin string) e
 
 // build compiles beside the target and then takes its name: the running binary cannot be written over.
 func (c *console) build(ctx context.Context, bin string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin+".new", "./public")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin+".new", mainPackage())
 	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, c.err, c.err
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("build: %w", err)
@@ -167,4 +168,12 @@ func (c *console) matters(path string) bool {
 		return !strings.HasSuffix(path, "_test.go")
 	}
 	return false
+}
+
+// mainPackage is the import path of this program, as the linker noted it: what dev builds.
+func mainPackage() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Path != "" && info.Path != "command-line-arguments" {
+		return info.Path
+	}
+	return "./public"
 }

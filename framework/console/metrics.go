@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"bufio"
@@ -13,7 +13,7 @@ import (
 
 // writeMetrics writes what this worker counts in Prometheus's text format (version 0.0.4). Counters begin anew with each worker, as
 // those of a process that was restarted do.
-func writeMetrics(out io.Writer, a *framework.App, begun time.Time) error {
+func writeMetrics(out io.Writer, a *framework.App, version string, begun time.Time) error {
 	w := bufio.NewWriter(out)
 	family := func(name, kind, help string) { fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
 	one := func(name, kind, help string, v any) { family(name, kind, help); fmt.Fprintf(w, "%s %v\n", name, v) }

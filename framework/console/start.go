@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"bytes"
@@ -18,7 +18,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
-	"wsframe/framework"
 	"wsframe/framework/auth"
 	"wsframe/framework/bus"
 	"wsframe/framework/cluster"
@@ -82,7 +81,7 @@ func (c *console) start(ctx context.Context) error {
 		Token:      cfg.App.Manager.Token,
 		RuntimeDir: cfg.App.Runtime.Dir,
 		Command:    []string{self, "-s", "start", "-c", c.configDir},
-		Env:        c.env, OpenStore: c.storeOpener(cfg, l.Logger), StoreKind: cfg.Cache.Master.Driver, Version: version,
+		Env:        c.env, OpenStore: c.storeOpener(cfg, l.Logger), StoreKind: cfg.Cache.Master.Driver, Version: c.program.Version,
 		ReadyTime: cfg.App.Limits.BootTimeout, StopGrace: cfg.App.Limits.StopGrace, DrainTime: cfg.App.Limits.ReloadDrain,
 		HangTime: cfg.App.Limits.WorkerHang, Files: cfg.Files(),
 		Detached: parent != nil, Log: l.Logger, Stdout: c.out, Stderr: c.err,
@@ -230,13 +229,13 @@ func (c *console) signals(ctx context.Context, m *process.Master, t *terminal, l
 
 func (c *console) printStart(cfg *config.Config, s process.Started) {
 	var w bytes.Buffer
-	fmt.Fprintf(&w, "wsframe %s\n\n", version)
+	fmt.Fprintf(&w, "wsframe %s\n\n", c.program.Version)
 	printRoutes(&w, s.Routes)
 	fmt.Fprintf(&w, "\noutside  ws://%s/\nmanager  ws://%s/\npush     http://%s/\nstore    %s\ndatabase %s\n", s.Addrs["outside"], s.Addrs["manager"], s.Addrs["push"], cfg.Cache.Master.Driver, cfg.DB.Master.Driver)
 	for _, n := range s.Notes {
 		fmt.Fprintln(&w, "note:", n)
 	}
-	if cfg.App.Demo {
+	if cfg.App.Demo && len(c.program.Demo) > 0 {
 		c.printDemo(&w, cfg, s.Addrs["outside"])
 	}
 	_, _ = w.WriteTo(c.out) // at once: who waits for a line of it has the others
@@ -253,20 +252,12 @@ func (c *console) printDemo(w io.Writer, cfg *config.Config, addr string) {
 		addr = net.JoinHostPort("127.0.0.1", port)
 	}
 	fmt.Fprintln(w, "\ndemo:")
-	for _, page := range []struct {
-		name string
-		id   auth.Identity
-	}{
-		{"wall", auth.Identity{ID: "wall-1", Type: framework.TypeWall, Code: "demo", Nickname: "大屏幕"}},
-		{"user", auth.Identity{ID: "user-1", Type: framework.TypeWechatUser, Code: "demo", Nickname: "小明"}},
-		{"chat", auth.Identity{ID: "user-1", Type: framework.TypeWechatUser, Code: "demo", Nickname: "小明"}},
-		{"chat", auth.Identity{ID: "user-2", Type: framework.TypeWechatUser, Code: "demo", Nickname: "小红"}},
-	} {
-		token, err := tokens.Issue(page.id)
+	for _, page := range c.program.Demo {
+		token, err := tokens.Issue(page.Identity)
 		if err != nil {
 			fmt.Fprintln(c.err, "console: demo links:", err)
 			return
 		}
-		fmt.Fprintf(w, "  http://%s/static/%s.html#auth=%s\n", addr, page.name, url.QueryEscape(token))
+		fmt.Fprintf(w, "  http://%s/static/%s#auth=%s\n", addr, page.Page, url.QueryEscape(token))
 	}
 }

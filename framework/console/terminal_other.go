@@ -1,6 +1,6 @@
 //go:build !unix
 
-package main
+package console
 
 // terminal is not known here.
 type terminal struct{ whole bool }
