@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/wire"
 )
 
 // Serve accepts on ln until StopAccepting. Several listeners may be served at once. It does not close connections.
@@ -258,7 +259,7 @@ func (a *App) greeting(c *hub.Conn) func() {
 				c.Close(CloseKicked, "refused")
 			default:
 				ctx.Log().Error("connect", zap.Error(err))
-				c.Close(hub.CloseInternal, "internal error")
+				c.Close(wire.CloseInternal, "internal error")
 			}
 			return
 		}

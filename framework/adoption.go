@@ -13,12 +13,13 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/wire"
 )
 
 // adoption is the new process's side of a transfer.
 type adoption struct {
 	app     *App
-	w       wire
+	w       pipe
 	version int // of the messages
 	states  hub.States
 	held    map[int64]*adopted
@@ -37,7 +38,7 @@ var (
 )
 
 // adopt takes over what the process at the other end of w moves. An error means that nothing was taken over.
-func (a *App) adopt(w wire, serving func()) (Moved, error) {
+func (a *App) adopt(w pipe, serving func()) (Moved, error) {
 	t := &adoption{app: a, w: w, version: 1, held: map[int64]*adopted{}, serving: serving, over: make(chan struct{})}
 	err := t.run()
 	close(t.over)
@@ -259,7 +260,7 @@ func (t *adoption) finish(died bool) (lost int) {
 			h.conn.Begin(true)
 			if died {
 				lost++
-				hub.CloseBehind([]*hub.Conn{h.conn}, 1012, "server reloads")
+				hub.CloseBehind([]*hub.Conn{h.conn}, wire.CloseRestart, "server reloads")
 			}
 		} else {
 			h.conn.Discard()
@@ -284,9 +285,9 @@ func (t *adoption) deliver(body []byte) error {
 	}
 	for i := range list {
 		r := &list[i]
-		var x *hub.Handling
-		if r.Class != hub.NeverDrop {
-			x = &hub.Handling{Class: r.Class, Key: r.Key}
+		var x *wire.Handling
+		if r.Class != wire.NeverDrop {
+			x = &wire.Handling{Class: r.Class, Key: r.Key}
 		}
 		for _, fd := range r.FDs {
 			c := t.app.hub.Get(fd)

@@ -16,6 +16,7 @@ import (
 	"wsframe/framework/bus"
 	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/wire"
 )
 
 // questioned answers another node.
@@ -124,9 +125,9 @@ func (a *App) respond(q *query, token string, answer func(reply)) {
 	case "reach":
 		a.behind(token, q.Mark, a.countTime(), func() {
 			a.serve(q, token, answer, func() reply {
-				f := hub.TextFrame([]byte(q.Text))
+				f := wire.TextFrame([]byte(q.Text))
 				if d := q.Delivery; d != nil {
-					f = f.With(hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
+					f = f.With(wire.Handling{Class: d.Class, Key: d.Key, Except: d.Except})
 				}
 				return reply{N: a.deliverHere(envelope.ToUID, q.UID, f)}
 			})

@@ -21,6 +21,7 @@ import (
 	"wsframe/framework/cluster"
 	"wsframe/framework/frame"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/wire"
 	"wsframe/library/cache"
 	"wsframe/library/config"
 )
@@ -410,7 +411,7 @@ func (a *App) Shutdown(ctx context.Context, code int, reason string, spread time
 	a.StopAccepting()
 	a.Settle(ctx) // what was sent here before reaches them before the close frame
 	errs := []error{a.hub.Drain(ctx, code, reason, spread)}
-	if code == hub.CloseGoingAway {
+	if code == wire.CloseGoingAway {
 		errs = append(errs, a.runHooks("OnShutdown", func(h *hooks) func(context.Context) error { return h.shutdown }, ctx))
 	}
 	return errors.Join(append(errs, a.Close(ctx))...)

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strconv"
 
-	"wsframe/framework/hub"
 	"wsframe/framework/internal/names"
+	"wsframe/framework/internal/wire"
 )
 
 // What follows reaches connections wherever they are. For one of this node it costs nothing; otherwise one write to Redis and an
@@ -134,14 +134,11 @@ func (s *Sender) changeSession(ctx context.Context, fd int64, values map[string]
 	return err
 }
 
-// CloseKicked is the close code of a Kick without one.
-const CloseKicked = 4011
-
 func checkClose(code *int, reason string) error {
 	if *code == 0 {
 		*code = CloseKicked
 	}
-	if *code != 1000 && (*code < 3000 || *code > 4999) || len(reason) > 123 {
+	if !wire.MayClose(*code) || len(reason) > wire.MaxReason {
 		return fmt.Errorf("%d: %w", *code, errCode)
 	}
 	return nil
@@ -174,7 +171,7 @@ func (s *Sender) Reach(ctx context.Context, uid string, r *Reply, o ...PublishOp
 	if err != nil {
 		return 0, err
 	}
-	q := query{Op: "reach", UID: uid, Text: string(payload[hub.Headroom:])}
+	q := query{Op: "reach", UID: uid, Text: string(payload[wire.Headroom:])}
 	if len(o) > 0 {
 		q.Delivery = &delivery{}
 		for _, option := range o {

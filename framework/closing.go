@@ -15,6 +15,7 @@ import (
 	"wsframe/framework/cluster"
 	"wsframe/framework/hub"
 	"wsframe/framework/internal/names"
+	"wsframe/framework/internal/wire"
 )
 
 var (
@@ -297,12 +298,12 @@ func (a *App) countClosed(c *hub.Conn, code int, reason string) {
 		return
 	}
 	switch code {
-	case hub.CloseProtocolError, hub.CloseBadData, hub.ClosePolicy, hub.CloseTooLarge, hub.CloseInternal, hub.CloseSlow:
+	case wire.CloseProtocolError, wire.CloseBadData, wire.ClosePolicy, wire.CloseTooLarge, wire.CloseInternal, wire.CloseSlow:
 		if n := a.closed.note(code, reason, time.Now()); n > 0 {
 			a.log.Warn("connection closed", zap.Int("code", code), zap.String("reason", reason), zap.Int64("since_last", n),
 				zap.Int64("fd", c.FD), zap.String("remote", c.Remote))
 		}
-	case hub.CloseNormal, hub.CloseGoingAway, hub.CloseRestart, hub.CloseIdle, CloseReplaced, CloseRefused:
+	case wire.CloseNormal, wire.CloseGoingAway, wire.CloseRestart, wire.CloseIdle, CloseReplaced, CloseRefused:
 		a.closed.note(code, reason, time.Now())
 	default: // a Kick, with words of the application's
 		a.closed.note(code, "application", time.Now())
@@ -313,7 +314,7 @@ func (a *App) countClosed(c *hub.Conn, code int, reason string) {
 func (a *App) deposed(floor int64) {
 	a.hub.Each(func(c *hub.Conn) bool {
 		if c.FD < floor {
-			hub.CloseBehind([]*hub.Conn{c}, hub.CloseRestart, "server was away")
+			hub.CloseBehind([]*hub.Conn{c}, wire.CloseRestart, "server was away")
 		}
 		return true
 	})
@@ -344,7 +345,7 @@ func (a *App) orphan(_ context.Context, o cluster.Orphan) {
 	if err := json.Unmarshal(o.Auth, &id); err != nil {
 		a.log.Warn("identity of a dead connection cannot be read", zap.Int64("fd", o.FD), zap.Error(err))
 	}
-	a.tellListeners(o.Listeners, &Closed{FD: o.FD, Auth: id, Code: hub.CloseAbnormal, Reason: "server ended"})
+	a.tellListeners(o.Listeners, &Closed{FD: o.FD, Auth: id, Code: wire.CloseAbnormal, Reason: "server ended"})
 }
 
 // protect runs a hook and logs its panic, or that it has ended its goroutine: which is one of its own for that.

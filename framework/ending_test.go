@@ -8,7 +8,6 @@ import (
 
 	"wsframe/framework"
 	"wsframe/framework/frameworktest"
-	"wsframe/framework/hub"
 )
 
 // witness notes which ends it was told of, whichever node told it.
@@ -80,8 +79,8 @@ func TestEndsOfNodeThatIsCutOff(t *testing.T) {
 	nodes[0].Eventually("two to have ended", func() bool { return nodes[0].App.Hub().Len() == 2 })
 	nodes[0].Eventually("the other node to declare it dead", func() bool { return w.times(fds[0]) == 1 && w.times(fds[1]) == 1 })
 	release()
-	clients[1].WantClose(hub.CloseRestart)
-	clients[3].WantClose(hub.CloseRestart)
+	clients[1].WantClose(framework.CloseRestart)
+	clients[3].WantClose(framework.CloseRestart)
 	nodes[0].Eventually("the rest to be told", func() bool { return w.times(fds[2]) == 1 && w.times(fds[3]) == 1 })
 }
 
@@ -94,7 +93,7 @@ func TestStopWhileRedisIsAway(t *testing.T) {
 	clients[0].Vanish()
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	if err := nodes[0].App.Shutdown(ctx, hub.CloseGoingAway, "", 0); err == nil {
+	if err := nodes[0].App.Shutdown(ctx, framework.CloseGoingAway, "", 0); err == nil {
 		t.Error("stopped as if Redis were there")
 	}
 	nodes[1].Eventually("the other node to clean up", func() bool { return nodes[1].App.Node().Stats().Swept == 2 })

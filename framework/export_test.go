@@ -21,6 +21,6 @@ func (a *App) AdoptInVain(ctx context.Context, peer *os.File) error {
 	return err
 }
 
-type tooLate struct{ *unixWire }
+type tooLate struct{ *unixPipe }
 
 func (tooLate) claim() bool { return false }

@@ -8,6 +8,7 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/wire"
 )
 
 // gaps are rooms whose pushes were gone before this node could read them. What the members missed is read from the history, one room
@@ -94,7 +95,7 @@ func (g *gaps) work(run *gapRun) {
 // close gives the members what they missed, or tells them that it cannot be had.
 func (g *gaps) close(ctx context.Context, one *gap) {
 	var r recovery
-	var missed []hub.Frame
+	var missed []wire.Frame
 	var until position
 	defer func() { // whatever happens: else nothing of the room would come any more
 		one.hold.End(missed, until)
@@ -117,7 +118,7 @@ func (g *gaps) close(ctx context.Context, one *gap) {
 		}
 	}
 	if !r.Recovered {
-		missed = []hub.Frame{announceRecovery(r)}
+		missed = []wire.Frame{announceRecovery(r)}
 	}
 }
 
@@ -133,7 +134,7 @@ func (g *gaps) overrun(room string) {
 	if first := one.hold.First(); first.Offset > 0 {
 		r.Offset, r.Epoch = first.Offset-1, first.Epoch
 	}
-	one.hold.End([]hub.Frame{announceRecovery(r)}, position{})
+	one.hold.End([]wire.Frame{announceRecovery(r)}, position{})
 	g.forget(one)
 }
 

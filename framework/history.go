@@ -18,6 +18,7 @@ import (
 	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/names"
+	"wsframe/framework/internal/wire"
 )
 
 const (
@@ -165,8 +166,8 @@ type placeOut struct {
 	Epoch  string `json:"epoch"`
 }
 
-func tellPlace(room string) func(position) hub.Frame {
-	return func(p position) hub.Frame {
+func tellPlace(room string) func(position) wire.Frame {
+	return func(p position) wire.Frame {
 		f, _ := encode(OK("sysPosition", "历史位置", placeOut{room, p.Offset, p.Epoch})) // texts and numbers: it cannot fail
 		return f
 	}
@@ -197,7 +198,7 @@ type recovery struct {
 
 // recoverRoom reads what was missed since p. live is the position from which on everything was got already; zero = nothing yet. The
 // room is to be kept back meanwhile.
-func (a *App) recoverRoom(ctx context.Context, room string, p, live position) (r recovery, missed []hub.Frame) {
+func (a *App) recoverRoom(ctx context.Context, room string, p, live position) (r recovery, missed []wire.Frame) {
 	r.Room = room
 	page, err := a.readHistory(ctx, room, p.Offset, maxRecover)
 	offset, follows := p.Offset, false
@@ -247,7 +248,7 @@ func (a *App) recoverRoom(ctx context.Context, room string, p, live position) (r
 }
 
 // recoverPatiently is recoverRoom that waits for a Redis that does not answer, until then.
-func (a *App) recoverPatiently(ctx context.Context, room string, p position, live func() position, end time.Time) (r recovery, missed []hub.Frame) {
+func (a *App) recoverPatiently(ctx context.Context, room string, p position, live func() position, end time.Time) (r recovery, missed []wire.Frame) {
 	r = recovery{Room: room, Epoch: p.Epoch, Offset: p.Offset, Reason: unavailable}
 	if away := a.histories.away.Load(); time.Since(time.Unix(0, away)) < storePause {
 		return r, nil
@@ -289,14 +290,14 @@ func (h *histories) turn(ctx context.Context) bool {
 func (h *histories) turnEnds() { <-h.turns }
 
 // announceRecovery tells a client that joins what comes behind it.
-func announceRecovery(r recovery) hub.Frame {
+func announceRecovery(r recovery) wire.Frame {
 	f, _ := encode(OK("sysRecovered", "错过的消息", r)) // texts and numbers: it cannot fail
 	return f
 }
 
 // catchUp sends what was missed to a connection for which the room is kept back, behind what first gives for it.
-func (a *App) catchUp(ctx context.Context, c *hub.Conn, u *hub.CatchUp, room string, p position, first func(recovery) hub.Frame) (r recovery) {
-	var frames, missed []hub.Frame
+func (a *App) catchUp(ctx context.Context, c *hub.Conn, u *hub.CatchUp, room string, p position, first func(recovery) wire.Frame) (r recovery) {
+	var frames, missed []wire.Frame
 	var until hub.Mark
 	defer func() { c.CaughtUp(u, frames, until) }() // whatever happens: else nothing of the room would come any more
 	if budget := &sessionOf(c).recoveries; budget.left(recoverBurst, recoverRate) {

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/wire"
 )
 
 // ErrUnavailable is returned for a push that no other node could get: this one has not reached Redis for the time of a lease.
@@ -72,7 +73,7 @@ func (i *isolation) step(now time.Time) {
 		}
 		if !c.Doomed() {
 			i.closed++
-			c.Close(hub.CloseRestart, "server is cut off")
+			c.Close(wire.CloseRestart, "server is cut off")
 		}
 		return true
 	})

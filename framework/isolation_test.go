@@ -10,7 +10,6 @@ import (
 
 	"wsframe/framework"
 	"wsframe/framework/frameworktest"
-	"wsframe/framework/hub"
 	"wsframe/library/config"
 )
 
@@ -76,7 +75,7 @@ func TestIsolation(t *testing.T) {
 					t.Errorf("a new client is answered %d", status)
 				}
 				for _, client := range clients {
-					client.WantClose(hub.CloseRestart)
+					client.WantClose(framework.CloseRestart)
 				}
 			} else {
 				clients[1].Call("hall.remember", map[string]any{"text": "x"}).Want(200, "remembered")

@@ -14,6 +14,7 @@ import (
 
 	"wsframe/framework/frame"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/wire"
 	"wsframe/library/config"
 )
 
@@ -24,12 +25,12 @@ var bufPool = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 const maxPooled = 64 << 10
 
 // encode makes a frame that many connections may share.
-func encode(r *Reply) (hub.Frame, error) {
-	b, err := frame.AppendReply(make([]byte, hub.Headroom, 256), r, nil)
+func encode(r *Reply) (wire.Frame, error) {
+	b, err := frame.AppendReply(make([]byte, wire.Headroom, 256), r, nil)
 	if err != nil {
-		return hub.Frame{}, fmt.Errorf("encode %s: %w", r.Event, err)
+		return wire.Frame{}, fmt.Errorf("encode %s: %w", r.Event, err)
 	}
-	return hub.InPlace(b), nil
+	return wire.InPlace(b), nil
 }
 
 // push sends an unasked frame to one connection.
@@ -38,7 +39,7 @@ func (a *App) push(c *hub.Conn, r *Reply) error { return a.send(c, r, nil) }
 // send encodes and sends one frame; id is the request's, nil for pushes.
 func (a *App) send(c *hub.Conn, r *Reply, id []byte) error {
 	p := bufPool.Get().(*[]byte)
-	b, err := frame.AppendReply((*p)[:hub.Headroom], r, id)
+	b, err := frame.AppendReply((*p)[:wire.Headroom], r, id)
 	if err == nil {
 		err = c.SendText(b)
 	} else {
@@ -53,17 +54,17 @@ func (a *App) send(c *hub.Conn, r *Reply, id []byte) error {
 
 // heartbeats are the texts that are signs of life, with their answers' frames.
 type heartbeats struct {
-	answers map[string]hub.Frame
+	answers map[string]wire.Frame
 	longest int
 }
 
 func newHeartbeats(list []string) (h heartbeats, err error) {
 	texts, err := config.HeartbeatTexts(list)
-	h.answers = make(map[string]hub.Frame, len(texts))
+	h.answers = make(map[string]wire.Frame, len(texts))
 	for text, answer := range texts {
-		var f hub.Frame
+		var f wire.Frame
 		if answer != "" {
-			f = hub.TextFrame([]byte(answer))
+			f = wire.TextFrame([]byte(answer))
 		}
 		h.answers[text], h.longest = f, max(h.longest, len(text))
 	}
@@ -197,9 +198,9 @@ func (a *App) failure(ctx *Ctx, err error) *Reply {
 
 // refuse closes a connection whose frame breaks the contract.
 func (a *App) refuse(c *hub.Conn, err error) {
-	code := hub.ClosePolicy
+	code := wire.ClosePolicy
 	if errors.Is(err, frame.ErrUTF8) || errors.Is(err, frame.ErrSyntax) || errors.Is(err, frame.ErrNotObject) {
-		code = hub.CloseBadData
+		code = wire.CloseBadData
 	}
 	c.Close(code, err.Error())
 }

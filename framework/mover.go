@@ -10,18 +10,19 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/wire"
 )
 
 // relay is something that the old process still has for moved connections, or a question to the new one.
 type relay struct {
 	FDs    []int64
-	Frames []byte    `json:",omitempty"`
-	N      int       `json:",omitempty"`
-	Class  hub.Class `json:",omitempty"`
-	Key    string    `json:",omitempty"`
-	Code   int       `json:",omitempty"` // a close
-	Reason string    `json:",omitempty"`
-	Ask    *inquiry  `json:",omitempty"`
+	Frames []byte     `json:",omitempty"`
+	N      int        `json:",omitempty"`
+	Class  wire.Class `json:",omitempty"`
+	Key    string     `json:",omitempty"`
+	Code   int        `json:",omitempty"` // a close
+	Reason string     `json:",omitempty"`
+	Ask    *inquiry   `json:",omitempty"`
 
 	Token string   `json:",omitempty"` // of a close: what this sender had sent before comes first
 	Mark  bus.Mark `json:",omitempty"`
@@ -60,7 +61,7 @@ func newMover() *mover {
 	return &mover{asked: map[int64]chan findings{}, changed: make(chan struct{}, 1)}
 }
 
-func (m *mover) Relay(fd int64, frames []byte, n int, x *hub.Handling, shared bool) {
+func (m *mover) Relay(fd int64, frames []byte, n int, x *wire.Handling, shared bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	// A fan-out gives the same frame to many.
@@ -118,7 +119,7 @@ func (m *mover) take() (relays []relay, done []int64) {
 const relayBytes = 1 << 20
 
 // sendRelays passes on what was taken.
-func sendRelays(w wire, relays []relay) error {
+func sendRelays(w pipe, relays []relay) error {
 	for len(relays) > 0 {
 		n, bytes := 0, 0
 		for n < len(relays) && bytes < relayBytes {

@@ -12,7 +12,6 @@ import (
 
 	"wsframe/framework"
 	"wsframe/framework/frameworktest"
-	"wsframe/framework/hub"
 	"wsframe/library/config"
 )
 
@@ -71,7 +70,7 @@ func TestPresenceOverStop(t *testing.T) {
 	wantUser(w, framework.EventJoined, "p")
 	comesTo(list[1], "q")
 	wantUser(w, framework.EventJoined, "q")
-	if err := list[1].App.Shutdown(t.Context(), hub.CloseGoingAway, "stopped", 0); err != nil {
+	if err := list[1].App.Shutdown(t.Context(), framework.CloseGoingAway, "stopped", 0); err != nil {
 		t.Fatal(err)
 	}
 	q := comesTo(list[0], "q") // was never away
@@ -112,7 +111,7 @@ func TestPresenceOverDeath(t *testing.T) {
 
 	// It was only frozen: its connections' ends are told already.
 	release()
-	there[3].WantClose(hub.CloseRestart)
+	there[3].WantClose(framework.CloseRestart)
 	z := comesTo(list[0], "z")
 	wantUser(w, framework.EventJoined, "z")
 	z.Close()

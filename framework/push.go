@@ -14,6 +14,7 @@ import (
 	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/names"
+	"wsframe/framework/internal/wire"
 	"wsframe/library/cache"
 )
 
@@ -32,11 +33,11 @@ func Except(fds ...int64) PublishOption {
 
 // DropOldest is for what loses its worth with time, like barrage: for a connection that is slow the oldest such frames are dropped.
 // Without a class a push is never dropped: a connection whose outbox is full is closed with 4008, and recovery brings it back.
-func DropOldest(d *delivery) { d.Class = hub.DropOldest }
+func DropOldest(d *delivery) { d.Class = wire.DropOldest }
 
 // Latest is for values of which only the newest counts: a waiting frame of the same key is replaced.
 func Latest(key string) PublishOption {
-	return func(d *delivery) { d.Class, d.Key = hub.Latest, key }
+	return func(d *delivery) { d.Class, d.Key = wire.Latest, key }
 }
 
 // Keep has a push to a room kept in its history, which then holds at most length pushes and none older than age. It overrides the
@@ -74,7 +75,7 @@ func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption)
 	if err != nil {
 		return err
 	}
-	if size := hub.FrameLen(len(payload) - hub.Headroom + envelope.MaxPosition(key)); d.Keep > 0 && size > a.cfg.Limits.OutboxBytes {
+	if size := wire.FrameLen(len(payload) - wire.Headroom + envelope.MaxPosition(key)); d.Keep > 0 && size > a.cfg.Limits.OutboxBytes {
 		return fmt.Errorf("%s: %d bytes: %w", r.Event, size, ErrTooLarge)
 	}
 	// The only node tells itself nothing, but for what gets its position in Redis, and what is to come behind that.
@@ -82,7 +83,7 @@ func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption)
 		a.deliverHere(kind, key, d.Frame(payload))
 		return nil
 	}
-	m := &bus.Message{Kind: kind, Key: key, Body: envelope.Seal(&d, payload[hub.Headroom:]), Keep: d.Keep, Age: d.Age}
+	m := &bus.Message{Kind: kind, Key: key, Body: envelope.Seal(&d, payload[wire.Headroom:]), Keep: d.Keep, Age: d.Age}
 	b := a.bus.Load()
 	if b == nil {
 		return a.tell(m)
@@ -112,18 +113,18 @@ func (a *App) sync() error {
 
 // payload encodes a push behind the headroom of its frame.
 func (a *App) payload(r *Reply) ([]byte, error) {
-	payload, err := frame.AppendReply(make([]byte, hub.Headroom, 256), r, nil)
+	payload, err := frame.AppendReply(make([]byte, wire.Headroom, 256), r, nil)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", r.Event, err)
 	}
-	if size := hub.FrameLen(len(payload) - hub.Headroom); size > a.cfg.Limits.OutboxBytes {
+	if size := wire.FrameLen(len(payload) - wire.Headroom); size > a.cfg.Limits.OutboxBytes {
 		return nil, fmt.Errorf("%s: %d bytes: %w", r.Event, size, ErrTooLarge)
 	}
 	return payload, nil
 }
 
 // deliverHere writes a push to those of its targets that are here, and counts them.
-func (a *App) deliverHere(kind byte, key string, f hub.Frame) int {
+func (a *App) deliverHere(kind byte, key string, f wire.Frame) int {
 	switch kind {
 	case envelope.ToRoom:
 		n := a.hub.Publish(key, f)

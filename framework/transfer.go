@@ -57,8 +57,8 @@ const (
 	roundTime  = 5 * time.Second       // for one step of the other process, while clients wait
 )
 
-// wire is the socket between the two processes.
-type wire interface {
+// pipe is the socket between the two processes.
+type pipe interface {
 	// send passes a message on, and the descriptors of conns.
 	send(kind byte, body []byte, conns []*hub.Conn) error
 	// receive waits for the next message; limit 0 is until the transfer's context ends, or hangUp.
@@ -76,7 +76,7 @@ type wire interface {
 // giving is the old process's side of a transfer.
 type giving struct {
 	app *App
-	w   wire
+	w   pipe
 	m   *mover
 
 	serving  chan error // what became of a round, as the new process says
@@ -89,7 +89,7 @@ type giving struct {
 
 // transfer moves all connections to the process at the other end of w. After an error nothing has moved and everything goes on
 // here; otherwise the connections are served there, and it has waited, until ctx ends, for actions that still run here.
-func (a *App) transfer(ctx context.Context, w wire, handed func(moved int)) (Moved, error) {
+func (a *App) transfer(ctx context.Context, w pipe, handed func(moved int)) (Moved, error) {
 	hello := binary.AppendUvarint([]byte{hub.TransferVersion}, uint64(a.hub.Len()))
 	if err := w.hello(hello); err != nil {
 		return Moved{}, fmt.Errorf("greet the new process: %w", err)
@@ -357,7 +357,7 @@ type commit struct {
 	App    json.RawMessage // exportApp's, in the first round
 }
 
-func sendJSON(w wire, kind byte, v any) error {
+func sendJSON(w pipe, kind byte, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -365,7 +365,7 @@ func sendJSON(w wire, kind byte, v any) error {
 	return w.send(kind, body, nil)
 }
 
-func expect(w wire, want byte) error {
+func expect(w pipe, want byte) error {
 	kind, _, err := w.receive(roundTime)
 	if err != nil {
 		return fmt.Errorf("wait for the new process: %w", err)

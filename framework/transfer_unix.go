@@ -41,8 +41,8 @@ func (a *App) Adopt(ctx context.Context, peer *os.File, serving func()) (Moved, 
 	return a.adopt(w, serving)
 }
 
-// unixWire passes messages, and descriptors with the first byte of one.
-type unixWire struct {
+// unixPipe passes messages, and descriptors with the first byte of one.
+type unixPipe struct {
 	ctx   context.Context
 	conn  *net.UnixConn
 	stop  func() bool
@@ -53,7 +53,7 @@ type unixWire struct {
 	claims, offers *os.File
 }
 
-func newUnixWire(ctx context.Context, f *os.File) (*unixWire, error) {
+func newUnixWire(ctx context.Context, f *os.File) (*unixPipe, error) {
 	defer f.Close()
 	c, err := net.FileConn(f)
 	if err != nil {
@@ -63,12 +63,12 @@ func newUnixWire(ctx context.Context, f *os.File) (*unixWire, error) {
 	if !ok {
 		return nil, errors.Join(errWire, c.Close())
 	}
-	w := &unixWire{ctx: ctx, conn: conn, oob: make([]byte, syscall.CmsgSpace(4*maxRights))}
+	w := &unixPipe{ctx: ctx, conn: conn, oob: make([]byte, syscall.CmsgSpace(4*maxRights))}
 	w.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // every wait ends with ctx
 	return w, nil
 }
 
-func (w *unixWire) close() {
+func (w *unixPipe) close() {
 	w.stop()
 	_ = w.conn.Close()
 	for _, fd := range w.files {
@@ -78,7 +78,7 @@ func (w *unixWire) close() {
 }
 
 const (
-	wireHead  = 5
+	pipeHead  = 5
 	maxRights = 253 // descriptors in a message, by the kernel
 	maxBody   = 64 << 20
 	firstPart = 4 << 10
@@ -86,7 +86,7 @@ const (
 	spareFiles = 1024 // besides the connections'
 )
 
-func (w *unixWire) send(kind byte, body []byte, conns []*hub.Conn) error {
+func (w *unixPipe) send(kind byte, body []byte, conns []*hub.Conn) error {
 	// The descriptors are not this function's, but nobody closes them meanwhile.
 	fds := make([]int, len(conns))
 	for i, c := range conns {
@@ -95,7 +95,7 @@ func (w *unixWire) send(kind byte, body []byte, conns []*hub.Conn) error {
 	return w.sendRights(kind, body, fds)
 }
 
-func (w *unixWire) sendRights(kind byte, body []byte, fds []int) error {
+func (w *unixPipe) sendRights(kind byte, body []byte, fds []int) error {
 	if len(body) > maxBody {
 		return fmt.Errorf("transfer message of %d bytes", len(body))
 	}
@@ -104,7 +104,7 @@ func (w *unixWire) sendRights(kind byte, body []byte, fds []int) error {
 	}
 	// The descriptors go with the head, and with a little more: a body may be large.
 	first := body[:min(len(body), firstPart)]
-	b := make([]byte, wireHead, wireHead+len(first))
+	b := make([]byte, pipeHead, pipeHead+len(first))
 	b[0] = kind
 	binary.BigEndian.PutUint32(b[1:], uint32(len(body)))
 	b = append(b, first...)
@@ -121,7 +121,7 @@ func (w *unixWire) sendRights(kind byte, body []byte, fds []int) error {
 }
 
 // limit sets a deadline, which ctx's end moves into the past.
-func (w *unixWire) limit(set func(time.Time) error, d time.Duration) error {
+func (w *unixPipe) limit(set func(time.Time) error, d time.Duration) error {
 	end := time.Time{}
 	if d > 0 {
 		end = time.Now().Add(d)
@@ -132,11 +132,11 @@ func (w *unixWire) limit(set func(time.Time) error, d time.Duration) error {
 	return w.ctx.Err()
 }
 
-func (w *unixWire) receive(limit time.Duration) (byte, []byte, error) {
+func (w *unixPipe) receive(limit time.Duration) (byte, []byte, error) {
 	if err := w.limit(w.conn.SetReadDeadline, limit); err != nil {
 		return 0, nil, err
 	}
-	head := make([]byte, wireHead)
+	head := make([]byte, pipeHead)
 	if err := w.read(head); err != nil {
 		return 0, nil, err
 	}
@@ -157,7 +157,7 @@ func (w *unixWire) receive(limit time.Duration) (byte, []byte, error) {
 }
 
 // read fills b and keeps the descriptors that come along.
-func (w *unixWire) read(b []byte) error {
+func (w *unixPipe) read(b []byte) error {
 	for len(b) > 0 {
 		n, oobn, _, _, err := w.conn.ReadMsgUnix(b, w.oob)
 		if oobn > 0 {
@@ -184,10 +184,10 @@ func (w *unixWire) read(b []byte) error {
 	return nil
 }
 
-func (w *unixWire) hangUp() { _ = w.conn.CloseRead() } // the reader sees an end
+func (w *unixPipe) hangUp() { _ = w.conn.CloseRead() } // the reader sees an end
 
 // take gives the next descriptor; they come in the order in which they were sent.
-func (w *unixWire) take(name string) (*os.File, error) {
+func (w *unixPipe) take(name string) (*os.File, error) {
 	if len(w.files) == 0 {
 		return nil, errors.New("a descriptor is missing")
 	}
@@ -197,7 +197,7 @@ func (w *unixWire) take(name string) (*os.File, error) {
 }
 
 // socket is a file, since it does not block and so is in the poller. net.FileConn would duplicate it and set anew what is set.
-func (w *unixWire) socket() (hub.Stream, error) {
+func (w *unixPipe) socket() (hub.Stream, error) {
 	f, err := w.take("moved")
 	if err != nil {
 		return nil, err
@@ -207,7 +207,7 @@ func (w *unixWire) socket() (hub.Stream, error) {
 
 // prepare has the kernel enlarge the table of descriptors once: in a process with several threads each of the many small steps
 // to the same size takes milliseconds.
-func (w *unixWire) prepare(n int) {
+func (w *unixPipe) prepare(n int) {
 	raw, err := w.conn.SyscallConn()
 	if err != nil {
 		return
@@ -223,14 +223,14 @@ func (w *unixWire) prepare(n int) {
 	})
 }
 
-func (w *unixWire) hello(body []byte) (err error) {
+func (w *unixPipe) hello(body []byte) (err error) {
 	if w.claims, w.offers, err = os.Pipe(); err != nil {
 		return err
 	}
 	return control(w.claims, func(fd int) error { return w.sendRights(msgHello, body, []int{fd}) })
 }
 
-func (w *unixWire) greeted() (err error) {
+func (w *unixPipe) greeted() (err error) {
 	if w.claims != nil {
 		return errWire
 	}
@@ -238,12 +238,12 @@ func (w *unixWire) greeted() (err error) {
 	return err
 }
 
-func (w *unixWire) offer() error {
+func (w *unixPipe) offer() error {
 	_, err := w.offers.Write([]byte{1})
 	return err
 }
 
-func (w *unixWire) claim() bool {
+func (w *unixPipe) claim() bool {
 	if w.claims == nil {
 		return false
 	}

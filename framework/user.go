@@ -14,12 +14,6 @@ import (
 	"wsframe/framework/internal/names"
 )
 
-// Close codes of the policy for a second login of the same user.
-const (
-	CloseReplaced = 4009 // a newer connection of the same user took this one's place
-	CloseRefused  = 4010 // the user is connected already
-)
-
 // What a second login does (users.second_login).
 const (
 	loginAllow   = "allow"

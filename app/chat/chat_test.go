@@ -12,7 +12,6 @@ import (
 	"wsframe/app"
 	"wsframe/framework"
 	"wsframe/framework/frameworktest"
-	"wsframe/framework/hub"
 	"wsframe/library/config"
 )
 
@@ -251,7 +250,7 @@ func TestViewsAtTheEnd(t *testing.T) {
 	t.Parallel()
 	h := frameworktest.New(t, app.Controllers)
 	enter(h, "a", "")
-	if err := h.App.Shutdown(t.Context(), hub.CloseGoingAway, "over", 0); err != nil {
+	if err := h.App.Shutdown(t.Context(), framework.CloseGoingAway, "over", 0); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := h.Redis.HGet(t.Context(), "PV:ROOM:lobby", "ROOM_TOTAL_PV").Int(); err != nil || n != 1 {

@@ -27,7 +27,6 @@ import (
 
 	"wsframe/framework"
 	"wsframe/framework/auth"
-	"wsframe/framework/hub"
 	"wsframe/library/cache"
 	"wsframe/library/config"
 	"wsframe/library/db"
@@ -127,7 +126,7 @@ func start(t testing.TB, store *cache.Embedded, id string, alone bool, mount fun
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 		defer cancel()
-		if err := h.App.Shutdown(ctx, hub.CloseGoingAway, "test over", 0); err != nil {
+		if err := h.App.Shutdown(ctx, framework.CloseGoingAway, "test over", 0); err != nil {
 			t.Errorf("shut the test server down: %v", err)
 		}
 		check(t, <-served)

@@ -1,6 +1,8 @@
 package hub
 
-import "slices"
+import (
+	"wsframe/framework/internal/wire"
+)
 
 // Where a connection's reader is.
 const (
@@ -60,7 +62,7 @@ func (in *inbound) ahead() {
 	c := in.c
 	in.control = c.aheadControl
 	defer func() { in.control = nil }()
-	for in.fault.code == 0 && len(in.buf)-in.off < aheadBytes {
+	for in.fault.Code == 0 && len(in.buf)-in.off < aheadBytes {
 		data, pooled, err := c.sock.readNow()
 		if err != nil {
 			c.tellDone()
@@ -82,22 +84,13 @@ func (in *inbound) ahead() {
 }
 
 // aheadControl deals with a control frame whose turn has not come; taken = it is to be forgotten. c.mu is held.
-func (c *Conn) aheadControl(h header, raw []byte) (taken bool) {
-	switch h.op {
-	case opPing:
-		c.controlLocked(controlFrame(opPong, unmask(h, raw)))
-	case opClose:
+func (c *Conn) aheadControl(h wire.Header, raw []byte) (taken bool) {
+	switch h.Op {
+	case wire.OpPing:
+		c.controlLocked(wire.ControlFrame(wire.OpPong, h.Unmask(raw)))
+	case wire.OpClose:
 		c.tellDone() // the reader answers it, behind what came before
 		return false
 	}
 	return true
-}
-
-// unmask gives the payload of a client's frame.
-func unmask(h header, raw []byte) []byte {
-	payload := slices.Clone(raw[h.size:])
-	for i := range payload {
-		payload[i] ^= raw[h.size-4+i%4]
-	}
-	return payload
 }

@@ -1,6 +1,10 @@
 package hub
 
-import "slices"
+import (
+	"slices"
+
+	"wsframe/framework/internal/wire"
+)
 
 // Mark is a place in a room's history.
 type Mark struct {
@@ -9,8 +13,8 @@ type Mark struct {
 }
 
 // covers tells whether f lies at the mark or before it.
-func (m Mark) covers(f Frame) bool {
-	return f.x != nil && f.x.Offset > 0 && f.x.Offset <= m.Offset && f.x.Epoch == m.Epoch
+func (m Mark) covers(f wire.Frame) bool {
+	return f.Kept() && f.Handling.Offset <= m.Offset && f.Handling.Epoch == m.Epoch
 }
 
 // CatchUp is a member's wait for what it missed of a room. What is published meanwhile is kept back, so that it comes behind;
@@ -18,7 +22,7 @@ func (m Mark) covers(f Frame) bool {
 type CatchUp struct {
 	room    string
 	keeping bool
-	kept    []Frame
+	kept    []wire.Frame
 	bytes   int
 	until   Mark // nothing up to it comes again
 }
@@ -45,7 +49,7 @@ func (c *Conn) CatchUp(room string) *CatchUp {
 
 // CaughtUp sends what was missed, then what was kept back beyond until, in one go. What lies up to until does not come again. Where
 // the connection has left the room meanwhile, nothing comes.
-func (c *Conn) CaughtUp(u *CatchUp, missed []Frame, until Mark) {
+func (c *Conn) CaughtUp(u *CatchUp, missed []wire.Frame, until Mark) {
 	c.memberMu.Lock()
 	defer c.memberMu.Unlock()
 	if !u.keeping {
@@ -66,10 +70,10 @@ func (c *Conn) CaughtUp(u *CatchUp, missed []Frame, until Mark) {
 		var b []byte
 		n := 0
 		for _, f := range all {
-			b, n = append(b, f.b...), n+f.n
+			b, n = append(b, f.Bytes...), n+f.Count
 		}
 		c.msgsOut.Add(int64(n) - 1)
-		_ = c.Send(Frame{b: b, n: 1}) // slow or gone: its close path is running
+		_ = c.Send(wire.Frame{Bytes: b, Count: 1}) // slow or gone: its close path is running
 	}
 	c.keeping.Add(-1)
 	if u.until.Offset == 0 {
@@ -140,17 +144,17 @@ func (c *Conn) hold(room string, g *segment) bool {
 		return false
 	}
 	if u.keeping {
-		if u.bytes += len(g.b); u.bytes > c.hub.cfg.OutboxBytes/4 { // what was missed takes half of it
-			c.Close(CloseSlow, "slow")
+		if u.bytes += len(g.Bytes); u.bytes > c.hub.cfg.OutboxBytes/4 { // what was missed takes half of it
+			c.Close(wire.CloseSlow, "slow")
 			return true
 		}
-		g.each(func(f Frame) { u.kept = append(u.kept, f) })
+		g.each(func(f wire.Frame) { u.kept = append(u.kept, f) })
 		return true
 	}
 	beyond := false
-	g.each(func(f Frame) {
+	g.each(func(f wire.Frame) {
 		if !u.until.covers(f) {
-			beyond = beyond || f.x != nil && f.x.Offset > 0
+			beyond = beyond || f.Kept()
 			_ = c.Send(f)
 		}
 	})

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"wsframe/framework/internal/wire"
 )
 
 // stuffed gives a connection whose peer reads nothing and whose socket is full: what is sent from now on waits in the outbox.
@@ -27,7 +29,7 @@ func stuffed(t *testing.T, cfg Config) (*server, *client, *Conn) {
 	if err := conn.sock.nc.(*net.TCPConn).SetWriteBuffer(buffer); err != nil {
 		t.Fatal(err)
 	}
-	filler := TextFrame(bytes.Repeat([]byte("x"), 32<<10))
+	filler := wire.TextFrame(bytes.Repeat([]byte("x"), 32<<10))
 	s.waitFor("a full socket", func() bool {
 		n, _ := conn.Pending()
 		if n <= waiting {
@@ -70,12 +72,12 @@ func TestClasses(t *testing.T) {
 		_, c, conn := stuffed(t, cfg)
 		for i := range 1000 {
 			for _, key := range []string{"a", "b"} {
-				if err := conn.Send(TextFrame(fmt.Appendf(nil, "%s%d", key, i)).With(Handling{Class: Latest, Key: key})); err != nil {
+				if err := conn.Send(wire.TextFrame(fmt.Appendf(nil, "%s%d", key, i)).With(wire.Handling{Class: wire.Latest, Key: key})); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		_ = conn.Send(TextFrame([]byte("end")))
+		_ = conn.Send(wire.TextFrame([]byte("end")))
 		got := c.readAll("end")
 		// One of each key waits; one more of each may have been on its way already.
 		if n := len(got); n < 3 || n > 8 || !slices.Contains(got[n-3:], "a999") || !slices.Contains(got[n-3:], "b999") {
@@ -85,11 +87,11 @@ func TestClasses(t *testing.T) {
 	t.Run("drop-oldest", func(t *testing.T) {
 		s, c, conn := stuffed(t, cfg)
 		for i := range 1000 {
-			if err := conn.Send(TextFrame(fmt.Appendf(nil, "%d", i)).With(Handling{Class: DropOldest})); err != nil {
+			if err := conn.Send(wire.TextFrame(fmt.Appendf(nil, "%d", i)).With(wire.Handling{Class: wire.DropOldest})); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := conn.Send(TextFrame([]byte("end"))); err != nil {
+		if err := conn.Send(wire.TextFrame([]byte("end"))); err != nil {
 			t.Fatal(err)
 		}
 		got := c.readAll("end")
@@ -104,14 +106,14 @@ func TestClasses(t *testing.T) {
 	t.Run("control makes barrage give way", func(t *testing.T) {
 		_, c, conn := stuffed(t, cfg)
 		for range 20 {
-			_ = conn.Send(TextFrame([]byte("barrage")).With(Handling{Class: DropOldest}))
+			_ = conn.Send(wire.TextFrame([]byte("barrage")).With(wire.Handling{Class: wire.DropOldest}))
 		}
 		for i := range 70 {
-			if err := conn.Send(TextFrame(fmt.Appendf(nil, "control %d", i))); err != nil {
+			if err := conn.Send(wire.TextFrame(fmt.Appendf(nil, "control %d", i))); err != nil {
 				t.Fatal(i, err)
 			}
 		}
-		_ = conn.Send(TextFrame([]byte("end")))
+		_ = conn.Send(wire.TextFrame([]byte("end")))
 		var control int
 		for _, text := range c.readAll("end") {
 			if strings.HasPrefix(text, "control") {
@@ -126,14 +128,14 @@ func TestClasses(t *testing.T) {
 		s, _, conn := stuffed(t, cfg)
 		var err error
 		for range 200 {
-			if err = conn.Send(TextFrame([]byte("control"))); err != nil {
+			if err = conn.Send(wire.TextFrame([]byte("control"))); err != nil {
 				break
 			}
 		}
 		if err != ErrSlow {
 			t.Fatalf("%v", err)
 		}
-		s.wantClose(conn.FD, CloseSlow)
+		s.wantClose(conn.FD, wire.CloseSlow)
 	})
 }
 
@@ -157,10 +159,10 @@ func TestExcept(t *testing.T) {
 	})
 	left := conns[1].FD
 	for i := range 50 { // faster than the tick: collected with others
-		s.Publish("room", TextFrame([]byte("all")))
-		s.Publish("room", TextFrame([]byte("some")).With(Handling{Except: []int64{left}}))
+		s.Publish("room", wire.TextFrame([]byte("all")))
+		s.Publish("room", wire.TextFrame([]byte("some")).With(wire.Handling{Except: []int64{left}}))
 		if i == 49 {
-			s.Publish("room", TextFrame([]byte("end")))
+			s.Publish("room", wire.TextFrame([]byte("end")))
 		}
 	}
 	for i, c := range clients {
@@ -177,7 +179,7 @@ func TestExcept(t *testing.T) {
 			t.Errorf("client %d: %d %d, %d is left out", i+1, all, some, left)
 		}
 	}
-	if n := SendTo(s.User("u"), TextFrame([]byte("x")).With(Handling{Except: []int64{left}})); n != 2 {
+	if n := SendTo(s.User("u"), wire.TextFrame([]byte("x")).With(wire.Handling{Except: []int64{left}})); n != 2 {
 		t.Errorf("sent to %d", n)
 	}
 }
@@ -212,8 +214,8 @@ func TestCatchUp(t *testing.T) {
 	s := serve(t, Config{})
 	c := s.dial()
 	conn := s.only()
-	push := func(i int) Frame {
-		return TextFrame(fmt.Appendf(nil, "%d", i)).With(Handling{Offset: int64(i), Epoch: "e"})
+	push := func(i int) wire.Frame {
+		return wire.TextFrame(fmt.Appendf(nil, "%d", i)).With(wire.Handling{Offset: int64(i), Epoch: "e"})
 	}
 	u := conn.CatchUp("room")
 	if _, err := s.Join(conn, "room"); err != nil {
@@ -222,11 +224,11 @@ func TestCatchUp(t *testing.T) {
 	for i := 40; i <= 60; i++ {
 		s.Publish("room", push(i))
 		if i == 41 {
-			s.Publish("room", TextFrame([]byte("plain")))
+			s.Publish("room", wire.TextFrame([]byte("plain")))
 		}
 	}
 	s.waitFor("all is fanned out", func() bool { return conn.LiveFrom("room") == Mark{40, "e"} && s.room("room").idle() })
-	var missed []Frame
+	var missed []wire.Frame
 	for i := 10; i <= 50; i++ {
 		missed = append(missed, push(i))
 	}
@@ -234,7 +236,7 @@ func TestCatchUp(t *testing.T) {
 	for i := 61; i <= 80; i++ {
 		s.Publish("room", push(i))
 	}
-	s.Publish("room", TextFrame([]byte("end")))
+	s.Publish("room", wire.TextFrame([]byte("end")))
 	got := c.readAll("end")
 	var want []string
 	for i := 10; i <= 50; i++ {
@@ -262,8 +264,8 @@ func TestCatchUpOnce(t *testing.T) {
 	if conn.CatchUp("room") != nil {
 		t.Error("a second one has begun")
 	}
-	conn.CaughtUp(u, []Frame{kept(1)}, Mark{1, "e"})
-	conn.CaughtUp(u, []Frame{kept(1)}, Mark{1, "e"}) // once
+	conn.CaughtUp(u, []wire.Frame{kept(1)}, Mark{1, "e"})
+	conn.CaughtUp(u, []wire.Frame{kept(1)}, Mark{1, "e"}) // once
 	if n := conn.keeping.Load(); n != 0 {
 		t.Errorf("%d keep something back", n)
 	}
@@ -287,7 +289,7 @@ func TestCatchUpOnce(t *testing.T) {
 		u = conn.CatchUp("room")
 		s.Publish("room", kept(6))
 		s.Leave(conn, "room")
-		conn.CaughtUp(u, []Frame{kept(6)}, Mark{6, "e"})
+		conn.CaughtUp(u, []wire.Frame{kept(6)}, Mark{6, "e"})
 	}
 	if n, k := conn.catchingUp.Load(), conn.keeping.Load(); n != 0 || k != 0 {
 		t.Errorf("%d marks, %d of them keep something back", n, k)
@@ -295,14 +297,14 @@ func TestCatchUpOnce(t *testing.T) {
 	if _, err := s.Join(conn, "room"); err != nil {
 		t.Fatal(err)
 	}
-	s.Publish("room", TextFrame([]byte("end")))
+	s.Publish("room", wire.TextFrame([]byte("end")))
 	if got := strings.Join(c.readAll("end"), " "); got != "1 2 5 end" {
 		t.Errorf("%s", got)
 	}
 }
 
-func kept(i int) Frame {
-	return TextFrame(fmt.Appendf(nil, "%d", i)).With(Handling{Offset: int64(i), Epoch: "e"})
+func kept(i int) wire.Frame {
+	return wire.TextFrame(fmt.Appendf(nil, "%d", i)).With(wire.Handling{Offset: int64(i), Epoch: "e"})
 }
 
 // What a room has missed comes before what was published since, to all members, once; who catches up meanwhile gets it once, too.
@@ -344,28 +346,28 @@ func TestHold(t *testing.T) {
 	if _, err := s.Join(back, "room"); err != nil {
 		t.Fatal(err)
 	}
-	s.Publish("room", TextFrame([]byte("plain")))
+	s.Publish("room", wire.TextFrame([]byte("plain")))
 	s.Publish("room", kept(4))
 	s.Publish("room", kept(5))
 	if hold.First() != (Mark{4, "e"}) || hold.Bytes() == 0 {
 		t.Errorf("%+v", hold.First())
 	}
-	back.CaughtUp(u, []Frame{kept(2), kept(3)}, Mark{3, "e"})
-	hold.End([]Frame{kept(2), kept(3), kept(4)}, Mark{4, "e"})
-	hold.End([]Frame{kept(2)}, Mark{})
+	back.CaughtUp(u, []wire.Frame{kept(2), kept(3)}, Mark{3, "e"})
+	hold.End([]wire.Frame{kept(2), kept(3), kept(4)}, Mark{4, "e"})
+	hold.End([]wire.Frame{kept(2)}, Mark{})
 	if m := first.Marks(); m["room"] != (Mark{}) { // 5 lay beyond it
 		t.Errorf("%v", m)
 	}
 	// Nothing was published since: up to 7 does not come again, not even after a move.
 	hold = s.Hold("room")
-	hold.End([]Frame{kept(6), kept(7)}, Mark{7, "e"})
+	hold.End([]wire.Frame{kept(6), kept(7)}, Mark{7, "e"})
 	if m := first.Marks(); m["room"] != (Mark{7, "e"}) {
 		t.Errorf("%v", m)
 	}
 	for i := 6; i <= 8; i++ {
 		s.Publish("room", kept(i))
 	}
-	s.Publish("room", TextFrame([]byte("end")))
+	s.Publish("room", wire.TextFrame([]byte("end")))
 	for i, want := range []string{"1 2 3 4 plain 5 6 7 8 end", "2 3 4 plain 5 6 7 8 end"} {
 		if got := strings.Join(clients[i].readAll("end"), " "); got != want {
 			t.Errorf("client %d: %s, want %s", i, got, want)
@@ -404,7 +406,7 @@ func TestLiveFrom(t *testing.T) {
 	s.Publish("room", kept(7))
 	s.Publish("room", kept(8))
 	live(Mark{7, "e"})
-	s.Publish("room", TextFrame([]byte("2")).With(Handling{Offset: 2, Epoch: "f"}))
+	s.Publish("room", wire.TextFrame([]byte("2")).With(wire.Handling{Offset: 2, Epoch: "f"}))
 	live(Mark{2, "f"})
 	_ = c
 }

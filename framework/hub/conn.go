@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/auth"
+	"wsframe/framework/internal/wire"
 )
 
 type state uint8
@@ -46,15 +47,14 @@ type Conn struct {
 	in inbound
 
 	// Guarded by mu.
-	mu          sync.Mutex
-	state       state
-	out         outbox
-	closedHere  bool // the close code is the server's choice
-	closeCode   int
-	closeReason string
-	doomed      bool // it will be closed: see Doom
-	ended       bool
-	done        chan struct{} // made on demand, closed when the connection ends
+	mu         sync.Mutex
+	state      state
+	out        outbox
+	close      wire.Close
+	closedHere bool // the close code is the server's choice
+	doomed     bool // it will be closed: see Doom
+	ended      bool
+	done       chan struct{} // made on demand, closed when the connection ends
 
 	// A move to another process; guarded by mu. See move.go.
 	adopted  bool          // came from another process: gws's handshake answer is swallowed
@@ -66,7 +66,7 @@ type Conn struct {
 	moved    bool          // it lives there now
 	mover    Mover
 	onLeft   func(fd int64)
-	late     *fault // closed while exported: holds here, should the move fail
+	late     *wire.Close // closed while exported: holds here, should the move fail
 
 	reader atomic.Int32 // where the reader is: see away.go
 	since  int64        // when it became away, for a connection that was adopted; guarded by mu
@@ -180,7 +180,7 @@ func (c *Conn) guard(f func()) (rests bool) {
 			rests = true
 		default:
 			c.hub.cfg.Log.Error("panic in the read loop", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
-			c.Close(CloseInternal, "internal error")
+			c.Close(wire.CloseInternal, "internal error")
 		}
 	}()
 	f()
@@ -191,9 +191,9 @@ func (c *Conn) guard(f func()) (rests bool) {
 func (c *Conn) finish() {
 	c.mu.Lock()
 	if c.state == open {
-		c.end(CloseAbnormal, "") // the peer vanished without a close frame
+		c.end(wire.CloseAbnormal, "") // the peer vanished without a close frame
 	}
-	code, reason := c.closeCode, c.closeReason
+	end := c.close
 	c.settled()
 	c.mu.Unlock()
 	c.hub.totals.add(c)
@@ -204,7 +204,7 @@ func (c *Conn) finish() {
 			c.hub.cfg.Log.Error("panic on close", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
-	c.hub.cfg.Handler.Closed(c, code, reason, rooms)
+	c.hub.cfg.Handler.Closed(c, end.Code, end.Reason, rooms)
 }
 
 var closedChan = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
@@ -231,7 +231,7 @@ func (c *Conn) Gone() bool {
 // may be under way. c.mu is held.
 func (c *Conn) end(code int, reason string) {
 	c.state = closing
-	c.closeCode, c.closeReason = code, reason
+	c.close = wire.Close{Code: code, Reason: reason}
 	c.out.corked = false
 	c.stay()
 	c.tellDone()
@@ -308,23 +308,23 @@ func (c *Conn) closeLocked(code int, reason string) {
 	}
 	if c.exported {
 		if c.late == nil {
-			c.late = &fault{code, reason}
+			c.late = &wire.Close{Code: code, Reason: reason}
 			c.mover.RelayClose(c.FD, code, reason)
 			c.tellDone()
 		}
 		return
 	}
 	switch code {
-	case CloseSlow:
+	case wire.CloseSlow:
 		c.hub.totals.slow.Add(1)
-	case CloseIdle:
+	case wire.CloseIdle:
 		c.hub.totals.idle.Add(1)
 	}
 	serving := c.state == open
 	c.closedHere = true
 	c.end(code, reason)
 	if serving {
-		c.push(closeFrame(code, reason), 0, false)
+		c.push(wire.CloseFrame(code, reason), 0, false)
 		c.sock.wake() // the reader leaves its wait and runs the close path
 	}
 }
@@ -370,17 +370,17 @@ func (h *Hub) pingSeconds() int64 { return max(int64(h.cfg.PingInterval/time.Sec
 func (c *Conn) check(now int64) {
 	cfg := &c.hub.cfg
 	if from := c.messageFrom.Load(); from != 0 && c.reader.Load() == listening && now-from > int64(cfg.MessageTime/time.Second) {
-		c.Close(ClosePolicy, "message took too long")
+		c.Close(wire.ClosePolicy, "message took too long")
 		return
 	}
 	quiet := now - c.lastIn.Load()
 	if quiet >= int64(cfg.IdleTimeout/time.Second) {
-		c.Close(CloseIdle, "idle")
+		c.Close(wire.CloseIdle, "idle")
 		return
 	}
 	if now-c.lastPing.Load() >= c.hub.pingSeconds() {
 		c.lastPing.Store(now)
-		c.control(controlFrame(opPing, nil))
+		c.control(wire.ControlFrame(wire.OpPing, nil))
 	}
 }
 

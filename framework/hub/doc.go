@@ -8,7 +8,7 @@
 //	h := hub.New(hub.Config{Handler: app})
 //	conn := h.Accept(tcp, hub.Identity…)   // after the handshake was read and the token verified
 //	conn.Serve(request, opened, nil)       // writes the 101 and starts the reader
-//	h.Publish("room", hub.TextFrame(payload), nil)
+//	h.Publish("room", wire.TextFrame(payload), nil)
 //
 // # Concurrency
 //

@@ -3,45 +3,47 @@ package hub
 import (
 	"slices"
 	"time"
+
+	"wsframe/framework/internal/wire"
 )
 
 // segment is what leaves for all members at once.
 type segment struct {
-	Frame
-	owned bool    // more may be appended
-	parts []Frame // the frames with a position, for members that are catching up
+	wire.Frame
+	owned bool         // more may be appended
+	parts []wire.Frame // the frames with a position, for members that are catching up
 }
 
 // joins tells whether f may be appended to the segment.
-func (g *segment) joins(f Frame) bool {
-	if len(g.b) >= enough {
+func (g *segment) joins(f wire.Frame) bool {
+	if len(g.Bytes) >= enough {
 		return false
 	}
-	plain := func(x *Handling) bool { return x == nil || x.Class != Latest && len(x.Except) == 0 }
-	class := func(x *Handling) Class {
+	plain := func(x *wire.Handling) bool { return x == nil || x.Class != wire.Latest && len(x.Except) == 0 }
+	class := func(x *wire.Handling) wire.Class {
 		if x == nil {
-			return NeverDrop
+			return wire.NeverDrop
 		}
 		return x.Class
 	}
-	return plain(g.x) && plain(f.x) && class(g.x) == class(f.x)
+	return plain(g.Handling) && plain(f.Handling) && class(g.Handling) == class(f.Handling)
 }
 
-func (g *segment) append(f Frame) {
+func (g *segment) append(f wire.Frame) {
 	if !g.owned {
-		g.b, g.owned = append(make([]byte, 0, 4*max(len(g.b), len(f.b))), g.b...), true
+		g.Bytes, g.owned = append(make([]byte, 0, 4*max(len(g.Bytes), len(f.Bytes))), g.Bytes...), true
 	}
-	if f.x != nil && f.x.Offset > 0 || len(g.parts) > 0 {
+	if f.Kept() || len(g.parts) > 0 {
 		if len(g.parts) == 0 {
-			g.parts = append(g.parts, Frame{g.b[:len(g.b):len(g.b)], g.n, g.x})
+			g.parts = append(g.parts, wire.Frame{Bytes: g.Bytes[:len(g.Bytes):len(g.Bytes)], Count: g.Count, Handling: g.Handling})
 		}
 		g.parts = append(g.parts, f)
 	}
-	g.b, g.n = append(g.b, f.b...), g.n+f.n
+	g.Bytes, g.Count = append(g.Bytes, f.Bytes...), g.Count+f.Count
 }
 
 // each walks the frames.
-func (g *segment) each(yield func(Frame)) {
+func (g *segment) each(yield func(wire.Frame)) {
 	if len(g.parts) == 0 {
 		yield(g.Frame)
 	}
@@ -51,9 +53,9 @@ func (g *segment) each(yield func(Frame)) {
 }
 
 // collect adds f to what is pending. r.mu is held.
-func (r *Room) collect(f Frame) {
-	r.bytes += len(f.b)
-	r.frames += f.n
+func (r *Room) collect(f wire.Frame) {
+	r.bytes += len(f.Bytes)
+	r.frames += f.Count
 	if n := len(r.pending) - 1; n >= 0 && r.pending[n].joins(f) {
 		r.pending[n].append(f)
 		return
@@ -64,13 +66,13 @@ func (r *Room) collect(f Frame) {
 // note remembers what positions are written. r.mu is held, and the members are taken under the same lock.
 func (r *Room) note(list []segment) {
 	for i := range list {
-		list[i].each(func(f Frame) {
-			if f.x != nil && f.x.Offset > 0 {
-				if r.epoch != f.x.Epoch {
-					r.epoch, r.first = f.x.Epoch, 0
+		list[i].each(func(f wire.Frame) {
+			if f.Kept() {
+				if r.epoch != f.Handling.Epoch {
+					r.epoch, r.first = f.Handling.Epoch, 0
 					r.epochs++
 				}
-				if r.last = f.x.Offset; r.first == 0 {
+				if r.last = f.Handling.Offset; r.first == 0 {
 					r.first = r.last
 				}
 			}
@@ -83,9 +85,9 @@ func (r *Room) note(list []segment) {
 const maxPending = 256 << 10
 
 // full tells whether f must wait for the next tick. r.mu is held.
-func (r *Room) full(f Frame) bool {
+func (r *Room) full(f wire.Frame) bool {
 	cfg := &r.hub.cfg
-	return len(r.pending) > 0 && (r.bytes+len(f.b) > min(maxPending, cfg.OutboxBytes/2) || r.frames+f.n > cfg.OutboxMessages/2)
+	return len(r.pending) > 0 && (r.bytes+len(f.Bytes) > min(maxPending, cfg.OutboxBytes/2) || r.frames+f.Count > cfg.OutboxMessages/2)
 }
 
 // enough is what is written without waiting for the tick.
@@ -94,7 +96,7 @@ const enough = 32 << 10
 // Publish sends the frame to every local member of the room and returns how many there are. All members get the frames of
 // a room in one order. It costs no wait in a quiet room; in one whose fan-out is behind by 256 KiB the caller waits for
 // the running fan-out.
-func (h *Hub) Publish(name string, f Frame) int {
+func (h *Hub) Publish(name string, f wire.Frame) int {
 	r := h.room(name)
 	if r == nil {
 		return 0
@@ -109,7 +111,7 @@ const inlineMembers = 32
 // longGap is where more time between publishes makes no difference: so a few quick ones make a room busy.
 func (h *Hub) longGap() time.Duration { return 4 * max(h.cfg.RoomFlush, 0) }
 
-func (r *Room) publish(f Frame) int {
+func (r *Room) publish(f wire.Frame) int {
 	now := time.Now()
 	r.mu.Lock()
 	for r.held == nil && r.full(f) {
@@ -173,7 +175,7 @@ func (r *Room) write(members []*Conn, list []segment) {
 	for _, c := range members {
 		for i := range list {
 			g := &list[i]
-			if g.excludes(c.FD) || c.catchingUp.Load() > 0 && c.hold(r.name, g) {
+			if g.Excludes(c.FD) || c.catchingUp.Load() > 0 && c.hold(r.name, g) {
 				continue
 			}
 			_ = c.Send(g.Frame) // a member that is slow or gone is its own close path's business

@@ -1,5 +1,7 @@
 package hub
 
+import "wsframe/framework/internal/wire"
+
 // Hold keeps back what is published to a room, while what its members missed is read: pushes between nodes that were gone before they
 // came here.
 type Hold struct {
@@ -8,7 +10,7 @@ type Hold struct {
 
 	// Guarded by the Room's mu.
 	room  *Room
-	kept  []Frame
+	kept  []wire.Frame
 	bytes int
 }
 
@@ -57,8 +59,8 @@ func (o *Hold) First() Mark {
 	o.room.mu.Lock()
 	defer o.room.mu.Unlock()
 	for _, f := range o.kept {
-		if f.x != nil && f.x.Offset > 0 {
-			return Mark{f.x.Offset, f.x.Epoch}
+		if f.Kept() {
+			return Mark{f.Handling.Offset, f.Handling.Epoch}
 		}
 	}
 	return Mark{}
@@ -73,7 +75,7 @@ func (o *Hold) Bytes() int {
 
 // End publishes what was missed, then what was kept back beyond until. What lies up to until does not come again. The second call does
 // nothing.
-func (o *Hold) End(missed []Frame, until Mark) {
+func (o *Hold) End(missed []wire.Frame, until Mark) {
 	r := o.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,18 +107,18 @@ func (o *Hold) End(missed []Frame, until Mark) {
 }
 
 // passes tells whether f is to be written to the members now, and notes its position. r.mu is held.
-func (r *Room) passes(f Frame) bool {
+func (r *Room) passes(f wire.Frame) bool {
 	switch {
 	case r.held != nil:
 		r.held.kept = append(r.held.kept, f)
 		r.held.bytes += f.Len()
 		return false
-	case f.x == nil || f.x.Offset == 0:
+	case !f.Kept():
 		return true
 	case r.until.covers(f):
 		return false
 	}
-	r.until, r.reached = Mark{}, Mark{f.x.Offset, f.x.Epoch}
+	r.until, r.reached = Mark{}, Mark{f.Handling.Offset, f.Handling.Epoch}
 	return true
 }
 

@@ -9,22 +9,8 @@ import (
 
 	"github.com/lxzan/gws"
 	"go.uber.org/zap"
-)
 
-// Close codes that this server sends besides those of RFC 6455 §7.4.1.
-const (
-	CloseNormal        = 1000
-	CloseGoingAway     = 1001 // the server stops
-	CloseProtocolError = 1002
-	CloseNoStatus      = 1005 // never on the wire: the peer's close frame carried no code
-	CloseAbnormal      = 1006 // never on the wire: the connection ended without a close frame
-	CloseBadData       = 1007 // text that is not UTF-8, or not a JSON object
-	ClosePolicy        = 1008 // a rule was broken: rate, depth, fragments, message time
-	CloseTooLarge      = 1009
-	CloseInternal      = 1011
-	CloseRestart       = 1012 // a reload that could not move the connection: come back at once
-	CloseIdle          = 4000 // nothing arrived for the idle time
-	CloseSlow          = 4008 // the outbox was full, or its oldest bytes could not be written in time
+	"wsframe/framework/internal/wire"
 )
 
 var (
@@ -235,7 +221,7 @@ func (h *Hub) Each(f func(*Conn) bool) {
 }
 
 // Broadcast sends one encoded frame to every live connection, as Publish does to a room's members, and returns how many there are.
-func (h *Hub) Broadcast(f Frame) int { return h.everyone.publish(f) }
+func (h *Hub) Broadcast(f wire.Frame) int { return h.everyone.publish(f) }
 
 // all are the live connections.
 func (h *Hub) all() []*Conn {

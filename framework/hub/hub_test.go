@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"wsframe/framework/auth"
+	"wsframe/framework/internal/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -112,7 +113,7 @@ func serve(t testing.TB, cfg Config) *server {
 		<-accepting
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := s.Drain(ctx, CloseGoingAway, "test over", 0); err != nil {
+		if err := s.Drain(ctx, wire.CloseGoingAway, "test over", 0); err != nil {
 			t.Errorf("drain: %v", err)
 		}
 		s.Hub.Close()
@@ -214,7 +215,7 @@ func (c *client) wantClose(code int) {
 			c.t.Fatalf("no close frame: %v", err)
 		}
 		if first == 0x88 {
-			got := CloseNoStatus
+			got := wire.CloseNoStatus
 			if len(p) >= 2 {
 				got = int(binary.BigEndian.Uint16(p))
 			}
@@ -274,24 +275,24 @@ func TestBadFrames(t *testing.T) {
 		send []byte
 		code int
 	}{
-		{"length 2^63", append(claim(1<<63), 1, 2, 3, 4), CloseTooLarge},
-		{"length 2^64-1", append(claim(1<<64-1), 1, 2, 3, 4), CloseTooLarge},
-		{"one over the limit", append(claim(1<<10+1), 1, 2, 3, 4), CloseTooLarge},
-		{"rsv1", frameBytes(0xC1, []byte("x")), CloseProtocolError},
-		{"rsv2", frameBytes(0xA1, []byte("x")), CloseProtocolError},
-		{"rsv3", frameBytes(0x91, []byte("x")), CloseProtocolError},
-		{"unmasked", unmasked, CloseProtocolError},
-		{"opcode 3", frameBytes(0x83, nil), CloseProtocolError},
-		{"opcode 15", frameBytes(0x8f, nil), CloseProtocolError},
-		{"fragmented ping", frameBytes(0x09, nil), CloseProtocolError},
-		{"long ping", frameBytes(0x89, make([]byte, 126)), CloseProtocolError},
-		{"continuation of nothing", frameBytes(0x80, nil), CloseProtocolError},
-		{"text in a message", append(frameBytes(0x01, nil), frameBytes(0x81, nil)...), CloseProtocolError},
-		{"fragments too large", append(frameBytes(0x01, make([]byte, 1000)), frameBytes(0x80, make([]byte, 25))...), CloseTooLarge},
-		{"too many fragments", append(frameBytes(0x01, nil), bytes.Repeat(frameBytes(0x00, nil), 4)...), ClosePolicy},
-		{"bad UTF-8", frameBytes(0x81, []byte{0xff}), CloseBadData},
-		{"close with one byte", frameBytes(0x88, []byte{3}), CloseProtocolError},
-		{"close code 1005", frameBytes(0x88, []byte{0x03, 0xed}), CloseProtocolError},
+		{"length 2^63", append(claim(1<<63), 1, 2, 3, 4), wire.CloseTooLarge},
+		{"length 2^64-1", append(claim(1<<64-1), 1, 2, 3, 4), wire.CloseTooLarge},
+		{"one over the limit", append(claim(1<<10+1), 1, 2, 3, 4), wire.CloseTooLarge},
+		{"rsv1", frameBytes(0xC1, []byte("x")), wire.CloseProtocolError},
+		{"rsv2", frameBytes(0xA1, []byte("x")), wire.CloseProtocolError},
+		{"rsv3", frameBytes(0x91, []byte("x")), wire.CloseProtocolError},
+		{"unmasked", unmasked, wire.CloseProtocolError},
+		{"opcode 3", frameBytes(0x83, nil), wire.CloseProtocolError},
+		{"opcode 15", frameBytes(0x8f, nil), wire.CloseProtocolError},
+		{"fragmented ping", frameBytes(0x09, nil), wire.CloseProtocolError},
+		{"long ping", frameBytes(0x89, make([]byte, 126)), wire.CloseProtocolError},
+		{"continuation of nothing", frameBytes(0x80, nil), wire.CloseProtocolError},
+		{"text in a message", append(frameBytes(0x01, nil), frameBytes(0x81, nil)...), wire.CloseProtocolError},
+		{"fragments too large", append(frameBytes(0x01, make([]byte, 1000)), frameBytes(0x80, make([]byte, 25))...), wire.CloseTooLarge},
+		{"too many fragments", append(frameBytes(0x01, nil), bytes.Repeat(frameBytes(0x00, nil), 4)...), wire.ClosePolicy},
+		{"bad UTF-8", frameBytes(0x81, []byte{0xff}), wire.CloseBadData},
+		{"close with one byte", frameBytes(0x88, []byte{3}), wire.CloseProtocolError},
+		{"close code 1005", frameBytes(0x88, []byte{0x03, 0xed}), wire.CloseProtocolError},
 	}
 	for i, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -320,7 +321,7 @@ func TestMessageRate(t *testing.T) {
 	for range 20 {
 		c.want(0x81, "x")
 	}
-	c.wantClose(ClosePolicy)
+	c.wantClose(wire.ClosePolicy)
 }
 
 func TestCloseComesBehindWhatIsQueued(t *testing.T) {
@@ -330,7 +331,7 @@ func TestCloseComesBehindWhatIsQueued(t *testing.T) {
 	s.mu.Lock()
 	s.on = func(c *Conn, _ []byte) {
 		for range n {
-			_ = c.SendText(append(make([]byte, Headroom), strings.Repeat("q", size)...))
+			_ = c.SendText(append(make([]byte, wire.Headroom), strings.Repeat("q", size)...))
 		}
 		c.Close(4001, "enough")
 	}
@@ -353,7 +354,7 @@ func TestSlowReader(t *testing.T) {
 		}
 	}
 	go func() { _, _ = io.Copy(io.Discard, fast.br) }()
-	f := TextFrame(make([]byte, 32<<10))
+	f := wire.TextFrame(make([]byte, 32<<10))
 	s.waitFor("slow one closed", func() bool {
 		s.Publish("room", f)
 		c := s.Get(1)
@@ -365,7 +366,7 @@ func TestSlowReader(t *testing.T) {
 		}
 		return false
 	})
-	s.wantClose(1, CloseSlow)
+	s.wantClose(1, wire.CloseSlow)
 	if s.Get(2) == nil {
 		t.Fatal("the fast one was closed too")
 	}
@@ -404,7 +405,7 @@ func TestRoomOrder(t *testing.T) {
 	for p := range publishers {
 		wg.Go(func() {
 			for i := range each {
-				s.Publish("r", TextFrame(fmt.Appendf(nil, "%d:%d", p, i)))
+				s.Publish("r", wire.TextFrame(fmt.Appendf(nil, "%d:%d", p, i)))
 			}
 		})
 	}
@@ -448,8 +449,8 @@ func TestIdleAndPing(t *testing.T) {
 	s := serve(t, Config{PingInterval: time.Second, IdleTimeout: 3 * time.Second})
 	c := s.dial()
 	c.want(0x89, "")
-	c.wantClose(CloseIdle)
-	s.wantClose(1, CloseIdle)
+	c.wantClose(wire.CloseIdle)
+	s.wantClose(1, wire.CloseIdle)
 }
 
 func TestMessageTime(t *testing.T) {
@@ -457,7 +458,7 @@ func TestMessageTime(t *testing.T) {
 	s := serve(t, Config{MessageTime: time.Second})
 	c := s.dial()
 	c.raw(frameBytes(0x81, []byte("never whole"))[:8])
-	c.wantClose(ClosePolicy)
+	c.wantClose(wire.ClosePolicy)
 }
 
 func deflated(p []byte) []byte {
@@ -499,11 +500,11 @@ func TestCompression(t *testing.T) {
 	for _, p := range [][]byte{bomb[:4000], deflated(make([]byte, 4097))} {
 		c = s.dialDeflate()
 		c.raw(frameBytes(0xC1, p))
-		c.wantClose(CloseTooLarge)
+		c.wantClose(wire.CloseTooLarge)
 	}
 	c = s.dialDeflate()
 	c.raw(frameBytes(0xC1, []byte("not deflate at all")))
-	c.wantClose(CloseBadData)
+	c.wantClose(wire.CloseBadData)
 }
 
 // resting counts the readers that wait outside gws.
@@ -544,8 +545,8 @@ func TestRest(t *testing.T) {
 		c.raw(frameBytes(0x8a, []byte("")))
 		rests(1)
 	}
-	s.Get(1).Close(CloseGoingAway, "over") // it is woken
+	s.Get(1).Close(wire.CloseGoingAway, "over") // it is woken
 	c.want(0x88, "\x03\xe9over")
 	c.raw(frameBytes(0x88, []byte{0x03, 0xe9}))
-	s.wantClose(1, CloseGoingAway)
+	s.wantClose(1, wire.CloseGoingAway)
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"wsframe/framework/internal/wire"
 )
 
 // readSize is one read from a socket at most. The buffers are pooled and taken only when bytes have arrived, so an idle
@@ -39,20 +41,14 @@ type inbound struct {
 	lost    time.Duration // likewise
 	deaf    time.Duration // for so long nobody has read since then
 
-	control func(h header, raw []byte) (taken bool) // of frames that are read ahead; nil: gws gets them
+	control func(h wire.Header, raw []byte) (taken bool) // of frames that are read ahead; nil: gws gets them
 
 	busy   bool // a message came, or a part of one, since the reader last waited
 	rested *read
 
-	binary bool  // the message being handled came as binary
-	fault  fault // found behind ready; takes effect when all before it was dispatched
-	failed bool  // the socket gave an error or EOF
-}
-
-// fault is why the reader refuses to go on: a close code and its reason.
-type fault struct {
-	code   int
-	reason string
+	binary bool       // the message being handled came as binary
+	fault  wire.Close // found behind ready; takes effect when all before it was dispatched
+	failed bool       // the socket gave an error or EOF
 }
 
 func (in *inbound) init(c *Conn) {
@@ -104,8 +100,8 @@ func (in *inbound) read(p []byte) (int, error) {
 		if c.uncork() {
 			return 0, io.EOF
 		}
-		if in.fault.code != 0 {
-			c.Close(in.fault.code, in.fault.reason)
+		if in.fault.Code != 0 {
+			c.Close(in.fault.Code, in.fault.Reason)
 			return 0, io.EOF
 		}
 		// What a resting reader has taken from the socket is dispatched first: it would not travel.
@@ -174,13 +170,13 @@ func (in *inbound) rest() {
 
 // pong takes the answer to a ping that came alone: it is not worth the stack that gws would need.
 func (in *inbound) pong(data []byte) bool {
-	h, ok := parseHeader(data)
-	if !ok || h.op != opPong || len(data) != h.size+int(h.length) || in.checkHeader(h) != (fault{}) || in.c.hub.frozen.Load() {
+	h, ok := wire.ParseHeader(data)
+	if !ok || h.Op != wire.OpPong || len(data) != h.Size+int(h.Length) || in.checkHeader(h) != (wire.Close{}) || in.c.hub.frozen.Load() {
 		return false
 	}
 	in.arrived(len(data))
-	if in.fault = in.charge(h); in.fault.code != 0 {
-		in.c.Close(in.fault.code, in.fault.reason)
+	if in.fault = in.charge(h); in.fault.Code != 0 {
+		in.c.Close(in.fault.Code, in.fault.Reason)
 	}
 	return true
 }
@@ -211,23 +207,23 @@ func (in *inbound) receive(data []byte) {
 
 // scan moves ready over the complete frames in buf and checks each header as soon as it is there.
 func (in *inbound) scan() {
-	for in.fault.code == 0 {
-		h, ok := parseHeader(in.buf[in.ready:])
+	for in.fault.Code == 0 {
+		h, ok := wire.ParseHeader(in.buf[in.ready:])
 		if !ok {
 			return
 		}
-		if in.fault = in.checkHeader(h); in.fault.code != 0 {
+		if in.fault = in.checkHeader(h); in.fault.Code != 0 {
 			return
 		}
-		total := h.size + int(h.length)
+		total := h.Size + int(h.Length)
 		if len(in.buf)-in.ready < total {
 			return
 		}
-		if in.fault = in.charge(h); in.fault.code != 0 {
+		if in.fault = in.charge(h); in.fault.Code != 0 {
 			return
 		}
 		raw := in.buf[in.ready : in.ready+total]
-		if in.control != nil && h.op >= opClose && in.control(h, raw) {
+		if in.control != nil && h.Control() && in.control(h, raw) {
 			in.buf = append(in.buf[:in.ready], in.buf[in.ready+total:]...)
 			continue
 		}
@@ -237,56 +233,56 @@ func (in *inbound) scan() {
 }
 
 // checkHeader holds RFC 6455 §5.2-5.5 and our limits against a header, before its payload arrives.
-func (in *inbound) checkHeader(h header) fault {
+func (in *inbound) checkHeader(h wire.Header) wire.Close {
 	cfg := &in.c.hub.cfg
-	control := h.op >= opClose
+	control := h.Control()
 	switch {
-	case h.rsv != 0 && !(in.c.deflate && h.rsv == 0x40 && !control && h.op != 0):
-		return fault{CloseProtocolError, "reserved bits set"}
-	case !h.masked:
-		return fault{CloseProtocolError, "frame is not masked"}
-	case h.op > opBinary && h.op < opClose, h.op > opPong:
-		return fault{CloseProtocolError, "reserved opcode"}
-	case control && !h.fin:
-		return fault{CloseProtocolError, "fragmented control frame"}
-	case control && h.length > 125:
-		return fault{CloseProtocolError, "control frame too long"}
+	case h.RSV != 0 && !(in.c.deflate && h.RSV == 0x40 && !control && h.Op != wire.OpContinuation):
+		return wire.Close{Code: wire.CloseProtocolError, Reason: "reserved bits set"}
+	case !h.Masked:
+		return wire.Close{Code: wire.CloseProtocolError, Reason: "frame is not masked"}
+	case h.Op > wire.OpBinary && h.Op < wire.OpClose, h.Op > wire.OpPong:
+		return wire.Close{Code: wire.CloseProtocolError, Reason: "reserved opcode"}
+	case control && !h.Fin:
+		return wire.Close{Code: wire.CloseProtocolError, Reason: "fragmented control frame"}
+	case control && h.Length > wire.MaxControl:
+		return wire.Close{Code: wire.CloseProtocolError, Reason: "control frame too long"}
 	case control:
-		return fault{}
-	case h.length > uint64(cfg.MessageBytes) || in.size+int(h.length) > cfg.MessageBytes:
-		return fault{CloseTooLarge, "message too large"}
-	case (h.op == 0) != in.begun:
-		return fault{CloseProtocolError, "unexpected continuation"}
+		return wire.Close{}
+	case h.Length > uint64(cfg.MessageBytes) || in.size+int(h.Length) > cfg.MessageBytes:
+		return wire.Close{Code: wire.CloseTooLarge, Reason: "message too large"}
+	case (h.Op == wire.OpContinuation) != in.begun:
+		return wire.Close{Code: wire.CloseProtocolError, Reason: "unexpected continuation"}
 	case in.fragments >= cfg.Fragments:
-		return fault{ClosePolicy, "too many fragments"}
+		return wire.Close{Code: wire.ClosePolicy, Reason: "too many fragments"}
 	}
-	return fault{}
+	return wire.Close{}
 }
 
 // charge takes one from the connection's rate for a message or a control frame; a close frame is free.
-func (in *inbound) charge(h header) fault {
-	if in.c.hub.cfg.MessageRate == 0 || !h.fin || h.op == opClose {
-		return fault{}
+func (in *inbound) charge(h wire.Header) wire.Close {
+	if in.c.hub.cfg.MessageRate == 0 || !h.Fin || h.Op == wire.OpClose {
+		return wire.Close{}
 	}
 	if in.tokens < 1 {
-		return fault{ClosePolicy, "too many messages"}
+		return wire.Close{Code: wire.ClosePolicy, Reason: "too many messages"}
 	}
 	in.tokens--
-	return fault{}
+	return wire.Close{}
 }
 
 // advance notes a complete frame.
-func (in *inbound) advance(h header, raw []byte) {
-	if h.op >= opClose {
+func (in *inbound) advance(h wire.Header, raw []byte) {
+	if h.Control() {
 		return
 	}
 	in.busy = true
-	if h.fin {
+	if h.Fin {
 		in.begun, in.size, in.fragments, in.parts = false, 0, 0, nil
 		return
 	}
 	in.begun = true
-	in.size += int(h.length)
+	in.size += int(h.Length)
 	in.fragments++
 	in.parts = append(in.parts, raw...)
 }

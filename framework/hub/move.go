@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"wsframe/framework/internal/wire"
 )
 
 // Moving a connection to another process of the same server, without its client noticing.
@@ -26,7 +28,7 @@ import (
 // Mover takes what the old process still has for exported connections. Its methods are called under locks: they must not block.
 type Mover interface {
 	// Relay is called for frames that are sent to a connection that has been exported. shared: frames may be kept.
-	Relay(fd int64, frames []byte, n int, x *Handling, shared bool)
+	Relay(fd int64, frames []byte, n int, x *wire.Handling, shared bool)
 	// RelayClose is called when an exported connection is to be closed.
 	RelayClose(fd int64, code int, reason string)
 }
@@ -146,7 +148,7 @@ func (c *Conn) release() {
 	close(c.thaw)
 	c.thaw = nil
 	if c.late != nil {
-		c.closeLocked(c.late.code, c.late.reason)
+		c.closeLocked(c.late.Code, c.late.Reason)
 	}
 	if len(c.out.queue) > 0 && !c.out.writing {
 		c.startWriter()
@@ -400,4 +402,4 @@ func (c *Conn) Discard() {
 }
 
 // Deliver queues frames that were sent to the connection in the old process.
-func (c *Conn) Deliver(frames []byte, n int, x *Handling) { _ = c.sendAs(frames, n, true, x) }
+func (c *Conn) Deliver(frames []byte, n int, x *wire.Handling) { _ = c.sendAs(frames, n, true, x) }

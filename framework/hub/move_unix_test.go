@@ -11,16 +11,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"wsframe/framework/internal/wire"
 )
 
 // keeper is a Mover that keeps what it is given.
 type keeper struct {
 	mu     sync.Mutex
 	frames []string
-	x      []*Handling
+	x      []*wire.Handling
 }
 
-func (k *keeper) Relay(_ int64, frames []byte, _ int, x *Handling, _ bool) {
+func (k *keeper) Relay(_ int64, frames []byte, _ int, x *wire.Handling, _ bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.frames, k.x = append(k.frames, string(frames)), append(k.x, x)
@@ -87,7 +89,7 @@ func TestMoveDeflated(t *testing.T) {
 	}
 	begin(off.move(on))
 	plain.raw(half)
-	plain.wantClose(CloseProtocolError)
+	plain.wantClose(wire.CloseProtocolError)
 }
 
 // The time that a message may take goes on, and what may be dropped still may.
@@ -101,9 +103,9 @@ func TestMoveKeepsWhatItIs(t *testing.T) {
 	conn.messageFrom.Add(-30)
 	began := conn.messageFrom.Load()
 	for i := range 20 {
-		_ = conn.Send(TextFrame(fmt.Appendf(nil, "old %d", i)).With(Handling{Class: DropOldest}))
+		_ = conn.Send(wire.TextFrame(fmt.Appendf(nil, "old %d", i)).With(wire.Handling{Class: wire.DropOldest}))
 	}
-	_ = conn.Send(TextFrame([]byte("value 1")).With(Handling{Class: Latest, Key: "v"}))
+	_ = conn.Send(wire.TextFrame([]byte("value 1")).With(wire.Handling{Class: wire.Latest, Key: "v"}))
 	_, before := conn.Pending()
 	next := s.move(to)[0]
 	if from := next.messageFrom.Load(); from != began {
@@ -112,16 +114,16 @@ func TestMoveKeepsWhatItIs(t *testing.T) {
 	if _, n := next.Pending(); n != before {
 		t.Errorf("%d frames wait, not %d", n, before)
 	}
-	if moved := next.out.queue[len(next.out.queue)-1]; moved.x == nil || moved.x.Class != Latest {
+	if moved := next.out.queue[len(next.out.queue)-1]; moved.x == nil || moved.x.Class != wire.Latest {
 		t.Errorf("the last one is %+v", moved.x)
 	}
-	next.Deliver(TextFrame([]byte("value 2")).b, 1, &Handling{Class: Latest, Key: "v"})
+	next.Deliver(wire.TextFrame([]byte("value 2")).Bytes, 1, &wire.Handling{Class: wire.Latest, Key: "v"})
 	for i := range 70 {
-		if err := next.Send(TextFrame(fmt.Appendf(nil, "control %d", i))); err != nil {
+		if err := next.Send(wire.TextFrame(fmt.Appendf(nil, "control %d", i))); err != nil {
 			t.Fatal(i, err)
 		}
 	}
-	_ = next.Send(TextFrame([]byte("end")))
+	_ = next.Send(wire.TextFrame([]byte("end")))
 	begin([]*Conn{next})
 	got := c.readAll("end")
 	control := 0
@@ -145,7 +147,7 @@ func TestMoveIsNotThePeersFault(t *testing.T) {
 	send := func(conn *Conn, count int) {
 		t.Helper()
 		for range count {
-			if err := conn.Send(TextFrame(fmt.Append(nil, n))); err != nil {
+			if err := conn.Send(wire.TextFrame(fmt.Append(nil, n))); err != nil {
 				t.Fatalf("%d: %v", n, err)
 			}
 			n++
@@ -181,9 +183,9 @@ func TestRelayKeepsClass(t *testing.T) {
 	s.Freeze(time.Second)
 	k := &keeper{}
 	s.waitFor("it can be exported", func() bool { _, ok, _ := s.Export(conn, k, nil); return ok })
-	_ = conn.Send(TextFrame([]byte("v")).With(Handling{Class: Latest, Key: "k"}))
-	_ = conn.Send(TextFrame([]byte("plain")))
-	if len(k.x) != 2 || k.x[0] == nil || k.x[0].Class != Latest || k.x[0].Key != "k" || k.x[1].droppable() {
+	_ = conn.Send(wire.TextFrame([]byte("v")).With(wire.Handling{Class: wire.Latest, Key: "k"}))
+	_ = conn.Send(wire.TextFrame([]byte("plain")))
+	if len(k.x) != 2 || k.x[0] == nil || k.x[0].Class != wire.Latest || k.x[0].Key != "k" || k.x[1].Droppable() {
 		t.Errorf("%+v", k.x)
 	}
 	s.Thaw()
@@ -200,7 +202,7 @@ func TestThawedWriter(t *testing.T) {
 		s.Freeze(time.Second)
 		s.Thaw()
 	}
-	if err := conn.Send(TextFrame([]byte("end"))); err != nil {
+	if err := conn.Send(wire.TextFrame([]byte("end"))); err != nil {
 		t.Fatal(err)
 	}
 	c.readAll("end")
@@ -211,14 +213,14 @@ func TestThawedWriter(t *testing.T) {
 		s.Freeze(time.Second)
 		s.Thaw()
 	}
-	s.wantClose(conn.FD, CloseSlow)
+	s.wantClose(conn.FD, wire.CloseSlow)
 }
 
 // A connection that is closed while it is frozen writes what waits for it, behind a writer that was held in the middle of a write.
 func TestCloseWhileFrozen(t *testing.T) {
 	s, c, conn := stuffed(t, Config{WriteTimeout: time.Minute, IdleTimeout: time.Hour})
 	s.Freeze(time.Second)
-	_ = conn.Send(TextFrame([]byte("last")))
+	_ = conn.Send(wire.TextFrame([]byte("last")))
 	conn.Close(4001, "over")
 	c.readAll("last")
 	c.wantClose(4001)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"wsframe/framework/internal/wire"
 )
 
 // outbox is what waits to be written to one connection. It is guarded by Conn.mu.
@@ -34,7 +36,7 @@ type chunk struct {
 	b     []byte
 	n     int  // frames
 	owned bool // nobody else reads b: more may be appended
-	x     *Handling
+	x     *wire.Handling
 }
 
 // chunkSize is the space taken for small frames that wait together.
@@ -42,10 +44,10 @@ const chunkSize = 2 << 10
 
 // Send queues an encoded frame, which may be shared by many connections, and returns at once. ErrSlow means that the
 // outbox is full and the connection is being closed; ErrClosed that it was closed before.
-func (c *Conn) Send(f Frame) error { return c.sendAs(f.b, f.n, true, f.x) }
+func (c *Conn) Send(f wire.Frame) error { return c.sendAs(f.Bytes, f.Count, true, f.Handling) }
 
 // SendText sends buf[Headroom:] as one text frame; buf may be reused when it returns.
-func (c *Conn) SendText(buf []byte) error { return c.send(inPlace(buf), 1, false) }
+func (c *Conn) SendText(buf []byte) error { return c.send(wire.Encode(buf, wire.OpText), 1, false) }
 
 // Binary tells whether the message that is being handled came as binary: whether it is UTF-8 was not looked at then. It belongs into
 // Handler.Message, as Echo does.
@@ -54,18 +56,18 @@ func (c *Conn) Binary() bool { return c.in.binary }
 // Echo sends data back in the form in which the message that is being handled came, text or binary. It belongs into
 // Handler.Message; protocol conformance tests are what it is for.
 func (c *Conn) Echo(data []byte) error {
-	b := inPlace(append(make([]byte, Headroom, Headroom+len(data)), data...))
+	op := byte(wire.OpText)
 	if c.in.binary {
-		b[0] = 0x80 | opBinary
+		op = wire.OpBinary
 	}
-	return c.send(b, 1, true)
+	return c.send(wire.Encode(append(make([]byte, wire.Headroom, wire.Headroom+len(data)), data...), op), 1, true)
 }
 
 func (c *Conn) send(b []byte, frames int, shared bool) error {
 	return c.sendAs(b, frames, shared, nil)
 }
 
-func (c *Conn) sendAs(b []byte, frames int, shared bool, x *Handling) error {
+func (c *Conn) sendAs(b []byte, frames int, shared bool, x *wire.Handling) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.moved {
@@ -84,19 +86,19 @@ func (c *Conn) sendAs(b []byte, frames int, shared bool, x *Handling) error {
 		if o.corked && !o.writing {
 			c.flush() // corked replies are not the peer's fault
 		} else if !c.makeRoom(len(b), frames, limit) {
-			if x.droppable() {
+			if x.Droppable() {
 				c.hub.totals.dropped.Add(int64(frames))
 				return nil
 			}
-			c.closeLocked(CloseSlow, "slow")
+			c.closeLocked(wire.CloseSlow, "slow")
 			return ErrSlow
 		}
 	}
 	if c.exported {
 		c.mover.Relay(c.FD, b, frames, x, shared) // and keep it, should the move fail
 	}
-	if x.droppable() && len(o.queue) > 0 {
-		if x.Class == Latest && c.replace(b, frames, x) {
+	if x.Droppable() && len(o.queue) > 0 {
+		if x.Class == wire.Latest && c.replace(b, frames, x) {
 			return nil
 		}
 		// What may be dropped is not worth a long wait: it gets a quarter of the outbox.
@@ -127,7 +129,7 @@ func (c *Conn) controlLocked(b []byte) {
 // push writes or queues b. c.mu is held.
 func (c *Conn) push(b []byte, frames int, shared bool) { c.pushAs(b, frames, shared, nil) }
 
-func (c *Conn) pushAs(b []byte, frames int, shared bool, x *Handling) {
+func (c *Conn) pushAs(b []byte, frames int, shared bool, x *wire.Handling) {
 	o := &c.out
 	c.msgsOut.Add(int64(frames))
 	c.bytesOut.Add(int64(len(b)))
@@ -181,7 +183,7 @@ func (c *Conn) makeRoom(bytes, frames int, limit load) bool {
 	fits := func() bool { return o.bytes+bytes <= limit.bytes && o.frames+frames <= limit.frames }
 	kept := o.queue[:0]
 	for _, k := range o.queue {
-		if fits() || !k.x.droppable() {
+		if fits() || !k.x.Droppable() {
 			kept = append(kept, k)
 			continue
 		}
@@ -195,11 +197,11 @@ func (c *Conn) makeRoom(bytes, frames int, limit load) bool {
 }
 
 // replace puts a newer value in the place of a waiting one. c.mu is held.
-func (c *Conn) replace(b []byte, frames int, x *Handling) bool {
+func (c *Conn) replace(b []byte, frames int, x *wire.Handling) bool {
 	o := &c.out
 	for i := range o.queue {
 		k := &o.queue[i]
-		if k.x != nil && k.x.Class == Latest && k.x.Key == x.Key {
+		if k.x != nil && k.x.Class == wire.Latest && k.x.Key == x.Key {
 			o.bytes += len(b) - len(k.b)
 			o.frames += frames - k.n
 			k.b, k.n, k.x = b, frames, x
@@ -219,7 +221,7 @@ func (c *Conn) startWriter() {
 func (c *Conn) broken() {
 	c.out.drop()
 	if c.state == open {
-		c.end(CloseAbnormal, "")
+		c.end(wire.CloseAbnormal, "")
 	}
 	c.tellDone() // also where it has moved, and its action runs here
 	c.sock.cut()
@@ -292,7 +294,7 @@ func (c *Conn) writeLoop() {
 			if c.state == open && isTimeout(err) {
 				c.hub.totals.slow.Add(1)
 				c.closedHere = true
-				c.end(CloseSlow, "slow")
+				c.end(wire.CloseSlow, "slow")
 			}
 			c.broken()
 		}

@@ -1,5 +1,7 @@
 package hub
 
+import "wsframe/framework/internal/wire"
+
 // place is what a room knows of its history's newest position, for members that come while nothing is published.
 type place struct {
 	origin Mark // of a room in which nothing was kept yet
@@ -10,7 +12,7 @@ type place struct {
 // JoinPlaced is Join that has the connection told where the room's history stands: what is published beyond comes to it. Where that is
 // known it is told at once, else by Placed, which is to be called then (ask). Of a room in which nothing was kept only those are told
 // who want it.
-func (h *Hub) JoinPlaced(c *Conn, name string, want bool, tell func(Mark) Frame) (fresh, ask bool, err error) {
+func (h *Hub) JoinPlaced(c *Conn, name string, want bool, tell func(Mark) wire.Frame) (fresh, ask bool, err error) {
 	fresh, err = h.join(c, name, func(r *Room) {
 		r.place.wanted = r.place.wanted || want
 		at := r.reached
@@ -29,7 +31,7 @@ func (h *Hub) JoinPlaced(c *Conn, name string, want bool, tell func(Mark) Frame)
 
 // Placed takes where the room's history stands, in the order of what is published, and tells those who have come meanwhile. A push
 // that came before has told them.
-func (h *Hub) Placed(name string, m Mark, tell func(Mark) Frame) {
+func (h *Hub) Placed(name string, m Mark, tell func(Mark) wire.Frame) {
 	r := h.room(name)
 	if r == nil {
 		return

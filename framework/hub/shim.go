@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/lxzan/gws"
+
+	"wsframe/framework/internal/wire"
 )
 
 // shim is the net.Conn that gws sees instead of the socket.
@@ -30,33 +32,36 @@ func (s *shim) Write(p []byte) (int, error) {
 		if err := c.sock.writeAll(withProtocol(p, c.proto), c.hub.cfg.WriteTimeout); err != nil {
 			return 0, err
 		}
-	case c.state == open && !c.moved && len(p) >= 2 && p[0] == 0x80|opClose:
+	case c.state == open && !c.moved && len(p) >= 2 && p[0] == 0x80|wire.OpClose:
 		// gws answers the peer's close frame, reports a fault in a message, or gives up because Read failed.
 		if c.in.failed {
-			c.end(CloseAbnormal, "")
+			c.end(wire.CloseAbnormal, "")
 			break
 		}
-		c.end(CloseNoStatus, "")
-		if len(p) >= 4 {
-			c.closeCode, c.closeReason = int(p[2])<<8|int(p[3]), string(p[4:])
-		}
-		if words, its := strings.CutPrefix(c.closeReason, "gws: "); its || c.closeCode == CloseInternal {
-			c.closeReason, c.closedHere = words, true
-			switch c.closeCode {
-			case CloseBadData:
-				c.closeReason = "not valid UTF-8"
-			case CloseInternal:
-				// It says so whatever is wrong with a compressed message.
-				c.closeCode, c.closeReason = CloseBadData, "compressed data cannot be read"
-				if bytes.Contains(p, []byte("too large")) {
-					c.closeCode, c.closeReason = CloseTooLarge, "message too large"
-				}
-			}
-			p = closeFrame(c.closeCode, c.closeReason)
+		end := wire.ParseClose(p[2:])
+		c.end(end.Code, end.Reason)
+		if words, its := strings.CutPrefix(end.Reason, "gws: "); its || end.Code == wire.CloseInternal {
+			c.close, c.closedHere = inOurWords(wire.Close{Code: end.Code, Reason: words}, p), true
+			p = wire.CloseFrame(c.close.Code, c.close.Reason)
 		}
 		c.push(p, 0, false)
 	}
 	return n, nil
+}
+
+// inOurWords says why gws ends a connection as the protocol of this server does. frame is gws's close frame.
+func inOurWords(end wire.Close, frame []byte) wire.Close {
+	switch end.Code {
+	case wire.CloseBadData:
+		end.Reason = "not valid UTF-8"
+	case wire.CloseInternal:
+		// It says so whatever is wrong with a compressed message.
+		if bytes.Contains(frame, []byte("too large")) {
+			return wire.Close{Code: wire.CloseTooLarge, Reason: "message too large"}
+		}
+		return wire.Close{Code: wire.CloseBadData, Reason: "compressed data cannot be read"}
+	}
+	return end
 }
 
 // Close does nothing: the close path alone decides when the socket is closed.
@@ -95,7 +100,7 @@ func (events) OnMessage(ws *gws.Conn, m *gws.Message) {
 
 // OnPing answers with the ping's payload (RFC 6455 §5.5.3); gws's own handler answers with an empty pong.
 func (events) OnPing(ws *gws.Conn, payload []byte) {
-	(*Conn)(ws.NetConn().(*shim)).control(controlFrame(opPong, payload))
+	(*Conn)(ws.NetConn().(*shim)).control(wire.ControlFrame(wire.OpPong, payload))
 }
 
 func (events) OnPong(*gws.Conn, []byte) {}
@@ -112,9 +117,9 @@ func (events) OnClose(ws *gws.Conn, err error) {
 	if c.sock.woken {
 		return // we closed first
 	}
-	c.closeCode, c.closeReason = int(peer.Code), string(peer.Reason)
+	c.close = wire.Close{Code: int(peer.Code), Reason: string(peer.Reason)}
 	if peer.Code == 0 {
-		c.closeCode = CloseNoStatus
+		c.close.Code = wire.CloseNoStatus
 	}
 }
 

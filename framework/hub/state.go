@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"wsframe/framework/auth"
+	"wsframe/framework/internal/wire"
 )
 
 // TransferVersion is the form in which States travel. A new process reads this one and those before: 2 had no message time and
@@ -42,7 +43,7 @@ type State struct {
 // Cut is a part of a State's Out: frames of one kind.
 type Cut struct {
 	Bytes, Frames int
-	Class         Class
+	Class         wire.Class
 	Key           string
 }
 
@@ -53,7 +54,7 @@ func (s *State) queue(o *outbox) {
 		k := &o.queue[i]
 		s.Out = append(s.Out, k.b...)
 		s.Frames += k.n
-		droppable = droppable || k.x.droppable()
+		droppable = droppable || k.x.Droppable()
 	}
 	for i := range o.queue {
 		if !droppable {
@@ -81,8 +82,8 @@ func (o *outbox) restore(s *State, cfg *Config) {
 	b := s.Out
 	for _, cut := range s.Cuts {
 		k := chunk{b: b[:cut.Bytes:cut.Bytes], n: cut.Frames}
-		if cut.Class != NeverDrop {
-			k.x = &Handling{Class: cut.Class, Key: cut.Key}
+		if cut.Class != wire.NeverDrop {
+			k.x = &wire.Handling{Class: cut.Class, Key: cut.Key}
 		}
 		o.queue, b = append(o.queue, k), b[cut.Bytes:]
 	}
@@ -203,7 +204,7 @@ func (r *stateReader) state(s *State, version int) {
 	for n := r.size(); n > 0 && !r.bad; n-- {
 		cut := Cut{Bytes: int(r.size()), Frames: int(r.size())}
 		if class := r.take(1); !r.bad {
-			cut.Class = Class(class[0])
+			cut.Class = wire.Class(class[0])
 		}
 		cut.Key = r.shared()
 		r.bad = r.bad || cut.Bytes < 0 || cut.Bytes > len(s.Out)-bytes || cut.Frames < 0

@@ -10,7 +10,7 @@ type Stats struct {
 	BytesIn, BytesOut       int64
 	Slow                    int64 // connections closed with 4008
 	Idle                    int64 // connections closed with 4000
-	Dropped                 int64 // frames of the classes DropOldest and Latest that slow connections did not get
+	Dropped                 int64 // frames of the classes wire.DropOldest and wire.Latest that slow connections did not get
 	Users                   int   // uids with connections here
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"wsframe/framework/internal/wire"
 )
 
 // What a busy room collects in one tick is never more than a member's outbox takes.
@@ -22,7 +24,7 @@ func TestTickFitsTheOutbox(t *testing.T) {
 			const n = 100
 			pad := strings.Repeat(".", 500)
 			for i := range n {
-				s.Publish("r", TextFrame(fmt.Appendf(nil, "%d%s", i, pad)))
+				s.Publish("r", wire.TextFrame(fmt.Appendf(nil, "%d%s", i, pad)))
 			}
 			for _, c := range clients {
 				for i := range n {
@@ -44,7 +46,7 @@ func TestBroadcastDoesNotWrite(t *testing.T) {
 	for _, c := range s.all() {
 		c.mu.Lock() // none can be written to
 	}
-	n := s.Broadcast(TextFrame([]byte("news")))
+	n := s.Broadcast(wire.TextFrame([]byte("news")))
 	for _, c := range s.all() {
 		c.mu.Unlock()
 	}
@@ -64,11 +66,11 @@ func TestDrainBehindTheTick(t *testing.T) {
 	s.Each(func(c *Conn) bool { _, err := s.Join(c, "r"); return err == nil })
 	const n = 20
 	for i := range n {
-		s.Publish("r", TextFrame(fmt.Append(nil, i)))
-		s.Broadcast(TextFrame(fmt.Append(nil, "all")))
+		s.Publish("r", wire.TextFrame(fmt.Append(nil, i)))
+		s.Broadcast(wire.TextFrame(fmt.Append(nil, "all")))
 	}
 	done := make(chan error, 1)
-	go func() { done <- s.Drain(t.Context(), CloseGoingAway, "stop", 0) }()
+	go func() { done <- s.Drain(t.Context(), wire.CloseGoingAway, "stop", 0) }()
 	for _, c := range clients {
 		room, all := 0, 0
 		for {

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"wsframe/framework/internal/wire"
 )
 
 // hours is a server whose time passes when the test says so.
@@ -84,8 +86,8 @@ func TestPeerLeavesItsAction(t *testing.T) {
 		heard string
 		code  int
 	}{
-		{"it vanishes", func(c *client) { _ = c.nc.Close() }, "wait", CloseAbnormal},
-		{"it vanishes behind requests", func(c *client) { c.raw(more); _ = c.nc.Close() }, "wait more more more", CloseAbnormal},
+		{"it vanishes", func(c *client) { _ = c.nc.Close() }, "wait", wire.CloseAbnormal},
+		{"it vanishes behind requests", func(c *client) { c.raw(more); _ = c.nc.Close() }, "wait more more more", wire.CloseAbnormal},
 		{"it says goodbye and waits", func(c *client) { c.raw(goodbye) }, "wait", 4005},
 		{"it says goodbye behind requests", func(c *client) { c.raw(append(more, goodbye...)) }, "wait more more more", 4005},
 		{"it vanishes behind more than is read ahead", func(c *client) {
@@ -169,7 +171,7 @@ func TestLongAction(t *testing.T) {
 				}
 			}
 			if !alive {
-				s.wantClose(1, CloseIdle)
+				s.wantClose(1, wire.CloseIdle)
 				return
 			}
 			c.raw(frameBytes(0x89, []byte("there?")))
@@ -221,7 +223,7 @@ func TestServersTime(t *testing.T) {
 		}
 		// A flood is one all the same, when that is used up.
 		c.raw(bytes.Repeat(frameBytes(0x81, []byte("f")), 200))
-		c.wantClose(ClosePolicy)
+		c.wantClose(wire.ClosePolicy)
 	})
 	t.Run("messages within the rate behind a gap", func(t *testing.T) {
 		for _, tickFirst := range []bool{true, false} {
@@ -265,7 +267,7 @@ func TestGap(t *testing.T) {
 	if n < 59 || n > 62 {
 		t.Errorf("closed after %d s of silence", n)
 	}
-	c.wantClose(CloseIdle)
+	c.wantClose(wire.CloseIdle)
 }
 
 // Those that come at the same time are not pinged at the same time, and each is pinged as often as before.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"sync"
+
+	"wsframe/framework/internal/wire"
 )
 
 // ErrTooManyUsers is returned by Bind on a connection that has as many uids as it may have.
@@ -109,10 +111,10 @@ func (h *Hub) UserNames() []string {
 }
 
 // SendTo sends the frame to the connections that it does not exclude, and counts those that took it.
-func SendTo(conns []*Conn, f Frame) int {
+func SendTo(conns []*Conn, f wire.Frame) int {
 	n := 0
 	for _, c := range conns {
-		if !f.excludes(c.FD) && c.Send(f) == nil {
+		if !f.Excludes(c.FD) && c.Send(f) == nil {
 			n++
 		}
 	}

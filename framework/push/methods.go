@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"wsframe/framework/internal/wire"
 )
 
 // Scopes of a token.
@@ -172,9 +174,9 @@ func (k *Keep) check() *Error {
 
 func checkKick(code int, reason string) *Error {
 	switch {
-	case code != 0 && code != 1000 && code < 3000:
+	case code != 0 && !wire.MayClose(code):
 		return fail(CodeBadRequest, "code must be 1000 or 3000-4999")
-	case len(reason) > 123:
+	case len(reason) > wire.MaxReason:
 		return fail(CodeBadRequest, "reason must have at most 123 bytes")
 	}
 	return nil

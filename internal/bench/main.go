@@ -4,8 +4,8 @@
 //
 //	go build -o console ./public && go run ./internal/bench -console ./console
 //
-// Linux only. Each server is a process of its own; the clients run in this one, those of N1 to N3 in others. N1 to N3 build a
-// console with a controller of their own, so they are run inside the checkout, and need redis-server.
+// Linux only. Each server is a process of its own; the clients run in this one, those of N1 to N3 in others. P2 and P3 build a server with
+// one room, N1 to N3 a console with a controller of their own, so they are run inside the checkout; N1 to N3 need redis-server.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	role := flag.String("role", "", "internal: gws, room or clients")
+	role := flag.String("role", "", "internal: gws or clients")
 	console := flag.String("console", "./console", "the binary to measure")
 	rounds := flag.Int("rounds", 5, "rounds of each measurement")
 	seconds := flag.Duration("time", 3*time.Second, "length of a round")
@@ -29,9 +29,6 @@ func main() {
 	switch *role {
 	case "gws":
 		gwsServer()
-		return
-	case "room":
-		roomServer()
 		return
 	case "clients":
 		if err := clients(os.Stdin, os.Stdout); err != nil {

@@ -180,7 +180,7 @@ func (b *bench) delivering(p *process, conns []net.Conn, count int, every time.D
 			}
 		})
 	}
-	if _, err := conns[0].Write(masked(fmt.Sprintf("PUBLISH %d %d", count, every.Microseconds()))); err != nil {
+	if _, err := conns[0].Write(masked(fmt.Sprintf("PUBLISH %d %d %s", count, every.Microseconds(), payload))); err != nil {
 		return 0, err
 	}
 	wg.Wait()
@@ -191,7 +191,7 @@ func (b *bench) delivering(p *process, conns []net.Conn, count int, every time.D
 }
 
 func (b *bench) room(what string, members, count int, every time.Duration) error {
-	ours, err := startRole("room")
+	ours, err := startRoom()
 	if err != nil {
 		return err
 	}

@@ -5,9 +5,9 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,13 +17,12 @@ import (
 	"github.com/lxzan/gws"
 
 	"wsframe/framework/auth"
-	"wsframe/framework/hub"
 )
 
-// command is what a client sends a room server: PUBLISH count interval-µs.
+// parseCommand reads what a client sends to the gws server: PUBLISH count interval-µs, and a text.
 func parseCommand(s string) (count int, every time.Duration, ok bool) {
 	f := strings.Fields(s)
-	if len(f) != 3 || f[0] != "PUBLISH" {
+	if len(f) < 3 || f[0] != "PUBLISH" {
 		return 0, 0, false
 	}
 	count, _ = strconv.Atoi(f[1])
@@ -91,41 +90,8 @@ func gwsServer() {
 	panic(s.RunListener(listen()))
 }
 
-// roomServer is our hub with one room of everybody.
-type room struct{ h *hub.Hub }
-
-func (r *room) Message(c *hub.Conn, data []byte) {
-	if count, every, ok := parseCommand(string(data)); ok {
-		go publishing(count, every, func() { r.h.Publish("room", hub.TextFrame(payload)) })
-		return
-	}
-	_ = c.Echo(data)
-}
-
-func (r *room) Closed(*hub.Conn, int, string, []string) {}
-
-func roomServer() {
-	r := &room{}
-	r.h = hub.New(hub.Config{Handler: r})
-	ln := listen()
-	for fd := int64(1); ; fd++ {
-		nc, err := ln.Accept()
-		if err != nil {
-			panic(err)
-		}
-		go func() {
-			req, err := http.ReadRequest(bufio.NewReader(nc))
-			if err != nil {
-				return
-			}
-			c, err := r.h.Accept(nc.(*net.TCPConn), nil, fd, auth.Identity{}, "", "")
-			if err != nil {
-				panic(err)
-			}
-			_ = c.Serve(req, func() { _, _ = r.h.Join(c, "room") }, nil)
-		}()
-	}
-}
+// roomServer is a program beside the hub, which nobody else may import.
+const roomServer = "wsframe/framework/hub/roomserver"
 
 // process is a server under measurement.
 type process struct {
@@ -138,7 +104,28 @@ type process struct {
 }
 
 func startRole(role string) (*process, error) {
-	cmd := exec.Command(os.Args[0], "-role", role)
+	return startServer(exec.Command(os.Args[0], "-role", role))
+}
+
+// startRoom builds and starts a hub with one room of everybody.
+func startRoom() (*process, error) {
+	dir, err := os.MkdirTemp("", "wsframe-bench-")
+	if err != nil {
+		return nil, err
+	}
+	binary := filepath.Join(dir, "roomserver")
+	if out, err := exec.Command("go", "build", "-o", binary, roomServer).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build the room server: %w\n%s", err, out)
+	}
+	p, err := startServer(exec.Command(binary))
+	if err == nil {
+		p.dir = dir
+	}
+	return p, err
+}
+
+// startServer starts a server that prints its address.
+func startServer(cmd *exec.Cmd) (*process, error) {
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -156,7 +156,7 @@ func TestProtocol(t *testing.T) {
 		return list
 	}
 	const code = `(?m)\bClose\w+ *= (\d{4})`
-	codes := slices.Concat(named("framework/hub/hub.go", code, 10), named("framework/user.go", code, 2), named("framework/calls.go", code, 1))
+	codes := named("framework/internal/wire/close.go", code, 15)
 	commands := named("framework/manager/command.go", `(?m)^\tcase "(\w+)":$`, 5)
 	docs := documents(t)
 	for _, name := range []string{"docs/protocol.md", "docs/protocol.zh-CN.md"} {

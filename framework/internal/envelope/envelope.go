@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"wsframe/framework/bus"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/wire"
 )
 
 // The kinds of messages between nodes (bus.Message.Kind). Key is what the bus orders them by.
@@ -34,16 +34,16 @@ const MaxEpoch = 64
 
 // Delivery says how a push is to be treated. The zero value is the default: it is never dropped, goes to all and is not kept.
 type Delivery struct {
-	Class  hub.Class `json:"c,omitempty"`
-	Key    string    `json:"k,omitempty"` // of the class hub.Latest
-	Except []int64   `json:"x,omitempty"` // connections that do not get it
+	Class  wire.Class `json:"c,omitempty"`
+	Key    string     `json:"k,omitempty"` // of the class wire.Latest
+	Except []int64    `json:"x,omitempty"` // connections that do not get it
 
 	Keep    int           `json:"-"` // length of the history that it is kept in; 0 = it is not kept
 	Age     time.Duration `json:"-"` // of the oldest push in that history
 	Durable bool          `json:"-"` // the sender waits until the store has it
 }
 
-func (d *Delivery) plain() bool { return d.Class == hub.NeverDrop && len(d.Except) == 0 }
+func (d *Delivery) plain() bool { return d.Class == wire.NeverDrop && len(d.Except) == 0 }
 
 // Add leaves out more connections.
 func (d *Delivery) Add(except ...int64) { d.Except = append(slices.Clip(d.Except), except...) }
@@ -88,10 +88,10 @@ func MaxPosition(room string) int {
 	return len(`,"room":"","offset":,"epoch":""`) + len(room) + MaxEpoch + len("9223372036854775807")
 }
 
-// Frame makes what connections get of a push without a position. payload begins with hub.Headroom free bytes, and is the frame's
+// Frame makes what connections get of a push without a position. payload begins with wire.Headroom free bytes, and is the frame's
 // from now on.
-func (d *Delivery) Frame(payload []byte) hub.Frame {
-	f := hub.InPlace(payload)
+func (d *Delivery) Frame(payload []byte) wire.Frame {
+	f := wire.InPlace(payload)
 	if !d.plain() {
 		f = f.With(d.handling())
 	}
@@ -99,16 +99,16 @@ func (d *Delivery) Frame(payload []byte) hub.Frame {
 }
 
 // FrameOf makes what connections get of a push that came as m: with its position, where it has one.
-func (d *Delivery) FrameOf(payload []byte, m *bus.Message) hub.Frame {
-	b := make([]byte, hub.Headroom, hub.Headroom+len(payload)+96)
+func (d *Delivery) FrameOf(payload []byte, m *bus.Message) wire.Frame {
+	b := make([]byte, wire.Headroom, wire.Headroom+len(payload)+96)
 	if m.Offset == 0 {
 		return d.Frame(append(b, payload...))
 	}
 	x := d.handling()
 	x.Offset, x.Epoch = m.Offset, m.Epoch
-	return hub.InPlace(AppendPositioned(b, payload, m.Key, m.Epoch, m.Offset)).With(x)
+	return wire.InPlace(AppendPositioned(b, payload, m.Key, m.Epoch, m.Offset)).With(x)
 }
 
-func (d *Delivery) handling() hub.Handling {
-	return hub.Handling{Class: d.Class, Key: d.Key, Except: d.Except}
+func (d *Delivery) handling() wire.Handling {
+	return wire.Handling{Class: d.Class, Key: d.Key, Except: d.Except}
 }

@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"wsframe/framework/bus"
-	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/wire"
 )
 
 // The bytes of a sealed push: nodes of two versions may serve side by side.
@@ -18,8 +18,8 @@ func TestSeal(t *testing.T) {
 	}{
 		{envelope.Delivery{}, "\x00{}"},
 		{envelope.Delivery{Keep: 3, Durable: true}, "\x00{}"}, // what only the sender needs does not travel
-		{envelope.Delivery{Class: hub.DropOldest}, "\x07{\"c\":1}{}"},
-		{envelope.Delivery{Class: hub.Latest, Key: "k"}, "\x0f{\"c\":2,\"k\":\"k\"}{}"},
+		{envelope.Delivery{Class: wire.DropOldest}, "\x07{\"c\":1}{}"},
+		{envelope.Delivery{Class: wire.Latest, Key: "k"}, "\x0f{\"c\":2,\"k\":\"k\"}{}"},
 		{envelope.Delivery{Except: []int64{8, 9}}, "\x0b{\"x\":[8,9]}{}"},
 	} {
 		b := envelope.Seal(&tc.d, []byte("{}"))
@@ -52,7 +52,7 @@ func TestPosition(t *testing.T) {
 }
 
 func TestFrameOf(t *testing.T) {
-	d := envelope.Delivery{Class: hub.Latest, Key: "k"}
+	d := envelope.Delivery{Class: wire.Latest, Key: "k"}
 	plain := d.FrameOf([]byte("{}"), &bus.Message{Key: "r"})
 	placed := d.FrameOf([]byte("{}"), &bus.Message{Key: "r", Offset: 3, Epoch: "e"})
 	if plain.Len() >= placed.Len() {

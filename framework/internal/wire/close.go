@@ -1,0 +1,60 @@
+package wire
+
+import (
+	"encoding/binary"
+	"unicode/utf8"
+)
+
+// Close codes of RFC 6455 §7.4.1, and those of this server from 4000 on. docs/protocol.md says what a client does after each.
+const (
+	CloseNormal        = 1000
+	CloseGoingAway     = 1001 // the server stops
+	CloseProtocolError = 1002
+	CloseNoStatus      = 1005 // never on the wire: the peer's close frame carried no code
+	CloseAbnormal      = 1006 // never on the wire: the connection ended without a close frame
+	CloseBadData       = 1007 // text that is not UTF-8, or not a JSON object
+	ClosePolicy        = 1008 // a rule was broken: rate, depth, fragments, message time
+	CloseTooLarge      = 1009
+	CloseInternal      = 1011
+	CloseRestart       = 1012 // a reload that could not move the connection: come back at once
+	CloseIdle          = 4000 // nothing arrived for the idle time
+	CloseSlow          = 4008 // the outbox was full, or its oldest bytes could not be written in time
+	CloseReplaced      = 4009 // a newer connection of the same user took this one's place
+	CloseRefused       = 4010 // the user is connected already
+	CloseKicked        = 4011 // the application closed it and gave no code
+)
+
+// MaxReason is the most bytes that a close frame's reason may have: a control frame's payload without the code.
+const MaxReason = MaxControl - 2
+
+// Close is why a connection is closed. The zero Close is no reason to.
+type Close struct {
+	Code   int
+	Reason string
+}
+
+// MayClose tells whether applications may close a connection with the code: 1000, or 3000-4999 (RFC 6455 §7.4.2).
+func MayClose(code int) bool { return code == CloseNormal || code >= 3000 && code <= 4999 }
+
+// CloseFrame encodes a close frame. Codes that never stand on the wire give one without a code, and a reason is cut to MaxReason bytes
+// at the begin of a character: it must be UTF-8 (RFC 6455 §5.5.1).
+func CloseFrame(code int, reason string) []byte {
+	if code == CloseNoStatus || code < 1000 {
+		return ControlFrame(OpClose, nil)
+	}
+	if end := MaxReason; len(reason) > end {
+		for end > MaxReason-utf8.UTFMax && !utf8.RuneStart(reason[end]) {
+			end--
+		}
+		reason = reason[:end]
+	}
+	return ControlFrame(OpClose, append(binary.BigEndian.AppendUint16(nil, uint16(code)), reason...))
+}
+
+// ParseClose reads the payload of a close frame. One without a code gives CloseNoStatus.
+func ParseClose(payload []byte) Close {
+	if len(payload) < 2 {
+		return Close{Code: CloseNoStatus}
+	}
+	return Close{Code: int(binary.BigEndian.Uint16(payload)), Reason: string(payload[2:])}
+}
