@@ -35,9 +35,9 @@ func (a *App) questioned(m *bus.Message) {
 		r.ID, r.Node = q.ID, a.nodeID
 		body, err := json.Marshal(r)
 		if err == nil {
-			err = a.tell(&bus.Message{Kind: envelope.Answer, Key: q.Node, Body: body})
+			err = a.link.Send(&bus.Message{Kind: envelope.Answer, Key: q.Node, Body: body})
 		}
-		if err != nil && a.life.Err() == nil {
+		if err != nil && !a.link.Phase().Ended() {
 			a.log.Warn("answer to another node", zap.Error(err))
 		}
 	}
@@ -113,17 +113,17 @@ func (a *App) respond(q *query, token string, answer func(reply)) {
 				conns = append(conns, c)
 			}
 			conns = slices.DeleteFunc(conns, func(c *hub.Conn) bool { return !c.Doom() })
-			a.behind(token, q.Mark, a.askTime, func() { hub.CloseBehind(conns, q.Code, q.Text) })
+			a.link.After(token, q.Mark, a.askTime, func() { hub.CloseBehind(conns, q.Code, q.Text) })
 			return reply{Found: q.FD != 0 && len(conns) > 0, N: len(conns)}
 		})
 	case "dismiss":
-		a.behind(token, q.Mark, a.countTime(), func() {
+		a.link.After(token, q.Mark, a.countTime(), func() {
 			a.hub.Behind(q.Room, func() { // a move may wait for whoever calls this, and a leave for the move
 				go a.protect("dismiss "+q.Room, func() { a.serve(q, token, answer, func() reply { return a.dismiss(q.Room) }) })
 			})
 		})
 	case "reach":
-		a.behind(token, q.Mark, a.countTime(), func() {
+		a.link.After(token, q.Mark, a.countTime(), func() {
 			a.serve(q, token, answer, func() reply {
 				f := wire.TextFrame([]byte(q.Text))
 				if d := q.Delivery; d != nil {
@@ -144,10 +144,10 @@ func (a *App) countTime() time.Duration { return a.askTime * 9 / 10 }
 // not all have answered.
 func (a *App) serve(q *query, token string, answer func(reply), here func() reply) {
 	var r reply
-	if a.heir.Load() == nil || a.stays(q.FD) {
+	if a.successor() == nil || a.stays(q.FD) {
 		r = here()
 	}
-	h := a.heir.Load()
+	h := a.successor()
 	if h == nil || r.Found || q.Op != "dismiss" && r.N > 0 {
 		answer(r)
 		return
@@ -166,7 +166,7 @@ func (a *App) serve(q *query, token string, answer func(reply), here func() repl
 // dismiss empties a room, as far as its members are here.
 func (a *App) dismiss(room string) (r reply) {
 	for _, c := range a.hub.RoomMembers(room) {
-		if a.heir.Load() != nil {
+		if a.successor() != nil {
 			break
 		}
 		if doomed := c.Doomed(); a.leave(c, room) && !doomed {

@@ -17,10 +17,10 @@ import (
 	"gorm.io/gorm"
 
 	"wsframe/framework/auth"
-	"wsframe/framework/bus"
 	"wsframe/framework/cluster"
 	"wsframe/framework/frame"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/wire"
 	"wsframe/library/cache"
 	"wsframe/library/config"
@@ -99,17 +99,13 @@ type App struct {
 
 	nodeID      string
 	alone       bool
-	reloaded    bool     // another worker of this node has served before
 	about       NodeSign // what does not change
 	askTime     time.Duration
-	bus         atomic.Pointer[bus.Bus] // nil until the previous worker's has ended
-	passed      atomic.Bool             // the connections are another worker's
-	heir        atomic.Pointer[mover]   // the way to that worker, from when they are
-	waiting     outgoing
+	link        *link.Link
+	heir        atomic.Pointer[mover] // the way to that worker, from when they are
 	asks        asks
 	peers       peers
 	surveys     surveys
-	unsettled   atomic.Pointer[time.Time] // when Settle has waited in vain
 	histories   histories
 	pageBudgets budgets
 	gaps        gaps
@@ -172,7 +168,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 		a.endings = newEndings(a.node, a.log)
 	}
 	if err == nil && !o.Reload {
-		err = a.joinBus(ctx)
+		err = a.link.Join(ctx)
 	}
 	if err != nil {
 		if a.node != nil {
@@ -237,7 +233,7 @@ func mount(o Options) (*App, error) {
 		cfg: o.Config, deps: o.Deps, log: o.Deps.Log, tokens: o.Tokens,
 		nodeID: o.NodeID, alone: o.Alone, askTime: cmp.Or(o.StoreTimeout, 500*time.Millisecond), since: time.Now(),
 	}
-	a.reloaded, a.start = o.Reload, sync.OnceValue(a.runStart)
+	a.start = sync.OnceValue(a.runStart)
 	a.about = NodeSign{Address: o.Address, Machine: o.Machine, Version: o.Version, Since: a.since.Unix()}
 	if !o.Begun.IsZero() {
 		a.about.Since = o.Begun.Unix()
@@ -279,6 +275,7 @@ func mount(o Options) (*App, error) {
 		return nil, err
 	}
 	a.refusals.init(lim.RefusedRate, lim.ConnectionsPerIP)
+	a.link = link.New(a.linkConfig(), o.Reload)
 	return a, nil
 }
 
@@ -432,7 +429,7 @@ func (a *App) close(ctx context.Context) error {
 	a.presences.close()
 	a.peers.close()
 	a.endings.close(ctx)
-	err := errors.Join(stopped, a.leaveBus(ctx), a.node.Stop(ctx))
+	err := errors.Join(stopped, a.link.Leave(ctx), a.node.Stop(ctx))
 	a.gaps.end()
 	a.hub.Close()
 	return err

@@ -68,10 +68,10 @@ type asks struct {
 // says so by the mark. Once the connections are the next worker's, that one answers for this node, and asks the others.
 func (a *App) ask(ctx context.Context, key string, q query, enough func(reply) bool) error {
 	token := ""
-	if b := a.bus.Load(); b != nil && q.follows() {
-		token, q.Mark = b.Token(), b.Mark()
+	if q.follows() {
+		token, q.Mark = a.link.Cursor()
 	}
-	h := a.heir.Load()
+	h := a.successor()
 	if h != nil && !a.stays(q.FD) {
 		return a.askHeir(ctx, h, inquiry{Query: q, Token: token, Key: key}, enough)
 	}
@@ -85,7 +85,7 @@ func (a *App) ask(ctx context.Context, key string, q query, enough func(reply) b
 		own = nil
 	default: // it follows what is on its way, and goes on while the others are asked
 	}
-	if h = a.heir.Load(); h != nil && q.FD != 0 { // it has moved in this moment
+	if h = a.successor(); h != nil && q.FD != 0 { // it has moved in this moment
 		return a.askHeir(ctx, h, inquiry{Query: q, Token: token, Key: key}, enough)
 	}
 	return a.askRest(ctx, own, key, q, enough)
@@ -147,7 +147,7 @@ func (a *App) askOthers(ctx context.Context, own chan reply, others []string, ke
 	if err != nil {
 		return err
 	}
-	if err := a.tell(&bus.Message{Kind: envelope.Question, Key: key, Body: body}); err != nil {
+	if err := a.link.Send(&bus.Message{Kind: envelope.Question, Key: key, Body: body}); err != nil {
 		return err
 	}
 	waiting := map[string]bool{}

@@ -3,7 +3,6 @@ package framework
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"path"
@@ -149,7 +148,7 @@ func (a *App) joinPlaced(c *hub.Conn, room string, want bool) (fresh bool, err e
 		return a.hub.Join(c, room)
 	}
 	fresh, ask, err := a.hub.JoinPlaced(c, room, want, tellPlace(room))
-	if ask && a.tell(&bus.Message{Kind: envelope.Position, Key: room, Place: true}) != nil {
+	if ask && a.link.Send(&bus.Message{Kind: envelope.Position, Key: room, Place: true}) != nil {
 		a.hub.Unplaced(room) // too much waits: the next one asks
 	}
 	return fresh, err
@@ -173,14 +172,8 @@ func tellPlace(room string) func(position) wire.Frame {
 	}
 }
 
-var errNotStarted = errors.New("the node is not in touch with the others yet")
-
 func (a *App) readHistory(ctx context.Context, room string, after int64, limit int) (bus.Page, error) {
-	b := a.bus.Load()
-	if b == nil {
-		return bus.Page{}, errNotStarted
-	}
-	return b.History(ctx, room, after, limit)
+	return a.link.History(ctx, room, after, limit)
 }
 
 // recovery is what a client that came back is told.

@@ -10,6 +10,7 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/wire"
 )
 
@@ -202,7 +203,7 @@ func (a *App) own(c *hub.Conn) (s *session, here bool) {
 // elsewhere has a change made in the process to which the connection has moved. The caller makes it here, too, without having it noted:
 // for the action that still runs here and looks at what it has done.
 func (a *App) elsewhere(ctx context.Context, q query) error {
-	h := a.heir.Load()
+	h := a.successor()
 	if h == nil { // it has come back to this process, as another one
 		return hub.ErrClosed
 	}
@@ -219,6 +220,14 @@ func (a *App) elsewhere(ctx context.Context, q query) error {
 		return remoteError(f.Replies[0].Error)
 	}
 	return nil
+}
+
+// successor is the way to the worker that has the connections now; nil while they are this one's.
+func (a *App) successor() *mover {
+	if a.link.Phase() != link.HandedOver {
+		return nil
+	}
+	return a.heir.Load()
 }
 
 // askHeir puts a question that is not this process's any more to the next one, which asks the other nodes, too.
@@ -293,10 +302,5 @@ func (a *App) inquire(i *inquiry, background *sync.WaitGroup, send func(findings
 
 // afterOwn calls f behind what the previous worker has left to this one to send, and what this one has sent.
 func (a *App) afterOwn(f func()) {
-	b := a.bus.Load()
-	if b == nil {
-		f()
-		return
-	}
-	a.behind(b.Token(), b.Mark(), a.askTime, f)
+	a.link.AfterOwn(a.askTime, f)
 }

@@ -67,7 +67,7 @@ func (a *App) sign() NodeSign {
 
 // saidBesideLease is what goes to Redis with the lease. During a reload the worker speaks that has the connections.
 func (a *App) saidBesideLease() []byte {
-	if a.passed.Load() || a.reloaded && a.bus.Load() == nil {
+	if !a.link.Phase().Owns() {
 		return nil
 	}
 	b, err := json.Marshal(a.sign())

@@ -16,6 +16,7 @@ import (
 
 	"wsframe/framework/cluster"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/names"
 )
 
@@ -206,7 +207,7 @@ var errNotServing = errors.New("the connections are another worker's")
 // look announces who was away for long enough, of whatever node. During a reload the worker does that has the connections.
 func (p *presences) look() error {
 	a := p.app
-	if a.bus.Load() == nil || a.passed.Load() {
+	if a.link.Phase() != link.Serving {
 		return nil
 	}
 	for {
@@ -233,7 +234,7 @@ func (p *presences) look() error {
 func (p *presences) here(ctx context.Context, list []cluster.Present) ([]bool, error) {
 	a := p.app
 	here := a.present(list)
-	if a.passed.Load() { // maybe before that
+	if !a.link.Phase().Owns() { // maybe before that
 		return nil, errNotServing
 	}
 	if a.alone || !slices.Contains(here, false) {

@@ -79,16 +79,12 @@ func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption)
 		return fmt.Errorf("%s: %d bytes: %w", r.Event, size, ErrTooLarge)
 	}
 	// The only node tells itself nothing, but for what gets its position in Redis, and what is to come behind that.
-	if a.alone && d.Keep == 0 && !a.passed.Load() && (kind != envelope.ToRoom || !a.keeps(key)) {
+	if a.alone && d.Keep == 0 && a.link.Phase().Owns() && (kind != envelope.ToRoom || !a.link.Keeps(key)) {
 		a.deliverHere(kind, key, d.Frame(payload))
 		return nil
 	}
 	m := &bus.Message{Kind: kind, Key: key, Body: envelope.Seal(&d, payload[wire.Headroom:]), Keep: d.Keep, Age: d.Age}
-	b := a.bus.Load()
-	if b == nil {
-		return a.tell(m)
-	}
-	err = b.Put(m, d.Durable)
+	err = a.link.Put(m, d.Durable)
 	switch {
 	case errors.Is(err, ErrQueued):
 		a.deliverHere(kind, key, d.Frame(payload))
@@ -190,7 +186,7 @@ func (a *App) pushAs(c *hub.Conn, r *Reply, options []PublishOption) error {
 // node's connections; for another's it costs one write to Redis, in the background.
 func (s *Sender) SendToFD(fd int64, r *Reply, o ...PublishOption) error {
 	a := s.app
-	if c := a.hub.Get(fd); c != nil || a.alone && !a.passed.Load() {
+	if c := a.hub.Get(fd); c != nil || a.alone && a.link.Phase().Owns() {
 		if c == nil {
 			return ErrNoConnection
 		}
@@ -234,23 +230,4 @@ func (s *Sender) SendToAll(r *Reply, o ...PublishOption) error {
 
 // Settle waits until Redis has what was sent here before, so that it arrives although this node dies: a round trip or two. It waits at
 // most as long as a Redis call may take; where that was in vain nobody waits for a second: what is sent while Redis is away is kept here.
-func (s *Sender) Settle(ctx context.Context) {
-	a := s.app
-	b := a.bus.Load()
-	if b == nil {
-		return
-	}
-	m := b.Mark()
-	if at := a.unsettled.Load(); m == nil || at != nil && time.Since(*at) < peersTime {
-		return
-	}
-	begun, done := time.Now(), make(chan struct{})
-	b.After(b.Token(), m, a.askTime, func() { close(done) })
-	select {
-	case <-done:
-	case <-ctx.Done():
-	}
-	if now := time.Now(); now.Sub(begun) >= a.askTime {
-		a.unsettled.Store(&now)
-	}
-}
+func (s *Sender) Settle(ctx context.Context) { s.app.link.Settle(ctx, s.app.askTime) }

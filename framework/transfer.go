@@ -107,14 +107,14 @@ func (a *App) transfer(ctx context.Context, w pipe, handed func(moved int)) (Mov
 	busy := a.hub.Freeze(settleTime)
 	n, err := t.round(a.exportApp)
 	if err != nil {
-		a.resumeApp()
+		a.link.Resume()
 		a.hub.Thaw()
 		a.resumeAccepting()
 		return t.moved, err
 	}
 	t.moved.Connections, t.moved.Pause = n, time.Since(begun)
 	a.endLife()
-	a.handedApp()
+	a.link.Detach()
 	a.node.Handed()
 	handed(n)
 	if busy > 0 {
@@ -233,10 +233,9 @@ func (t *giving) pass() (passed bool, err error) {
 
 // markCloses has closes come behind what this process has sent meanwhile, which the new one gets over the bus.
 func (a *App) markCloses(list []relay) {
-	b := a.bus.Load()
 	for i := range list {
-		if r := &list[i]; r.Code != 0 && b != nil {
-			r.Token, r.Mark = b.Token(), b.Mark()
+		if r := &list[i]; r.Code != 0 {
+			r.Token, r.Mark = a.link.Cursor()
 		}
 	}
 }
@@ -247,13 +246,12 @@ func (t *giving) round(app func(context.Context) ([]byte, error)) (int, error) {
 	if err := t.w.offer(); err != nil {
 		return 0, err
 	}
-	passed := a.passed.Load()
 	err := t.exportAll(app)
 	if err == nil {
 		err = t.served()
 	}
 	if err != nil && t.w.claim() {
-		a.passed.Store(passed)
+		a.link.KeepServing()
 		_ = t.w.send(msgAbort, nil, nil) // it may be gone
 		return 0, err
 	}
@@ -262,6 +260,7 @@ func (t *giving) round(app func(context.Context) ([]byte, error)) (int, error) {
 		t.late++
 	}
 	a.heir.Store(t.m)
+	a.link.HandedOver()
 	n := a.hub.Release(t.m.left)
 	t.waiting += n
 	return n, nil
@@ -288,7 +287,7 @@ func (t *giving) exportAll(app func(context.Context) ([]byte, error)) error {
 		return err
 	}
 	// What is published here from now on waits, and is told to the new process behind what has been.
-	a.passed.Store(true)
+	a.link.HandOver()
 	a.hub.SettleRooms()
 	if _, err := t.pass(); err != nil {
 		return err

@@ -45,7 +45,7 @@ func (a *App) bind(c *hub.Conn, uid string) error {
 	if err != nil || !fresh || a.cfg.Users.SecondLogin == loginAllow {
 		return err
 	}
-	return a.tell(&bus.Message{Kind: envelope.Login, Key: uid, Body: strconv.AppendInt(nil, c.FD, 10)})
+	return a.link.Send(&bus.Message{Kind: envelope.Login, Key: uid, Body: strconv.AppendInt(nil, c.FD, 10)})
 }
 
 func (a *App) unbind(c *hub.Conn, uid string) {
@@ -86,7 +86,7 @@ func (a *App) loggedIn(m *bus.Message) {
 		mine.Close(CloseRefused, "connected already")
 	case refused:
 		body, _ := json.Marshal(fd) // a number: it cannot fail
-		if err := a.tell(&bus.Message{Kind: envelope.Refusal, Key: m.Key, Body: body}); err != nil {
+		if err := a.link.Send(&bus.Message{Kind: envelope.Refusal, Key: m.Key, Body: body}); err != nil {
 			a.log.Warn("second login cannot be refused", zap.Error(err))
 		}
 	case mine != nil:
