@@ -7,6 +7,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+
+	"wsframe/framework/internal/backoff"
 )
 
 const (
@@ -68,7 +70,7 @@ func (s *shard) read(stop <-chan struct{}, until time.Time) {
 // fetch reads the stream from a position on.
 func (s *shard) fetch(position, floor id, entries chan<- []redis.XMessage, quit <-chan struct{}) {
 	count, idle, quiet := minRead, 0, 0
-	var pause time.Duration
+	pauses := backoff.Backoff{Min: retryMin, Max: retryMax}
 	shaken := false
 	var looked time.Time
 	for {
@@ -105,21 +107,17 @@ func (s *shard) fetch(position, floor id, entries chan<- []redis.XMessage, quit 
 				return
 			default:
 			}
-			if pause == 0 {
+			if !pauses.Failing() {
 				s.b.cfg.Log.Warn("messages between nodes cannot be read; tried again", zap.String("shard", s.tag), zap.Error(err))
 			}
 			shaken, count = true, max(count/2, 1) // large ones may take too long
-			pause = min(max(2*pause, 10*time.Millisecond), time.Second)
-			select {
-			case <-time.After(pause):
-			case <-quit:
+			if !pauses.Wait(quit) {
 				return
 			}
 			continue
 		}
-		if pause > 0 {
+		if pauses.Reset() {
 			s.b.cfg.Log.Info("messages between nodes are read again", zap.String("shard", s.tag))
-			pause = 0
 		}
 		count = nextRead(list)
 		if idle++; len(list) == 0 {

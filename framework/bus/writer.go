@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/internal/backoff"
 	"wsframe/library/cache"
 )
 
@@ -24,6 +25,9 @@ const (
 
 	doubtPause = 50 * time.Millisecond
 
+	retryMin = 10 * time.Millisecond // the pauses, before jitter, while Redis does not answer
+	retryMax = time.Second
+
 	// fullTime is how long a Redis without memory is waited for; then messages are lost.
 	fullTime = 5 * time.Second
 )
@@ -33,7 +37,7 @@ func (b *Bus) direct() bool { return b.cfg.Alone && !b.passed.Load() }
 
 // write writes what waits until stop. What Redis does not take is repeated, with growing pauses.
 func (s *shard) write(stop <-chan struct{}) {
-	var pause time.Duration
+	pauses := backoff.Backoff{Min: retryMin, Max: retryMax}
 	for {
 		select {
 		case <-stop:
@@ -52,20 +56,16 @@ func (s *shard) write(stop <-chan struct{}) {
 		if err != nil {
 			s.late = true
 			s.batch = max(s.batch/2, 1)
-			if pause == 0 {
+			if !pauses.Failing() {
 				s.b.cfg.Log.Warn("redis does not take the messages between nodes; they are kept and repeated", zap.String("shard", s.tag), zap.Error(err))
 			}
-			pause = min(max(2*pause, 10*time.Millisecond), time.Second)
-			select {
-			case <-time.After(pause):
-			case <-stop:
+			if !pauses.Wait(stop) {
 				return
 			}
 			continue
 		}
-		if pause > 0 {
+		if pauses.Reset() {
 			s.b.cfg.Log.Info("redis takes the messages between nodes again", zap.String("shard", s.tag))
-			pause = 0
 		}
 		if !idle {
 			continue

@@ -154,7 +154,7 @@ func (s *Server) command(c *session, frame []byte) (stay time.Duration) {
 	fields := []zap.Field{zap.String("method", method), zap.String("peer", c.peer)}
 	switch {
 	case errors.Is(err, errNoCommand):
-		s.warn("admin command is malformed", fields...)
+		s.warn(&s.malformed, "admin command is malformed", fields...)
 		c.write([]byte(answerFormat))
 		s.end(c, 1007)
 		return idleTime

@@ -13,12 +13,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/lxzan/gws"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
+
+	"wsframe/framework/internal/lograte"
 )
 
 const (
@@ -44,9 +44,11 @@ type Config struct {
 
 // Server answers admin commands.
 type Server struct {
-	cfg     Config
-	seldom  *zap.Logger  // writes each message once a minute: what anybody who connects can cause at any rate
-	unsaid  atomic.Int64 // lines that seldom has left out since its last one
+	cfg Config
+
+	// What anybody who connects can cause has a line a minute each.
+	refused, malformed, impossible lograte.Limit
+
 	http    *http.Server
 	up      *gws.Upgrader
 	life    context.Context // of commands; ends with Close
@@ -61,13 +63,6 @@ type Server struct {
 // NewServer makes one; Serve starts it.
 func NewServer(cfg Config) *Server {
 	s := &Server{cfg: cfg, conns: map[*session]struct{}{}}
-	s.seldom = cfg.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
-		return zapcore.NewSamplerWithOptions(c, time.Minute, 1, 0, zapcore.SamplerHook(func(_ zapcore.Entry, d zapcore.SamplingDecision) {
-			if d&zapcore.LogDropped != 0 {
-				s.unsaid.Add(1)
-			}
-		}))
-	}))
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.up = gws.NewUpgrader(&handler{server: s}, &gws.ServerOption{
 		ReadMaxPayloadSize: maxMessage, CheckUtf8Enabled: true, Logger: quiet{},
@@ -108,17 +103,17 @@ func (s *Server) Close() {
 	s.work.Wait()
 }
 
-// warn logs what anybody who connects can cause: each message once a minute, with the number of lines that were left out.
-func (s *Server) warn(message string, fields ...zap.Field) {
-	if line := s.seldom.Check(zap.WarnLevel, message); line != nil {
-		line.Write(append(fields, zap.Int64("not_logged", s.unsaid.Swap(0)))...)
+// warn logs a line where limit has one due, with the number of those that were left out before it.
+func (s *Server) warn(limit *lograte.Limit, message string, fields ...zap.Field) {
+	if n := limit.Due(time.Now()); n > 0 {
+		s.cfg.Log.Warn(message, append(fields, zap.Int64("not_logged", n-1))...)
 	}
 }
 
 // accept lets in who may command: no pages, and only loopback peers or those that show the token.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 	refuse := func(why string, status int) {
-		s.warn("admin connection refused", zap.String("why", why), zap.String("peer", r.RemoteAddr))
+		s.warn(&s.refused, "admin connection refused", zap.String("why", why), zap.String("peer", r.RemoteAddr))
 		http.Error(w, http.StatusText(status), status)
 	}
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
@@ -196,7 +191,7 @@ func same(a, b string) bool {
 func (s *Server) serve(c *session, ws *gws.Conn) {
 	defer func() {
 		if v := recover(); v != nil { // gws's own: OnMessage has recovered ours. A frame with a length beyond 2^63 is enough
-			s.warn("admin connection sent an impossible frame", zap.String("peer", c.peer))
+			s.warn(&s.impossible, "admin connection sent an impossible frame", zap.String("peer", c.peer))
 			s.end(c, 1009)
 		}
 		_ = ws.NetConn().Close()

@@ -4,10 +4,12 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"wsframe/framework/internal/backoff"
 )
 
 const (
-	minBackoff = 100 * time.Millisecond
+	minBackoff = 100 * time.Millisecond // before jitter
 	maxBackoff = 10 * time.Second
 	healthy    = time.Minute // a worker that lived so long has a first try again
 )
@@ -15,7 +17,7 @@ const (
 // supervise restarts the worker when it ends by itself, until the server is to end. The listeners stay open meanwhile: clients
 // wait in the kernel's queue.
 func (m *Master) supervise() {
-	wait := minBackoff
+	pauses := backoff.Backoff{Min: minBackoff, Max: maxBackoff}
 	for {
 		m.mu.Lock()
 		c, changed := m.worker, m.changed
@@ -48,11 +50,12 @@ func (m *Master) supervise() {
 		m.restarts++
 		m.mu.Unlock()
 		if time.Since(c.since) > healthy {
-			wait = minBackoff
+			pauses.Reset()
 		}
+		wait := pauses.Next()
 		m.cfg.Log.Error("the worker has ended; it is restarted", zap.Int("pid", c.pid), zap.String("status", c.status), zap.String("stderr", c.tail.last()),
 			zap.Duration("in", wait))
-		next := m.restart(&wait)
+		next := m.restart(wait, &pauses)
 		if next == nil {
 			return
 		}
@@ -69,17 +72,16 @@ func (m *Master) supervise() {
 	}
 }
 
-// restart tries until a worker serves, each time after a longer wait; nil: the server is to end.
-func (m *Master) restart(wait *time.Duration) *child {
+// restart tries after wait, and then until a worker serves, each time after a longer pause; nil: the server is to end.
+func (m *Master) restart(wait time.Duration, pauses *backoff.Backoff) *child {
 	for {
-		timer := time.NewTimer(*wait)
+		timer := time.NewTimer(wait)
 		select {
 		case <-m.life.Done():
 			timer.Stop()
 			return nil
 		case <-timer.C:
 		}
-		*wait = min(2**wait, maxBackoff)
 		next, err := m.start(m.life)
 		if err == nil {
 			return next
@@ -87,6 +89,7 @@ func (m *Master) restart(wait *time.Duration) *child {
 		if m.life.Err() != nil {
 			return nil
 		}
-		m.cfg.Log.Error("the worker does not boot", zap.Error(err), zap.Duration("next_try", *wait))
+		wait = pauses.Next()
+		m.cfg.Log.Error("the worker does not boot", zap.Error(err), zap.Duration("next_try", wait))
 	}
 }

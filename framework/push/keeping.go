@@ -2,9 +2,10 @@ package push
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
+
+	"wsframe/framework/internal/backoff"
 )
 
 const (
@@ -85,10 +86,9 @@ func (k *keeping) end(ctx context.Context) {
 // retry calls write until it succeeds, end has come or ctx is done. The pauses grow, and differ, so that many do not come
 // at once when the Store answers again.
 func retry(ctx context.Context, end time.Time, write func(context.Context) error) {
-	for pause := writeFirst; time.Now().Before(end); pause = min(2*pause, writeLast) {
-		select {
-		case <-time.After(pause/2 + rand.N(pause/2)):
-		case <-ctx.Done():
+	pauses := backoff.Backoff{Min: writeFirst, Max: writeLast}
+	for time.Now().Before(end) {
+		if !pauses.Wait(ctx.Done()) {
 			return
 		}
 		try, cancel := context.WithTimeout(ctx, writeTime)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"wsframe/framework/internal/lograte"
 )
 
 // maxAddresses are remembered; beyond that all are forgotten.
@@ -19,12 +21,11 @@ const maxAddresses = 10_000
 type refusals struct {
 	rate int // wrong tokens of one address that are answered as such, a second and at once; 0 = any
 	log  *zap.Logger
+	line lograte.Limit
 
 	mu        sync.Mutex
 	total     map[Code]int64
 	addresses map[netip.Prefix]*bucket
-	logged    time.Time
-	silent    int // refusals since the last line of the log
 }
 
 func newRefusals(rate int, log *zap.Logger) *refusals {
@@ -36,10 +37,8 @@ func (l *refusals) add(peer string, e *Error) *Error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.total[e.Code]++
-	l.silent++
-	if now := time.Now(); now.Sub(l.logged) >= time.Minute {
-		l.log.Warn("push port: requests are refused", zap.String("code", string(e.Code)), zap.String("why", e.Message), zap.String("peer", peer), zap.Int("since the last such line", l.silent))
-		l.logged, l.silent = now, 0
+	if n := l.line.Due(time.Now()); n > 0 {
+		l.log.Warn("push port: requests are refused", zap.String("code", string(e.Code)), zap.String("why", e.Message), zap.String("peer", peer), zap.Int64("since the last such line", n))
 	}
 	if e.Code == CodeUnauthorized && !l.of(peer).take(1) {
 		return fail(CodeRateLimited, "too many requests without a right token come from this address")
