@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+
+	"wsframe/library/cache"
 )
 
 // All of this runs in the writer's goroutine: whatever changes after a connection was read is noted after that, and so
@@ -52,7 +55,35 @@ func (n *Node) reconcile(ctx context.Context, fds []int64, extra map[int64]*Entr
 		}
 		return true
 	})
-	for chunk := range slices.Chunk(fds, n.batch/8) { // each takes about eight commands
+	// What only takes goes first: a full Redis refuses the rest.
+	slices.SortStableFunc(fds, func(a, b int64) int { return rank(wanted[a]) - rank(wanted[b]) })
+	live := slices.IndexFunc(fds, func(fd int64) bool { return wanted[fd] != nil })
+	if live < 0 {
+		live = len(fds)
+	}
+	err := n.compare(ctx, fds[:live], wanted, extra, false)
+	if err == nil {
+		err = n.compare(ctx, fds[live:], wanted, extra, false)
+	}
+	if cache.Full(err) {
+		n.isFull(err)
+		return nil
+	}
+	return err
+}
+
+func rank(e *Entry) int {
+	if e == nil {
+		return 0
+	}
+	return 1
+}
+
+// compare is reconcile for fds of one kind: all live, or none. What a full Redis does not take is noted as lacking, and the error is its. fresh = their
+// users' entries are theirs, whoever has them.
+func (n *Node) compare(ctx context.Context, fds []int64, wanted, extra map[int64]*Entry, fresh bool) error {
+	for at := 0; at < len(fds); {
+		chunk := fds[at:min(at+n.batch/8, len(fds))] // each takes about eight commands
 		found, err := n.read(ctx, chunk)
 		if err != nil {
 			return err
@@ -72,25 +103,33 @@ func (n *Node) reconcile(ctx context.Context, fds []int64, extra map[int64]*Entr
 		err = n.write(ctx, func(ctx context.Context, p *plan) {
 			for i := range found {
 				if e := wanted[found[i].FD]; e != nil {
-					n.correct(ctx, p, e, &found[i])
+					n.correct(ctx, p, e, &found[i], fresh)
 				} else {
 					n.removeEntry(ctx, p, &found[i])
 				}
 			}
 		})
+		if cache.Full(err) {
+			n.lack(fds[at:], extra)
+			if errors.Is(err, errPartly) {
+				n.j.heard(chunk)
+			}
+			return err
+		}
 		if err != nil {
 			for _, fd := range chunk {
 				n.doubt(fd, wanted[fd])
 			}
 			return fmt.Errorf("compare redis with the live connections: %w", err)
 		}
+		at += len(chunk)
 	}
 	return nil
 }
 
 // correct writes what is, and removes what only Redis has.
-func (n *Node) correct(ctx context.Context, p *plan, is, found *Entry) {
-	n.writeEntry(ctx, p, is, false)
+func (n *Node) correct(ctx context.Context, p *plan, is, found *Entry, fresh bool) {
+	n.writeEntry(ctx, p, is, fresh)
 	fd, k := str(is.FD), n.keys
 	for _, key := range found.Keys {
 		if !slices.Contains(is.Keys, key) {
@@ -257,7 +296,7 @@ func (n *Node) heal(ctx context.Context) error {
 		return true
 	})
 	n.j.opened(func(fd int64) { delete(missing, fd) }) // on its way
-	all := n.shaken
+	all, full := n.shaken, n.full.Load()               // what is missing is written when there is memory
 	if len(missing) > 0 && len(known) == 0 {
 		all = true
 		n.cfg.Log.Warn("redis has forgotten the connections; all are written again", zap.Int("missing", len(missing)))
@@ -265,7 +304,7 @@ func (n *Node) heal(ctx context.Context) error {
 	n.round++
 	ghosts := n.ghosts(known)
 	fds := slices.DeleteFunc(n.liveFDs(), func(fd int64) bool {
-		return !all && !missing[fd] && uint64(fd)%parts != n.round%parts
+		return full || !all && !missing[fd] && uint64(fd)%parts != n.round%parts
 	})
 	suspects := make(map[int64]bool, len(ghosts))
 	for _, fd := range ghosts {
@@ -277,7 +316,7 @@ func (n *Node) heal(ctx context.Context) error {
 	if err := n.reconcile(ctx, fds, nil); err != nil {
 		return err
 	}
-	n.shaken = false
+	n.shaken = n.shaken && full
 	return nil
 }
 

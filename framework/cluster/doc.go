@@ -15,6 +15,8 @@
 // it is back. That goroutine also asserts the live connections again from time to time, so nothing it reads of them
 // can be older than what it has written. All methods are safe for concurrent use.
 //
+// A Redis without memory takes removals only: those are written, and additions follow when it has memory (full.go). Flush waits for them.
+//
 // # Death
 //
 // A process that holds connections is a member: the node's id and an incarnation that is never used twice. With Config.Lease a

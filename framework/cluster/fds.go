@@ -41,6 +41,7 @@ local time = redis.call('TIME')
 local since = math.floor((tonumber(time[1]) - 1767225600 + tonumber(time[2]) / 1000000) * 4194304)
 if since > at and since < 4503599627370496 then at = since end -- a clock that is wrong by decades counts for nothing
 at = at + tonumber(ARGV[1])
+redis.call('PERSIST', KEYS[1]) -- see lease.go
 redis.call('SET', KEYS[1], string.format('%.0f', at) .. (run ~= '' and '@' .. run or ''))
 return at`
 
@@ -73,6 +74,7 @@ func (n *Node) reserve(ctx context.Context) (block, error) {
 }
 
 const raise = `
+redis.call('PERSIST', KEYS[1])
 local at, run = string.match(redis.call('GET', KEYS[1]) or '0', '^(%d+)(@?%w*)$')
 if tonumber(at) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1] .. run) end
 return 0`

@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -63,8 +65,11 @@ type journal struct {
 	overflow bool   // ops were dropped: Redis must be compared with what lives
 	undone   []op   // of these, what would have taken connections out of sets; at most max
 	resyncs  int
-	waiters  int
-	changed  chan struct{} // closed and replaced when written or overflow change and somebody waits
+
+	lacking map[int64]lack // connections of which Redis has no memory to note something
+
+	waiters int
+	changed chan struct{} // closed and replaced when written or overflow change and somebody waits
 }
 
 func (j *journal) init(max int, now func() time.Time) {
@@ -160,6 +165,11 @@ func (j *journal) tryAll() {
 // untried are the connections, not ended, whose Opened was never tried; mu is held.
 func (j *journal) untried() map[int64]bool {
 	fds, at := map[int64]bool{}, j.written
+	for fd, l := range j.lacking {
+		if l.unheard {
+			fds[fd] = true
+		}
+	}
 	for _, list := range [][]op{j.taken[j.at:], j.ops} {
 		for i := range list {
 			switch o := &list[i]; {
@@ -219,7 +229,7 @@ func (j *journal) flush(ctx context.Context, ended <-chan struct{}) error {
 	defer j.mu.Unlock()
 	j.waiters++
 	defer func() { j.waiters-- }()
-	for target := j.appended; j.written < target || j.overflow; {
+	for target := j.appended; j.written < target || j.overflow || len(j.lacking) > 0; {
 		left, changed := j.len(), j.changed
 		j.mu.Unlock()
 		var err error
@@ -257,7 +267,10 @@ func (n *Node) Adopted(fd int64) {
 }
 
 // Handed tells that the next worker has taken the connections: those that no longer live here are no ghosts.
-func (n *Node) Handed() { n.settled.Store(false) }
+func (n *Node) Handed() {
+	n.settled.Store(false)
+	n.j.filled(slices.Collect(maps.Keys(n.j.lacks()))) // the next worker writes them
+}
 
 // Opened notes a new connection, or one that was taken over without Redis knowing all of it.
 func (n *Node) Opened(e Entry) {

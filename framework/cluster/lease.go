@@ -21,12 +21,16 @@ const deadTime = 24 * time.Hour
 // errDeposed says that this node was declared dead.
 var errDeposed = errors.New("this node was declared dead while it did not show a sign of life")
 
+// A full Redis refuses a script whose first write needs memory. Those by which nodes live and are cleaned up after begin with a write
+// that needs none and changes nothing, so they go on: what they add is small, and cleaning up is what frees memory.
+//
 // The value of a lease is the worker that took it last: at a reload that is the new one, and the old one extends it only.
 const (
 	takeLease = `
 if redis.call('EXISTS', KEYS[2]) == 1 then return -1 end
 local holder = redis.call('GET', KEYS[5])
 if holder and string.match(holder, '^%S*') ~= string.match(ARGV[6], '^%S*') then return -1 end
+redis.call('PEXPIRE', KEYS[5], ARGV[2])
 redis.call('SET', KEYS[5], ARGV[6], 'PX', ARGV[2])
 if ARGV[3] == '1' or redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 if ARGV[4] == '' then redis.call('PEXPIRE', KEYS[4], ARGV[5]) else redis.call('SET', KEYS[4], ARGV[4], 'PX', ARGV[5]) end
@@ -42,8 +46,13 @@ return 1`
 
 	declareDead = `
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
 return 1`
+
+	enterList = `
+redis.call('SREM', KEYS[1], '')
+return redis.call('SADD', KEYS[1], ARGV[1])`
 )
 
 func (n *Node) leased() bool { return n.cfg.Lease > 0 }
@@ -108,12 +117,18 @@ func (n *Node) take(ctx context.Context, m member, first bool) error {
 		n.intact = begun
 	}
 	n.peersMu.Unlock()
-	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.SAdd(ctx, k.nodes(), m.String()) })
-	if err != nil {
+	if err = n.enter(ctx, m); err != nil {
 		return fmt.Errorf("enter the list of nodes: %w", err)
 	}
 	n.refreshed.Store(&begun)
 	return nil
+}
+
+// enter puts a member on the list of those that live or are not cleaned up yet.
+func (n *Node) enter(ctx context.Context, m member) error {
+	return n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		p.Eval(ctx, enterList, []string{n.keys.nodes()}, m.String())
+	})
 }
 
 // refresh takes the lease anew.
@@ -159,8 +174,7 @@ func (n *Node) renounce(ctx context.Context) error {
 	old := n.self()
 	n.cfg.Log.Error("connections are given up", zap.Error(errDeposed))
 	// Something may have been written since it was cleaned up.
-	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.SAdd(ctx, n.keys.nodes(), old.String()) })
-	if err != nil {
+	if err := n.enter(ctx, old); err != nil {
 		return err
 	}
 	b, err := n.reserve(ctx)
@@ -181,7 +195,7 @@ func (n *Node) renounce(ctx context.Context) error {
 	n.j.mu.Lock()
 	unheard := n.j.untried()
 	n.j.drop()
-	n.j.overflow = false
+	n.j.overflow, n.j.lacking = false, nil
 	n.j.mu.Unlock()
 	n.restMu.Lock()
 	maps.Copy(n.unheard, unheard)

@@ -153,6 +153,10 @@ type Node struct {
 	doubts   map[int64]*Entry // what failed pipelines may still write
 	doubtAt  time.Time        // when the last of them failed
 	departed []departed       // the oldest first
+	filledAt time.Time        // when what Redis lacks was tried last
+	saidFull time.Time
+
+	full atomic.Bool // Redis has no memory: additions wait in the journal's lacking
 
 	settled  atomic.Bool
 	restMu   sync.Mutex
@@ -239,7 +243,7 @@ func (n *Node) start(ctx context.Context) error {
 		}
 		n.leftover = append(n.leftover, old)
 		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-			p.Set(ctx, n.keys.dead(old), "1", deadTime)
+			p.Eval(ctx, setFlag, []string{n.keys.dead(old)}, "1", deadTime.Milliseconds())
 			p.Del(ctx, n.keys.lease(old))
 		})
 		if err != nil {

@@ -13,7 +13,8 @@ import (
 
 // plan is what one write to Redis does, in the order in which it must happen: a process that is killed in between leaves nothing
 // behind by which nobody finds it. One Redis server executes a pipeline in its order. The masters of a Redis Cluster get their shares side
-// by side, so there each part goes when the one before has been taken.
+// by side, so there each part goes when the one before has been taken. So it does beside a Redis without memory, which may take a later
+// command and not the one that it needs.
 type plan struct {
 	list   redis.Pipeliner // the node's list of its connections, and of its users what a departure needs
 	note   redis.Pipeliner // what a connection says of itself: where it is, who hears of its end
@@ -22,21 +23,31 @@ type plan struct {
 	unlist redis.Pipeliner // it, from the list
 }
 
+// errPartly says that the first part of a plan may have been executed: Redis has heard of the connections.
+var errPartly = errors.New("a part was written")
+
 // write runs a plan. After an error any part of it may have been executed.
 func (n *Node) write(ctx context.Context, fill func(context.Context, *plan)) error {
-	if !n.slots {
-		return n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { fill(ctx, &plan{p, p, p, p, p}) })
+	if !n.slots && !n.full.Load() {
+		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { fill(ctx, &plan{p, p, p, p, p}) })
+		if cache.Full(err) {
+			err = errors.Join(errPartly, err)
+		}
+		return err
 	}
 	var parts [5]redis.Pipeliner
 	for i := range parts {
 		parts[i] = n.cfg.Client.Pipeline()
 	}
 	fill(ctx, &plan{parts[0], parts[1], parts[2], parts[3], parts[4]})
-	for _, p := range parts {
+	for i, p := range parts {
 		if p.Len() == 0 {
 			continue
 		}
 		if err := n.run(ctx, p); err != nil {
+			if i > 0 {
+				err = errors.Join(errPartly, err)
+			}
 			return err
 		}
 	}
@@ -45,7 +56,7 @@ func (n *Node) write(ctx context.Context, fill func(context.Context, *plan)) err
 
 // straight gives the first of the ops that one plan can do: it forgets last, so nothing that is to be forgotten may be noted again.
 func (n *Node) straight(ops []op) []op {
-	if !n.slots {
+	if !n.slots && !n.full.Load() {
 		return ops
 	}
 	type name struct {
@@ -81,7 +92,8 @@ func (n *Node) exec(ctx context.Context, fill func(context.Context, redis.Pipeli
 	return n.run(ctx, p)
 }
 
-// run executes a pipeline. Only an error that a repetition may cure is returned; what Redis refused for good is logged.
+// run executes a pipeline. Only an error that a repetition may cure is returned; what Redis refused for good is logged. Where Redis
+// answered all of it, and has no memory for some, the error is one that cache.Full knows.
 func (n *Node) run(ctx context.Context, p redis.Pipeliner) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
 	defer cancel()
@@ -92,16 +104,19 @@ func (n *Node) run(ctx context.Context, p redis.Pipeliner) error {
 	if len(cmds) == 0 {
 		return err
 	}
+	var full error
 	for _, c := range cmds {
 		switch e := c.Err(); {
 		case e == nil, errors.Is(e, redis.Nil):
+		case cache.Full(e):
+			full = e
 		case cache.Final(e):
 			n.refused(c, e)
 		default:
 			return e
 		}
 	}
-	return nil
+	return full
 }
 
 func (n *Node) refused(c redis.Cmder, err error) {

@@ -41,13 +41,20 @@ for i = 1, #ARGV, 2 do
 end
 return fresh`
 
+	// A leaving is written beside a full Redis, too: what tells of the connection goes after it. See lease.go.
 	noteLeaving = `
+redis.call('ZREM', KEYS[1], '')
 local t = redis.call('TIME')
 local due = string.format('%.0f', t[1] * 1000 + t[2] / 1000 + ARGV[1])
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], due, ARGV[i]) end
 return 0`
 
+	noteAgain = `
+redis.call('HDEL', KEYS[1], '')
+return redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])`
+
 	claimLeaving = `
+redis.call('ZREM', KEYS[1], '')
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local claim = string.format('%.0f', now + ARGV[1])
@@ -57,6 +64,7 @@ table.insert(due, 1, claim)
 return due`
 
 	beginLeave = `
+redis.call('HDEL', KEYS[1], '')
 local mine = {}
 for i = 1, #ARGV, 2 do
 	mine[#mine+1] = 0
@@ -127,7 +135,7 @@ func (n *Node) writeLeaving(ctx context.Context, p *plan, list []*Present) {
 	names := make([]string, len(list))
 	for i, left := range list {
 		if names[i] = leaving(left.Room, left.ID); left.value != "" {
-			p.list.HSetNX(ctx, n.keys.present(left.Room), left.ID, left.value)
+			p.list.Eval(ctx, noteAgain, []string{n.keys.present(left.Room)}, left.ID, left.value)
 		}
 	}
 	n.addLeaving(ctx, p.note, names)

@@ -22,6 +22,15 @@ const sweepAtOnce = pipeline / 4
 const ran = "ran"
 
 const (
+	takeClaim = `
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1`
+	setFlag = `
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1`
 	extendClaim = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`
 	endClaim    = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`
 )
@@ -49,10 +58,14 @@ func (n *Node) eachIfMine(ctx context.Context, script string, list []*dying, arg
 	}
 	mine := make([]bool, len(list))
 	for i, answer := range answers {
-		number, err := answer.Int64()
-		mine[i] = err == nil && number == 1
+		mine[i] = isOne(answer)
 	}
 	return mine, nil
+}
+
+func isOne(answer *redis.Cmd) bool {
+	number, err := answer.Int64()
+	return err == nil && number == 1
 }
 
 // sweepUntilDone repeats sweep until the member, or those of its connections, are cleaned up by anybody.
@@ -80,9 +93,7 @@ func (n *Node) sweep(ctx context.Context, m member, only map[string]bool) (done 
 	defer n.sweeping.Unlock()
 	begun, count := n.cfg.Now(), 0
 	claim := n.keys.sweep(m)
-	mine, err := call(n, ctx, func(ctx context.Context) (bool, error) {
-		return n.cfg.Client.SetNX(ctx, claim, n.token, n.cfg.Claim).Result()
-	})
+	mine, err := n.ifMine(ctx, takeClaim, claim, n.cfg.Claim.Milliseconds())
 	if err == nil && !mine {
 		mine, err = n.ifMine(ctx, extendClaim, claim, n.cfg.Claim.Milliseconds()) // from an attempt that failed
 	}
@@ -145,7 +156,7 @@ func (n *Node) bury(ctx context.Context, m member, only map[string]bool) error {
 type dying struct {
 	Entry
 	name, claim string
-	mine        *redis.BoolCmd
+	mine        *redis.Cmd
 	owner       *redis.StringCmd
 	listed      *redis.BoolCmd
 	fresh       bool // claimed just now
@@ -199,7 +210,7 @@ func (n *Node) claim(ctx context.Context, m member, fds []string) ([]*dying, err
 	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		for i, fd := range fds {
 			d := &dying{name: fd, claim: n.keys.claim(m, fd)}
-			d.mine = p.SetNX(ctx, d.claim, n.token, n.cfg.Claim)
+			d.mine = p.Eval(ctx, takeClaim, []string{d.claim}, n.token, n.cfg.Claim.Milliseconds())
 			d.owner = p.Get(ctx, d.claim)
 			d.listed = p.SIsMember(ctx, n.keys.fds(m), fd)
 			list[i] = d
@@ -210,7 +221,7 @@ func (n *Node) claim(ctx context.Context, m member, fds []string) ([]*dying, err
 	}
 	var gone []*dying
 	list = slices.DeleteFunc(list, func(d *dying) bool {
-		if d.fresh = d.mine.Val(); d.fresh && !d.listed.Val() { // another has just finished it
+		if d.fresh = isOne(d.mine); d.fresh && !d.listed.Val() { // another has just finished it
 			gone = append(gone, d)
 			return true
 		}
@@ -303,7 +314,7 @@ func (n *Node) mark(ctx context.Context, told <-chan string) error {
 		}
 		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 			for _, claim := range claims {
-				p.Set(ctx, claim, ran, deadTime)
+				p.Eval(ctx, setFlag, []string{claim}, ran, deadTime.Milliseconds())
 			}
 		})
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"wsframe/library/cache"
 )
 
 // pipeline is how many commands leave together: enough to make a round trip cheap, few enough for Timeout.
@@ -252,12 +254,16 @@ func (n *Node) drain() {
 			}
 			continue
 		}
-		var doubtful <-chan time.Time
+		var doubtful, fill <-chan time.Time
+		if n.full.Load() {
+			fill = time.After(fillTime)
+		}
 		if len(n.doubts) > 0 {
 			doubtful = time.After(doubtTime * n.cfg.Timeout)
 		}
 		select {
 		case <-doubtful:
+		case <-fill:
 		case <-n.j.wake:
 		case <-assert.C:
 			due = true
@@ -279,7 +285,8 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 	ops, dropped := n.j.take(n.batch)
 	overflow, answers := n.j.overflowed()
 	doubtful := len(n.doubts) > 0 && n.cfg.Now().Sub(n.doubtAt) > doubtTime*n.cfg.Timeout
-	if len(ops) == 0 && !overflow && !n.forgotten.Load() && !*due && !doubtful {
+	fill := n.full.Load() && n.cfg.Now().Sub(n.filledAt) >= fillTime
+	if len(ops) == 0 && !overflow && !n.forgotten.Load() && !*due && !doubtful && !fill {
 		return true, nil
 	}
 	// Nothing is written by a node that may have been declared dead meanwhile: others clean up after it. Nor while Redis is away, so that
@@ -307,6 +314,8 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 		return false, err
 	case doubtful:
 		return false, n.settleDoubts(ctx)
+	case fill:
+		return false, n.fill(ctx)
 	case *due:
 		*due = false
 		if err := n.heal(ctx); err != nil && ctx.Err() == nil {
@@ -316,7 +325,17 @@ func (n *Node) step(due *bool) (idle bool, err error) {
 	default:
 		ops = n.straight(ops)
 		n.j.try(len(ops), dropped)
-		err := n.write(ctx, func(ctx context.Context, p *plan) { n.writeOps(ctx, p, ops) })
+		write := ops
+		if n.full.Load() {
+			write = n.removing(ops)
+		}
+		err := n.write(ctx, func(ctx context.Context, p *plan) { n.writeOps(ctx, p, write) })
+		if cache.Full(err) && !n.full.Load() {
+			n.doubtOps(ops)
+			n.doubtAt = n.cfg.Now()
+			n.isFull(err)
+			return false, nil // at once again, without what needs memory
+		}
 		if err != nil {
 			n.doubtOps(ops)
 			return false, err

@@ -12,9 +12,12 @@ import (
 	"time"
 )
 
+// ErrStoreFull is the error of a Store that has no memory left.
+var ErrStoreFull = errors.New("push: the store has no memory")
+
 // Store is a memory that all nodes share. Values expire. It is safe for concurrent use.
 type Store interface {
-	// Claim keeps value under key where there is none, and otherwise gives what is there.
+	// Claim keeps value under key where there is none, and otherwise gives what is there. It may fail with ErrStoreFull.
 	Claim(ctx context.Context, key string, value []byte, age time.Duration) (there []byte, err error)
 	Put(ctx context.Context, key string, value []byte, age time.Duration) error
 	// Remove deletes key while it holds value.
@@ -117,7 +120,11 @@ func (s *Server) take(ctx context.Context, k *claim) (*answer, *Error) {
 		switch {
 		case err != nil: // it may have been claimed all the same
 			s.keeping.add(k, func(ctx context.Context) error { return s.cfg.Store.Remove(ctx, k.name, k.pending) })
-			return nil, fail(CodeUnavailable, "the Idempotency-Key cannot be kept; nothing was done")
+			code := CodeUnavailable
+			if errors.Is(err, ErrStoreFull) {
+				code = CodeBusy
+			}
+			return nil, fail(code, "the Idempotency-Key cannot be kept; nothing was done")
 		case there == nil:
 			return nil, nil
 		}

@@ -12,6 +12,12 @@ var passing = []string{
 	"READONLY", "OOM", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "max number of clients",
 }
 
+// Full tells whether Redis answered that it has no memory for a command. It goes on taking those that need none.
+func Full(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply) && strings.Contains(reply.Error(), "OOM ")
+}
+
 // Final tells whether Redis answered that it will never take a command. Everything else passes: it
 // loads its data, is out of memory, has no master, no quorum, too many clients. A Redis before 7.0
 // wraps what a script was answered: "ERR Error running script …: -READONLY …".
