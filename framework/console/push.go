@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"time"
@@ -57,6 +58,9 @@ type store struct {
 func (s store) Claim(ctx context.Context, key string, value []byte, age time.Duration) ([]byte, error) {
 	for range 3 { // what is there may end between the two
 		free, err := s.redis.SetNX(ctx, s.prefix+key, value, age).Result()
+		if cache.Full(err) {
+			err = fmt.Errorf("%w: %w", push.ErrStoreFull, err)
+		}
 		if err != nil || free {
 			return nil, err
 		}

@@ -18,6 +18,7 @@ type memory struct {
 	m       map[string][]byte
 	ends    map[string]time.Time
 	fails   bool  // claims
+	full    bool  // there is no memory for claims
 	lost    bool  // answers of claims, which are done all the same
 	unsafe  bool  // nothing becomes durable
 	broken  error // what Put and Remove end with
@@ -37,6 +38,9 @@ func (m *memory) Claim(_ context.Context, key string, value []byte, age time.Dur
 	defer m.mu.Unlock()
 	if m.fails {
 		return nil, errStore
+	}
+	if m.full {
+		return nil, ErrStoreFull
 	}
 	if there, ok := m.m[key]; ok && time.Now().Before(m.ends[key]) {
 		return there, nil
@@ -123,7 +127,9 @@ func TestOnce(t *testing.T) {
 	h.store.fails = true
 	h.want(503, `"unavailable"`)(h.post("kick", `{"fd":2}`, "Idempotency-Key: k4"))
 	h.want(200, `"result"`)(h.post("counts", `{}`, "Idempotency-Key: k5")) // reads need no memory
-	h.store.fails = false
+	h.store.fails, h.store.full = false, true
+	h.want(503, `"busy"`)(h.post("kick", `{"fd":2}`, "Idempotency-Key: k4"))
+	h.store.full = false
 
 	// Many at the same time: one does it, the others get its answer.
 	h.backend.hold = make(chan struct{})
