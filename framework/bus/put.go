@@ -3,10 +3,11 @@ package bus
 import (
 	"errors"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"wsframe/library/cache"
 )
 
 // Errors of Put.
@@ -119,7 +120,7 @@ func (s *shard) tried(items []*item, err error) {
 	if s.failing.IsZero() {
 		s.failing = time.Now()
 	}
-	s.oom = strings.Contains(err.Error(), "OOM ")
+	s.oom = cache.Full(err)
 	var reply redis.Error
 	var dial *net.OpError
 	if errors.Is(err, errDoubt) || errors.As(err, &reply) || errors.As(err, &dial) && dial.Op == "dial" {

@@ -155,11 +155,9 @@ func head(list []*item, n int) []*item {
 // pop removes the oldest messages, which are done.
 func (s *shard) pop(items []*item) {
 	bytes := int64(0)
-	for _, it := range items {
-		bytes += int64(it.size())
-	}
 	s.mu.Lock()
 	for _, it := range items {
+		bytes += int64(it.size()) // a withdrawn one has become smaller
 		it.finish()
 		if it.counted {
 			if s.keeping[it.Key]--; s.keeping[it.Key] == 0 {

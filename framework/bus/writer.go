@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -222,7 +221,7 @@ func (s *shard) failed(items []*item, err error) (done bool, _ error) {
 	switch {
 	case len(items) == 0:
 		return false, err
-	case strings.Contains(err.Error(), "OOM "):
+	case cache.Full(err):
 		if s.full.IsZero() {
 			s.full = time.Now()
 		}
