@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/api"
 	"wsframe/framework/bus"
 	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
@@ -281,22 +282,8 @@ func pageOf(names []string, after string, limit int) []string {
 	return names[i:min(i+limit, len(names))]
 }
 
-// Connection is one connection, as lists show it.
-type Connection struct {
-	FD   int64    `json:"fd"`
-	Auth Identity `json:"auth"`
-	UIDs []string `json:"uids,omitempty"`
-	Node string   `json:"node"`
-}
+// Connection is a live connection, on whichever node.
+type Connection = api.Connection
 
-// NodeInfo is one node of the cluster.
-type NodeInfo struct {
-	ID          string `json:"id"`
-	PID         int    `json:"pid"` // of its worker
-	Connections int    `json:"connections"`
-	Rooms       int    `json:"rooms"`
-	UIDs        int    `json:"uids"`
-	Since       int64  `json:"since"` // UNIX seconds: when its worker started
-	Self        bool   `json:"self,omitempty"`
-	Missing     bool   `json:"missing,omitempty"` // nobody has declared it dead, but it has not answered
-}
+// NodeInfo is one node of the cluster, as it answers.
+type NodeInfo = api.NodeInfo

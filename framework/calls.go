@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"wsframe/framework/api"
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/wire"
 )
@@ -203,12 +204,7 @@ func (s *Sender) IsUIDOnline(ctx context.Context, uid string) (online bool, err 
 }
 
 // Counts are totals over all nodes.
-type Counts struct {
-	Connections int `json:"connections"`
-	UIDs        int `json:"uids"`  // a user of several nodes counts once; exact up to 4,096 users of each node, within about 1 % beyond
-	Rooms       int `json:"rooms"` // likewise
-	Nodes       int `json:"nodes"`
-}
+type Counts = api.Counts
 
 // Counts counts over all nodes.
 func (s *Sender) Counts(ctx context.Context) (Counts, error) {

@@ -10,13 +10,13 @@ import (
 
 	"go.uber.org/zap"
 
-	"wsframe/framework/auth"
+	"wsframe/framework/api"
 	"wsframe/framework/hub"
 	"wsframe/framework/internal/names"
 )
 
 // Identity is who a connection belongs to, as its token said.
-type Identity = auth.Identity
+type Identity = api.Identity
 
 // Ctx is one frame's context, given to an action. It is a context.Context that is cancelled when its connection's end begins: the client
 // has gone, which is seen within 2 s also while the action runs, or the connection is closed from here, by a kick or a stop. What must be

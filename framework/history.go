@@ -2,7 +2,6 @@ package framework
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"path"
@@ -13,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/api"
 	"wsframe/framework/bus"
 	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
@@ -92,20 +92,10 @@ func (h *histories) limits(room string, d *delivery) {
 }
 
 // HistoryItem is a kept push.
-type HistoryItem struct {
-	Offset int64           `json:"offset"`
-	Time   int64           `json:"time"` // UNIX milliseconds
-	Push   json.RawMessage `json:"push"` // as it was sent, with room, offset and epoch
-}
+type HistoryItem = api.HistoryItem
 
 // HistoryPage is a part of a room's history.
-type HistoryPage struct {
-	Room   string        `json:"room"`
-	Epoch  string        `json:"epoch"`  // another one means that the history was lost: offsets begin again
-	Offset int64         `json:"offset"` // of the newest push
-	First  int64         `json:"first"`  // of the oldest that is kept; 0 = none
-	Items  []HistoryItem `json:"items"`  // the oldest first
-}
+type HistoryPage = api.HistoryPage
 
 // History reads a room's kept pushes beyond the offset after, the oldest first. It costs one Redis call. after < 0 gives the
 // newest ones, for two. limit is at most 1,000.
@@ -130,7 +120,7 @@ func (s *Sender) History(ctx context.Context, room string, after int64, limit in
 	page := HistoryPage{Room: room, Epoch: p.Epoch, Offset: p.Offset, First: p.First, Items: make([]HistoryItem, 0, len(p.Items))}
 	for _, item := range p.Items {
 		if _, payload, err := envelope.Open(item.Body); err == nil {
-			page.Items = append(page.Items, HistoryItem{item.Offset, item.At.UnixMilli(), envelope.AppendPositioned(nil, payload, room, p.Epoch, item.Offset)})
+			page.Items = append(page.Items, HistoryItem{Offset: item.Offset, Time: item.At.UnixMilli(), Push: envelope.AppendPositioned(nil, payload, room, p.Epoch, item.Offset)})
 		}
 	}
 	return page, nil

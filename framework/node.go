@@ -8,33 +8,18 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/api"
 	"wsframe/framework/cluster"
 )
 
 // NodeSign is a node's last sign of life: what operators see of it, also when it no longer answers.
-type NodeSign struct {
-	ID          string `json:"-"`
-	Host        string `json:"host"`    // of the machine
-	Address     string `json:"address"` // of the outside port; "" = not told
-	Machine     string `json:"machine"` // address of the machine, on the way to Redis; "" = not known
-	Version     string `json:"version"`
-	PID         int    `json:"pid"` // of its worker
-	Connections int    `json:"connections"`
-	UIDs        int    `json:"uids"`
-	Rooms       int    `json:"rooms"`
-	Since       int64  `json:"since"` // UNIX seconds; 0 = not known
-
-	Self   bool          `json:"-"`
-	Living bool          `json:"-"` // it has a lease
-	Age    time.Duration `json:"-"` // of this sign; < 0: not known
-}
+type NodeSign = api.NodeSign
 
 // where tells people which server it is; two that were copied from each other differ in the machine's address.
-func (s *NodeSign) where() string {
+func where(s *NodeSign) string {
 	if s.Address == "" {
 		return "an unknown address"
 	}
@@ -55,7 +40,7 @@ func (a *App) nameTaken(err error) error {
 		other = NodeSign{} // of a version that says it in another way
 	}
 	return fmt.Errorf("the living server at %s (worker pid %d) has the node id %q, and this one at %s would have it too; "+
-		"one of them needs another host name or another runtime.dir: %w", other.where(), other.PID, taken.Node, a.about.where(), cluster.ErrTaken)
+		"one of them needs another host name or another runtime.dir: %w", where(&other), other.PID, taken.Node, where(&a.about), cluster.ErrTaken)
 }
 
 // sign is this node's own.

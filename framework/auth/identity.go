@@ -24,7 +24,7 @@ type Identity struct {
 	Type     string `json:"type"`
 	Code     string `json:"code"` // room code
 	Nickname string `json:"nickname"`
-	CTime    int64  `json:"ctime"` // UNIX seconds of issue
+	CTime    int64  `json:"ctime" doc:"UNIX seconds"` // of issue
 }
 
 // Limits of an identity's fields. ID, Type and Code enter the names of Redis keys, hence the alphabet.

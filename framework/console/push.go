@@ -180,36 +180,6 @@ func (b backend) UpdateSession(ctx context.Context, fd int64, values map[string]
 	return b.Sender.UpdateSession(ctx, fd, anyOf(values))
 }
 
-func (b backend) Counts(ctx context.Context) (push.Counts, error) {
-	n, err := b.Sender.Counts(ctx)
-	return push.Counts(n), err
-}
-
-func connectionsOf(list []framework.Connection, err error) ([]push.Connection, error) {
-	items := make([]push.Connection, len(list))
-	for i, c := range list {
-		items[i] = push.Connection{FD: c.FD, Auth: push.Identity(c.Auth), UIDs: c.UIDs, Node: c.Node}
-	}
-	return items, err
-}
-
-func (b backend) Connections(ctx context.Context, after int64, limit int) ([]push.Connection, error) {
-	return connectionsOf(b.Sender.Connections(ctx, after, limit))
-}
-
-func (b backend) RoomMembers(ctx context.Context, room string, after int64, limit int) ([]push.Connection, error) {
-	return connectionsOf(b.Sender.RoomMembers(ctx, room, after, limit))
-}
-
-func (b backend) History(ctx context.Context, room string, after int64, limit int) (push.HistoryPage, error) {
-	p, err := b.Sender.History(ctx, room, after, limit)
-	items := make([]push.HistoryItem, len(p.Items))
-	for i, item := range p.Items {
-		items[i] = push.HistoryItem(item)
-	}
-	return push.HistoryPage{Room: p.Room, Epoch: p.Epoch, Offset: p.Offset, First: p.First, Items: items}, err
-}
-
 func (b backend) ErrorCode(err error) (push.Code, string) {
 	for _, known := range []struct {
 		err  error

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"time"
+
+	"wsframe/framework/api"
 )
 
 // Backend is the application API, across all nodes. A framework.Sender has most of it as it stands; what differs takes and
@@ -106,43 +108,11 @@ type Keep struct {
 // Age is AgeSeconds.
 func (k Keep) Age() time.Duration { return time.Duration(k.AgeSeconds) * time.Second }
 
-// Counts are totals over all nodes.
-type Counts struct {
-	Connections int `json:"connections"`
-	UIDs        int `json:"uids"`
-	Rooms       int `json:"rooms"`
-	Nodes       int `json:"nodes"`
-}
-
-// Identity is what a connection's token said.
-type Identity struct {
-	ID       string `json:"id"`
-	Type     string `json:"type"`
-	Code     string `json:"code"`
-	Nickname string `json:"nickname"`
-	CTime    int64  `json:"ctime" doc:"UNIX seconds"`
-}
-
-// Connection is a live connection, on whichever node.
-type Connection struct {
-	FD   int64    `json:"fd"`
-	Auth Identity `json:"auth"`
-	UIDs []string `json:"uids,omitempty"`
-	Node string   `json:"node"`
-}
-
-// HistoryItem is a kept push.
-type HistoryItem struct {
-	Offset int64           `json:"offset"`
-	Time   int64           `json:"time" doc:"UNIX milliseconds"`
-	Push   json.RawMessage `json:"push" doc:"as clients got it"`
-}
-
-// HistoryPage is a part of a room's history.
-type HistoryPage struct {
-	Room   string        `json:"room"`
-	Epoch  string        `json:"epoch" doc:"another one means that the history was lost: offsets begin again"`
-	Offset int64         `json:"offset" doc:"of the newest push"`
-	First  int64         `json:"first" doc:"of the oldest that is kept; 0 = none"`
-	Items  []HistoryItem `json:"items" doc:"the oldest first"`
-}
+// What calls answer is the same as in package framework.
+type (
+	Counts      = api.Counts
+	Identity    = api.Identity
+	Connection  = api.Connection
+	HistoryItem = api.HistoryItem
+	HistoryPage = api.HistoryPage
+)
