@@ -39,74 +39,65 @@ func packages(t *testing.T) []pkg {
 	return list
 }
 
-// arrows are what each layer may import, besides itself and the tools. docs/architecture.md draws them.
-var arrows = parse(`
-public: app framework framework/auth framework/console
-app: framework library
-framework: framework/internal/names framework/internal/wire framework/hub framework/frame framework/auth framework/cluster framework/bus library
-framework/hub: framework/auth framework/internal/wire
-framework/frame: framework/internal/ijson
-framework/auth: library
-framework/cluster: library
-framework/bus: library
-framework/internal/names:
-framework/internal/wire:
-framework/internal/ijson:
-framework/internal/backoff:
-framework/internal/lograte:
-framework/push: framework/internal/names framework/internal/wire framework/internal/ijson
-framework/manager:
-framework/process: framework/manager library
-framework/console: framework library
-framework/frameworktest: framework library
-library:
-internal: app framework library public
-`)
+// layers are what the packages stand on, the lowest first: each imports only from lines above its own. docs/architecture.md draws
+// them. A name stands for what is below it, too, unless that has a line of its own.
+var layers = strings.Split(strings.TrimSpace(`
+library/config library/db library/encrypt library/log library/cache/snapshot
+library/cache
+framework/internal/backoff framework/internal/lograte framework/internal/ijson
+framework/internal/names framework/internal/wire
+framework/auth framework/frame
+framework/api
+framework/bus framework/cluster
+framework/hub
+framework/internal/envelope
+framework/internal/link
+framework/internal/ask
+framework
+framework/manager framework/push
+framework/process
+framework/console framework/frameworktest
+app
+public
+internal
+`), "\n")
 
-// tools are packages below all others, which every package of framework may import.
-var tools = []string{"framework/internal/backoff", "framework/internal/lograte"}
-
-func parse(table string) map[string][]string {
-	rows := map[string][]string{}
-	for line := range strings.Lines(table) {
-		if layer, imports, ok := strings.Cut(line, ":"); ok {
-			rows[layer] = strings.Fields(imports)
-		}
-	}
-	return rows
+// apart are layers that stand on a lower one and do not import it all the same: they know the framework by interfaces of their own.
+var apart = map[string][]string{
+	"framework/manager": {"framework", "framework/hub", "framework/cluster", "framework/bus"},
+	"framework/push":    {"framework", "framework/hub", "framework/cluster", "framework/bus"},
+	"framework/process": {"framework", "framework/hub", "framework/cluster", "framework/bus"},
+	"app":               {"framework/hub", "framework/cluster", "framework/bus", "framework/process", "framework/manager"},
 }
 
-// layer is the key in arrows that a package belongs to: the longest that fits.
-func layer(path string) string {
-	path = strings.TrimPrefix(path, "wsframe/")
-	best := ""
-	for key := range arrows {
-		if (path == key || strings.HasPrefix(path, key+"/")) && len(key) > len(best) {
-			best = key
+// place is the line of layers that a package stands in, and the name there: the longest that fits.
+func place(path string) (line int, name string) {
+	for i, names := range layers {
+		for _, one := range strings.Fields(names) {
+			if (path == one || strings.HasPrefix(path, one+"/")) && len(one) > len(name) {
+				line, name = i, one
+			}
 		}
 	}
-	return best
+	return line, name
 }
 
 func TestImports(t *testing.T) {
 	for _, p := range packages(t) {
-		from := layer(p.ImportPath)
+		path := strings.TrimPrefix(p.ImportPath, "wsframe/")
+		line, from := place(path)
 		if from == "" {
-			t.Errorf("%s belongs to no layer", p.ImportPath)
+			t.Errorf("%s stands in no layer", path)
 			continue
 		}
 		for _, imported := range p.Imports {
-			if !strings.HasPrefix(imported, "wsframe/") {
+			imported, ours := strings.CutPrefix(imported, "wsframe/")
+			if !ours {
 				continue
 			}
-			to := strings.TrimPrefix(imported, "wsframe/")
-			allowed := layer(imported) == from
-			for _, a := range arrows[from] {
-				allowed = allowed || to == a || strings.HasPrefix(to, a+"/")
-			}
-			allowed = allowed || strings.HasPrefix(from, "framework") && slices.Contains(tools, to)
-			if !allowed {
-				t.Errorf("%s imports %s", p.ImportPath, imported)
+			below, to := place(imported)
+			if to == "" || to != from && (below >= line || slices.Contains(apart[from], to)) {
+				t.Errorf("%s imports %s", path, imported)
 			}
 		}
 	}
