@@ -234,6 +234,9 @@ func (t *adoption) begin(stored bool) {
 			a.node.Opened(a.entry(h.conn, h.conn.Rooms()))
 		}
 		h.conn.Begin(!h.busy)
+		if len(sessionOf(h.conn).rivals) > 0 {
+			go a.settleLogins(h.conn)
+		}
 		if h.busy {
 			go t.watch(h.conn)
 		}

@@ -17,7 +17,7 @@ const (
 	CloseRestart       = wire.CloseRestart  // a reload that could not move the connection: come back at once
 	CloseIdle          = wire.CloseIdle     // nothing arrived for the idle time
 	CloseSlow          = wire.CloseSlow     // the outbox was full, or its oldest bytes could not be written in time
-	CloseReplaced      = wire.CloseReplaced // a newer connection of the same user took this one's place
-	CloseRefused       = wire.CloseRefused  // the user is connected already
+	CloseReplaced      = wire.CloseReplaced // a newer connection of the same user took this one's place, as this one was silent or always
+	CloseRefused       = wire.CloseRefused  // the user is connected already, by a connection that answers
 	CloseKicked        = wire.CloseKicked   // Kick and Close without a code
 )

@@ -5,10 +5,23 @@ package framework
 import (
 	"context"
 	"os"
+	"slices"
+
+	"wsframe/framework/hub"
 )
 
 // Shaking is the number of handshakes that are under way.
 func (a *App) Shaking() int { return int(a.shaking.Load()) }
+
+// LoginsWait tells whether a login of the user waits for the answer of an earlier connection.
+func (a *App) LoginsWait(uid string) bool {
+	return slices.ContainsFunc(a.hub.User(uid), func(c *hub.Conn) bool {
+		s := sessionOf(c)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.rivals) > 0
+	})
+}
 
 // AdoptInVain is Adopt of a worker that comes too late: the old one takes everything back.
 func (a *App) AdoptInVain(ctx context.Context, peer *os.File) error {

@@ -368,10 +368,19 @@ func TestSecondLogin(t *testing.T) {
 	policy := func(p string) frameworktest.Option {
 		return frameworktest.Config(func(c *config.App) { c.Users.SecondLogin = p })
 	}
+	// loggedIn gives a client on the first node whose login stands in its place on all nodes.
+	loggedIn := func(t *testing.T, at func(int) *frameworktest.Harness) (a *frameworktest.Client, fd int64) {
+		a = at(0).Dial(user("u"))
+		fd = fdOf(a, "hall") // it is read, so it is bound
+		if err := at(0).App.SendToUID("u", framework.OK("behind the login", "")); err != nil {
+			t.Fatal(err)
+		}
+		a.WantPush("behind the login")
+		return a, fd
+	}
 	t.Run("replace", func(t *testing.T) {
 		onNodes(t, func(t *testing.T, at func(int) *frameworktest.Harness) {
-			a := at(0).Dial(user("u"))
-			a.WantNothing()
+			a, _ := loggedIn(t, at)
 			b := at(1).Dial(user("u"))
 			a.WantClose(framework.CloseReplaced)
 			b.WantNothing()
@@ -379,15 +388,26 @@ func TestSecondLogin(t *testing.T) {
 	})
 	t.Run("refuse", func(t *testing.T) {
 		onNodes(t, func(t *testing.T, at func(int) *frameworktest.Harness) {
-			a := at(0).Dial(user("u"))
-			a.WantNothing() // it is read, so it is bound
-			if err := at(0).App.SendToUID("u", framework.OK("behind the login", "")); err != nil {
-				t.Fatal(err)
+			a, _ := loggedIn(t, at)
+			stop := a.Listen()
+			for i := range 3 { // here and elsewhere
+				at(i).Dial(user("u")).WantClose(framework.CloseRefused)
 			}
-			a.WantPush("behind the login")
-			b := at(1).Dial(user("u"))
-			b.WantClose(framework.CloseRefused)
+			stop()
 			a.WantNothing()
+		}, policy("refuse"))
+	})
+	// A client that has lost its network leaves a connection which nobody answers on: it must not keep its owner out.
+	t.Run("refuse, but silent", func(t *testing.T) {
+		onNodes(t, func(t *testing.T, at func(int) *frameworktest.Harness) {
+			a, fd := loggedIn(t, at) // from here on it does not read
+			b := at(1).Dial(user("u"))
+			stop := b.Listen()
+			at(0).Eventually("a has lost its place", func() bool { return at(0).App.Hub().Get(fd) == nil })
+			a.WantClose(framework.CloseReplaced)
+			at(2).Dial(user("u")).WantClose(framework.CloseRefused) // b has the place now
+			stop()
+			b.WantNothing()
 		}, policy("refuse"))
 	})
 	t.Run("allow", func(t *testing.T) {
@@ -397,21 +417,24 @@ func TestSecondLogin(t *testing.T) {
 			b.WantNothing()
 		})
 	})
-	// However many log in at once, one stays.
+	// However many log in at once, one stays, whether they answer or not.
 	for _, p := range []string{"replace", "refuse"} {
-		t.Run(p+" at once", func(t *testing.T) {
-			onNodes(t, func(t *testing.T, at func(int) *frameworktest.Harness) {
-				var clients []*frameworktest.Client
-				for i := range 6 {
-					clients = append(clients, at(i).Dial(user("u")))
-				}
-				at(0).Eventually("one stays", func() bool {
-					n, err := at(0).App.Counts(t.Context())
-					return err == nil && n.Connections == 1
-				})
-				_ = clients
-			}, policy(p))
-		})
+		for _, answers := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s at once, answering %t", p, answers), func(t *testing.T) {
+				onNodes(t, func(t *testing.T, at func(int) *frameworktest.Harness) {
+					for i := range 6 {
+						c := at(i).Dial(user("u"))
+						if answers {
+							go c.Listen()
+						}
+					}
+					at(0).Eventually("one stays", func() bool {
+						n, err := at(0).App.Counts(t.Context())
+						return err == nil && n.Connections == 1
+					})
+				}, policy(p))
+			})
+		}
 	}
 }
 

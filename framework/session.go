@@ -25,6 +25,7 @@ type session struct {
 	seen      map[string]position // what the client said it saw last, of rooms it is not in yet
 
 	claims []string // uids whose logins this one has been compared with
+	rivals []rival  // later logins of these, which wait for this connection's answer
 
 	left   atomic.Int64           // rooms left so far, counted before each
 	acting atomic.Pointer[string] // method of the action that runs
@@ -38,7 +39,7 @@ func sessionOf(c *hub.Conn) *session { return c.Data.(*session) }
 func exportSession(c *hub.Conn) json.RawMessage {
 	s := sessionOf(c)
 	uids := c.Users()
-	state := sessionState{Keys: s.keys, Listeners: s.listeners, Values: s.values, Seen: s.seen, Marks: c.Marks()}
+	state := sessionState{Keys: s.keys, Listeners: s.listeners, Values: s.values, Seen: s.seen, Marks: c.Marks(), Rivals: s.rivals}
 	if s.user != c.Auth.ID {
 		state.User = s.user
 	}
@@ -61,7 +62,7 @@ func (a *App) importSession(c *hub.Conn, raw json.RawMessage) (*session, error) 
 	if err := state.decode(raw); err != nil {
 		return nil, err
 	}
-	s := &session{keys: state.Keys, listeners: state.Listeners, values: state.Values, seen: state.Seen, user: state.User}
+	s := &session{keys: state.Keys, listeners: state.Listeners, values: state.Values, seen: state.Seen, user: state.User, rivals: state.Rivals}
 	if s.user == "" && len(state.Announced) > 0 {
 		s.user = c.Auth.ID
 	}

@@ -19,10 +19,14 @@ type sessionState struct {
 	Values    map[string]json.RawMessage
 	Seen      map[string]position
 	Marks     map[string]position
+	Rivals    []rival `json:"-"`
 }
 
 // sessionForm is the first byte of an encoded state. What begins otherwise is the JSON of before.
 const sessionForm = 1
+
+// rivalsForm is that of a state with Rivals, which follow the rest.
+const rivalsForm = 2
 
 var errSession = errors.New("session of a connection cannot be read")
 
@@ -61,8 +65,15 @@ func (s *sessionState) encode() []byte {
 			b = appendText(binary.AppendVarint(appendText(b, room), p.Offset), p.Epoch)
 		}
 	}
-	if empty {
+	if empty && len(s.Rivals) == 0 {
 		return nil
+	}
+	if len(s.Rivals) > 0 { // rare
+		b[0] = rivalsForm
+		b = binary.AppendUvarint(b, uint64(len(s.Rivals)))
+		for _, r := range s.Rivals {
+			b = binary.AppendVarint(appendText(b, r.uid), r.fd)
+		}
 	}
 	return b
 }
@@ -75,7 +86,7 @@ func (s *sessionState) decode(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	if b[0] != sessionForm {
+	if b[0] != sessionForm && b[0] != rivalsForm {
 		return json.Unmarshal(b, s)
 	}
 	r := sessionReader{b: b[1:]}
@@ -101,6 +112,11 @@ func (s *sessionState) decode(b []byte) error {
 			room := r.text()
 			offset := r.number()
 			(*places)[room] = position{Offset: offset, Epoch: r.text()}
+		}
+	}
+	if b[0] == rivalsForm {
+		for n := r.size(); n > 0 && !r.bad; n-- {
+			s.Rivals = append(s.Rivals, rival{r.text(), r.number()})
 		}
 	}
 	if r.bad || len(r.b) > 0 {

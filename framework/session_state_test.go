@@ -15,6 +15,7 @@ func fullSession() sessionState {
 		Keys: []string{"k1", "k2"}, Listeners: []string{"index.a"}, Announced: []string{"R"}, Untold: []string{"R"}, UIDs: []string{"u", "v"},
 		User: "n", Unbound: true, Values: map[string]json.RawMessage{"a": json.RawMessage(`{"b":1}`)},
 		Seen: map[string]position{"S": {Offset: -7, Epoch: "e"}}, Marks: map[string]position{"M": {Offset: 1 << 40, Epoch: "f"}},
+		Rivals: []rival{{"u", 1 << 50}, {"v", 2}},
 	}
 }
 

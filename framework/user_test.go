@@ -1,6 +1,7 @@
 package framework_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -83,8 +84,15 @@ func TestSecondLoginOfAnotherType(t *testing.T) {
 			fdOf(u, "hall")
 			w := h.Dial(screen("1"))
 			fdOf(w, "hall")
+			var stop func()
+			if policy == "refuse" {
+				stop = u.Listen()
+			}
 			u2 := h.Dial(user("1"))
 			map[string]*frameworktest.Client{"replace": u, "refuse": u2}[policy].WantClose(map[string]int{"replace": 4009, "refuse": 4010}[policy])
+			if stop != nil {
+				stop()
+			}
 			w.Call("hall.say", map[string]any{"room": "nobody", "text": "x"}).Want(200, "said")
 		})
 	}
@@ -105,4 +113,53 @@ func TestPresenceOfAnotherType(t *testing.T) {
 	watcher.WantPush(framework.EventJoined).WantParam(`{"room":"r","id":"screen-2","nickname":"screen"}`)
 	h.Dial(user("1")).Call("hall.join", join).Want(200, "joined") // he was not here before
 	watcher.WantPush(framework.EventJoined).WantParam(`{"room":"r","id":"1","nickname":"n1"}`)
+}
+
+var refusing = frameworktest.Config(func(c *config.App) { c.Users.SecondLogin = "refuse" })
+
+// An action that runs keeps a connection from reading, not from being one that answers.
+func TestSecondLoginUnderAction(t *testing.T) {
+	gate := make(chan struct{})
+	h := frameworktest.New(t, func(framework.Deps) ([]framework.Controller, error) {
+		return []framework.Controller{framework.Mount("s", &slow{gate})}, nil
+	}, refusing)
+	a := h.Dial(user("u"))
+	a.WantNothing()
+	a.Send(`{"method":"s.wait","id":1}`)
+	h.Eventually("the action runs", func() bool { in, _ := h.App.Hub().User("u")[0].Counts(); return in == 2 })
+	stop := a.Listen()
+	h.Dial(user("u")).WantClose(framework.CloseRefused)
+	close(gate)
+	stop()
+	a.NextPush("waited")
+}
+
+// A login that waits for an earlier connection's answer goes on waiting in the next worker.
+func TestSecondLoginTransfer(t *testing.T) {
+	for _, alone := range []bool{true, false} {
+		for _, answers := range []bool{true, false} {
+			t.Run(fmt.Sprintf("alone %t, answers %t", alone, answers), func(t *testing.T) {
+				t.Parallel()
+				old, next := frameworktest.NewWorkers(t, alone, mountHall, refusing)
+				a := old.Dial(user("u"))
+				fd := fdOf(a, "hall")
+				b := old.Dial(user("u"))
+				fdOf(b, "hall")
+				old.Eventually("the second login waits", func() bool { return old.App.LoginsWait("u") })
+				move(t, old.App, next.App)
+				if answers {
+					stop := a.Listen()
+					b.WantClose(framework.CloseRefused)
+					stop()
+					a.WantNothing()
+					return
+				}
+				stop := b.Listen()
+				next.Eventually("a has lost its place", func() bool { return next.App.Hub().Get(fd) == nil })
+				a.WantClose(framework.CloseReplaced)
+				stop()
+				b.WantNothing()
+			})
+		}
+	}
 }

@@ -121,6 +121,33 @@ func (c *Client) Position(room string) (epoch string, offset int64) {
 	return p.Epoch, p.Offset
 }
 
+// Listen reads in the background until stop is called, as a page does: pings are answered, and what comes is kept for WantPush. Without
+// it a Client answers pings only while one of its methods reads. Nothing else of the Client may be called before stop.
+func (c *Client) Listen() (stop func()) {
+	done := make(chan error, 1)
+	var texts []string
+	go func() {
+		for {
+			_, b, err := c.ws.Read(context.Background())
+			if err != nil || string(b) == "3" {
+				done <- err
+				return
+			}
+			texts = append(texts, string(b))
+		}
+	}()
+	return func() {
+		c.t.Helper()
+		c.Send("2")
+		check(c.t, <-done)
+		for _, text := range texts {
+			if !c.place(text) {
+				c.pushes = append(c.pushes, c.frame(text))
+			}
+		}
+	}
+}
+
 // WantClose waits for the server's close frame, passing over frames before it.
 func (c *Client) WantClose(code int) {
 	c.t.Helper()

@@ -19,6 +19,10 @@ const aheadBytes = 4 * readSize
 func (c *Conn) lookAhead() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.lookAheadLocked()
+}
+
+func (c *Conn) lookAheadLocked() bool {
 	switch {
 	case c.state != open || c.ended:
 		return false
@@ -31,6 +35,18 @@ func (c *Conn) lookAhead() bool {
 	c.in.ahead()
 	c.reader.Store(away)
 	return readsNow
+}
+
+// Ping asks the peer for a sign of life, beside the pings of housekeeping. Safe for concurrent use.
+func (c *Conn) Ping() { c.control(wire.ControlFrame(wire.OpPing, nil)) }
+
+// Heard counts the bytes that came from the peer, also while its own action runs. Without known it cannot be told whether more have
+// come: the connection is frozen or has moved, or so much came during an action that nobody looks further. Safe for concurrent use.
+func (c *Conn) Heard() (bytes int64, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known = c.reader.Load() != away || c.lookAheadLocked() && !c.in.brimful
+	return c.bytesIn.Load(), known && !c.out.held && !c.moved
 }
 
 // back ends the reader's absence, which began at from. It waits for a look that is under way. No clock runs against the peer for the
@@ -62,6 +78,7 @@ func (in *inbound) ahead() {
 	c := in.c
 	in.control = c.aheadControl
 	defer func() { in.control = nil }()
+	in.brimful = false
 	for in.fault.Code == 0 && len(in.buf)-in.off < aheadBytes {
 		data, pooled, err := c.sock.readNow()
 		if err != nil {
@@ -78,6 +95,7 @@ func (in *inbound) ahead() {
 			return
 		}
 	}
+	in.brimful = true
 	// What shows that it lives may lie behind. The kernel finds a peer that is dead by our pings.
 	c.lastIn.Store(c.hub.clock.seconds.Load())
 	c.mindHangUp()

@@ -42,6 +42,7 @@ type inbound struct {
 	deaf    time.Duration // for so long nobody has read since then
 
 	control func(h wire.Header, raw []byte) (taken bool) // of frames that are read ahead; nil: gws gets them
+	brimful bool                                         // the last look ahead has left bytes in the socket; guarded by Conn.mu
 
 	busy   bool // a message came, or a part of one, since the reader last waited
 	rested *read

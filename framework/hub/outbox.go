@@ -164,6 +164,21 @@ func (c *Conn) pushAs(b []byte, frames int, shared bool, x *wire.Handling) {
 	}
 }
 
+// answer writes the handshake's answer. What a full kernel leaves of it is queued in front of all frames: nobody waits for it here.
+// c.mu is held.
+func (c *Conn) answer(b []byte) error {
+	n, err := c.sock.tryWrite(b)
+	if err != nil {
+		return err
+	}
+	if b = b[n:]; len(b) > 0 {
+		c.out.queue = append(c.out.queue, chunk{b: b})
+		c.out.bytes += len(b)
+		c.startWriter()
+	}
+	return nil
+}
+
 // heldFactor is how many times its limits an outbox takes while it is held.
 const heldFactor = 8
 

@@ -29,7 +29,7 @@ func (s *shim) Write(p []byte) (int, error) {
 		// The client has had its answer, from another process.
 	case c.state == opening:
 		c.deflate = bytes.Contains(p, []byte("permessage-deflate"))
-		if err := c.sock.writeAll(withProtocol(p, c.proto), c.hub.cfg.WriteTimeout); err != nil {
+		if err := c.answer(withProtocol(p, c.proto)); err != nil {
 			return 0, err
 		}
 	case c.state == open && !c.moved && len(p) >= 2 && p[0] == 0x80|wire.OpClose:

@@ -23,15 +23,6 @@ func (s *socket) armWrite(timeout time.Duration) error {
 	return s.nc.SetWriteDeadline(time.Now().Add(timeout))
 }
 
-// writeAll writes b, waiting at most timeout.
-func (s *socket) writeAll(b []byte, timeout time.Duration) error {
-	if err := s.armWrite(timeout); err != nil {
-		return err
-	}
-	_, err := s.nc.Write(b)
-	return err
-}
-
 // freeze makes reader and writer leave their waits without an end. Conn.mu is held.
 func (s *socket) freeze() { _ = s.nc.SetDeadline(time.Unix(1, 0)) }
 

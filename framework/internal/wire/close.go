@@ -19,8 +19,8 @@ const (
 	CloseRestart       = 1012 // a reload that could not move the connection: come back at once
 	CloseIdle          = 4000 // nothing arrived for the idle time
 	CloseSlow          = 4008 // the outbox was full, or its oldest bytes could not be written in time
-	CloseReplaced      = 4009 // a newer connection of the same user took this one's place
-	CloseRefused       = 4010 // the user is connected already
+	CloseReplaced      = 4009 // a newer connection of the same user took this one's place, as this one was silent or always
+	CloseRefused       = 4010 // the user is connected already, by a connection that answers
 	CloseKicked        = 4011 // the application closed it and gave no code
 )
 
