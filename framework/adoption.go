@@ -263,7 +263,7 @@ func (t *adoption) finish(died bool) (lost int) {
 			h.conn.Begin(true)
 			if died {
 				lost++
-				hub.CloseBehind([]*hub.Conn{h.conn}, wire.CloseRestart, "server reloads")
+				hub.CloseAfter([]*hub.Conn{h.conn}, wire.CloseRestart, "server reloads")
 			}
 		} else {
 			h.conn.Discard()
@@ -277,7 +277,7 @@ func (t *adoption) finish(died bool) (lost int) {
 // closeRelayed closes a moved connection behind what the old process had sent: what it has left to this one, and what it has said since.
 func (a *App) closeRelayed(c *hub.Conn, r *relay) {
 	a.afterOwn(func() {
-		a.link.After(r.Token, r.Mark, a.askTime, func() { hub.CloseBehind([]*hub.Conn{c}, r.Code, r.Reason) })
+		a.link.After(r.Token, r.Mark, a.askTime, func() { hub.CloseAfter([]*hub.Conn{c}, r.Code, r.Reason) })
 	})
 }
 

@@ -114,12 +114,12 @@ func (a *App) respond(q *query, token string, answer func(reply)) {
 				conns = append(conns, c)
 			}
 			conns = slices.DeleteFunc(conns, func(c *hub.Conn) bool { return !c.Doom() })
-			a.link.After(token, q.Mark, a.askTime, func() { hub.CloseBehind(conns, q.Code, q.Text) })
+			a.link.After(token, q.Mark, a.askTime, func() { hub.CloseAfter(conns, q.Code, q.Text) })
 			return reply{Found: q.FD != 0 && len(conns) > 0, N: len(conns)}
 		})
 	case "dismiss":
 		a.link.After(token, q.Mark, a.countTime(), func() {
-			a.hub.Behind(q.Room, func() { // a move may wait for whoever calls this, and a leave for the move
+			a.hub.After(q.Room, func() { // a move may wait for whoever calls this, and a leave for the move
 				go a.protect("dismiss "+q.Room, func() { a.serve(q, token, answer, func() reply { return a.dismiss(q.Room) }) })
 			})
 		})

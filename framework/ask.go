@@ -15,6 +15,7 @@ import (
 	"wsframe/framework/cluster"
 	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/room"
 )
 
 var (
@@ -199,7 +200,7 @@ func (a *App) answered(m *bus.Message) {
 }
 
 // told are the errors that callers tell apart; between nodes an error is its text.
-var told = []error{ErrName, ErrReserved, ErrUID, ErrTooManyKeys, ErrSessionSize, hub.ErrTooManyRooms, hub.ErrTooManyUsers, hub.ErrClosed, hub.ErrSlow, ErrPartial}
+var told = []error{ErrName, ErrReserved, ErrUID, ErrTooManyKeys, ErrSessionSize, room.ErrTooManyRooms, hub.ErrTooManyUsers, hub.ErrClosed, hub.ErrSlow, ErrPartial}
 
 func remoteError(text string) error {
 	for _, err := range told {

@@ -65,12 +65,12 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 	if !here {
 		err := a.elsewhere(ctx, query{Op: "join", FD: c.FD, Room: room, Flag: j.announce, Kept: j.kept})
 		if err == nil {
-			_, _ = a.hub.Join(c, room) // for c.InRoom; it may be gone here
+			_, _ = c.Join(room) // for c.InRoom; it may be gone here
 		}
 		return err
 	}
 	p, back := s.takeSeen(room)
-	var u *hub.CatchUp // while there is one the connection does not move
+	var u *catchingUp // while there is one the connection does not move
 	if back && !c.InRoom(room) {
 		u = c.CatchUp(room) // nil where another join is at it
 	}
@@ -79,7 +79,7 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 	s.mu.Unlock()
 	switch {
 	case u != nil && err != nil:
-		c.CaughtUp(u, nil, hub.Mark{})
+		u.End(nil, position{})
 	case u != nil:
 		a.catchUp(ctx, c, u, room, p, announceRecovery)
 	}
@@ -92,11 +92,11 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 // enter joins and has it noted. A leave from elsewhere at the same time is noted in the order in which it happened. announced = the
 // room is to hear of it, and did not so far. place = the connection is told where the room's history stands. session.mu is held.
 func (a *App) enter(c *hub.Conn, s *session, room string, j joining, place bool) (announced bool, err error) {
-	join := a.hub.Join
+	join := c.Join
 	if place {
-		join = func(c *hub.Conn, room string) (bool, error) { return a.joinPlaced(c, room, j.kept) }
+		join = func(room string) (bool, error) { return a.joinPlaced(c, room, j.kept) }
 	}
-	fresh, err := join(c, room)
+	fresh, err := join(room)
 	if fresh {
 		a.node.KeyAdded(c.FD, room)
 	}
@@ -128,10 +128,10 @@ func (a *App) leave(c *hub.Conn, room string) bool {
 	sessionOf(c).left.Add(1)
 	s, here := a.own(c)
 	if !here {
-		return a.elsewhere(context.Background(), query{Op: "leave", FD: c.FD, Room: room}) == nil && a.hub.Leave(c, room)
+		return a.elsewhere(context.Background(), query{Op: "leave", FD: c.FD, Room: room}) == nil && c.Leave(room)
 	}
 	defer s.mu.Unlock()
-	was := a.hub.Leave(c, room)
+	was := c.Leave(room)
 	if was {
 		a.presences.left(c, s, room, true)
 		a.node.KeyRemoved(c.FD, room)
@@ -314,7 +314,7 @@ func (a *App) countClosed(c *hub.Conn, code int, reason string) {
 func (a *App) deposed(floor int64) {
 	a.hub.Each(func(c *hub.Conn) bool {
 		if c.FD < floor {
-			hub.CloseBehind([]*hub.Conn{c}, wire.CloseRestart, "server was away")
+			hub.CloseAfter([]*hub.Conn{c}, wire.CloseRestart, "server was away")
 		}
 		return true
 	})

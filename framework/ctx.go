@@ -171,7 +171,7 @@ func (c *Ctx) Close(code int, reason string) error {
 // done closes the connection if its action has asked for that.
 func (c *Ctx) done() {
 	if l := c.leave.Swap(released); l != nil {
-		hub.CloseBehind([]*hub.Conn{c.conn}, l.code, l.reason)
+		hub.CloseAfter([]*hub.Conn{c.conn}, l.code, l.reason)
 	}
 }
 

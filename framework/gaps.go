@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"wsframe/framework/bus"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/room"
 	"wsframe/framework/internal/wire"
 )
 
@@ -25,7 +25,7 @@ type gaps struct {
 
 type gap struct {
 	room string
-	hold *hub.Hold
+	hold *room.Hold
 	at   time.Time
 }
 
@@ -52,7 +52,7 @@ func (g *gaps) before(m *bus.Message) {
 	if g.open.Load() > 0 {
 		g.overrun(m.Key)
 	}
-	if m.Offset > 1 && g.app.hub.Jumps(m.Key, position{Offset: m.Offset, Epoch: m.Epoch}) {
+	if m.Offset > 1 && g.app.hub.Gap(m.Key, position{Offset: m.Offset, Epoch: m.Epoch}) {
 		g.begin(m.Key)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/names"
+	"wsframe/framework/internal/room"
 	"wsframe/framework/internal/wire"
 )
 
@@ -31,7 +32,10 @@ const (
 )
 
 // position is a place in a room's history. Offsets of one epoch increase by one.
-type position = hub.Mark
+type position = room.Position
+
+// catchingUp is a connection's wait for what it missed of a room.
+type catchingUp = room.CatchUp
 
 // histories says which rooms keep a history.
 type histories struct {
@@ -135,18 +139,18 @@ func (a *App) joinPlaced(c *hub.Conn, room string, want bool) (fresh bool, err e
 		a.histories.used.Store(true)
 	}
 	if !a.histories.used.Load() {
-		return a.hub.Join(c, room)
+		return c.Join(room)
 	}
-	fresh, ask, err := a.hub.JoinPlaced(c, room, want, tellPlace(room))
+	fresh, ask, err := c.JoinNotified(room, want, tellPlace(room))
 	if ask && a.link.Send(&bus.Message{Kind: envelope.Position, Key: room, Place: true}) != nil {
-		a.hub.Unplaced(room) // too much waits: the next one asks
+		a.hub.NoPosition(room) // too much waits: the next one asks
 	}
 	return fresh, err
 }
 
 // placed takes where a room's history stands.
 func (a *App) placed(m *bus.Message) {
-	a.hub.Placed(m.Key, position{Offset: m.Offset, Epoch: m.Epoch}, tellPlace(m.Key))
+	a.hub.SetPosition(m.Key, position{Offset: m.Offset, Epoch: m.Epoch}, tellPlace(m.Key))
 }
 
 type placeOut struct {
@@ -279,16 +283,16 @@ func announceRecovery(r recovery) wire.Frame {
 }
 
 // catchUp sends what was missed to a connection for which the room is kept back, behind what first gives for it.
-func (a *App) catchUp(ctx context.Context, c *hub.Conn, u *hub.CatchUp, room string, p position, first func(recovery) wire.Frame) (r recovery) {
+func (a *App) catchUp(ctx context.Context, c *hub.Conn, u *catchingUp, room string, p position, first func(recovery) wire.Frame) (r recovery) {
 	var frames, missed []wire.Frame
-	var until hub.Mark
-	defer func() { c.CaughtUp(u, frames, until) }() // whatever happens: else nothing of the room would come any more
+	var until position
+	defer func() { u.End(frames, until) }() // whatever happens: else nothing of the room would come any more
 	if budget := &sessionOf(c).recoveries; budget.left(recoverBurst, recoverRate) {
 		var live position
 		r, missed = a.recoverPatiently(ctx, room, p, func() position { live = c.LiveFrom(room); return live }, time.Now().Add(storeWait))
 		budget.spend(r.reads)
 		if r.Reason != unavailable && (live.Offset == 0 || live.Epoch != r.Epoch) {
-			until = hub.Mark{Offset: r.Offset, Epoch: r.Epoch} // the last of it may not have come by yet
+			until = position{Offset: r.Offset, Epoch: r.Epoch} // the last of it may not have come by yet
 		}
 	} else {
 		r = recovery{Room: room, Epoch: p.Epoch, Offset: p.Offset, Reason: "tooOften"}

@@ -39,7 +39,7 @@ func sessionOf(c *hub.Conn) *session { return c.Data.(*session) }
 func exportSession(c *hub.Conn) json.RawMessage {
 	s := sessionOf(c)
 	uids := c.Users()
-	state := sessionState{Keys: s.keys, Listeners: s.listeners, Values: s.values, Seen: s.seen, Marks: c.Marks(), Rivals: s.rivals}
+	state := sessionState{Keys: s.keys, Listeners: s.listeners, Values: s.values, Seen: s.seen, Marks: c.Received(), Rivals: s.rivals}
 	if s.user != c.Auth.ID {
 		state.User = s.user
 	}
@@ -78,12 +78,12 @@ func (a *App) importSession(c *hub.Conn, raw json.RawMessage) (*session, error) 
 		uids = []string{c.Auth.ID}
 	}
 	for _, uid := range uids {
-		if _, err := a.hub.Bind(c, uid); err != nil {
+		if _, err := c.Bind(uid); err != nil {
 			return nil, err
 		}
 	}
 	for room, m := range state.Marks {
-		c.SetMark(room, m)
+		c.SetReceived(room, m)
 	}
 	if a.cfg.Users.SecondLogin != loginAllow {
 		s.claims = uids

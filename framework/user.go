@@ -42,11 +42,11 @@ func (a *App) bind(c *hub.Conn, uid string) error {
 	if !here {
 		err := a.elsewhere(context.Background(), query{Op: "bind", FD: c.FD, UID: uid})
 		if err == nil {
-			_, _ = a.hub.Bind(c, uid) // for c.UIDs; it may be gone here
+			_, _ = c.Bind(uid) // for c.UIDs; it may be gone here
 		}
 		return err
 	}
-	fresh, err := a.hub.Bind(c, uid)
+	fresh, err := c.Bind(uid)
 	s.mu.Unlock()
 	if err != nil || !fresh || a.cfg.Users.SecondLogin == loginAllow {
 		return err
@@ -61,7 +61,7 @@ func (a *App) unbind(c *hub.Conn, uid string) {
 	} else if a.elsewhere(context.Background(), query{Op: "unbind", FD: c.FD, UID: uid}) != nil {
 		return
 	}
-	a.hub.Unbind(c, uid)
+	c.Unbind(uid)
 }
 
 // answerTime is how long a connection has to answer a ping before a newer login of its user takes its place.
@@ -94,7 +94,7 @@ func (a *App) loggedIn(m *bus.Message) {
 			sessionOf(c).claim(m.Key)
 		case c.Doomed() || !sessionOf(c).hasClaim(m.Key):
 		case a.cfg.Users.SecondLogin == loginReplace:
-			hub.CloseBehind([]*hub.Conn{c}, CloseReplaced, closeReplaced)
+			hub.CloseAfter([]*hub.Conn{c}, CloseReplaced, closeReplaced)
 		case a.cfg.Users.SecondLogin == loginRefuse:
 			a.contest(c, rival{m.Key, fd})
 		}
@@ -142,7 +142,7 @@ func (a *App) settleLogins(c *hub.Conn) {
 		case answers:
 			a.refuseLogin(r)
 		default:
-			hub.CloseBehind([]*hub.Conn{c}, CloseReplaced, closeReplaced)
+			hub.CloseAfter([]*hub.Conn{c}, CloseReplaced, closeReplaced)
 			return
 		}
 	}

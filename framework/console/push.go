@@ -13,6 +13,7 @@ import (
 
 	"wsframe/framework"
 	"wsframe/framework/hub"
+	"wsframe/framework/internal/room"
 	"wsframe/framework/push"
 	"wsframe/library/cache"
 	"wsframe/library/config"
@@ -189,7 +190,7 @@ func (b backend) ErrorCode(err error) (push.Code, string) {
 		{framework.ErrUnavailable, push.CodeUnavailable}, {framework.ErrPartial, push.CodePartial}, {framework.ErrBusy, push.CodeQueueFull}, {framework.ErrNotTaken, push.CodeBusy}, {framework.ErrUnknown, push.CodeTimeout}, {framework.ErrTooLarge, push.CodeTooLarge},
 		{framework.ErrName, push.CodeBadRequest}, {framework.ErrReserved, push.CodeBadRequest}, {framework.ErrUID, push.CodeBadRequest},
 		{framework.ErrTooManyKeys, push.CodeLimit}, {framework.ErrSessionSize, push.CodeLimit},
-		{hub.ErrTooManyRooms, push.CodeLimit}, {hub.ErrTooManyUsers, push.CodeLimit},
+		{room.ErrTooManyRooms, push.CodeLimit}, {hub.ErrTooManyUsers, push.CodeLimit},
 	} {
 		if errors.Is(err, known.err) {
 			return known.code, ""

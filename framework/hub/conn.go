@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/auth"
+	"wsframe/framework/internal/room"
 	"wsframe/framework/internal/wire"
 )
 
@@ -28,8 +29,9 @@ const (
 
 // Conn is one live WebSocket connection.
 type Conn struct {
+	room.Member // its part in rooms; Member.FD is its number
+
 	// Set before Serve and never changed.
-	FD     int64
 	Auth   auth.Identity
 	Remote string    // the client's address, from a trusted proxy's header where there is one
 	Since  time.Time // when it was accepted
@@ -71,15 +73,7 @@ type Conn struct {
 	reader atomic.Int32 // where the reader is: see away.go
 	since  int64        // when it became away, for a connection that was adopted; guarded by mu
 
-	// Guarded by memberMu.
-	memberMu sync.Mutex
-	rooms    []*Room
-	uids     []string
-	behind   []*CatchUp
-	gone     bool // no more joins
-
-	catchingUp atomic.Int32 // len(behind), for those without the lock
-	keeping    atomic.Int32 // how many of behind keep something back
+	uids uids // that it is bound to
 
 	// Read by housekeeping without a lock.
 	lastIn      atomic.Int64 // when the last byte arrived, in seconds of Hub.clock
@@ -94,7 +88,8 @@ type Conn struct {
 // Accept registers nothing yet: it wraps an accepted socket whose handshake request was read. early holds bytes that
 // arrived behind the handshake. The Conn must be given to Serve.
 func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, remote, protocol string) (*Conn, error) {
-	c := &Conn{FD: fd, Auth: id, Remote: remote, Since: time.Now(), hub: h, proto: protocol}
+	c := &Conn{Auth: id, Remote: remote, Since: time.Now(), hub: h, proto: protocol}
+	c.Member.Init(h.Rooms, fd, c)
 	if err := c.sock.init(nc); err != nil {
 		return nil, fmt.Errorf("take over the accepted socket: %w", err)
 	}
@@ -289,13 +284,16 @@ func (c *Conn) Doomed() bool {
 	return c.doomed || c.state >= closing
 }
 
-// CloseBehind closes connections as Close does, behind what was published to their rooms before.
-func CloseBehind(conns []*Conn, code int, reason string) {
-	var rooms []*Room
-	for _, c := range conns {
-		rooms = append(rooms, c.memberships()...)
+// CloseAfter closes connections as Close does, after what was published to their rooms before.
+func CloseAfter(conns []*Conn, code int, reason string) {
+	if len(conns) == 0 {
+		return
 	}
-	behind(rooms, func() {
+	members := make([]*room.Member, len(conns))
+	for i, c := range conns {
+		members[i] = &c.Member
+	}
+	conns[0].hub.AfterMembers(members, func() {
 		for _, c := range conns {
 			c.Close(code, reason)
 		}

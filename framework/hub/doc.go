@@ -17,7 +17,9 @@
 //
 // # Lock order
 //
-//	Conn.memberMu → roomShard.mu → Room.mu     (join, leave)
-//	Room.mu, Conn.mu and shard.mu are leaves: no other lock is taken and nothing blocks under them;
-//	the write(2) under Conn.mu is non-blocking.
+//	the locks of package room → Conn.mu
+//	uids.mu → userShard.mu
+//
+// Conn.mu, shard.mu and userShard.mu are leaves: no other lock is taken and nothing blocks under them. The write(2) under Conn.mu is
+// non-blocking.
 package hub

@@ -18,7 +18,7 @@ func BenchmarkFanOut(b *testing.B) {
 				go func() { _, _ = io.Copy(io.Discard, c.nc) }() // until the test's end closes it
 			}
 			s.waitFor("all", func() bool { return s.Len() == n })
-			s.Each(func(c *Conn) bool { _, err := s.Join(c, "room"); return err == nil })
+			s.Each(func(c *Conn) bool { _, err := c.Join("room"); return err == nil })
 			f := wire.TextFrame([]byte(`{"event":"Message","code":200,"info":"","data":"hello, all of you"}`))
 			b.ReportAllocs()
 			b.ResetTimer()

@@ -10,12 +10,12 @@ import (
 	"github.com/lxzan/gws"
 	"go.uber.org/zap"
 
-	"wsframe/framework/internal/wire"
+	"wsframe/framework/internal/room"
 )
 
 var (
 	// ErrClosed is returned by sends on a connection that is closing or closed.
-	ErrClosed = errors.New("connection is closed")
+	ErrClosed = room.ErrClosed
 	// ErrTooLarge is returned for what would not fit into an empty outbox, with its frame header. Nothing happens to the connection.
 	ErrTooLarge = errors.New("it is larger than limits.outbox_bytes")
 	// ErrSlow is returned by the send that filled the outbox; the connection is being closed with 4008.
@@ -100,14 +100,14 @@ type Hub struct {
 	upgrader  *gws.Upgrader
 	deflating func() *gws.Upgrader // for connections of a process that negotiated compression
 	shards    [shardCount]shard
-	rooms     [shardCount]roomShard
-	users     [shardCount]userShard
+	users     users
 	corks     corks
 
-	everyone *Room // of Broadcast: its members are all connections
-	clock    clock
-	count    atomic.Int64
-	inside   atomic.Int64 // connections between Accept and the end of Serve
+	*room.Rooms // of its connections
+
+	clock  clock
+	count  atomic.Int64
+	inside atomic.Int64 // connections between Accept and the end of Serve
 
 	frozen   atomic.Bool // connections are being moved, or some have and still run an action here
 	freezing freezing
@@ -125,11 +125,12 @@ func New(cfg Config) *Hub {
 	h := &Hub{cfg: cfg, stop: make(chan struct{}), done: make(chan struct{})}
 	for i := range h.shards {
 		h.shards[i].conns = map[int64]*Conn{}
-		h.rooms[i].rooms = map[string]*Room{}
-		h.users[i].conns = map[string][]*Conn{}
 	}
-	h.everyone = h.newRoom("")
-	h.everyone.everyone = true
+	h.users.init()
+	h.Rooms = room.New(room.Config{
+		Flush: cfg.RoomFlush, OutboxBytes: cfg.OutboxBytes, OutboxMessages: cfg.OutboxMessages, PerMember: cfg.RoomsPerConn,
+		Everyone: h.members, Count: h.Len,
+	})
 	h.freezing.parked = make(chan struct{}, 1)
 	h.corks.interval = 2 * time.Millisecond
 	h.clock.init(cfg.now())
@@ -220,8 +221,22 @@ func (h *Hub) Each(f func(*Conn) bool) {
 	}
 }
 
-// Broadcast sends one encoded frame to every live connection, as Publish does to a room's members, and returns how many there are.
-func (h *Hub) Broadcast(f wire.Frame) int { return h.everyone.publish(f) }
+// members are the live connections as members of the room of everybody.
+func (h *Hub) members() []*room.Member {
+	list := make([]*room.Member, 0, h.Len())
+	h.Each(func(c *Conn) bool { list = append(list, &c.Member); return true })
+	return list
+}
+
+// RoomMembers are the connections in the room, in no order.
+func (h *Hub) RoomMembers(name string) []*Conn {
+	members := h.MembersOf(name)
+	list := make([]*Conn, len(members))
+	for i, m := range members {
+		list[i] = m.Outbox().(*Conn)
+	}
+	return list
+}
 
 // all are the live connections.
 func (h *Hub) all() []*Conn {
@@ -248,7 +263,7 @@ func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Du
 			}
 		}
 		if c.Doom() { // else it is closed behind what else it waits for
-			CloseBehind([]*Conn{c}, code, reason)
+			CloseAfter([]*Conn{c}, code, reason)
 		}
 	}
 	cut := false
@@ -258,7 +273,7 @@ func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Du
 			// A connection that was accepted while the others were closed is found here.
 			h.Each(func(c *Conn) bool {
 				if c.Doom() {
-					CloseBehind([]*Conn{c}, code, reason)
+					CloseAfter([]*Conn{c}, code, reason)
 				}
 				return true
 			})

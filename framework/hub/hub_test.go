@@ -349,7 +349,7 @@ func TestSlowReader(t *testing.T) {
 	slow, fast := s.dial(), s.dial()
 	s.waitFor("both", func() bool { return s.Len() == 2 })
 	for _, fd := range []int64{1, 2} {
-		if _, err := s.Join(s.Get(fd), "room"); err != nil {
+		if _, err := s.Get(fd).Join("room"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -387,61 +387,6 @@ func TestPanicsCostNothing(t *testing.T) {
 	}
 	c.text("alive")
 	c.want(0x81, "alive")
-}
-
-func TestRoomOrder(t *testing.T) {
-	s := serve(t, Config{OutboxBytes: 64 << 20, OutboxMessages: 1 << 20})
-	const members, publishers, each = 40, 4, 500
-	var clients []*client
-	for range members {
-		clients = append(clients, s.dial())
-	}
-	s.waitFor("all", func() bool { return s.Len() == members })
-	s.Each(func(c *Conn) bool {
-		_, err := s.Join(c, "r")
-		return err == nil
-	})
-	var wg sync.WaitGroup
-	for p := range publishers {
-		wg.Go(func() {
-			for i := range each {
-				s.Publish("r", wire.TextFrame(fmt.Appendf(nil, "%d:%d", p, i)))
-			}
-		})
-	}
-	var first []string
-	for i, c := range clients {
-		var got []string
-		for range publishers * each {
-			_, p, err := c.read()
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, string(p))
-		}
-		if i == 0 {
-			first = got
-			next := make([]int, publishers)
-			for _, m := range got {
-				var p, n int
-				_, _ = fmt.Sscanf(m, "%d:%d", &p, &n)
-				if n != next[p] {
-					t.Fatalf("publisher %d: got %d, want %d", p, n, next[p])
-				}
-				next[p]++
-			}
-		} else if strings.Join(got, ",") != strings.Join(first, ",") {
-			t.Fatalf("member %d saw another order", i)
-		}
-	}
-	wg.Wait()
-	if n := s.Members("r"); n != members {
-		t.Fatalf("%d members", n)
-	}
-	for _, c := range clients {
-		_ = c.nc.Close()
-	}
-	s.waitFor("room empty", func() bool { return s.Members("r") == 0 && s.RoomCount() == 0 && s.Len() == 0 })
 }
 
 func TestIdleAndPing(t *testing.T) {

@@ -238,7 +238,7 @@ func (h *Hub) Export(c *Conn, m Mover, data json.RawMessage) (s State, ok, again
 		return s, false, false
 	}
 	busy := c.reader.Load() != listening && c.start == nil
-	if !c.parked && !busy || c.out.writing || c.keeping.Load() > 0 {
+	if !c.parked && !busy || c.out.writing || c.Keeping() {
 		return s, false, true
 	}
 	c.exported, c.mover = true, m
@@ -290,7 +290,7 @@ func (c *Conn) leaveMoved() {
 	c.settled()
 	c.tellDone()
 	c.mu.Unlock()
-	c.settleRooms() // what was published in time goes the way of the connection
+	c.SettleRooms() // what was published in time goes the way of the connection
 	c.leaveAll()
 	c.mu.Lock()
 	c.sock.close()
@@ -318,7 +318,8 @@ func adoptRequest(extensions string) *http.Request {
 
 // Adopt takes over a moved connection. It is in its rooms and can be sent to at once; its frames are read when Begin is called.
 func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) {
-	c := &Conn{FD: s.FD, Auth: s.Auth, Remote: s.Remote, Since: s.Since, hub: h, adopted: true}
+	c := &Conn{Auth: s.Auth, Remote: s.Remote, Since: s.Since, hub: h, adopted: true}
+	c.Member.Init(h.Rooms, s.FD, c)
 	if err := c.sock.init(nc); err != nil {
 		return nil, fmt.Errorf("take over the socket of %d: %w", s.FD, err)
 	}
@@ -363,9 +364,9 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 	c.mu.Unlock()
 	h.inside.Add(1)
 	h.add(c)
-	for _, room := range s.Rooms {
-		if _, err := h.Join(c, room); err != nil {
-			h.cfg.Log.Warn("room of a moved connection", zap.Int64("fd", c.FD), zap.String("room", room), zap.Error(err))
+	for _, name := range s.Rooms {
+		if _, err := c.Join(name); err != nil {
+			h.cfg.Log.Warn("room of a moved connection", zap.Int64("fd", c.FD), zap.String("room", name), zap.Error(err))
 		}
 	}
 	return c, nil

@@ -46,6 +46,17 @@ const chunkSize = 2 << 10
 // outbox is full and the connection is being closed; ErrClosed that it was closed before.
 func (c *Conn) Send(f wire.Frame) error { return c.sendAs(f.Bytes, f.Count, true, f.Handling) }
 
+// SendAll queues frames as one write, whatever there is, and as one frame for the outbox's limit: a phone that comes back is slow enough.
+func (c *Conn) SendAll(frames []wire.Frame) {
+	var b []byte
+	n := 0
+	for _, f := range frames {
+		b, n = append(b, f.Bytes...), n+f.Count
+	}
+	c.msgsOut.Add(int64(n) - 1)
+	_ = c.send(b, 1, true) // slow or gone: its close path is running
+}
+
 // SendText sends buf[Headroom:] as one text frame; buf may be reused when it returns.
 func (c *Conn) SendText(buf []byte) error { return c.send(wire.Encode(buf, wire.OpText), 1, false) }
 

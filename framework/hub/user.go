@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"hash/maphash"
 	"slices"
 	"sync"
 
@@ -13,49 +14,44 @@ var ErrTooManyUsers = errors.New("connection is bound to too many uids")
 
 const maxUsers = 16
 
-// userShard is a part of the index of connections by uid.
+// uids are those that one connection is bound to.
+type uids struct {
+	mu    sync.Mutex
+	list  []string
+	ended bool // no more
+}
+
+// users is the index of connections by uid.
+type users struct {
+	seed   maphash.Seed
+	shards [shardCount]userShard
+}
+
 type userShard struct {
 	mu    sync.RWMutex
 	conns map[string][]*Conn
 }
 
-func (h *Hub) userShard(uid string) *userShard { return &h.users[shardOf(uid)] }
-
-// Bind has the connection found by the uid, until it ends or Unbind. It tells whether it was not before.
-func (h *Hub) Bind(c *Conn, uid string) (bool, error) {
-	c.memberMu.Lock()
-	defer c.memberMu.Unlock()
-	switch {
-	case c.gone:
-		return false, ErrClosed
-	case slices.Contains(c.uids, uid):
-		return false, nil
-	case len(c.uids) >= maxUsers:
-		return false, ErrTooManyUsers
+func (u *users) init() {
+	u.seed = maphash.MakeSeed()
+	for i := range u.shards {
+		u.shards[i].conns = map[string][]*Conn{}
 	}
-	c.uids = append(c.uids, uid)
-	s := h.userShard(uid)
+}
+
+func (u *users) shard(uid string) *userShard {
+	return &u.shards[maphash.String(u.seed, uid)%shardCount]
+}
+
+func (u *users) add(c *Conn, uid string) {
+	s := u.shard(uid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns[uid] = append(s.conns[uid], c)
-	return true, nil
 }
 
-// Unbind undoes Bind. It tells whether there was something to undo.
-func (h *Hub) Unbind(c *Conn, uid string) bool {
-	c.memberMu.Lock()
-	defer c.memberMu.Unlock()
-	i := slices.Index(c.uids, uid)
-	if i < 0 {
-		return false
-	}
-	c.uids = slices.Delete(c.uids, i, i+1)
-	h.unbind(c, uid)
-	return true
-}
-
-func (h *Hub) unbind(c *Conn, uid string) {
-	s := h.userShard(uid)
+func (u *users) remove(c *Conn, uid string) {
+	s := u.shard(uid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := s.conns[uid]
@@ -69,44 +65,90 @@ func (h *Hub) unbind(c *Conn, uid string) {
 	s.conns[uid] = list
 }
 
+// each calls f with every shard, whose mu is held for reading.
+func (u *users) each(f func(*userShard)) {
+	for i := range u.shards {
+		s := &u.shards[i]
+		s.mu.RLock()
+		f(s)
+		s.mu.RUnlock()
+	}
+}
+
+// Bind has the connection found by the uid, until it ends or Unbind. It tells whether it was not before.
+func (c *Conn) Bind(uid string) (bool, error) {
+	u := &c.uids
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.ended:
+		return false, ErrClosed
+	case slices.Contains(u.list, uid):
+		return false, nil
+	case len(u.list) >= maxUsers:
+		return false, ErrTooManyUsers
+	}
+	u.list = append(u.list, uid)
+	c.hub.users.add(c, uid)
+	return true, nil
+}
+
+// Unbind undoes Bind. It tells whether there was something to undo.
+func (c *Conn) Unbind(uid string) bool {
+	u := &c.uids
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	i := slices.Index(u.list, uid)
+	if i < 0 {
+		return false
+	}
+	u.list = slices.Delete(u.list, i, i+1)
+	c.hub.users.remove(c, uid)
+	return true
+}
+
 // Users are the uids that the connection is bound to.
 func (c *Conn) Users() []string {
-	c.memberMu.Lock()
-	defer c.memberMu.Unlock()
-	return slices.Clone(c.uids)
+	c.uids.mu.Lock()
+	defer c.uids.mu.Unlock()
+	return slices.Clone(c.uids.list)
+}
+
+// leaveAll takes the connection out of its rooms and the index by uid, for good, and returns the rooms.
+func (c *Conn) leaveAll() []string {
+	rooms := c.LeaveAll()
+	u := &c.uids
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ended = true
+	for _, uid := range u.list {
+		c.hub.users.remove(c, uid)
+	}
+	u.list = nil
+	return rooms
 }
 
 // User is the uid's connections here, in the order in which they were bound.
 func (h *Hub) User(uid string) []*Conn {
-	s := h.userShard(uid)
+	s := h.users.shard(uid)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return slices.Clone(s.conns[uid])
 }
 
 // UserCount is the number of uids with connections here.
-func (h *Hub) UserCount() int {
-	n := 0
-	for i := range h.users {
-		s := &h.users[i]
-		s.mu.RLock()
-		n += len(s.conns)
-		s.mu.RUnlock()
-	}
+func (h *Hub) UserCount() (n int) {
+	h.users.each(func(s *userShard) { n += len(s.conns) })
 	return n
 }
 
 // UserNames are the uids with connections here, in no order.
-func (h *Hub) UserNames() []string {
-	var names []string
-	for i := range h.users {
-		s := &h.users[i]
-		s.mu.RLock()
+func (h *Hub) UserNames() (names []string) {
+	h.users.each(func(s *userShard) {
 		for uid := range s.conns {
 			names = append(names, uid)
 		}
-		s.mu.RUnlock()
-	}
+	})
 	return names
 }
 

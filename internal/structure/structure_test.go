@@ -49,6 +49,7 @@ framework/internal/names framework/internal/wire
 framework/auth framework/frame
 framework/api
 framework/bus framework/cluster
+framework/internal/room
 framework/hub
 framework/internal/envelope
 framework/internal/link

@@ -52,7 +52,7 @@ func (r *room) serve(nc *net.TCPConn, fd int64) error {
 	if err != nil {
 		return err
 	}
-	return c.Serve(req, func() { _, _ = r.hub.Join(c, "room") }, nil)
+	return c.Serve(req, func() { _, _ = c.Join("room") }, nil)
 }
 
 func run() error {

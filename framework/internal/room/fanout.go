@@ -1,0 +1,125 @@
+package room
+
+import "time"
+
+// inlineMembers is up to how many members the publisher's own goroutine writes to; more are written by another, so that
+// the publisher's own reply does not wait for thousands of writes.
+const inlineMembers = 32
+
+// fanOut writes the segments to the members, then what was published meanwhile.
+func (r *Room) fanOut(members []*Member, list []segment) {
+	r.write(members, list)
+	r.mu.Lock()
+	r.ended()
+	if len(r.pending.list) == 0 {
+		r.sending = false
+		r.mu.Unlock()
+		return
+	}
+	r.mu.Unlock()
+	if len(members) > inlineMembers {
+		r.flush()
+		return
+	}
+	go r.flush()
+}
+
+// write is the loop over the members. It costs one call of an interface for each.
+func (r *Room) write(members []*Member, list []segment) {
+	for _, m := range members {
+		for i := range list {
+			g := &list[i]
+			if g.Excludes(m.FD) || m.catchingUp.Load() > 0 && m.hold(r.name, g) {
+				continue
+			}
+			_ = m.outbox.Send(g.Frame) // a member that is slow or gone is its own close path's business
+		}
+	}
+}
+
+// flush writes what is pending, as one shared buffer where it can be, and what came meanwhile a tick later.
+func (r *Room) flush() {
+	for {
+		r.mu.Lock()
+		if len(r.pending.list) == 0 {
+			r.sending = false
+			r.finished.Broadcast()
+			r.mu.Unlock()
+			return
+		}
+		// What is younger than a tick has time for company, unless it is much already.
+		if wait := r.cfg.Flush - time.Since(r.since); wait > 0 && r.pending.bytes < enough {
+			r.mu.Unlock()
+			time.AfterFunc(wait, r.flush)
+			return
+		}
+		list := r.pending.take()
+		members := r.snapshot()
+		r.written.note(list)
+		r.taken.Broadcast()
+		r.mu.Unlock()
+		r.write(members, list)
+		r.mu.Lock()
+		r.ended()
+		r.mu.Unlock()
+	}
+}
+
+// ended notes the end of a fan-out. r.mu is held.
+func (r *Room) ended() {
+	r.fanOuts++
+	r.finished.Broadcast()
+}
+
+// settle returns when everything is written that was published before: by the fan-out that runs, and the next one. That takes a
+// tick at most, and no fan-out blocks.
+func (r *Room) settle() {
+	r.mu.Lock()
+	until := r.horizon()
+	r.mu.Unlock()
+	r.reach(until)
+}
+
+// horizon is the fan-out by which everything is written that was published before. r.mu is held.
+func (r *Room) horizon() int {
+	if len(r.pending.list) > 0 {
+		return r.fanOuts + 2
+	}
+	return r.fanOuts + 1
+}
+
+// reach waits for the end of that fan-out, or until there is nothing to write.
+func (r *Room) reach(until int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.sending && r.fanOuts < until {
+		r.finished.Wait()
+	}
+}
+
+// after calls f when everything is written that was published to the rooms before: at once where that is so, else in a goroutine of
+// its own, after a tick and what their fan-outs take.
+func after(rooms []*Room, f func()) {
+	type wait struct {
+		room  *Room
+		until int
+	}
+	var waits []wait
+	for _, r := range rooms {
+		r.mu.Lock()
+		if r.sending {
+			waits = append(waits, wait{r, r.horizon()})
+		}
+		r.mu.Unlock()
+	}
+	if len(waits) == 0 {
+		f()
+		return
+	}
+	go func() {
+		for _, w := range waits {
+			w.room.reach(w.until)
+		}
+		f()
+	}()
+}

@@ -1,0 +1,182 @@
+package room
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"wsframe/framework/internal/wire"
+)
+
+// Config of Rooms. All fields are needed.
+type Config struct {
+	Flush          time.Duration // tick of a busy room; negative: every publish is written at once
+	OutboxBytes    int           // what a member's outbox takes
+	OutboxMessages int           // likewise
+	PerMember      int           // most rooms of a member
+
+	Everyone func() []*Member // who gets a Broadcast
+	Count    func() int       // how many these are
+}
+
+const shardCount = 64
+
+type shard struct {
+	mu    sync.Mutex
+	rooms map[string]*Room
+}
+
+// Rooms are the rooms that have members in this process.
+type Rooms struct {
+	cfg      Config
+	seed     maphash.Seed
+	shards   [shardCount]shard
+	everyone *Room // of Broadcast
+}
+
+// New makes an empty Rooms. It has no goroutines of its own.
+func New(cfg Config) *Rooms {
+	rs := &Rooms{cfg: cfg, seed: maphash.MakeSeed()}
+	for i := range rs.shards {
+		rs.shards[i].rooms = map[string]*Room{}
+	}
+	rs.everyone = newRoom("", &rs.cfg)
+	rs.everyone.everyone = true
+	return rs
+}
+
+func (rs *Rooms) shard(name string) *shard {
+	return &rs.shards[maphash.String(rs.seed, name)%shardCount]
+}
+
+// room is the room of that name, or nil.
+func (rs *Rooms) room(name string) *Room {
+	s := rs.shard(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rooms[name]
+}
+
+// Publish sends the frame to every member of the room and returns how many there are. All members get the frames of a room in one
+// order. It costs no wait in a quiet room; in one whose fan-out is 256 KiB late the caller waits for the running fan-out.
+func (rs *Rooms) Publish(name string, f wire.Frame) int {
+	r := rs.room(name)
+	if r == nil {
+		return 0
+	}
+	return r.publish(f)
+}
+
+// Broadcast sends one encoded frame to everyone, as Publish does to a room's members, and returns how many there are.
+func (rs *Rooms) Broadcast(f wire.Frame) int { return rs.everyone.publish(f) }
+
+// Members is the number of members of the room.
+func (rs *Rooms) Members(name string) int {
+	r := rs.room(name)
+	if r == nil {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.members.list)
+}
+
+// MembersOf are the members of the room, in no order. The slice must not be changed.
+func (rs *Rooms) MembersOf(name string) []*Member {
+	r := rs.room(name)
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.snapshot()
+}
+
+// RoomNames are the rooms that have members, in no order.
+func (rs *Rooms) RoomNames() []string {
+	var names []string
+	rs.each(func(s *shard) {
+		for name := range s.rooms {
+			names = append(names, name)
+		}
+	})
+	return names
+}
+
+// RoomCount is the number of rooms that have members.
+func (rs *Rooms) RoomCount() (n int) {
+	rs.each(func(s *shard) { n += len(s.rooms) })
+	return n
+}
+
+// each calls f with every shard, whose mu is held.
+func (rs *Rooms) each(f func(*shard)) {
+	for i := range rs.shards {
+		s := &rs.shards[i]
+		s.mu.Lock()
+		f(s)
+		s.mu.Unlock()
+	}
+}
+
+// enter adds m to the room, which is made if it is the first. joined is called under Room.mu. m.mu is held.
+func (rs *Rooms) enter(m *Member, name string, joined func(*Room)) *Room {
+	s := rs.shard(name)
+	s.mu.Lock()
+	r := s.rooms[name]
+	if r == nil {
+		r = newRoom(name, &rs.cfg)
+		s.rooms[name] = r
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.mu.Unlock() // a room with a member in it is not removed, and r.mu is held until m is one
+	r.members.add(m, &r.written)
+	joined(r)
+	return r
+}
+
+// leave removes m from the room, and the room with its last member. m.mu is held.
+func (rs *Rooms) leave(m *Member, r *Room) {
+	s := rs.shard(r.name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.members.remove(m)
+	if len(r.members.list) == 0 {
+		delete(s.rooms, r.name)
+	}
+}
+
+// After calls f when the members' outboxes have what was published to the room before. It returns at once.
+func (rs *Rooms) After(name string, f func()) {
+	var rooms []*Room
+	if r := rs.room(name); r != nil {
+		rooms = append(rooms, r)
+	}
+	after(rooms, f)
+}
+
+// AfterMembers calls f when what was published before to any room of the members, and to everyone, is in their outboxes. It returns
+// at once.
+func (rs *Rooms) AfterMembers(members []*Member, f func()) {
+	rooms := []*Room{rs.everyone}
+	for _, m := range members {
+		rooms = append(rooms, m.roomsNow()...)
+	}
+	after(rooms, f)
+}
+
+// SettleRooms returns when all outboxes have everything that was published before. That takes a tick at most.
+func (rs *Rooms) SettleRooms() {
+	rooms := []*Room{rs.everyone}
+	rs.each(func(s *shard) {
+		for _, r := range s.rooms {
+			rooms = append(rooms, r)
+		}
+	})
+	for _, r := range rooms {
+		r.settle()
+	}
+}

@@ -1,0 +1,75 @@
+package room
+
+import "wsframe/framework/internal/wire"
+
+// enough is how many bytes are written without waiting for the tick.
+const enough = 32 << 10
+
+// segment is a run of frames that leave for all members as one buffer.
+type segment struct {
+	wire.Frame
+	owned bool         // more may be appended
+	parts []wire.Frame // the frames with a position, for members that are catching up
+}
+
+// joins tells whether f may be appended to the segment.
+func (g *segment) joins(f wire.Frame) bool {
+	if len(g.Bytes) >= enough {
+		return false
+	}
+	plain := func(h *wire.Handling) bool { return h == nil || h.Class != wire.Latest && len(h.Except) == 0 }
+	class := func(h *wire.Handling) wire.Class {
+		if h == nil {
+			return wire.NeverDrop
+		}
+		return h.Class
+	}
+	return plain(g.Handling) && plain(f.Handling) && class(g.Handling) == class(f.Handling)
+}
+
+func (g *segment) append(f wire.Frame) {
+	if !g.owned {
+		g.Bytes, g.owned = append(make([]byte, 0, 4*max(len(g.Bytes), len(f.Bytes))), g.Bytes...), true
+	}
+	if f.Kept() || len(g.parts) > 0 {
+		if len(g.parts) == 0 {
+			g.parts = append(g.parts, wire.Frame{Bytes: g.Bytes[:len(g.Bytes):len(g.Bytes)], Count: g.Count, Handling: g.Handling})
+		}
+		g.parts = append(g.parts, f)
+	}
+	g.Bytes, g.Count = append(g.Bytes, f.Bytes...), g.Count+f.Count
+}
+
+// each walks the frames.
+func (g *segment) each(yield func(wire.Frame)) {
+	if len(g.parts) == 0 {
+		yield(g.Frame)
+	}
+	for _, f := range g.parts {
+		yield(f)
+	}
+}
+
+// pending is what waits for a room's next fan-out.
+type pending struct {
+	list   []segment
+	bytes  int
+	frames int
+}
+
+func (p *pending) add(f wire.Frame) {
+	p.bytes += len(f.Bytes)
+	p.frames += f.Count
+	if n := len(p.list) - 1; n >= 0 && p.list[n].joins(f) {
+		p.list[n].append(f)
+		return
+	}
+	p.list = append(p.list, segment{Frame: f})
+}
+
+// take empties it.
+func (p *pending) take() []segment {
+	list := p.list
+	*p = pending{}
+	return list
+}
