@@ -18,7 +18,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/wire"
 )
 

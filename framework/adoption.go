@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/wire"
 )
 

@@ -15,8 +15,8 @@ import (
 
 	"wsframe/framework/api"
 	"wsframe/framework/bus"
-	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/wire"
 )
 

@@ -19,7 +19,7 @@ import (
 	"wsframe/framework/auth"
 	"wsframe/framework/cluster"
 	"wsframe/framework/frame"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/wire"
 	"wsframe/library/cache"

@@ -13,8 +13,8 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/cluster"
-	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/room"
 )
 

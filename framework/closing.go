@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/cluster"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/wire"
 )

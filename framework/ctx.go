@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/api"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
 )
 

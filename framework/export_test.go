@@ -7,7 +7,7 @@ import (
 	"os"
 	"slices"
 
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 )
 
 // Shaking is the number of handshakes that are under way.

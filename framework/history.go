@@ -14,8 +14,8 @@ import (
 
 	"wsframe/framework/api"
 	"wsframe/framework/bus"
-	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/room"
 	"wsframe/framework/internal/wire"

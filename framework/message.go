@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/frame"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/wire"
 	"wsframe/library/config"
 )

@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/bus"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/wire"
 )

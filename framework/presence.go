@@ -15,7 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/cluster"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/names"
 )

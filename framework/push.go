@@ -11,8 +11,8 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/frame"
-	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/wire"
 	"wsframe/library/cache"

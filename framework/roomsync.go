@@ -7,7 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 )
 
 // roomSyncs brings the local index of a room and its Redis set together: back ends may write to the set, and fds that are

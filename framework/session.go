@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 
 	"wsframe/framework/cluster"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 )
 
 // session is the framework's own state of a connection (hub.Conn.Data).

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 )
 
 // Moved tells what a transfer did.

@@ -13,7 +13,7 @@ import (
 
 	"wsframe/framework"
 	"wsframe/framework/frameworktest"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/library/config"
 )
 

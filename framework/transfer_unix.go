@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 )
 
 // Transfer moves all connections to the worker at the other end of peer, a Unix stream socket, which it closes. It is called in

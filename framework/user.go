@@ -9,8 +9,8 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/bus"
-	"wsframe/framework/hub"
 	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
 )
 

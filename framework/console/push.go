@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"wsframe/framework"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/room"
 	"wsframe/framework/push"
 	"wsframe/library/cache"

@@ -2,7 +2,7 @@
 
 package console
 
-import "wsframe/framework/hub"
+import "wsframe/framework/internal/hub"
 
 // rawHandler is nil in every build but the one for protocol conformance tests (build tag rawecho).
 var rawHandler func(*hub.Conn, []byte)

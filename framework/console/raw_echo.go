@@ -2,7 +2,7 @@
 
 package console
 
-import "wsframe/framework/hub"
+import "wsframe/framework/internal/hub"
 
 // rawHandler echoes every message instead of routing it. Only a binary built for conformance tests has it: no setting
 // can switch it on.

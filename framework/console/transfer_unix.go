@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/process"
 )
 

@@ -16,7 +16,7 @@ import (
 
 	"wsframe/framework"
 	"wsframe/framework/auth"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/manager"
 	"wsframe/framework/process"
 	"wsframe/framework/push"

@@ -91,7 +91,7 @@ func gwsServer() {
 }
 
 // roomServer is a program beside the hub, which nobody else may import.
-const roomServer = "wsframe/framework/hub/roomserver"
+const roomServer = "wsframe/framework/internal/hub/roomserver"
 
 // process is a server under measurement.
 type process struct {

@@ -50,7 +50,7 @@ framework/auth framework/frame
 framework/api
 framework/bus framework/cluster
 framework/internal/room
-framework/hub
+framework/internal/hub
 framework/internal/envelope
 framework/internal/link
 framework/internal/ask

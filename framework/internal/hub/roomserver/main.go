@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"wsframe/framework/auth"
-	"wsframe/framework/hub"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/wire"
 )
 
