@@ -45,6 +45,18 @@ func (s *store) client(t testing.TB, hooks ...redis.Hook) redis.UniversalClient 
 	return c
 }
 
+// cluster is a client that takes the server for a Redis Cluster of one master.
+func (s *store) cluster(t testing.TB) redis.UniversalClient {
+	c := redis.NewClusterClient(&redis.ClusterOptions{
+		Password: s.password, Dialer: s.dial, MaxRetries: -1, MaxRedirects: -1, ContextTimeoutEnabled: true, DisableIdentity: true,
+		ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) {
+			return []redis.ClusterSlot{{End: 16383, Nodes: []redis.ClusterNode{{Addr: s.addr}}}}, nil
+		},
+	})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(pollEvery) {

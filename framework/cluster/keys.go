@@ -18,6 +18,8 @@ func (k keys) closing(fd string) string   { return k.prefix + "WEBSOCKET_FdClose
 func (k keys) counter() string { return k.prefix + "WSFRAME_FD_NEXT" } // see fds.go
 func (k keys) nodes() string   { return k.prefix + "WSFRAME_NODES" }   // set of members, living or not yet cleaned up
 
+func (k keys) strays() string { return k.prefix + "WSFRAME_STRAYS" } // who looks for connections on no list
+
 func (k keys) present(room string) string { return k.prefix + "WSFRAME_PRESENT_" + room } // hash of who is in a room that tells
 func (k keys) leaving() string            { return k.prefix + "WSFRAME_LEAVING" }         // sorted set of who may have left one
 

@@ -59,9 +59,12 @@ func (n *Node) leased() bool { return n.cfg.Lease > 0 }
 
 // answers notes whether Redis has just answered, and wakes who waits for that.
 func (n *Node) answers(does bool) {
-	n.away.Store(!does)
+	wasAway := n.away.Swap(!does)
 	if !does {
 		return
+	}
+	if wasAway {
+		n.seekStrays()
 	}
 	n.answerMu.Lock()
 	defer n.answerMu.Unlock()
@@ -302,8 +305,12 @@ func (n *Node) look(ctx context.Context, doubted map[member]time.Time) error {
 		return err
 	}
 	for _, m := range dead {
-		if _, err := n.sweep(ctx, m, nil); err != nil {
+		done, err := n.sweep(ctx, m, nil)
+		if err != nil {
 			return err
+		}
+		if done {
+			n.seekStrays()
 		}
 	}
 	return nil

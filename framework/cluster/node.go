@@ -124,6 +124,7 @@ type Node struct {
 	lost      atomic.Bool               // declared dead, not yet another incarnation
 	floor     atomic.Int64              // numbers below are of an incarnation that was declared dead
 	kick      chan struct{}             // refresh now
+	strays    chan struct{}             // look for strays
 	away      atomic.Bool               // Redis has not answered the last time
 
 	answerMu sync.Mutex    // a leaf
@@ -184,7 +185,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, keys: keys{cfg.Prefix}, token: rand.Text(), kick: make(chan struct{}, 1),
+		cfg: cfg, keys: keys{cfg.Prefix}, token: rand.Text(), kick: make(chan struct{}, 1), strays: make(chan struct{}, 1),
 		answered: make(chan struct{}), unheard: map[int64]bool{},
 		told: map[string]bool{}, doubts: map[int64]*Entry{}, batch: pipeline, sweepBatch: sweepAtOnce,
 	}
@@ -312,6 +313,10 @@ func (n *Node) Run() {
 	n.work.Go(n.keepLease)
 	if n.leased() {
 		n.work.Go(n.watch)
+		if n.slots {
+			n.work.Go(n.keepStrays)
+			n.seekStrays()
+		}
 	}
 	rest := n.rest
 	n.work.Go(func() {

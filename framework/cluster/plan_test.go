@@ -61,14 +61,7 @@ func TestKilledInAPlan(t *testing.T) {
 		if !cluster {
 			return s.client(t)
 		}
-		c := redis.NewClusterClient(&redis.ClusterOptions{
-			Password: s.password, Dialer: s.dial, MaxRetries: -1, MaxRedirects: -1, ContextTimeoutEnabled: true, DisableIdentity: true,
-			ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) {
-				return []redis.ClusterSlot{{End: 16383, Nodes: []redis.ClusterNode{{Addr: s.addr}}}}, nil
-			},
-		})
-		t.Cleanup(func() { _ = c.Close() })
-		return c
+		return s.cluster(t)
 	}
 	steps := []func(w *conns, fds []int64) []int64{
 		func(w *conns, fds []int64) []int64 { return append(fds, w.open("u1", "r1"), w.open("u2", "r1")) },
