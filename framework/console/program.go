@@ -8,6 +8,7 @@ import (
 
 	"wsframe/framework"
 	"wsframe/framework/auth"
+	"wsframe/framework/internal/boot"
 )
 
 // Program is what an application adds to the command.
@@ -37,4 +38,8 @@ func (p Program) withDefaults() Program {
 // Main does what the arguments of this process say, and ends the process.
 func Main(p Program) {
 	os.Exit(Run(context.Background(), p, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+func (p Program) boot() boot.Program {
+	return boot.Program{Version: p.Version, Controllers: p.Controllers, Pages: p.Pages}
 }

@@ -175,7 +175,7 @@ func TestProtocol(t *testing.T) {
 
 // Commands in the documents exist, and both READMEs name them all.
 func TestCommands(t *testing.T) {
-	source, err := os.ReadFile(filepath.Join(root, "framework/console/console.go"))
+	source, err := os.ReadFile(filepath.Join(root, "framework/console/commands.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestCommands(t *testing.T) {
 		commands = append(commands, m[1])
 	}
 	if len(commands) < 10 {
-		t.Fatalf("only these commands were found in framework/console/console.go: %v", commands)
+		t.Fatalf("only these commands were found in framework/console/commands.go: %v", commands)
 	}
 	for name, text := range documents(t) {
 		named := map[string]bool{}

@@ -57,6 +57,7 @@ framework/internal/ask
 framework
 framework/manager framework/push
 framework/process
+framework/internal/boot
 framework/console framework/frameworktest
 app
 public

@@ -1,6 +1,6 @@
 //go:build rawecho
 
-package console
+package boot
 
 import "wsframe/framework/internal/hub"
 

@@ -1,4 +1,4 @@
-package console
+package boot
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -39,14 +38,6 @@ func newPush(version string, cfg *config.App, deps framework.Deps, embedded bool
 		c.Tokens = append(c.Tokens, token)
 	}
 	return push.NewServer(c), nil
-}
-
-func (w *worker) servePush(ln net.Listener) error {
-	tcp, ok := ln.(*net.TCPListener)
-	if !ok {
-		return errors.New("the master gave no push port")
-	}
-	return w.push.Serve(tcp)
 }
 
 // store implements push.Store.

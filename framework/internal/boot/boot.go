@@ -1,25 +1,24 @@
-package console
+// Package boot makes a worker: from the configuration on disk to an App that serves.
+//
+// The console runs it in worker processes; what the master and the commands need to agree with the worker on (keys, logs, the node's name,
+// the embedded store) is exported. It needs a process.Worker, which says what the master has given.
+package boot
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"path/filepath"
-	"runtime"
-	"slices"
-	"sync"
-	"sync/atomic"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"wsframe/framework"
 	"wsframe/framework/auth"
-	"wsframe/framework/internal/hub"
-	"wsframe/framework/manager"
 	"wsframe/framework/process"
-	"wsframe/framework/push"
 	"wsframe/library/config"
 	"wsframe/library/db"
 	"wsframe/library/log"
@@ -28,22 +27,18 @@ import (
 // bootTime bounds reaching Redis and the database.
 const bootTime = 10 * time.Second
 
-// worker is the application of one worker process; it implements process.Handler.
-type worker struct {
-	app  *framework.App
-	push *push.Server
-	log  *log.Logger
-
-	accept     func() // begins accepting
-	acceptOnce sync.Once
-	handed     atomic.Bool // its connections are another worker's
+// Program is what the application adds.
+type Program struct {
+	Version     string
+	Controllers func(framework.Deps) ([]framework.Controller, error)
+	Pages       fs.FS // served under /static/ while demo is on; nil = none
 }
 
-// runWorker boots the application and serves until the master ends it.
-func runWorker(ctx context.Context, p Program, w *process.Worker, configDir string, env []string) error {
+// Run boots the application in a worker process and serves until the master ends it. env is the environment, of which settings are read.
+func Run(ctx context.Context, p Program, w *process.Worker, configDir string, env []string) error {
 	err := bootAndServe(ctx, p, w, configDir, env)
 	if err != nil {
-		w.Fail(oneLine(err)) // the master says it
+		w.Fail(OneLine(err)) // the master says it
 	}
 	return err
 }
@@ -56,7 +51,7 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	if err != nil {
 		return err
 	}
-	l, err := openLog(cfg, "worker")
+	l, err := OpenLog(cfg, "worker")
 	if err != nil {
 		return err
 	}
@@ -91,7 +86,7 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	if w.Reload { // the tokens that are out there were issued with a key that there was
 		load = auth.LoadKey
 	}
-	tokens, keyFile, more, err := openTokens(cfg, runtimeKey(cfg), load)
+	tokens, keyFile, more, err := OpenTokens(cfg, RuntimeKey(cfg), load)
 	if err != nil {
 		return err
 	}
@@ -118,7 +113,7 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	if err != nil {
 		return err
 	}
-	ready.Routes = routesOf(a.Routes())
+	ready.Routes = Routes(a.Routes())
 	pushes, err := newPush(p.Version, &cfg.App, deps, options.Alone, a, w.Begun, l)
 	if err != nil {
 		return errors.Join(err, a.Close(ctx))
@@ -175,22 +170,18 @@ func unheard(cfg *config.Config, w *process.Worker) (notes []string) {
 	return notes
 }
 
-// Start implements process.Starter.
-func (w *worker) Start() error { return w.app.Start() }
-
-func (w *worker) Accept() { w.acceptOnce.Do(w.accept) }
-
 // checkOnly tells whether this worker could serve, without taking part.
 func checkOnly(ctx context.Context, w *process.Worker, o framework.Options, ready process.Ready) error {
 	routes, err := framework.Examine(o)
 	if err != nil {
 		return err
 	}
-	ready.Routes = routesOf(routes)
+	ready.Routes = Routes(routes)
 	return w.Report(ctx, ready)
 }
 
-func routesOf(list []framework.Route) []process.Route {
+// Routes are the route table as process speaks of it.
+func Routes(list []framework.Route) []process.Route {
 	routes := make([]process.Route, len(list))
 	for i, r := range list {
 		routes[i] = process.Route(r)
@@ -198,132 +189,18 @@ func routesOf(list []framework.Route) []process.Route {
 	return routes
 }
 
-func openLog(cfg *config.Config, name string) (*log.Logger, error) {
+// OpenLog opens the log that the configuration describes, for a process of that name.
+func OpenLog(cfg *config.Config, name string) (*log.Logger, error) {
 	c := &cfg.App.Log
 	return log.New(log.Options{
 		Dir: filepath.Join(cfg.App.Runtime.Dir, "logs"), Level: c.Level, MaxSizeMB: c.MaxSizeMB, MaxDays: c.MaxDays, MaxFiles: c.MaxFiles, Name: name,
 	})
 }
 
-// runtimeKey is where the key of tokens lies that no configuration has.
-func runtimeKey(cfg *config.Config) string { return filepath.Join(cfg.App.Runtime.Dir, "auth.key") }
-
-// configuredKey is the key that the configuration has for w1 tokens, or "". An old one may be there that is for 3DES only.
-func configuredKey(cfg *config.Config) (key string, old bool) {
-	a := &cfg.App.Auth
-	if a.Accept3DES && a.Key == a.Key3DES && !auth.Fits(a.Key) {
-		return "", a.Key != ""
+// OneLine puts an error of several lines on one.
+func OneLine(err error) error {
+	if err == nil || !strings.Contains(err.Error(), "\n") {
+		return err
 	}
-	return a.Key, false
-}
-
-// openTokens takes the keys from the configuration, or one from the file at path, as load reads it. Used is that path made
-// absolute, or "" where the key is configured.
-func openTokens(cfg *config.Config, path string, load func(path string) (string, bool, error)) (t *auth.Tokens, used string, notes []string, err error) {
-	a := &cfg.App.Auth
-	key, old := configuredKey(cfg)
-	if old {
-		notes = append(notes, "auth.key is published or short: it is for 3DES tokens only")
-	}
-	if key == "" {
-		var created bool
-		if key, created, err = load(path); err == nil {
-			used, err = filepath.Abs(path)
-		}
-		if err != nil {
-			return nil, "", nil, err
-		}
-		why := "auth.key is not configured"
-		if len(notes) > 0 {
-			why = "w1 tokens have another key"
-		}
-		if created {
-			notes = append(notes, why+": a random key was made in "+path)
-		} else {
-			notes = append(notes, why+": the key in "+path+" is used")
-		}
-	}
-	t, err = auth.New(auth.Config{
-		Keys: []string{key, a.PreviousKey}, Accept3DES: a.Accept3DES, TripleDESKey: a.Key3DES, Types3DES: a.Types3DES, Lifetime: a.Lifetime, Skew: a.Skew,
-	})
-	return t, used, notes, err
-}
-
-func (w *worker) Stats() process.Stats {
-	s := w.app.Hub().Stats()
-	pending, _ := w.app.Node().Pending()
-	return process.Stats{
-		Connections: s.Connections, Rooms: s.Rooms, MessagesIn: s.MessagesIn, MessagesOut: s.MessagesOut,
-		BytesIn: s.BytesIn, BytesOut: s.BytesOut, Slow: s.Slow, Idle: s.Idle,
-		Goroutines: runtime.NumGoroutine(), StorePending: pending, UIDs: s.Users, Dropped: s.Dropped,
-	}
-}
-
-func (w *worker) Nodes(ctx context.Context) ([]manager.NodeInfo, error) {
-	signs, err := w.app.Signs(ctx)
-	list := make([]manager.NodeInfo, len(signs))
-	for i, s := range signs {
-		list[i] = manager.NodeInfo{
-			ID: s.ID, Self: s.Self, State: manager.NodeDead, Host: s.Host, Address: s.Address, Version: s.Version, WorkerPID: s.PID,
-			Connections: s.Connections, UIDs: s.UIDs, Rooms: s.Rooms, Since: s.Since, RefreshedSeconds: int64(max(s.Age, -time.Second) / time.Second),
-		}
-		if s.Living {
-			list[i].State = manager.NodeAlive
-		}
-	}
-	return list, err
-}
-
-func (w *worker) Say(text string) int { return w.app.Say(text) }
-
-func (w *worker) Connections(offset, limit int) []manager.ConnInfo {
-	var fds []int64
-	w.app.Hub().Each(func(c *hub.Conn) bool { fds = append(fds, c.FD); return true })
-	slices.Sort(fds)
-	fds = fds[min(offset, len(fds)):]
-	fds = fds[:min(limit, len(fds))]
-	list := make([]manager.ConnInfo, 0, len(fds))
-	for _, fd := range fds {
-		c := w.app.Hub().Get(fd)
-		if c == nil {
-			continue
-		}
-		in, out := c.Counts()
-		waiting, _ := c.Pending()
-		list = append(list, manager.ConnInfo{
-			FD: fd, ID: c.Auth.ID, Type: c.Auth.Type, Code: c.Auth.Code, Remote: c.Remote, Since: c.Since.Unix(),
-			IdleSeconds: int64(c.Idle().Seconds()), MessagesIn: in, MessagesOut: out, OutboxBytes: waiting, Rooms: len(c.Rooms()),
-		})
-	}
-	return list
-}
-
-func (w *worker) Reloading(ctx context.Context) error { return w.app.Reloading(ctx) }
-
-func (w *worker) Stop(ctx context.Context, code int, reason string, spread time.Duration) (int, error) {
-	err := w.push.Shutdown(ctx)
-	w.app.StopAccepting()
-	n := w.app.Hub().Own()
-	if w.handed.Load() && n == 0 {
-		err = errors.Join(err, w.app.Close(ctx)) // what still runs speaks to nobody
-	} else {
-		err = errors.Join(err, w.app.Shutdown(ctx, code, reason, spread))
-	}
-	w.log.Info("worker has stopped", zap.Int("code", code), zap.Int("connections", n), zap.Error(err))
-	return n, err
-}
-
-func (w *worker) Settled() {
-	w.Accept()
-	ctx, cancel := context.WithTimeout(context.Background(), bootTime)
-	defer cancel()
-	if err := w.app.Settled(ctx); err != nil {
-		w.log.Error("this node is out of touch with the others", zap.Error(err))
-	}
-}
-
-func (w *worker) ReopenLogs() {
-	if err := w.log.Reopen(); err != nil {
-		w.log.Error("reopen the log", zap.Error(err))
-	}
+	return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
 }

@@ -1,0 +1,143 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"wsframe/framework"
+	"wsframe/framework/auth"
+)
+
+type greeter struct{}
+
+func (*greeter) Greet(*framework.Ctx) (*framework.Reply, error) {
+	return framework.OK("hello", ""), nil
+}
+
+// call runs the command with an empty config directory of its own, and env in front of nothing else.
+func call(t *testing.T, p Program, env []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	if p.Controllers == nil {
+		p.Controllers = func(framework.Deps) ([]framework.Controller, error) {
+			return []framework.Controller{framework.Mount("hello.hello", &greeter{})}, nil
+		}
+	}
+	dir := t.TempDir()
+	t.Chdir(dir)
+	var out, err strings.Builder
+	code = Run(context.Background(), p, args, append(env, "WSFRAME_APP_RUNTIME_DIR="+filepath.Join(dir, "runtime")), &out, &err)
+	return code, out.String(), err.String()
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, tc := range []struct {
+		args   []string
+		code   int
+		stdout string // patterns
+		stderr string
+	}{
+		{[]string{"help"}, 0, `(?s)console -s COMMAND.*-s string`, `^$`},
+		{[]string{"-help"}, 0, `console -s COMMAND`, `^$`},
+		{[]string{"version"}, 0, `^wsframe 1\.2\.3\n$`, `^$`},
+		{[]string{"--version"}, 0, `^wsframe 1\.2\.3\n$`, `^$`},
+		{nil, 2, `^$`, `what to do\? console -s start`},
+		{[]string{"start"}, 2, `^$`, `commands are given with -s: console -s start`},
+		{[]string{"-s", "strat"}, 2, `^$`, `unknown command "strat"; did you mean console -s start\?`},
+		{[]string{"-s", "zzz"}, 2, `^$`, `unknown command "zzz"; console help shows all`},
+		{[]string{"-s", "status", "now"}, 2, `^$`, `unexpected "now"`},
+		{[]string{"-s", "start", "-x"}, 2, `^$`, `-x`},
+		{[]string{"-s", "say"}, 1, `^$`, `what to say\? console -s say -i TEXT`},
+		{[]string{"-s", "token"}, 1, `^$`, `whose token\?`},
+		{[]string{"-s", "start", "-c", "nowhere"}, 1, `^$`, `^console: config directory: .*nowhere`},
+		{[]string{"-s", "routes"}, 0, `^hello\.hello\.greet +console\.greeter\n`, `^$`},
+		{[]string{"-s", "checkconfig"}, 0, `(?s)port.*the configuration is valid\n$`, `^$`},
+	} {
+		code, stdout, stderr := call(t, Program{Version: "1.2.3"}, nil, tc.args...)
+		if code != tc.code || !regexp.MustCompile(tc.stdout).MatchString(stdout) || !regexp.MustCompile(tc.stderr).MatchString(stderr) {
+			t.Errorf("%q: exit code %d\n%s\n%s", tc.args, code, stdout, stderr)
+		}
+	}
+}
+
+// A wrong setting is one line, and the command has failed.
+func TestBadConfig(t *testing.T) {
+	code, stdout, stderr := call(t, Program{}, []string{"WSFRAME_APP_OUTSIDE_PORT=many"}, "-s", "start")
+	if code != 1 || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, sayer) || !strings.Contains(stderr, "outside.port") {
+		t.Errorf("exit code %d\n%s\n%s", code, stdout, stderr)
+	}
+}
+
+// Controllers that cannot be made are an error of the command that asks for them.
+func TestRoutesFail(t *testing.T) {
+	p := Program{Controllers: func(framework.Deps) ([]framework.Controller, error) { return nil, errors.New("no greeter today") }}
+	if code, _, stderr := call(t, p, nil, "-s", "routes"); code != 1 || !strings.Contains(stderr, "no greeter today") {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+}
+
+func TestToken(t *testing.T) {
+	const key = "a key of more than sixteen bytes"
+	code, stdout, stderr := call(t, Program{}, []string{"WSFRAME_APP_AUTH_KEY=" + key}, "-s", "token", "-type", "wall", "-id", "7", "-code", "A", "-nickname", "小明")
+	if code != 0 {
+		t.Fatal(stderr)
+	}
+	tokens, err := auth.New(auth.Config{Keys: []string{key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := tokens.Verify(strings.TrimSpace(stdout))
+	if err != nil || id.ID != "7" || id.Type != "wall" || id.Code != "A" || id.Nickname != "小明" {
+		t.Errorf("%+v %v", id, err)
+	}
+	// Without a key, and without a server that has one, none is made.
+	code, _, stderr = call(t, Program{}, []string{"WSFRAME_APP_MANAGER_PORT=1"}, "-s", "token", "-id", "7")
+	if code != 1 || !strings.Contains(stderr, "auth.key is not configured here") {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+	if _, err := os.Stat("runtime"); err == nil {
+		t.Error("a runtime directory was made")
+	}
+}
+
+func TestNear(t *testing.T) {
+	for _, tc := range []struct {
+		a, b string
+		want bool
+	}{
+		{"start", "start", true}, {"strat", "start", true}, {"Stop", "stop", true}, {"sto", "stop", true}, {"statuss", "status", true},
+		{"conn", "connections", true}, {"x", "stop", false}, {"reboot", "reload", false},
+	} {
+		if near(tc.a, tc.b) != tc.want {
+			t.Errorf("%s, %s: %v", tc.a, tc.b, !tc.want)
+		}
+	}
+}
+
+func TestLocal(t *testing.T) {
+	for addr, want := range map[string]string{"0.0.0.0:1": "127.0.0.1:1", "[::]:1": "127.0.0.1:1", "10.0.0.1:1": "10.0.0.1:1", "?": "?"} {
+		if got := local(addr); got != want {
+			t.Errorf("%s: %s", addr, got)
+		}
+	}
+}
+
+// What start -d shows of a server that has not come up is the last thing that it said.
+func TestLastWord(t *testing.T) {
+	for said, want := range map[string]string{
+		"console: a\nconsole: b\nmore\n": "b\nmore",
+		"nothing":                        "",
+		"":                               "",
+	} {
+		if got := lastWord(said); got != want {
+			t.Errorf("%q: %q", said, got)
+		}
+	}
+	if got := tailOf([]byte("old new"), 4); got != "new" {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,67 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"wsframe/framework"
+	"wsframe/framework/internal/boot"
+	"wsframe/framework/process"
+	"wsframe/library/db"
+)
+
+// routes builds the table from the code, without a server: controllers are made on an empty database and a store that is
+// not asked.
+func (c *console) routes(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "wsframe-routes-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	orm, err := db.Open(ctx, db.Options{Driver: "sqlite", DSN: filepath.Join(dir, "routes.db")})
+	if err != nil {
+		return err
+	}
+	defer db.Close(orm)
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:0"})
+	defer client.Close()
+	controllers, err := c.program.Controllers(framework.Deps{DB: orm, Redis: client, Log: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	list, err := framework.Routes(controllers)
+	if err != nil {
+		return err
+	}
+	printRoutes(c.out, boot.Routes(list))
+	return nil
+}
+
+func printRoutes(out io.Writer, routes []process.Route) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, r := range routes {
+		fmt.Fprintf(w, "%s\t%s\n", r.Method, strings.TrimPrefix(r.Controller, "*"))
+	}
+	_ = w.Flush() // to a terminal
+}
+
+func (c *console) checkConfig(context.Context) error {
+	cfg, err := c.read()
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(c.out, cfg)
+	for _, w := range cfg.Warnings() {
+		fmt.Fprintln(c.out, "warning:", w)
+	}
+	fmt.Fprintln(c.out, "the configuration is valid")
+	return nil
+}

@@ -1,0 +1,124 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wsframe/framework"
+	"wsframe/framework/internal/hub"
+	"wsframe/framework/manager"
+	"wsframe/framework/process"
+	"wsframe/framework/push"
+	"wsframe/library/log"
+)
+
+// worker is the application of one worker process; it implements process.Handler.
+type worker struct {
+	app  *framework.App
+	push *push.Server
+	log  *log.Logger
+
+	accept     func() // begins accepting
+	acceptOnce sync.Once
+	handed     atomic.Bool // its connections are another worker's
+}
+
+// Start implements process.Starter.
+func (w *worker) Start() error { return w.app.Start() }
+
+func (w *worker) Accept() { w.acceptOnce.Do(w.accept) }
+
+func (w *worker) Stats() process.Stats {
+	s := w.app.Hub().Stats()
+	pending, _ := w.app.Node().Pending()
+	return process.Stats{
+		Connections: s.Connections, Rooms: s.Rooms, MessagesIn: s.MessagesIn, MessagesOut: s.MessagesOut,
+		BytesIn: s.BytesIn, BytesOut: s.BytesOut, Slow: s.Slow, Idle: s.Idle,
+		Goroutines: runtime.NumGoroutine(), StorePending: pending, UIDs: s.Users, Dropped: s.Dropped,
+	}
+}
+
+func (w *worker) Nodes(ctx context.Context) ([]manager.NodeInfo, error) {
+	signs, err := w.app.Signs(ctx)
+	list := make([]manager.NodeInfo, len(signs))
+	for i, s := range signs {
+		list[i] = manager.NodeInfo{
+			ID: s.ID, Self: s.Self, State: manager.NodeDead, Host: s.Host, Address: s.Address, Version: s.Version, WorkerPID: s.PID,
+			Connections: s.Connections, UIDs: s.UIDs, Rooms: s.Rooms, Since: s.Since, RefreshedSeconds: int64(max(s.Age, -time.Second) / time.Second),
+		}
+		if s.Living {
+			list[i].State = manager.NodeAlive
+		}
+	}
+	return list, err
+}
+
+func (w *worker) Say(text string) int { return w.app.Say(text) }
+
+func (w *worker) Connections(offset, limit int) []manager.ConnInfo {
+	var fds []int64
+	w.app.Hub().Each(func(c *hub.Conn) bool { fds = append(fds, c.FD); return true })
+	slices.Sort(fds)
+	fds = fds[min(offset, len(fds)):]
+	fds = fds[:min(limit, len(fds))]
+	list := make([]manager.ConnInfo, 0, len(fds))
+	for _, fd := range fds {
+		c := w.app.Hub().Get(fd)
+		if c == nil {
+			continue
+		}
+		in, out := c.Counts()
+		waiting, _ := c.Pending()
+		list = append(list, manager.ConnInfo{
+			FD: fd, ID: c.Auth.ID, Type: c.Auth.Type, Code: c.Auth.Code, Remote: c.Remote, Since: c.Since.Unix(),
+			IdleSeconds: int64(c.Idle().Seconds()), MessagesIn: in, MessagesOut: out, OutboxBytes: waiting, Rooms: len(c.Rooms()),
+		})
+	}
+	return list
+}
+
+func (w *worker) Reloading(ctx context.Context) error { return w.app.Reloading(ctx) }
+
+func (w *worker) Stop(ctx context.Context, code int, reason string, spread time.Duration) (int, error) {
+	err := w.push.Shutdown(ctx)
+	w.app.StopAccepting()
+	n := w.app.Hub().Own()
+	if w.handed.Load() && n == 0 {
+		err = errors.Join(err, w.app.Close(ctx)) // what still runs speaks to nobody
+	} else {
+		err = errors.Join(err, w.app.Shutdown(ctx, code, reason, spread))
+	}
+	w.log.Info("worker has stopped", zap.Int("code", code), zap.Int("connections", n), zap.Error(err))
+	return n, err
+}
+
+func (w *worker) Settled() {
+	w.Accept()
+	ctx, cancel := context.WithTimeout(context.Background(), bootTime)
+	defer cancel()
+	if err := w.app.Settled(ctx); err != nil {
+		w.log.Error("this node is out of touch with the others", zap.Error(err))
+	}
+}
+
+func (w *worker) ReopenLogs() {
+	if err := w.log.Reopen(); err != nil {
+		w.log.Error("reopen the log", zap.Error(err))
+	}
+}
+
+func (w *worker) servePush(ln net.Listener) error {
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return errors.New("the master gave no push port")
+	}
+	return w.push.Serve(tcp)
+}
