@@ -70,6 +70,7 @@ var apart = map[string][]string{
 	"framework/push":    {"framework", "framework/hub", "framework/cluster", "framework/bus"},
 	"framework/process": {"framework", "framework/hub", "framework/cluster", "framework/bus"},
 	"app":               {"framework/hub", "framework/cluster", "framework/bus", "framework/process", "framework/manager"},
+	"public":            {"framework/internal/hub", "framework/cluster", "framework/bus", "framework/process", "framework/manager", "library/config", "library/cache", "library/db"},
 }
 
 // place is the line of layers that a package stands in, and the name there: the longest that fits.
