@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/wire"
 )
@@ -146,7 +147,7 @@ func (t *adoption) send(kind byte, body []byte) error {
 }
 
 // answer tells the old process what it has asked. It is of no use to it if that fails.
-func (t *adoption) answer(f findings) {
+func (t *adoption) answer(f ask.Findings) {
 	if body, err := json.Marshal(f); err == nil {
 		_ = t.send(msgAnswer, body)
 	}
@@ -303,7 +304,7 @@ func (t *adoption) deliver(body []byte) error {
 			}
 		}
 		if r.Ask != nil {
-			t.app.inquire(r.Ask, &t.asked, t.answer)
+			t.app.nodes.Inquire(r.Ask, &t.asked, t.answer)
 		}
 	}
 	return nil

@@ -19,6 +19,8 @@ import (
 	"wsframe/framework/auth"
 	"wsframe/framework/cluster"
 	"wsframe/framework/frame"
+	"wsframe/framework/internal/ask"
+	"wsframe/framework/internal/directory"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/wire"
@@ -102,10 +104,8 @@ type App struct {
 	about       NodeSign // what does not change
 	askTime     time.Duration
 	link        *link.Link
-	heir        atomic.Pointer[mover] // the way to that worker, from when they are
-	asks        asks
-	peers       peers
-	surveys     surveys
+	nodes       *ask.Nodes
+	directory   *directory.Directory
 	histories   histories
 	pageBudgets budgets
 	gaps        gaps
@@ -151,6 +151,10 @@ func New(ctx context.Context, o Options) (*App, error) {
 		RoomFlush: flush, RoomsPerConn: lim.RoomsPerConnection,
 		Compression: a.cfg.Compression.Enabled,
 	})
+	a.directory = directory.New(directory.Config{
+		Hub: a.hub, Nodes: a.nodes, Cluster: func() directory.Cluster { return a.node },
+		Node: a.nodeID, Alone: a.alone, About: a.about, Since: a.since,
+	})
 	var lease time.Duration
 	silence := cmp.Or(o.Lease, cluster.DefaultLease)
 	var sync func(context.Context) error
@@ -182,7 +186,9 @@ func New(ctx context.Context, o Options) (*App, error) {
 	a.node.Run()
 	go a.presences.run()
 	if !o.Reload { // else the others know it
-		a.greet(ctx)
+		if err := a.directory.Greet(ctx); err != nil {
+			a.log.Info("not all nodes have heard of this one yet", zap.Error(err))
+		}
 	}
 	go (&isolation{app: a, spread: 2 * silence}).run()
 	if o.Reload { // the other worker's timers still run
@@ -251,9 +257,7 @@ func mount(o Options) (*App, error) {
 		return nil, err
 	}
 	a.life, a.endLife = context.WithCancel(context.Background())
-	a.asks.open = map[int64]chan reply{}
 	a.gaps.app, a.gaps.rooms = a, map[string]*gap{}
-	a.asks.last.Store(time.Now().UnixNano()) // an answer to another worker of this node is no answer here
 	a.histories.turns = make(chan struct{}, maxReads)
 	if a.histories.rules, err = historyRules(o.Config.History.Rooms); err != nil {
 		return nil, err
@@ -276,6 +280,8 @@ func mount(o Options) (*App, error) {
 	}
 	a.refusals.init(lim.RefusedRate, lim.ConnectionsPerIP)
 	a.link = link.New(a.linkConfig(), o.Reload)
+	a.nodes = a.newNodes()
+	a.answerOthers()
 	return a, nil
 }
 
@@ -427,7 +433,7 @@ func (a *App) close(ctx context.Context) error {
 	a.pages.close()
 	a.syncs.close()
 	a.presences.close()
-	a.peers.close()
+	a.nodes.Close()
 	a.endings.close(ctx)
 	err := errors.Join(stopped, a.link.Leave(ctx), a.node.Stop(ctx))
 	a.gaps.end()

@@ -1,15 +1,13 @@
 package framework
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 
 	"wsframe/framework/api"
+	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/wire"
 )
@@ -18,38 +16,9 @@ import (
 // answer from every node, waited for at most as long as a Redis call may take (cache.master.timeout). ErrPartial tells that a
 // node has not answered: what it was asked for may still happen. While Redis is away it comes at once, beside what this node knows.
 
-// maxPage is the longest page of a list.
-const maxPage = 1000
-
 var (
-	errLimit = fmt.Errorf("limit must be between 1 and %d", maxPage)
-	errCode  = errors.New("close codes are 1000 or 3000-4999, reasons at most 123 bytes")
+	errCode = errors.New("close codes are 1000 or 3000-4999, reasons at most 123 bytes")
 )
-
-// onFD asks the node that has the connection.
-func (s *Sender) onFD(ctx context.Context, q query) (r reply, err error) {
-	err = s.app.ask(ctx, strconv.FormatInt(q.FD, 10), q, func(answer reply) bool {
-		if answer.Found {
-			r = answer
-		}
-		return answer.Found
-	})
-	switch {
-	case r.Found && r.Error != "":
-		return r, remoteError(r.Error)
-	case r.Found:
-		return r, nil
-	case err == nil:
-		err = ErrNoConnection
-	}
-	return r, fmt.Errorf("connection %d: %w", q.FD, err)
-}
-
-// sum asks all nodes and adds what they count.
-func (s *Sender) sum(ctx context.Context, key string, q query) (n int, err error) {
-	err = s.app.ask(ctx, key, q, func(r reply) bool { n += r.N; return false })
-	return n, err
-}
 
 // Join puts a connection into a room; see Ctx.Join.
 func (s *Sender) Join(ctx context.Context, fd int64, room string, o ...JoinOption) error {
@@ -57,7 +26,7 @@ func (s *Sender) Join(ctx context.Context, fd int64, room string, o ...JoinOptio
 		return err
 	}
 	j := joinOptions(o)
-	_, err := s.onFD(ctx, query{Op: "join", FD: fd, Room: room, Flag: j.announce, Kept: j.kept})
+	_, err := ask.One(ctx, s.app.nodes, opJoin, fd, joinQuestion{room, j.announce, j.kept})
 	return err
 }
 
@@ -66,13 +35,13 @@ func (s *Sender) Leave(ctx context.Context, fd int64, room string) error {
 	if err := names.Room(room); err != nil {
 		return err
 	}
-	_, err := s.onFD(ctx, query{Op: "leave", FD: fd, Room: room})
+	_, err := ask.One(ctx, s.app.nodes, opLeave, fd, roomQuestion{room})
 	return err
 }
 
 // LeaveAll takes a connection out of all its rooms, as Leave does.
 func (s *Sender) LeaveAll(ctx context.Context, fd int64) error {
-	_, err := s.onFD(ctx, query{Op: "leaveAll", FD: fd})
+	_, err := ask.One(ctx, s.app.nodes, opLeaveAll, fd, none{})
 	return err
 }
 
@@ -82,7 +51,7 @@ func (s *Sender) DismissRoom(ctx context.Context, room string) (int, error) {
 	if err := names.Room(room); err != nil {
 		return 0, err
 	}
-	return s.sum(ctx, room, query{Op: "dismiss", Room: room})
+	return ask.Sum(ctx, s.app.nodes, opDismiss, room, roomQuestion{room})
 }
 
 // BindUID has a connection reached by a uid; a token of a type in users.uid_types binds its id by itself.
@@ -90,7 +59,7 @@ func (s *Sender) BindUID(ctx context.Context, fd int64, uid string) error {
 	if err := names.UID(uid); err != nil {
 		return err
 	}
-	_, err := s.onFD(ctx, query{Op: "bind", FD: fd, UID: uid})
+	_, err := ask.One(ctx, s.app.nodes, opBind, fd, uidQuestion{uid})
 	return err
 }
 
@@ -99,18 +68,13 @@ func (s *Sender) UnbindUID(ctx context.Context, fd int64, uid string) error {
 	if err := names.UID(uid); err != nil {
 		return err
 	}
-	_, err := s.onFD(ctx, query{Op: "unbind", FD: fd, UID: uid})
+	_, err := ask.One(ctx, s.app.nodes, opUnbind, fd, uidQuestion{uid})
 	return err
 }
 
 // Session is what was kept with a connection by SetSession and UpdateSession.
 func (s *Sender) Session(ctx context.Context, fd int64) (map[string]json.RawMessage, error) {
-	r, err := s.onFD(ctx, query{Op: "session", FD: fd})
-	if err != nil {
-		return nil, err
-	}
-	var values map[string]json.RawMessage
-	return values, json.Unmarshal(r.Data, &values)
+	return ask.One(ctx, s.app.nodes, opSession, fd, none{})
 }
 
 // SetSession replaces a connection's session values; they live as long as the connection, through reloads.
@@ -131,7 +95,7 @@ func (s *Sender) changeSession(ctx context.Context, fd int64, values map[string]
 	if sizeOf(raw) > maxSession {
 		return ErrSessionSize
 	}
-	_, err = s.onFD(ctx, query{Op: "setSession", FD: fd, Values: raw, Flag: merge})
+	_, err = ask.One(ctx, s.app.nodes, opSetSession, fd, valuesQuestion{merge, raw})
 	return err
 }
 
@@ -151,7 +115,7 @@ func (s *Sender) Kick(ctx context.Context, fd int64, code int, reason string) er
 	if err := checkClose(&code, reason); err != nil {
 		return err
 	}
-	_, err := s.onFD(ctx, query{Op: "kick", FD: fd, Code: code, Text: reason})
+	_, err := ask.One(ctx, s.app.nodes, opKick, fd, closeQuestion{Code: code, Reason: reason})
 	return err
 }
 
@@ -160,7 +124,7 @@ func (s *Sender) KickUID(ctx context.Context, uid string, code int, reason strin
 	if err := errors.Join(names.UID(uid), checkClose(&code, reason)); err != nil {
 		return 0, err
 	}
-	return s.sum(ctx, uid, query{Op: "kickUID", UID: uid, Code: code, Text: reason})
+	return ask.Sum(ctx, s.app.nodes, opKickUID, uid, closeQuestion{uid, code, reason})
 }
 
 // Reach is SendToUID that waits for how many connections have taken the push. Like DismissRoom it comes behind what was sent before.
@@ -172,26 +136,19 @@ func (s *Sender) Reach(ctx context.Context, uid string, r *Reply, o ...PublishOp
 	if err != nil {
 		return 0, err
 	}
-	q := query{Op: "reach", UID: uid, Text: string(payload[wire.Headroom:])}
+	q := reachQuestion{UID: uid, Payload: string(payload[wire.Headroom:])}
 	if len(o) > 0 {
 		q.Delivery = &delivery{}
 		for _, option := range o {
 			option(q.Delivery)
 		}
 	}
-	return s.sum(ctx, uid, q)
+	return ask.Sum(ctx, s.app.nodes, opReach, uid, q)
 }
 
 // IsOnline tells whether a node has the connection.
 func (s *Sender) IsOnline(ctx context.Context, fd int64) (bool, error) {
-	if fd <= 0 {
-		return false, nil
-	}
-	_, err := s.onFD(ctx, query{Op: "online", FD: fd})
-	if errors.Is(err, ErrNoConnection) {
-		return false, nil
-	}
-	return err == nil, err
+	return s.app.directory.Online(ctx, fd)
 }
 
 // IsUIDOnline tells whether a user has a connection.
@@ -199,64 +156,26 @@ func (s *Sender) IsUIDOnline(ctx context.Context, uid string) (online bool, err 
 	if err := names.UID(uid); err != nil {
 		return false, err
 	}
-	err = s.app.ask(ctx, uid, query{Op: "uidOnline", UID: uid}, func(r reply) bool { online = r.Found; return online })
-	return online, err
+	return s.app.directory.UIDOnline(ctx, uid)
 }
 
 // Counts are totals over all nodes.
 type Counts = api.Counts
 
 // Counts counts over all nodes.
-func (s *Sender) Counts(ctx context.Context) (Counts, error) {
-	var total Counts
-	var uids, rooms []sample
-	err := s.app.ask(ctx, "", query{Op: "counts"}, func(r reply) bool {
-		var k counts
-		if json.Unmarshal(r.Data, &k) != nil {
-			return false
-		}
-		total.Nodes++
-		total.Connections += k.Connections
-		total.UIDs += k.UIDs
-		total.Rooms += k.RoomCount
-		uids, rooms = append(uids, k.UIDSample), append(rooms, k.RoomSample)
-		return false
-	})
-	total.UIDs, total.Rooms = once(uids, total.UIDs), once(rooms, total.Rooms)
-	return total, err
-}
+func (s *Sender) Counts(ctx context.Context) (Counts, error) { return s.app.directory.Counts(ctx) }
 
 // RoomCount is the number of members of a room.
 func (s *Sender) RoomCount(ctx context.Context, room string) (int, error) {
 	if err := names.Room(room); err != nil {
 		return 0, err
 	}
-	return s.sum(ctx, room, query{Op: "roomCount", Room: room})
+	return s.app.directory.RoomCount(ctx, room)
 }
-
-// list asks all nodes for a page each and gives the first of them all.
-func list[T any](ctx context.Context, a *App, q query, order func(x, y T) int) ([]T, error) {
-	if q.Limit < 1 || q.Limit > maxPage {
-		return nil, errLimit
-	}
-	all := []T{}
-	err := a.ask(ctx, q.Room, q, func(r reply) bool {
-		var page []T
-		if json.Unmarshal(r.Data, &page) == nil {
-			all = append(all, page...)
-		}
-		return false
-	})
-	slices.SortStableFunc(all, order)
-	all = slices.CompactFunc(all, func(x, y T) bool { return order(x, y) == 0 })
-	return all[:min(q.Limit, len(all))], err
-}
-
-func byFD(x, y Connection) int { return cmp.Compare(x.FD, y.FD) }
 
 // Connections lists connections by fd, those beyond after, at most limit, which is at most 1,000.
 func (s *Sender) Connections(ctx context.Context, after int64, limit int) ([]Connection, error) {
-	return list(ctx, s.app, query{Op: "connections", After: strconv.FormatInt(after, 10), Limit: limit}, byFD)
+	return s.app.directory.Connections(ctx, after, limit)
 }
 
 // RoomMembers lists the members of a room, as Connections does.
@@ -264,50 +183,18 @@ func (s *Sender) RoomMembers(ctx context.Context, room string, after int64, limi
 	if err := names.Room(room); err != nil {
 		return nil, err
 	}
-	return list(ctx, s.app, query{Op: "members", Room: room, After: strconv.FormatInt(after, 10), Limit: limit}, byFD)
+	return s.app.directory.RoomMembers(ctx, room, after, limit)
 }
 
 // UIDs lists users that have connections, by name, those beyond after, at most limit.
 func (s *Sender) UIDs(ctx context.Context, after string, limit int) ([]string, error) {
-	return list(ctx, s.app, query{Op: "uids", After: after, Limit: limit}, cmp.Compare[string])
+	return s.app.directory.UIDs(ctx, after, limit)
 }
 
 // RoomNames lists rooms that have members, by name, those beyond after, at most limit.
 func (s *Sender) RoomNames(ctx context.Context, after string, limit int) ([]string, error) {
-	return list(ctx, s.app, query{Op: "rooms", After: after, Limit: limit}, cmp.Compare[string])
+	return s.app.directory.RoomNames(ctx, after, limit)
 }
 
 // Nodes lists the nodes that live, this one first. Beside ErrPartial others may live that are not known.
-func (s *Sender) Nodes(ctx context.Context) ([]NodeInfo, error) {
-	a := s.app
-	ctx, cancel := context.WithTimeout(ctx, a.askTime)
-	defer cancel()
-	others, unknown := a.others(ctx)
-	missing := map[string]bool{}
-	for _, id := range others {
-		missing[id] = true
-	}
-	var nodes []NodeInfo
-	err := a.ask(ctx, "", query{Op: "node"}, func(r reply) bool {
-		var info NodeInfo
-		if json.Unmarshal(r.Data, &info) == nil {
-			info.Self = info.ID == a.nodeID
-			delete(missing, info.ID)
-			nodes = append(nodes, info)
-		}
-		return false
-	})
-	if errors.Is(err, ErrPartial) {
-		err = unknown // who has not answered is in the list
-	}
-	for id := range missing {
-		nodes = append(nodes, NodeInfo{ID: id, Missing: true})
-	}
-	slices.SortStableFunc(nodes, func(x, y NodeInfo) int {
-		if x.Self != y.Self {
-			return map[bool]int{true: -1, false: 1}[x.Self]
-		}
-		return cmp.Compare(x.ID, y.ID)
-	})
-	return nodes, err
-}
+func (s *Sender) Nodes(ctx context.Context) ([]NodeInfo, error) { return s.app.directory.Nodes(ctx) }

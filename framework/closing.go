@@ -63,7 +63,7 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 	}
 	s, here := a.own(c)
 	if !here {
-		err := a.elsewhere(ctx, query{Op: "join", FD: c.FD, Room: room, Flag: j.announce, Kept: j.kept})
+		err := forward(ctx, a, opJoin, c, joinQuestion{room, j.announce, j.kept})
 		if err == nil {
 			_, _ = c.Join(room) // for c.InRoom; it may be gone here
 		}
@@ -128,7 +128,7 @@ func (a *App) leave(c *hub.Conn, room string) bool {
 	sessionOf(c).left.Add(1)
 	s, here := a.own(c)
 	if !here {
-		return a.elsewhere(context.Background(), query{Op: "leave", FD: c.FD, Room: room}) == nil && c.Leave(room)
+		return forward(context.Background(), a, opLeave, c, roomQuestion{room}) == nil && c.Leave(room)
 	}
 	defer s.mu.Unlock()
 	was := c.Leave(room)
@@ -166,7 +166,7 @@ func (a *App) addCloseKey(c *hub.Conn, key string) error {
 	}
 	s, here := a.own(c)
 	if !here {
-		return a.elsewhere(context.Background(), query{Op: "addKey", FD: c.FD, Text: key})
+		return forward(context.Background(), a, opAddKey, c, nameQuestion{key})
 	}
 	defer s.mu.Unlock()
 	fresh, err := a.add(&s.keys, key)
@@ -179,7 +179,7 @@ func (a *App) addCloseKey(c *hub.Conn, key string) error {
 func (a *App) removeCloseKey(c *hub.Conn, key string) {
 	s, here := a.own(c)
 	if !here {
-		_ = a.elsewhere(context.Background(), query{Op: "removeKey", FD: c.FD, Text: key}) // logged there
+		_ = forward(context.Background(), a, opRemoveKey, c, nameQuestion{key}) // logged there
 		return
 	}
 	defer s.mu.Unlock()
@@ -207,7 +207,7 @@ func (a *App) addListener(c *hub.Conn, name string) error {
 	}
 	s, here := a.own(c)
 	if !here {
-		return a.elsewhere(context.Background(), query{Op: "addListener", FD: c.FD, Text: t.name})
+		return forward(context.Background(), a, opAddListener, c, nameQuestion{t.name})
 	}
 	defer s.mu.Unlock()
 	fresh, err := a.add(&s.listeners, t.name)
@@ -224,7 +224,7 @@ func (a *App) removeListener(c *hub.Conn, name string) {
 	}
 	s, here := a.own(c)
 	if !here {
-		_ = a.elsewhere(context.Background(), query{Op: "removeListener", FD: c.FD, Text: t.name}) // logged there
+		_ = forward(context.Background(), a, opRemoveListener, c, nameQuestion{t.name}) // logged there
 		return
 	}
 	defer s.mu.Unlock()

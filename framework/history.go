@@ -14,6 +14,7 @@ import (
 
 	"wsframe/framework/api"
 	"wsframe/framework/bus"
+	"wsframe/framework/internal/directory"
 	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
@@ -107,8 +108,8 @@ func (s *Sender) History(ctx context.Context, room string, after int64, limit in
 	if err := names.Room(room); err != nil {
 		return HistoryPage{}, err
 	}
-	if limit < 1 || limit > maxPage {
-		return HistoryPage{}, errLimit
+	if limit < 1 || limit > directory.MaxPage {
+		return HistoryPage{}, directory.ErrLimit
 	}
 	if after < 0 {
 		p, err := s.app.readHistory(ctx, room, 0, 1)

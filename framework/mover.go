@@ -6,43 +6,25 @@ import (
 	"slices"
 	"sync"
 
-	"go.uber.org/zap"
-
 	"wsframe/framework/bus"
+	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/hub"
-	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/wire"
 )
 
 // relay is something that the old process still has for moved connections, or a question to the new one.
 type relay struct {
 	FDs    []int64
-	Frames []byte     `json:",omitempty"`
-	N      int        `json:",omitempty"`
-	Class  wire.Class `json:",omitempty"`
-	Key    string     `json:",omitempty"`
-	Code   int        `json:",omitempty"` // a close
-	Reason string     `json:",omitempty"`
-	Ask    *inquiry   `json:",omitempty"`
+	Frames []byte       `json:",omitempty"`
+	N      int          `json:",omitempty"`
+	Class  wire.Class   `json:",omitempty"`
+	Key    string       `json:",omitempty"`
+	Code   int          `json:",omitempty"` // a close
+	Reason string       `json:",omitempty"`
+	Ask    *ask.Inquiry `json:",omitempty"`
 
 	Token string   `json:",omitempty"` // of a close: what this sender had sent before comes first
 	Mark  bus.Mark `json:",omitempty"`
-}
-
-// inquiry is a question to the new process.
-type inquiry struct {
-	ID    int64
-	Query query
-	Token string // who asks, where the query follows what he has sent
-	Key   string // of the question, should it go on to the other nodes
-	Here  bool   // it does not
-}
-
-// findings are what an inquiry has found.
-type findings struct {
-	ID      int64
-	Replies []reply
-	Partial string `json:",omitempty"` // why not all have answered
 }
 
 // mover collects what goes to the new process; the transfer sends it on, in this order. Bounded by what the old process may still
@@ -52,14 +34,14 @@ type mover struct {
 	mu      sync.Mutex
 	relays  []relay
 	done    []int64
-	asked   map[int64]chan findings
+	asked   map[int64]chan ask.Findings
 	last    int64
 	closed  bool // nothing is sent on any more
 	changed chan struct{}
 }
 
 func newMover() *mover {
-	return &mover{asked: map[int64]chan findings{}, changed: make(chan struct{}, 1)}
+	return &mover{asked: map[int64]chan ask.Findings{}, changed: make(chan struct{}, 1)}
 }
 
 func (m *mover) Relay(fd int64, frames []byte, n int, x *wire.Handling, shared bool) {
@@ -135,14 +117,14 @@ func sendRelays(w pipe, relays []relay) error {
 	return nil
 }
 
-// ask puts a question to the new process, behind all that was relayed before. It waits as long as ctx, or until nobody passes it
+// Ask puts a question to the new process, behind all that was relayed before. It waits as long as ctx, or until nobody passes it
 // on any more.
-func (m *mover) ask(ctx context.Context, i inquiry) (findings, error) {
-	ch := make(chan findings, 1)
+func (m *mover) Ask(ctx context.Context, i ask.Inquiry) (ask.Findings, error) {
+	ch := make(chan ask.Findings, 1)
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
-		return findings{}, fmt.Errorf("ask the next worker: %w", ErrPartial)
+		return ask.Findings{}, fmt.Errorf("ask the next worker: %w", ErrPartial)
 	}
 	m.last++
 	i.ID = m.last
@@ -159,10 +141,10 @@ func (m *mover) ask(ctx context.Context, i inquiry) (findings, error) {
 		delete(m.asked, i.ID)
 		m.mu.Unlock()
 	}
-	return findings{}, fmt.Errorf("ask the next worker: %w", ErrPartial)
+	return ask.Findings{}, fmt.Errorf("ask the next worker: %w", ErrPartial)
 }
 
-func (m *mover) answered(f findings) {
+func (m *mover) answered(f ask.Findings) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if ch := m.asked[f.ID]; ch != nil {
@@ -184,7 +166,7 @@ func (m *mover) close() {
 
 // own locks the session of a connection for a change, and tells whether the connection is here. Where it is being moved it waits
 // until that is decided: a change is either in what moves or made where the connection is then. It is not for goroutines that a
-// move waits for. Without here nothing is locked: see elsewhere.
+// move waits for. Without here nothing is locked: see forward.
 func (a *App) own(c *hub.Conn) (s *session, here bool) {
 	for s = sessionOf(c); ; {
 		s.mu.Lock()
@@ -198,106 +180,6 @@ func (a *App) own(c *hub.Conn) (s *session, here bool) {
 		}
 		<-undecided // bounded by the transfer, which thaws or moves
 	}
-}
-
-// elsewhere has a change made in the process to which the connection has moved. The caller makes it here, too, without having it noted:
-// for the action that still runs here and looks at what it has done.
-func (a *App) elsewhere(ctx context.Context, q query) error {
-	h := a.successor()
-	if h == nil { // it has come back to this process, as another one
-		return hub.ErrClosed
-	}
-	ctx, cancel := context.WithTimeout(ctx, a.askTime)
-	defer cancel()
-	f, err := h.ask(ctx, inquiry{Query: q, Here: true})
-	switch {
-	case err != nil:
-		a.log.Warn("a change of a connection that has moved is lost", zap.Int64("fd", q.FD), zap.String("change", q.Op), zap.Error(err))
-		return err
-	case len(f.Replies) == 0 || !f.Replies[0].Found:
-		return hub.ErrClosed
-	case f.Replies[0].Error != "":
-		return remoteError(f.Replies[0].Error)
-	}
-	return nil
-}
-
-// successor is the way to the worker that has the connections now; nil while they are this one's.
-func (a *App) successor() *mover {
-	if a.link.Phase() != link.HandedOver {
-		return nil
-	}
-	return a.heir.Load()
-}
-
-// askHeir puts a question that is not this process's any more to the next one, which asks the other nodes, too.
-func (a *App) askHeir(ctx context.Context, h *mover, i inquiry, enough func(reply) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*a.askTime) // the other nodes have as long there
-	defer cancel()
-	f, err := h.ask(ctx, i)
-	for _, r := range f.Replies {
-		if enough(r) {
-			return nil
-		}
-	}
-	if err == nil && f.Partial != "" {
-		err = fmt.Errorf("%s: %w", f.Partial, ErrPartial)
-	}
-	return err
-}
-
-// inquire answers the previous worker. What only this process can answer is answered in the order of the questions; send is called
-// once, perhaps by another goroutine.
-func (a *App) inquire(i *inquiry, background *sync.WaitGroup, send func(findings)) {
-	f := findings{ID: i.ID}
-	// One answer is enough where only one can know.
-	enough := func(r reply) bool {
-		f.Replies = append(f.Replies, r)
-		return r.Found && (i.Query.FD != 0 || i.Query.Op == "uidOnline")
-	}
-	if c := a.hub.Get(i.Query.FD); c != nil && i.Query.Op == "join" && sessionOf(c).awaits(i.Query.Room) {
-		background.Go(func() { // what it missed of the room is read from Redis first
-			ctx, cancel := context.WithTimeout(context.Background(), closeTime)
-			defer cancel()
-			r := reply{Found: true}
-			if err := a.join(ctx, c, i.Query.Room, joining{i.Query.Flag, i.Query.Kept}); err != nil {
-				r.Error = err.Error()
-			}
-			enough(r)
-			send(f)
-		})
-		return
-	}
-	own := make(chan reply, 1)
-	respond := func() { a.respond(&i.Query, i.Token, func(r reply) { own <- r }) }
-	if i.Query.follows() {
-		a.afterOwn(respond)
-	} else {
-		respond()
-	}
-	select {
-	case r := <-own:
-		if enough(r) || i.Here {
-			send(f)
-			return
-		}
-		own = nil
-	default:
-	}
-	background.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
-		defer cancel()
-		var err error
-		if i.Here {
-			_, err = await(ctx, own, enough)
-		} else {
-			err = a.askRest(ctx, own, i.Key, i.Query, enough)
-		}
-		if err != nil {
-			f.Partial = err.Error()
-		}
-		send(f)
-	})
 }
 
 // afterOwn calls f behind what the previous worker has left to this one to send, and what this one has sent.

@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"slices"
 	"strings"
 
 	"go.uber.org/zap"
 
 	"wsframe/framework/api"
 	"wsframe/framework/cluster"
+	"wsframe/framework/internal/directory"
 )
 
 // NodeSign is a node's last sign of life: what operators see of it, also when it no longer answers.
@@ -35,19 +34,9 @@ func (a *App) nameTaken(err error) error {
 	if !errors.As(err, &taken) {
 		return err
 	}
-	var other NodeSign
-	if len(taken.About) > 0 && json.Unmarshal(taken.About, &other) != nil {
-		other = NodeSign{} // of a version that says it in another way
-	}
+	other := directory.ParseSign(taken.About)
 	return fmt.Errorf("the living server at %s (worker pid %d) has the node id %q, and this one at %s would have it too; "+
 		"one of them needs another host name or another runtime.dir: %w", where(&other), other.PID, taken.Node, where(&a.about), cluster.ErrTaken)
-}
-
-// sign is this node's own.
-func (a *App) sign() NodeSign {
-	s := a.about
-	s.PID, s.Connections, s.UIDs, s.Rooms = os.Getpid(), a.hub.Len(), a.hub.UserCount(), a.hub.RoomCount()
-	return s
 }
 
 // saidBesideLease is what goes to Redis with the lease. During a reload the worker speaks that has the connections.
@@ -55,42 +44,13 @@ func (a *App) saidBesideLease() []byte {
 	if !a.link.Phase().Owns() {
 		return nil
 	}
-	b, err := json.Marshal(a.sign())
+	b, err := json.Marshal(a.directory.Sign())
 	if err != nil {
 		a.log.Error("what this node says of itself", zap.Error(err))
 	}
 	return b
 }
 
-// Signs lists the nodes that live, or that are dead and not yet cleaned up after, by id. This one's is of now; the others' are as old as their Age, some
-// seconds at most while they live. It asks Redis, and no other node: two round trips, none where the node is alone.
-func (a *App) Signs(ctx context.Context) ([]NodeSign, error) {
-	own := a.sign()
-	own.ID, own.Self, own.Living = a.nodeID, true, true
-	if a.alone {
-		return []NodeSign{own}, nil
-	}
-	signs, err := a.node.Signs(ctx)
-	if err != nil {
-		return []NodeSign{own}, err
-	}
-	list := make([]NodeSign, 0, len(signs)+1)
-	for _, s := range signs {
-		if s.Node == a.nodeID {
-			own.Living, own.Age = s.Living, s.Age
-			list = append(list, own)
-			continue
-		}
-		var n NodeSign
-		if len(s.About) > 0 && json.Unmarshal(s.About, &n) != nil {
-			n = NodeSign{} // of a version that says it in another way
-		}
-		n.ID, n.Living, n.Age = s.Node, s.Living, s.Age
-		list = append(list, n)
-	}
-	if !slices.ContainsFunc(list, func(n NodeSign) bool { return n.Self }) { // Redis was emptied
-		own.Living, own.Age = false, -1
-		list = append(list, own)
-	}
-	return list, nil
-}
+// Signs lists the nodes that live, or that are dead and not yet cleaned up after, by id. This one's is of now; the others' are as old as
+// their Age, some seconds at most while they live. It asks Redis, and no other node: two round trips, none where the node is alone.
+func (a *App) Signs(ctx context.Context) ([]NodeSign, error) { return a.directory.Signs(ctx) }

@@ -2,7 +2,6 @@ package framework
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/cluster"
+	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/names"
@@ -240,19 +240,10 @@ func (p *presences) here(ctx context.Context, list []cluster.Present) ([]bool, e
 	if a.alone || !slices.Contains(here, false) {
 		return here, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*a.askTime)
-	defer cancel()
-	others, err := a.node.Living(ctx) // as of now: who came back may be on one that is new
-	if err != nil {
-		return nil, err
-	}
-	others = slices.DeleteFunc(others, func(id string) bool { return id == a.nodeID })
 	understood := true
-	err = a.askOthers(ctx, nil, others, "", query{Op: "present", Present: list}, func(r reply) bool {
-		var there []bool
-		if json.Unmarshal(r.Data, &there) != nil || len(there) != len(here) {
-			understood = false // it is of another version
-			return true
+	err := ask.Others(ctx, a.nodes, opPresent, presentQuestion{list}, func(there []bool) bool {
+		if understood = len(there) == len(here); !understood {
+			return true // it is of another version
 		}
 		for i, yes := range there {
 			here[i] = here[i] || yes
@@ -264,6 +255,13 @@ func (p *presences) here(ctx context.Context, list []cluster.Present) ([]bool, e
 	}
 	return here, err
 }
+
+// presentQuestion asks who of those is in his room. The answer has one flag for each.
+type presentQuestion struct {
+	Present []cluster.Present `json:"p,omitempty"`
+}
+
+var opPresent = ask.Op[presentQuestion, []bool]{Name: "present"}
 
 // present tells who of those has a connection here that is announced in his room.
 func (a *App) present(list []cluster.Present) []bool {

@@ -159,9 +159,9 @@ func (a *App) received(m *bus.Message) {
 	case envelope.Position:
 		a.placed(m)
 	case envelope.Question:
-		a.questioned(m)
+		a.nodes.Questioned(m)
 	case envelope.Answer:
-		a.answered(m)
+		a.nodes.Answered(m)
 	case envelope.Login:
 		a.loggedIn(m)
 	case envelope.Refusal:

@@ -133,7 +133,7 @@ func (s *session) snapshot() map[string]json.RawMessage {
 func (a *App) changeSession(c *hub.Conn, raw map[string]json.RawMessage, merge bool) error {
 	s, here := a.own(c)
 	if !here {
-		if err := a.elsewhere(context.Background(), query{Op: "setSession", FD: c.FD, Values: raw, Flag: merge}); err != nil {
+		if err := forward(context.Background(), a, opSetSession, c, valuesQuestion{merge, raw}); err != nil {
 			return err
 		}
 		s.mu.Lock()

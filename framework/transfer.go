@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/hub"
 )
 
@@ -131,7 +132,7 @@ func (t *giving) note(format string, args ...any) {
 func (t *giving) listen() {
 	for {
 		kind, body, err := t.w.receive(0)
-		var f findings
+		var f ask.Findings
 		switch {
 		case err != nil:
 			err = fmt.Errorf("wait for the new process: %w", err)
@@ -259,7 +260,7 @@ func (t *giving) round(app func(context.Context) ([]byte, error)) (int, error) {
 	if err != nil {
 		t.late++
 	}
-	a.heir.Store(t.m)
+	a.nodes.HandOver(t.m)
 	a.link.HandedOver()
 	n := a.hub.Release(t.m.left)
 	t.waiting += n

@@ -40,7 +40,7 @@ func (a *App) identify(c *hub.Conn) {
 func (a *App) bind(c *hub.Conn, uid string) error {
 	s, here := a.own(c)
 	if !here {
-		err := a.elsewhere(context.Background(), query{Op: "bind", FD: c.FD, UID: uid})
+		err := forward(context.Background(), a, opBind, c, uidQuestion{uid})
 		if err == nil {
 			_, _ = c.Bind(uid) // for c.UIDs; it may be gone here
 		}
@@ -58,7 +58,7 @@ func (a *App) unbind(c *hub.Conn, uid string) {
 	s, here := a.own(c)
 	if here {
 		defer s.mu.Unlock()
-	} else if a.elsewhere(context.Background(), query{Op: "unbind", FD: c.FD, UID: uid}) != nil {
+	} else if forward(context.Background(), a, opUnbind, c, uidQuestion{uid}) != nil {
 		return
 	}
 	c.Unbind(uid)

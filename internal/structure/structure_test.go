@@ -54,6 +54,7 @@ framework/internal/hub
 framework/internal/envelope
 framework/internal/link
 framework/internal/ask
+framework/internal/directory
 framework
 framework/manager framework/push
 framework/process

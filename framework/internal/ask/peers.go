@@ -1,4 +1,4 @@
-package framework
+package ask
 
 import (
 	"context"
@@ -25,31 +25,31 @@ type peers struct {
 // peersTime is for how long the result of a lookup is good, and for how long its failure is not repeated.
 const peersTime = time.Second
 
-// others are the nodes beside this one. Beside ErrPartial they are those that were known before.
-func (a *App) others(ctx context.Context) (ids []string, err error) {
-	if a.alone {
+// Peers are the nodes beside this one. Beside ErrPartial they are those that were known before.
+func (n *Nodes) Peers(ctx context.Context) (ids []string, err error) {
+	if n.cfg.Alone {
 		return nil, nil
 	}
-	p := &a.peers
+	p := &n.peers
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer func() { ids = p.with(ids) }()
 	if p.at.IsZero() || time.Since(p.at) >= peersTime {
 		if p.looking == nil {
 			p.looking = make(chan struct{})
-			go a.lookForPeers(p.looking)
+			go n.lookForPeers(p.looking)
 		}
 		looking, failed := p.looking, p.failed
 		p.mu.Unlock()
-		slow := time.NewTimer(a.askTime / 10)
+		slow := time.NewTimer(n.cfg.Timeout / 10)
 		defer slow.Stop()
 		select {
 		case <-looking:
 		case <-slow.C: // the question needs the rest of the time
-			ids, ok := a.node.Recent(2 * peersTime)
+			ids, ok := n.cfg.Members().Recent(2 * peersTime)
 			if ok && !failed {
 				p.mu.Lock()
-				return slices.DeleteFunc(ids, func(id string) bool { return id == a.nodeID }), nil
+				return slices.DeleteFunc(ids, func(id string) bool { return id == n.cfg.Node }), nil
 			}
 			select {
 			case <-looking:
@@ -70,23 +70,23 @@ func (a *App) others(ctx context.Context) (ids []string, err error) {
 	return p.ids, nil
 }
 
-// lookForPeers asks Redis, for askTime at most. Nobody's own ctx ends it: others wait for it too.
-func (a *App) lookForPeers(done chan struct{}) {
+// lookForPeers asks Redis, for Timeout at most. Nobody's own ctx ends it: others wait for it too.
+func (n *Nodes) lookForPeers(done chan struct{}) {
 	defer close(done)
-	ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Timeout)
 	defer cancel()
-	p := &a.peers
+	p := &n.peers
 	p.mu.Lock()
 	known := len(p.noted) // these had entered the list before they spoke
 	p.mu.Unlock()
-	ids, err := a.node.Living(ctx)
+	ids, err := n.cfg.Members().Living(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
 		p.noted = p.noted[known:]
-		p.ids = slices.DeleteFunc(ids, func(id string) bool { return id == a.nodeID })
+		p.ids = slices.DeleteFunc(ids, func(id string) bool { return id == n.cfg.Node })
 	} else if !p.failed {
-		a.log.Warn("the other nodes cannot be looked for; calls answer for this one", zap.Error(err))
+		n.cfg.Log.Warn("the other nodes cannot be looked for; calls answer for this one", zap.Error(err))
 	}
 	p.failed, p.at, p.looking = err != nil, time.Now(), nil
 }
@@ -111,18 +111,6 @@ func (p *peers) with(ids []string) []string {
 		}
 	}
 	return ids
-}
-
-// greet has all other nodes know this one before it takes clients, so that they ask it for them. A node that does not answer in time
-// finds it by its next lookup.
-func (a *App) greet(ctx context.Context) {
-	if a.alone {
-		return
-	}
-	err := a.ask(ctx, a.nodeID, query{Op: "hello"}, func(reply) bool { return false })
-	if err != nil {
-		a.log.Info("not all nodes have heard of this one yet", zap.Error(err))
-	}
 }
 
 // close waits for a lookup under way.

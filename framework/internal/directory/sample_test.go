@@ -1,4 +1,4 @@
-package framework
+package directory
 
 import (
 	"encoding/json"

@@ -1,22 +1,40 @@
-package framework
+package directory
 
-import "slices"
+import (
+	"context"
+	"slices"
 
-// counts is one node's part of Counts.
-type counts struct {
+	"wsframe/framework/api"
+	"wsframe/framework/internal/ask"
+)
+
+// share is one node's part of the counts.
+type share struct {
 	Connections int    `json:"c"`
 	UIDs        int    `json:"u"`
-	RoomCount   int    `json:"n"`
+	Rooms       int    `json:"n"`
 	UIDSample   sample `json:"x"`
 	RoomSample  sample `json:"y"`
 }
 
-func (a *App) ownCounts() counts {
-	k := counts{Connections: a.hub.Len()}
-	uids, rooms := a.hub.UserNames(), a.hub.RoomNames()
-	k.UIDs, k.RoomCount = len(uids), len(rooms)
-	k.UIDSample, k.RoomSample = sampleOf(uids), sampleOf(rooms)
-	return k
+func (d *Directory) share() share {
+	uids, rooms := d.cfg.Hub.UserNames(), d.cfg.Hub.RoomNames()
+	return share{d.cfg.Hub.Len(), len(uids), len(rooms), sampleOf(uids), sampleOf(rooms)}
+}
+
+// Counts counts over all nodes.
+func (d *Directory) Counts(ctx context.Context) (api.Counts, error) {
+	var total api.Counts
+	var uids, rooms []sample
+	err := ask.All(ctx, d.cfg.Nodes, counts, "", none{}, func(s share) {
+		total.Nodes++
+		total.Connections += s.Connections
+		total.UIDs += s.UIDs
+		total.Rooms += s.Rooms
+		uids, rooms = append(uids, s.UIDSample), append(rooms, s.RoomSample)
+	})
+	total.UIDs, total.Rooms = once(uids, total.UIDs), once(rooms, total.Rooms)
+	return total, err
 }
 
 // sample stands for a set of names, so that what several nodes have is counted once: the hashes of all, or of one in 2^Level, 6 bytes
