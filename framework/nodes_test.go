@@ -376,6 +376,9 @@ func TestSecondLogin(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.WantPush("behind the login")
+		if _, err := at(0).App.RoomCount(t.Context(), "u"); err != nil { // a question on the push's way: all nodes have got both
+			t.Fatal(err)
+		}
 		return a, fd
 	}
 	t.Run("replace", func(t *testing.T) {
