@@ -17,9 +17,9 @@ import (
 	"gorm.io/gorm"
 
 	"wsframe/framework/auth"
-	"wsframe/framework/cluster"
 	"wsframe/framework/frame"
 	"wsframe/framework/internal/ask"
+	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/directory"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/link"

@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"wsframe/framework/cluster"
+	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/wire"

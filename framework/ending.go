@@ -6,7 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"wsframe/framework/cluster"
+	"wsframe/framework/internal/cluster"
 )
 
 const (

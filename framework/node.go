@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/api"
-	"wsframe/framework/cluster"
+	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/directory"
 )
 

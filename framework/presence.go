@@ -13,8 +13,8 @@ import (
 
 	"go.uber.org/zap"
 
-	"wsframe/framework/cluster"
 	"wsframe/framework/internal/ask"
+	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/names"

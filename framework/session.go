@@ -10,7 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"wsframe/framework/cluster"
+	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/hub"
 )
 

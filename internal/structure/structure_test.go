@@ -48,7 +48,7 @@ framework/internal/backoff framework/internal/lograte framework/internal/ijson
 framework/internal/names framework/internal/wire
 framework/auth framework/frame
 framework/api
-framework/bus framework/cluster
+framework/bus framework/internal/cluster
 framework/internal/room
 framework/internal/hub
 framework/internal/envelope
@@ -67,11 +67,11 @@ internal
 
 // apart are layers that stand on a lower one and do not import it all the same: they know the framework by interfaces of their own.
 var apart = map[string][]string{
-	"framework/manager": {"framework", "framework/hub", "framework/cluster", "framework/bus"},
-	"framework/push":    {"framework", "framework/hub", "framework/cluster", "framework/bus"},
-	"framework/process": {"framework", "framework/hub", "framework/cluster", "framework/bus"},
-	"app":               {"framework/hub", "framework/cluster", "framework/bus", "framework/process", "framework/manager"},
-	"public":            {"framework/internal/hub", "framework/cluster", "framework/bus", "framework/process", "framework/manager", "library/config", "library/cache", "library/db"},
+	"framework/manager": {"framework", "framework/hub", "framework/internal/cluster", "framework/bus"},
+	"framework/push":    {"framework", "framework/hub", "framework/internal/cluster", "framework/bus"},
+	"framework/process": {"framework", "framework/hub", "framework/internal/cluster", "framework/bus"},
+	"app":               {"framework/hub", "framework/internal/cluster", "framework/bus", "framework/process", "framework/manager"},
+	"public":            {"framework/internal/hub", "framework/internal/cluster", "framework/bus", "framework/process", "framework/manager", "library/config", "library/cache", "library/db"},
 }
 
 // place is the line of layers that a package stands in, and the name there: the longest that fits.

@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/bus"
-	"wsframe/framework/cluster"
+	"wsframe/framework/internal/cluster"
 	"wsframe/framework/process"
 	"wsframe/library/cache"
 	"wsframe/library/config"

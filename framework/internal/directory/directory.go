@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"wsframe/framework/api"
-	"wsframe/framework/cluster"
+	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/hub"
 )
