@@ -1,239 +1,106 @@
 package framework
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"hash/maphash"
-	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"os"
 	"slices"
-	"strings"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/net/http/httpguts"
 
+	"wsframe/framework/api"
+	"wsframe/framework/internal/accept"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/wire"
 )
 
+// acceptConfig is what the outside port needs of the rest.
+func (a *App) acceptConfig(o *Options) accept.Config {
+	lim := &a.cfg.Limits
+	return accept.Config{
+		HandshakeTimeout: lim.HandshakeTimeout, HandshakeBytes: lim.HandshakeBytes,
+		MaxConnections: lim.MaxConnections, ConnectionsPerIP: lim.ConnectionsPerIP, RefusedRate: lim.RefusedRate,
+		Origins: a.cfg.Origins, AllowNoOrigin: a.cfg.AllowNoOrigin, TrustedProxies: a.cfg.TrustedProxies, TrustedHeader: a.cfg.TrustedHeader,
+		Static: o.Static, Log: a.log, Authenticate: a.authenticate, Unavailable: a.unavailable, Open: a.open,
+	}
+}
+
 // Serve accepts on ln until StopAccepting. Several listeners may be served at once. It does not close connections.
-func (a *App) Serve(ln net.Listener) error {
-	a.mu.Lock()
-	if a.stopping.Load() {
-		a.mu.Unlock()
-		return ln.Close()
-	}
-	a.listeners = append(a.listeners, ln)
-	a.accepting.Add(1)
-	a.mu.Unlock()
-	defer a.accepting.Done()
-	prepareListener(ln)
-	var wait time.Duration
-	var lastLog time.Time
-	for {
-		nc, err := ln.Accept()
-		if err != nil {
-			if a.stopping.Load() || errors.Is(err, net.ErrClosed) {
-				return nil
-			}
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				a.waitPaused()
-				continue
-			}
-			// Out of descriptors or memory: it helps nobody to ask again at once.
-			wait = min(max(2*wait, 5*time.Millisecond), 500*time.Millisecond)
-			if time.Since(lastLog) > time.Second {
-				lastLog = time.Now()
-				a.log.Error("accept", zap.Error(err), zap.Duration("next_try", wait))
-			}
-			time.Sleep(wait)
-			continue
-		}
-		wait = 0
-		tcp, ok := nc.(*net.TCPConn)
-		if !ok {
-			_ = nc.Close()
-			return errors.New("only TCP listeners can be served")
-		}
-		a.accepting.Add(1)
-		a.shaking.Add(1)
-		go func() {
-			defer a.accepting.Done()
-			defer a.shaking.Add(-1)
-			a.shake(tcp)
-		}()
-	}
+func (a *App) Serve(ln net.Listener) error { return a.accept.Serve(ln) }
+
+// StopAccepting closes the listeners of this process and ends the handshakes that are under way.
+func (a *App) StopAccepting() { a.accept.Stop() }
+
+// Pause has accepting wait, as a Transfer does anyway. Transfer or Resume follows.
+func (a *App) Pause() { a.accept.Pause() }
+
+// Resume accepts again after a Pause, or after a Transfer, which leaves an App without connections.
+func (a *App) Resume() {
+	a.hub.Thaw()
+	a.accept.Resume()
 }
 
-// shake handles one accepted connection until it is a WebSocket connection, a request for a page, or refused.
-func (a *App) shake(tcp *net.TCPConn) {
-	defer func() {
-		if v := recover(); v != nil {
-			a.log.Error("panic in the handshake", zap.Any("panic", v), zap.Stack("stack"))
-			_ = tcp.Close()
-		}
-	}()
-	_ = tcp.SetReadDeadline(time.Now().Add(a.cfg.Limits.HandshakeTimeout)) // an error shows at the read
-	if !a.handshakes.begin(tcp) {
-		_ = tcp.Close() // the server stops
-		return
+// Counted is how often something has happened since this worker started.
+type Counted = api.Counted
+
+// Refused counts the handshakes that were not let in, by HTTP status and reason.
+func (a *App) Refused() []Counted { return a.accept.Refused() }
+
+// ClosedByServer counts the connections that the server closed, by close code and reason.
+func (a *App) ClosedByServer() []Counted { return a.closed.List() }
+
+// authenticate tells whose token it is. Where the check is off a good token still says who it is, and a bad one says nothing.
+func (a *App) authenticate(token string) (id Identity, err error) {
+	check := a.cfg.Auth.Check
+	if a.tokens == nil || token == "" && !check {
+		return id, nil
 	}
-	defer a.handshakes.end(tcp)
-	p := heads.Get().(*[]byte)
-	defer heads.Put(p)
-	if len(*p) != a.cfg.Limits.HandshakeBytes {
-		*p = make([]byte, a.cfg.Limits.HandshakeBytes)
+	if id, err = a.tokens.Verify(token); err != nil && !check {
+		return Identity{}, nil
 	}
-	data, end, err := readHead(tcp, *p)
-	if err != nil {
-		a.headFailed(tcp, err)
-		return
-	}
-	r, err := parseHead(data[:end])
-	if err != nil {
-		a.refuseHandshake(tcp, refusalOf{status: http.StatusBadRequest, reason: reasonMalformed, remote: peerOf(tcp)})
-		return
-	}
-	if !wantsWebSocket(r) {
-		a.handshakes.end(tcp)
-		_ = tcp.SetDeadline(time.Time{})
-		a.pages.serve(tcp, bytes.Clone(data))
-		return
-	}
-	remote := a.remoteOf(tcp, r.Header)
-	reason := malformed(data[:end])
-	if reason == "" {
-		reason = notUpgrade(r)
-	}
-	if reason != "" {
-		a.refuseHandshake(tcp, refusalOf{status: http.StatusBadRequest, reason: reason, remote: remote})
-		return
-	}
-	id, protocol, refused := a.admit(r, remote)
-	if refused.status != 0 {
-		a.refuseHandshake(tcp, refused)
-		return
-	}
-	a.handshakes.end(tcp) // from here on it is a connection
-	a.open(tcp, r, data[end:], id, remote, protocol)
+	return id, err
 }
 
-// headFailed ends a connection whose request head has not come whole.
-func (a *App) headFailed(tcp *net.TCPConn, err error) {
-	r := refusalOf{status: http.StatusBadRequest, reason: "this is not HTTP", remote: peerOf(tcp)}
-	var timeout net.Error
-	switch {
-	case errors.Is(err, io.EOF):
-		_ = tcp.Close()
-		return
-	case a.stopping.Load():
-		r.status, r.reason = http.StatusServiceUnavailable, reasonStopping
-	case errors.As(err, &timeout) && timeout.Timeout():
-		r.status, r.reason = http.StatusRequestTimeout, "the request head took too long"
-	case errors.Is(err, errHeadTooLarge):
-		r.status, r.reason = http.StatusRequestHeaderFieldsTooLarge, errHeadTooLarge.Error()
-	}
-	a.refuseHandshake(tcp, r)
-}
-
-func peerOf(tcp *net.TCPConn) string {
-	if addr, ok := tcp.RemoteAddr().(*net.TCPAddr); ok {
-		return addr.AddrPort().Addr().Unmap().String()
+// unavailable tells why other nodes are to have the clients now; "" = they may come.
+func (a *App) unavailable() string {
+	if a.evicts() {
+		return "the server is cut off from Redis"
 	}
 	return ""
 }
 
-// remoteOf is the client's address. A header of a trusted proxy that cannot be read has all its clients counted as one, so it is logged.
-func (a *App) remoteOf(tcp *net.TCPConn, h http.Header) string {
-	remote, unreadable := a.proxies.client(tcp.RemoteAddr(), h)
-	if unreadable != "" {
-		if n := a.unreadable.note(0, "", time.Now()); n > 0 {
-			a.log.Warn("the trusted header of a proxy holds no address: its clients count as one", zap.String("trusted_header", a.proxies.header),
-				zap.String("value", fmt.Sprintf("%.100q", unreadable)), zap.String("proxy", remote), zap.Int64("since_last", n))
-		}
+// open makes a connection of a client that may come in.
+func (a *App) open(h *accept.Handshake) error {
+	tcp, ok := h.Conn.(*net.TCPConn)
+	if !ok {
+		return errors.New("only TCP listeners can be served")
 	}
-	return remote
-}
-
-// left gives back what admit took.
-func (a *App) left(remote string) {
-	a.admitted.Add(-1)
-	a.refusals.left(remote)
-}
-
-// admit decides who may come in. The zero refusal lets in. A token is checked whatever others at its address did; all refusals of one
-// look alike to the client.
-func (a *App) admit(r *http.Request, remote string) (id Identity, protocol string, no refusalOf) {
-	token, protocol := tokenOf(r)
-	forbidden := refusalOf{status: http.StatusForbidden, remote: remote}
-	if !a.origins.allow(r) {
-		forbidden.reason = "origin"
-		return id, "", forbidden
-	}
-	if a.tokens != nil && (token != "" || a.cfg.Auth.Check) {
-		known, err := a.tokens.Verify(token)
-		if err == nil { // where the check is off, a good token still says who it is, and a bad one says nothing
-			id = known
-		} else if a.cfg.Auth.Check {
-			forbidden.reason, forbidden.cause = "token", err
-			return id, "", forbidden
-		}
-	}
-	full := refusalOf{status: http.StatusServiceUnavailable, remote: remote}
-	if a.stopping.Load() {
-		full.reason = reasonStopping
-		return id, "", full
-	}
-	if a.evicts() {
-		full.reason = reasonCutOff
-		return id, "", full
-	}
-	if max := a.cfg.Limits.MaxConnections; a.admitted.Add(1) > int64(max) && max > 0 {
-		a.admitted.Add(-1)
-		full.reason = "the server is full"
-		return id, "", full
-	}
-	if !a.refusals.entered(remote) {
-		a.admitted.Add(-1)
-		forbidden.reason = "connections of one address"
-		return id, "", forbidden
-	}
-	return id, protocol, no
-}
-
-func (a *App) open(tcp *net.TCPConn, r *http.Request, early []byte, id Identity, remote, protocol string) {
 	fd, err := a.node.NextFD()
 	if err != nil {
-		a.left(remote)
-		a.refuseHandshake(tcp, refusalOf{status: http.StatusServiceUnavailable, reason: "no connection number: is Redis reachable?", remote: remote, cause: err})
-		return
+		return &accept.Refusal{Status: http.StatusServiceUnavailable, Reason: "no connection number: is Redis reachable?", Cause: err}
 	}
-	_ = tcp.SetDeadline(time.Time{})
-	r.Header.Set("Upgrade", "websocket") // gws reads no list
-	c, err := a.hub.Accept(tcp, early, fd, id, remote, protocol)
+	h.Request.Header.Set("Upgrade", "websocket") // gws reads no list
+	c, err := a.hub.Accept(tcp, h.Early, fd, h.Identity, h.Remote, h.Protocol)
 	if err != nil {
-		a.left(remote)
+		a.accept.Left(h.Remote)
 		_ = tcp.Close()
-		return
+		return nil
 	}
-	c.Data = &session{seen: parseSeen(r.URL.RawQuery)}
+	c.Data = &session{seen: parseSeen(h.Request.URL.RawQuery)}
 	// A user's newer connection must be noted behind the older one: it may come as soon as the client has the older one's 101.
-	order := a.opening.of(id.ID)
+	order := a.opening.of(h.Identity.ID)
 	order.Lock()
 	defer order.Unlock()
 	// State is written only when the 101 is on its way: a client that never reads it was never here.
-	if err := c.Serve(r, func() {
+	if err := c.Serve(h.Request, func() {
 		a.node.Opened(a.entry(c, nil))
 		a.identify(c)
 	}, a.greeting(c)); err != nil {
-		a.left(remote)
+		a.accept.Left(h.Remote)
 	}
+	return nil
 }
 
 // greeting runs every OnConnect; nil where there are none.
@@ -274,32 +141,3 @@ func (o *openings) of(id string) *sync.Mutex {
 }
 
 var openingSeed = maphash.MakeSeed()
-
-// tokenOf finds the auth token: the query's auth, or the last Sec-WebSocket-Protocol offered, which proxies do not log.
-// The protocol to answer is the first offered (RFC 6455 §4.2.2), so a client that offers "wsframe" before its
-// token does not get the token back.
-func tokenOf(r *http.Request) (token, protocol string) {
-	var last string
-	for _, line := range r.Header["Sec-Websocket-Protocol"] {
-		for p := range strings.SplitSeq(line, ",") {
-			if p = strings.TrimSpace(p); !httpguts.ValidHeaderFieldName(p) {
-				continue
-			}
-			if last = p; protocol == "" {
-				protocol = p
-			}
-		}
-	}
-	if q := r.URL.RawQuery; q != "" {
-		// url.ParseQuery would turn + into a space, and the original's form needs none of its decoding but %XX.
-		for pair := range strings.SplitSeq(q, "&") {
-			if v, ok := strings.CutPrefix(pair, "auth="); ok {
-				if token, err := url.PathUnescape(v); err == nil {
-					v = token
-				}
-				return v, protocol
-			}
-		}
-	}
-	return last, protocol
-}

@@ -175,8 +175,7 @@ func (t *adoption) batch(body []byte) error {
 			_ = socket.Close()
 			return err
 		}
-		t.app.admitted.Add(1)
-		t.app.refusals.entered(c.Remote)
+		t.app.accept.Entered(c.Remote)
 		t.held[s.FD] = &adopted{conn: c, busy: s.Busy}
 	}
 	return nil
@@ -268,7 +267,7 @@ func (t *adoption) finish(died bool) (lost int) {
 			}
 		} else {
 			h.conn.Discard()
-			t.app.left(h.conn.Remote)
+			t.app.accept.Left(h.conn.Remote)
 		}
 		delete(t.held, fd)
 	}

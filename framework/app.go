@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -18,11 +16,13 @@ import (
 
 	"wsframe/framework/auth"
 	"wsframe/framework/frame"
+	"wsframe/framework/internal/accept"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/directory"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/link"
+	"wsframe/framework/internal/tally"
 	"wsframe/framework/internal/wire"
 	"wsframe/library/cache"
 	"wsframe/library/config"
@@ -89,13 +89,8 @@ type App struct {
 	node       *cluster.Node
 	decoding   frame.Options
 	heartbeats heartbeats
-	origins    origins
-	proxies    proxies
-	refusals   refusals
-	refused    tally // handshakes, by status
-	closed     tally // connections that the server closed, by close code
-	unreadable tally // headers of trusted proxies
-	pages      *pages
+	accept     *accept.Server
+	closed     tally.Tally // connections that the server closed, by close code
 	syncs      *roomSyncs
 	since      time.Time
 
@@ -116,15 +111,7 @@ type App struct {
 	endLife     context.CancelFunc
 	closing     sync.Once
 
-	mu         sync.Mutex
-	listeners  []net.Listener
-	stopping   atomic.Bool
-	accepting  sync.WaitGroup
-	shaking    atomic.Int64 // handshakes under way
-	handshakes handshakes
-	paused     chan struct{} // non-nil: the accept loops wait for its close; guarded by mu
-	opening    openings
-	admitted   atomic.Int64 // connections and handshakes that count against max_connections
+	opening openings
 }
 
 // New mounts the controllers, reaches Redis and takes this node's place in it. Every misuse is reported at once, by name.
@@ -181,7 +168,6 @@ func New(ctx context.Context, o Options) (*App, error) {
 		a.hub.Close()
 		return nil, fmt.Errorf("take this node's place in Redis: %w", a.nameTaken(err))
 	}
-	a.pages = newPages(a, o.Static)
 	a.syncs = newRoomSyncs(a)
 	a.node.Run()
 	go a.presences.run()
@@ -274,11 +260,9 @@ func mount(o Options) (*App, error) {
 		return nil, fmt.Errorf("heartbeat.texts: %w", err)
 	}
 	a.decoding = frame.Options{MaxDepth: lim.JSONDepth}
-	a.origins = newOrigins(a.cfg.Origins, a.cfg.AllowNoOrigin)
-	if a.proxies, err = newProxies(a.cfg.TrustedProxies, a.cfg.TrustedHeader); err != nil {
+	if a.accept, err = accept.New(a.acceptConfig(&o)); err != nil {
 		return nil, err
 	}
-	a.refusals.init(lim.RefusedRate, lim.ConnectionsPerIP)
 	a.link = link.New(a.linkConfig(), o.Reload)
 	a.nodes = a.newNodes()
 	a.answerOthers()
@@ -343,71 +327,6 @@ func (a *App) runHooks(what string, pick func(*hooks) func(context.Context) erro
 	return errors.Join(errs...)
 }
 
-// Pause has accepting wait, as a Transfer does anyway. Transfer or Resume follows.
-func (a *App) Pause() { a.pauseAccepting() }
-
-// pauseAccepting has the accept loops wait. The listeners stay open: who comes meanwhile waits in the kernel's queue, and
-// another process that shares them may accept.
-func (a *App) pauseAccepting() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.paused == nil {
-		a.paused = make(chan struct{})
-	}
-	a.wakeListeners(time.Unix(1, 0))
-}
-
-// Resume accepts again after a Pause, or after a Transfer, which leaves an App without connections.
-func (a *App) Resume() {
-	a.hub.Thaw()
-	a.resumeAccepting()
-}
-
-func (a *App) resumeAccepting() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.paused != nil {
-		a.wakeListeners(time.Time{})
-		close(a.paused)
-		a.paused = nil
-	}
-}
-
-// wakeListeners sets their deadline. a.mu is held.
-func (a *App) wakeListeners(t time.Time) {
-	for _, ln := range a.listeners {
-		if tcp, ok := ln.(*net.TCPListener); ok {
-			_ = tcp.SetDeadline(t) // a closed one wakes anyway
-		}
-	}
-}
-
-// waitPaused returns when accepting may go on.
-func (a *App) waitPaused() {
-	a.mu.Lock()
-	paused := a.paused
-	a.mu.Unlock()
-	if paused != nil {
-		<-paused
-	}
-}
-
-// StopAccepting closes the listeners of this process and ends the handshakes that are under way.
-func (a *App) StopAccepting() {
-	a.stopping.Store(true)
-	a.mu.Lock()
-	for _, ln := range a.listeners {
-		_ = ln.Close() // it may have failed before: the goal is reached
-	}
-	if a.paused != nil {
-		close(a.paused)
-		a.paused = nil
-	}
-	a.mu.Unlock()
-	a.handshakes.cut()
-	a.accepting.Wait()
-}
-
 // Shutdown stops accepting, closes every connection with the code behind what is queued for it, spread over the given
 // time, runs OnShutdown, and takes this node's keys out of Redis. When ctx ends, the rest is cut.
 func (a *App) Shutdown(ctx context.Context, code int, reason string, spread time.Duration) error {
@@ -430,7 +349,7 @@ func (a *App) close(ctx context.Context) error {
 	a.StopAccepting()
 	a.endLife()
 	stopped := a.runHooks("OnWorkerStop", func(h *hooks) func(context.Context) error { return h.stop }, ctx)
-	a.pages.close()
+	a.accept.Close()
 	a.syncs.close()
 	a.presences.close()
 	a.nodes.Close()

@@ -265,7 +265,7 @@ func (a *App) traces(c *hub.Conn, rooms []string) cluster.Entry {
 // Closed implements hub.Handler: the listeners' OnClose, then the close keys, then the bookkeeping (contract §4). A node that was
 // declared dead leaves all that to whoever did so; while Redis does not answer nobody knows whether it was, and it waits.
 func (a *App) Closed(c *hub.Conn, code int, reason string, rooms []string) {
-	a.left(c.Remote)
+	a.accept.Left(c.Remote)
 	a.countClosed(c, code, reason)
 	e := a.traces(c, rooms)
 	end := func(owned bool) {
@@ -299,14 +299,14 @@ func (a *App) countClosed(c *hub.Conn, code int, reason string) {
 	}
 	switch code {
 	case wire.CloseProtocolError, wire.CloseBadData, wire.ClosePolicy, wire.CloseTooLarge, wire.CloseInternal, wire.CloseSlow:
-		if n := a.closed.note(code, reason, time.Now()); n > 0 {
+		if n := a.closed.Note(code, reason, time.Now()); n > 0 {
 			a.log.Warn("connection closed", zap.Int("code", code), zap.String("reason", reason), zap.Int64("since_last", n),
 				zap.Int64("fd", c.FD), zap.String("remote", c.Remote))
 		}
 	case wire.CloseNormal, wire.CloseGoingAway, wire.CloseRestart, wire.CloseIdle, CloseReplaced, CloseRefused:
-		a.closed.note(code, reason, time.Now())
+		a.closed.Note(code, reason, time.Now())
 	default: // a Kick, with words of the application's
-		a.closed.note(code, "application", time.Now())
+		a.closed.Note(code, "application", time.Now())
 	}
 }
 

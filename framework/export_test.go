@@ -11,7 +11,7 @@ import (
 )
 
 // Shaking is the number of handshakes that are under way.
-func (a *App) Shaking() int { return int(a.shaking.Load()) }
+func (a *App) Shaking() int { return a.accept.Handshakes() }
 
 // LoginsWait tells whether a login of the user waits for the answer of an earlier connection.
 func (a *App) LoginsWait(uid string) bool {

@@ -103,14 +103,14 @@ func (a *App) transfer(ctx context.Context, w pipe, handed func(moved int)) (Mov
 	defer t.listened.Wait()
 	defer w.hangUp()
 	defer t.m.close()
-	a.pauseAccepting()
+	a.accept.Pause()
 	begun := time.Now()
 	busy := a.hub.Freeze(settleTime)
 	n, err := t.round(a.exportApp)
 	if err != nil {
 		a.link.Resume()
 		a.hub.Thaw()
-		a.resumeAccepting()
+		a.accept.Resume()
 		return t.moved, err
 	}
 	t.moved.Connections, t.moved.Pause = n, time.Since(begun)
@@ -190,7 +190,7 @@ func (t *giving) rest(ctx context.Context) error {
 		if passed {
 			continue
 		}
-		shaking := a.shaking.Load()
+		shaking := a.accept.Handshakes()
 		movable, inside := a.hub.Left()
 		if movable > 0 {
 			a.hub.Freeze(settleTime)

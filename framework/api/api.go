@@ -73,3 +73,10 @@ type HistoryPage struct {
 	First  int64         `json:"first" doc:"of the oldest that is kept; 0 = none"`
 	Items  []HistoryItem `json:"items" doc:"the oldest first"`
 }
+
+// Counted is how often something has happened since this worker started.
+type Counted struct {
+	Code   int    // HTTP status of a refused handshake, close code of a connection; 0 = of those that are not told apart
+	Reason string // the server's own words
+	N      int64
+}

@@ -48,6 +48,8 @@ framework/internal/backoff framework/internal/lograte framework/internal/ijson
 framework/internal/names framework/internal/wire
 framework/auth framework/frame
 framework/api
+framework/internal/tally
+framework/internal/accept
 framework/bus framework/internal/cluster
 framework/internal/room
 framework/internal/hub

@@ -1,14 +1,16 @@
-package framework
+package tally
 
 import (
 	"fmt"
 	"testing"
 	"time"
+
+	"wsframe/framework/api"
 )
 
 // Of each kind the first is logged at once, then one line a minute says how many there were.
 func TestTally(t *testing.T) {
-	var c tally
+	var c Tally
 	begin := time.Unix(1_800_000_000, 0)
 	for _, step := range []struct {
 		after  time.Duration
@@ -17,18 +19,18 @@ func TestTally(t *testing.T) {
 	}{
 		{0, "token", 1}, {1, "token", 0}, {2, "origin", 1}, {59 * time.Second, "token", 0}, {time.Minute, "token", 3}, {time.Minute + 1, "token", 0}, {3 * time.Minute, "origin", 1},
 	} {
-		if got := c.note(403, step.reason, begin.Add(step.after)); got != step.since {
+		if got := c.Note(403, step.reason, begin.Add(step.after)); got != step.since {
 			t.Errorf("%s after %v: %d, want %d", step.reason, step.after, got, step.since)
 		}
 	}
-	if got := fmt.Sprint(c.list()); got != "[{403 origin 2} {403 token 5}]" {
+	if got := fmt.Sprint(c.List()); got != "[{403 origin 2} {403 token 5}]" {
 		t.Error(got)
 	}
 	for i := range 1000 { // reasons that an application makes up
-		c.note(4000+i, "x", begin)
+		c.Note(4000+i, "x", begin)
 	}
-	list := c.list()
-	if len(list) != maxKinds+1 || list[0] != (Counted{0, otherReason, 1000 - maxKinds + 2}) {
+	list := c.List()
+	if len(list) != maxKinds+1 || list[0] != (api.Counted{Reason: otherReason, N: 1000 - maxKinds + 2}) {
 		t.Errorf("%d kinds, the first is %v", len(list), list[0])
 	}
 }

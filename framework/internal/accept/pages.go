@@ -1,9 +1,8 @@
-package framework
+package accept
 
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"sync"
@@ -17,6 +16,7 @@ import (
 type pages struct {
 	server *http.Server
 	feed   *feed
+	start  sync.Once
 	done   chan struct{}
 }
 
@@ -27,7 +27,8 @@ const (
 	pageEnd  = "</p>\n"
 )
 
-func newPages(a *App, static fs.FS) *pages {
+func newPages(cfg *Config) *pages {
+	static := cfg.Static
 	front := frontPage + pageEnd
 	if static != nil {
 		front = frontPage + demoLink + pageEnd
@@ -49,22 +50,25 @@ func newPages(a *App, static fs.FS) *pages {
 	}
 	p := &pages{feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{})}, done: make(chan struct{})}
 	p.server = &http.Server{
-		Handler: mux, ErrorLog: zap.NewStdLog(a.log),
-		ReadTimeout: a.cfg.Limits.HandshakeTimeout, WriteTimeout: 10 * time.Second,
-		MaxHeaderBytes: a.cfg.Limits.HandshakeBytes,
+		Handler: mux, ErrorLog: zap.NewStdLog(cfg.Log),
+		ReadTimeout: cfg.HandshakeTimeout, WriteTimeout: 10 * time.Second,
+		MaxHeaderBytes: cfg.HandshakeBytes,
 	}
 	p.server.SetKeepAlivesEnabled(false) // the next request may be an upgrade, which is not for this server
-	go func() {
-		defer close(p.done)
-		if err := p.server.Serve(p.feed); !errors.Is(err, http.ErrServerClosed) {
-			a.log.Error("static pages", zap.Error(err))
-		}
-	}()
 	return p
+}
+
+// run serves what is handed over, until close.
+func (p *pages) run() {
+	defer close(p.done)
+	if err := p.server.Serve(p.feed); !errors.Is(err, http.ErrServerClosed) {
+		p.server.ErrorLog.Print("static pages: ", err)
+	}
 }
 
 // serve hands over a connection whose first bytes were read.
 func (p *pages) serve(nc net.Conn, read []byte) {
+	p.start.Do(func() { go p.run() })
 	select {
 	case p.feed.conns <- &replayed{Conn: nc, first: read}:
 	case <-p.feed.closed:
@@ -73,7 +77,9 @@ func (p *pages) serve(nc net.Conn, read []byte) {
 }
 
 func (p *pages) close() {
-	_ = p.server.Close() // cuts what is still open
+	p.start.Do(func() { close(p.done) }) // nobody has asked for one
+	_ = p.server.Close()                 // cuts what is still open
+	_ = p.feed.Close()
 	<-p.done
 }
 

@@ -1,4 +1,4 @@
-package framework
+package accept
 
 import (
 	"bufio"
@@ -7,52 +7,12 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
-
-// handshakes are the connections whose request has not come whole, or whose refusal is being read: those that end with the listeners.
-type handshakes struct {
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
-	over  bool
-}
-
-// begin is false once the listeners have ended.
-func (h *handshakes) begin(c net.Conn) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.over {
-		return false
-	}
-	if h.conns == nil {
-		h.conns = map[net.Conn]struct{}{}
-	}
-	h.conns[c] = struct{}{}
-	return true
-}
-
-// end forgets a connection: its deadlines are its own from here on.
-func (h *handshakes) end(c net.Conn) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.conns, c)
-}
-
-// cut wakes whoever waits for a client that is not in yet.
-func (h *handshakes) cut() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.over = true
-	for c := range h.conns {
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // it may have ended by itself
-	}
-}
-
-// heads are the buffers that requests are read into.
-var heads = sync.Pool{New: func() any { return new([]byte) }}
 
 var parsers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) }}
 
@@ -106,7 +66,6 @@ func wantsWebSocket(r *http.Request) bool {
 const (
 	reasonMalformed = "the request line or a header is malformed"
 	reasonStopping  = "the server stops"
-	reasonCutOff    = "the server is cut off from Redis"
 	reasonVersion   = "Sec-WebSocket-Version must be 13"
 )
 
@@ -156,4 +115,33 @@ func notUpgrade(r *http.Request) string {
 		return "Sec-WebSocket-Key must be 16 bytes in base64"
 	}
 	return ""
+}
+
+// tokenOf finds the auth token: the query's auth, or the last Sec-WebSocket-Protocol offered, which proxies do not log.
+// The protocol to answer is the first offered (RFC 6455 §4.2.2), so a client that offers "wsframe" before its
+// token does not get the token back.
+func tokenOf(r *http.Request) (token, protocol string) {
+	var last string
+	for _, line := range r.Header["Sec-Websocket-Protocol"] {
+		for p := range strings.SplitSeq(line, ",") {
+			if p = strings.TrimSpace(p); !httpguts.ValidHeaderFieldName(p) {
+				continue
+			}
+			if last = p; protocol == "" {
+				protocol = p
+			}
+		}
+	}
+	if q := r.URL.RawQuery; q != "" {
+		// url.ParseQuery would turn + into a space, and the original's form needs none of its decoding but %XX.
+		for pair := range strings.SplitSeq(q, "&") {
+			if v, ok := strings.CutPrefix(pair, "auth="); ok {
+				if token, err := url.PathUnescape(v); err == nil {
+					v = token
+				}
+				return v, protocol
+			}
+		}
+	}
+	return last, protocol
 }
