@@ -2,7 +2,10 @@ package framework
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"wsframe/framework/bus"
 )
@@ -14,27 +17,29 @@ const (
 	userBurst, userRate       = 120, 10                                      // and of all of a user's, on this node
 )
 
-// budget bounds what somebody costs. It is safe for concurrent use; the zero value is unspent.
-type budget struct {
-	mu    sync.Mutex
-	spent float64
-	at    time.Time
+// budget bounds what somebody costs. It is safe for concurrent use; the zero value is unspent, and holds nothing.
+type budget struct{ limiter atomic.Pointer[rate.Limiter] }
+
+// left tells whether something is left of a budget of burst, which gets perSecond back each second.
+func (b *budget) left(burst int, perSecond rate.Limit) bool {
+	l := b.limiter.Load()
+	if l == nil {
+		b.limiter.CompareAndSwap(nil, rate.NewLimiter(perSecond, burst))
+		l = b.limiter.Load()
+	}
+	return l.Tokens() > 0
 }
 
-// left tells whether something is left of a budget of burst, which gets rate back each second.
-func (b *budget) left(burst, rate float64) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := time.Now()
-	b.spent = max(0, b.spent-rate*now.Sub(b.at).Seconds())
-	b.at = now
-	return b.spent < burst
-}
-
+// spend follows left. The last calls may cost more than was left: that is paid back before anything is left again.
 func (b *budget) spend(calls int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.spent += float64(calls)
+	l := b.limiter.Load()
+	l.ReserveN(time.Now(), min(calls, l.Burst()))
+}
+
+// whole tells whether next to nothing is spent.
+func (b *budget) whole() bool {
+	l := b.limiter.Load()
+	return l == nil || l.Tokens() > float64(l.Burst()-1)
 }
 
 // maxBudgets is how many users' budgets are remembered before those that are unspent again are forgotten.
@@ -56,7 +61,7 @@ func (b *budgets) of(uid string) *budget {
 	}
 	if len(b.list) >= maxBudgets {
 		for name, old := range b.list {
-			if old.left(1, userRate) { // almost unspent
+			if old.whole() {
 				delete(b.list, name)
 			}
 		}

@@ -8,8 +8,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Token lets who shows it as "Authorization: Bearer VALUE" do what its scopes allow.
@@ -52,15 +53,15 @@ type access struct {
 	local   *caller // nil where there are tokens
 }
 
-func newAccess(tokens []Token, rate, kept int) *access {
+func newAccess(tokens []Token, perSecond, kept int) *access {
 	a := &access{}
 	for _, t := range tokens {
 		sum := sha256.Sum256([]byte(t.Value))
 		a.sums = append(a.sums, sum)
-		a.callers = append(a.callers, &caller{fmt.Sprintf("%x", sum[:8]), t.Scopes, newBucket(rate), &quota{max: kept}})
+		a.callers = append(a.callers, &caller{fmt.Sprintf("%x", sum[:8]), t.Scopes, newBucket(perSecond), &quota{max: kept}})
 	}
 	if len(tokens) == 0 {
-		a.local = &caller{"local", nil, newBucket(rate), &quota{max: kept}}
+		a.local = &caller{"local", nil, newBucket(perSecond), &quota{max: kept}}
 	}
 	return a
 }
@@ -126,31 +127,28 @@ func loopback(hostport string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// bucket allows so many requests a second, and as many at once. The zero rate allows all.
-type bucket struct {
-	rate float64
+// bucket allows so many requests a second, and as many at once.
+type bucket struct{ limiter *rate.Limiter }
 
-	mu   sync.Mutex
-	left float64
-	at   time.Time
+// newBucket makes a full one; 0 allows all.
+func newBucket(perSecond int) *bucket {
+	if perSecond == 0 {
+		return &bucket{rate.NewLimiter(rate.Inf, 0)}
+	}
+	return &bucket{rate.NewLimiter(rate.Limit(perSecond), perSecond)}
 }
 
-func newBucket(rate int) *bucket {
-	return &bucket{rate: float64(rate), left: float64(rate), at: time.Now()}
-}
-
+// take lets n requests in, or none. A batch that is larger than the bucket is let in when that is full, and leaves it in debt.
 func (b *bucket) take(n int) bool {
-	if b.rate == 0 {
+	now, burst := time.Now(), b.limiter.Burst()
+	if b.limiter.Limit() == rate.Inf {
 		return true
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := time.Now()
-	b.left = min(b.rate, b.left+b.rate*now.Sub(b.at).Seconds())
-	b.at = now
-	if need := min(float64(n), b.rate); b.left < need { // what is larger than the bucket takes all of it
+	if !b.limiter.AllowN(now, min(n, burst)) {
 		return false
 	}
-	b.left -= float64(n)
+	for n -= burst; n > 0; n -= burst {
+		b.limiter.ReserveN(now, min(n, burst))
+	}
 	return true
 }

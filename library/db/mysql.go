@@ -23,12 +23,12 @@ func openMySQL(dsn string, log *zap.Logger) (*sql.DB, error) {
 		return nil, err
 	}
 	c.ParseTime, c.ClientFoundRows = true, true
-	if c.Params == nil {
-		c.Params = map[string]string{}
+	collation := c.Collation
+	if !strings.HasPrefix(collation, charset+"_") {
+		collation = ""
 	}
-	c.Params["charset"] = charset // said to the server, which may ignore what the handshake says
-	if !strings.HasPrefix(c.Collation, charset+"_") {
-		c.Collation = ""
+	if err := c.Apply(mysqldriver.Charset(charset, collation)); err != nil { // SET NAMES: a server may ignore what the handshake says
+		return nil, err
 	}
 	if c.Timeout == 0 {
 		c.Timeout = 5 * time.Second // of dialing
