@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"wsframe/framework/api"
-	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/ask"
+	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/hub"
 )
 
