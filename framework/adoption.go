@@ -21,7 +21,7 @@ import (
 type adoption struct {
 	app     *App
 	w       pipe
-	version int // of the messages
+	greeted bool // the old process has said what it writes
 	states  hub.States
 	held    map[int64]*adopted
 	begun   time.Time // when the first connections came
@@ -40,7 +40,7 @@ var (
 
 // adopt takes over what the process at the other end of w moves. An error means that nothing was taken over.
 func (a *App) adopt(w pipe, serving func()) (Moved, error) {
-	t := &adoption{app: a, w: w, version: 1, held: map[int64]*adopted{}, serving: serving, over: make(chan struct{})}
+	t := &adoption{app: a, w: w, held: map[int64]*adopted{}, serving: serving, over: make(chan struct{})}
 	err := t.run()
 	close(t.over)
 	served := t.serving == nil
@@ -68,9 +68,9 @@ func (t *adoption) run() error {
 		switch {
 		case err != nil && isTimeout(err):
 			return fmt.Errorf("wait for the old process: %w", err) // it lives, and claims what it still has
-		case err != nil && t.version == 1 && len(t.held) == 0: // nobody has said yet who claims what
+		case err != nil && !t.greeted: // nobody has said yet who claims what
 			return fmt.Errorf("the old process ended before the transfer: %w", err)
-		case err != nil && t.claim():
+		case err != nil && t.w.claim():
 			t.begin(false) // whatever has come over is only here now
 			return fmt.Errorf("the old process ended in the middle of the transfer: %w", err)
 		case err != nil && t.serving == nil:
@@ -93,6 +93,9 @@ func isTimeout(err error) bool {
 }
 
 func (t *adoption) handle(kind byte, body []byte) error {
+	if t.greeted == (kind == msgHello) {
+		return errWire
+	}
 	switch kind {
 	case msgHello:
 		return t.greet(body)
@@ -100,10 +103,7 @@ func (t *adoption) handle(kind byte, body []byte) error {
 		if t.begun.IsZero() {
 			t.begun = time.Now()
 		}
-		if err := t.batch(body); err != nil || t.version > 1 {
-			return err
-		}
-		return t.send(msgTaken, nil)
+		return t.batch(body)
 	case msgRelay:
 		return t.deliver(body)
 	case msgCommit:
@@ -130,10 +130,13 @@ type adopted struct {
 }
 
 func (t *adoption) greet(body []byte) error {
-	if len(body) == 0 || body[0] < 2 || body[0] > hub.TransferVersion || len(t.held) > 0 {
+	switch {
+	case len(body) == 0:
 		return errWire
+	case body[0] != hub.TransferVersion:
+		return fmt.Errorf("%w: the old process writes version %d, this one reads %d", errWire, body[0], hub.TransferVersion)
 	}
-	t.version = int(body[0])
+	t.greeted = true
 	if n, size := binary.Uvarint(body[1:]); size > 0 && n < 1<<24 {
 		t.w.prepare(int(n))
 	}
@@ -154,7 +157,7 @@ func (t *adoption) answer(f ask.Findings) {
 }
 
 func (t *adoption) batch(body []byte) error {
-	states, err := t.states.Decode(body, t.version)
+	states, err := t.states.Decode(body)
 	if err != nil {
 		return err
 	}
@@ -183,10 +186,8 @@ func (t *adoption) batch(body []byte) error {
 
 func (t *adoption) commit(body []byte) error {
 	var c commit
-	if t.version > 1 {
-		if err := json.Unmarshal(body, &c); err != nil {
-			return err
-		}
+	if err := json.Unmarshal(body, &c); err != nil {
+		return err
 	}
 	goOn := func() {}
 	if t.serving != nil {
@@ -195,7 +196,7 @@ func (t *adoption) commit(body []byte) error {
 			return err
 		}
 	}
-	if !t.claim() { // nor may anything be said in the old process's name then
+	if !t.w.claim() { // nor may anything be said in the old process's name then
 		return errTakenBack
 	}
 	goOn()
@@ -214,9 +215,6 @@ func (t *adoption) watch(c *hub.Conn) {
 	case <-t.over:
 	}
 }
-
-// claim tells whether what is held is this process's from now on. In version 1 nobody disputes it.
-func (t *adoption) claim() bool { return t.version < 2 || t.w.claim() }
 
 // begin serves what is held. stored tells that the store knows it already.
 func (t *adoption) begin(stored bool) {

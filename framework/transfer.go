@@ -34,8 +34,7 @@ type Moved struct {
 //
 // The connections belong to the process that takes the claim of their round: the new one when it serves, or finds the old one
 // dead; the old one when something fails before. So neither a lost message nor a process that is frozen for a while makes
-// both serve, or neither. Version 2, which is still read, has no questions in R; in version 1 there are no H and no claim, bodies are
-// JSON, and each B waits for a T.
+// both serve, or neither. The version is hub.TransferVersion: a process reads no other.
 const (
 	msgHello   = 'H'
 	msgBatch   = 'B'

@@ -14,7 +14,7 @@ import (
 	"wsframe/framework/process"
 )
 
-var transferVersions = process.Versions{Writes: hub.TransferVersion, Reads: []int{1, 2, hub.TransferVersion}}
+var transferVersions = process.Versions{Writes: hub.TransferVersion, Reads: []int{hub.TransferVersion}}
 
 var _ process.Transferrer = (*worker)(nil)
 

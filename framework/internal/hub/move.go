@@ -3,7 +3,6 @@ package hub
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -230,7 +229,7 @@ func (h *Hub) PeerGone(fd int64) {
 
 // Export takes a frozen connection's state. From then on what is sent to it goes to the Mover, too. What else changes it must wait:
 // see Moving. again: it is between two messages, ask once more; neither: it ends here.
-func (h *Hub) Export(c *Conn, m Mover, data json.RawMessage) (s State, ok, again bool) {
+func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
 	rooms := c.Rooms()
 	c.mu.Lock()
 	defer c.mu.Unlock()

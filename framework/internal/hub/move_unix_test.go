@@ -38,7 +38,7 @@ func (s *server) move(to *server) (moved []*Conn) {
 		var state State
 		s.waitFor("it can be exported", func() (ok bool) { state, ok, _ = s.Export(c, &keeper{}, nil); return ok })
 		var d States
-		list, err := d.Decode(state.Append(nil), TransferVersion)
+		list, err := d.Decode(state.Append(nil))
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -2,18 +2,17 @@ package hub
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
-	"math"
 	"time"
 
 	"wsframe/framework/auth"
+	"wsframe/framework/internal/packed"
 	"wsframe/framework/internal/wire"
 )
 
-// TransferVersion is the form in which States travel. A new process reads this one and those before: 2 had no message time and
-// no cuts, 1 was a JSON array.
-const TransferVersion = 3
+// TransferVersion is the form in which everything travels to the next process. A process reads no other: what it cannot read is closed
+// with 1012 before the move begins.
+const TransferVersion = 1
 
 // State is what travels with a connection, beside its descriptor.
 type State struct {
@@ -21,13 +20,13 @@ type State struct {
 	Auth     auth.Identity
 	Remote   string
 	Since    time.Time
-	Rooms    []string        `json:",omitempty"`
-	Data     json.RawMessage `json:",omitempty"` // the layer above's
-	In       []byte          `json:",omitempty"` // arrived, not dispatched; a message that has begun from its first fragment on
-	Out      []byte          `json:",omitempty"` // unsent; may begin within a frame
-	Frames   int             `json:",omitempty"` // in Out
-	Busy     bool            `json:",omitempty"` // its action still runs in the old process: no frame is dispatched before its end
-	Deflate  bool            `json:",omitempty"`
+	Rooms    []string
+	Data     []byte // the layer above's
+	In       []byte // arrived, not dispatched; a message that has begun from its first fragment on
+	Out      []byte // unsent; may begin within a frame
+	Frames   int    // in Out
+	Busy     bool   // its action still runs in the old process: no frame is dispatched before its end
+	Deflate  bool
 	Tokens   float64
 	LastIn   int64
 	LastPing int64
@@ -36,8 +35,8 @@ type State struct {
 	BytesIn  int64
 	BytesOut int64
 
-	MessageFrom int64 `json:",omitempty"` // when a message in In began, in UNIX seconds
-	Cuts        []Cut `json:",omitempty"` // where Out is cut, if a part of it may be dropped
+	MessageFrom int64 // when a message in In began, in UNIX seconds
+	Cuts        []Cut // where Out is cut, if a part of it may be dropped
 }
 
 // Cut is a part of a State's Out: frames of one kind.
@@ -94,7 +93,7 @@ const (
 	stateDeflate
 )
 
-// Append encodes the state: its fields in order, numbers as varints, texts behind their length.
+// Append encodes the state: its fields in order, as package packed does.
 func (s *State) Append(b []byte) []byte {
 	var flags byte
 	if s.Busy {
@@ -109,58 +108,51 @@ func (s *State) Append(b []byte) []byte {
 	}
 	b = binary.AppendVarint(b, s.Since.UnixNano())
 	b = binary.AppendVarint(b, int64(s.Frames))
-	b = binary.BigEndian.AppendUint64(b, math.Float64bits(s.Tokens))
+	b = packed.AppendFloat(b, s.Tokens)
 	for _, t := range s.texts() {
-		b = appendText(b, *t)
+		b = packed.AppendText(b, *t)
 	}
-	b = appendText(b, s.Data)
-	b = appendText(b, s.In)
-	b = appendText(b, s.Out)
+	for _, t := range s.blobs() {
+		b = packed.AppendText(b, *t)
+	}
 	b = binary.AppendUvarint(b, uint64(len(s.Rooms)))
 	for _, room := range s.Rooms {
-		b = appendText(b, room)
+		b = packed.AppendText(b, room)
 	}
-	b = binary.AppendVarint(b, s.MessageFrom)
 	b = binary.AppendUvarint(b, uint64(len(s.Cuts)))
 	for _, cut := range s.Cuts {
-		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(cut.Bytes)), uint64(cut.Frames))
-		b = appendText(append(b, byte(cut.Class)), cut.Key)
+		b = binary.AppendVarint(binary.AppendVarint(b, int64(cut.Bytes)), int64(cut.Frames))
+		b = packed.AppendText(append(b, byte(cut.Class)), cut.Key)
 	}
 	return b
 }
 
-func (s *State) numbers() [8]*int64 {
-	return [...]*int64{&s.FD, &s.Auth.CTime, &s.LastIn, &s.LastPing, &s.MsgsIn, &s.MsgsOut, &s.BytesIn, &s.BytesOut}
+func (s *State) numbers() [9]*int64 {
+	return [...]*int64{&s.FD, &s.Auth.CTime, &s.LastIn, &s.LastPing, &s.MsgsIn, &s.MsgsOut, &s.BytesIn, &s.BytesOut, &s.MessageFrom}
 }
 
 func (s *State) texts() [5]*string {
 	return [...]*string{&s.Auth.ID, &s.Auth.Type, &s.Auth.Code, &s.Auth.Nickname, &s.Remote}
 }
 
-func appendText[T string | []byte | json.RawMessage](b []byte, text T) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
-}
+func (s *State) blobs() [3]*[]byte { return [...]*[]byte{&s.Data, &s.In, &s.Out} }
 
-// States encodes and decodes the States of one transfer. The decoder makes each text that many connections share, such as a
-// room's name, once.
+// States decodes the States of one transfer. It makes each text that many connections share, such as a room's name, once.
 type States struct{ known map[string]string }
+
+// maxKnown bounds what States remembers: texts that only one connection has are not worth it.
+const maxKnown = 1 << 16
 
 var errState = errors.New("state of a connection cannot be read")
 
-// Decode reads what Append and, in version 1, encoding/json wrote. What it gives shares b.
-func (d *States) Decode(b []byte, version int) ([]State, error) {
-	if version < 2 {
-		var list []State
-		err := json.Unmarshal(b, &list)
-		return list, err
-	}
+// Decode reads what Append has written, once or several times. What it gives shares b.
+func (d *States) Decode(b []byte) (list []State, err error) {
 	if d.known == nil {
 		d.known = map[string]string{}
 	}
-	var list []State
-	for r := (stateReader{b: b, known: d.known}); len(r.b) > 0; {
+	for r := packed.NewReader(b); r.More(); {
 		var s State
-		if r.state(&s, version); r.bad {
+		if d.state(&r, &s); r.Err() != nil {
 			return nil, errState
 		}
 		list = append(list, s)
@@ -168,92 +160,47 @@ func (d *States) Decode(b []byte, version int) ([]State, error) {
 	return list, nil
 }
 
-// stateReader takes values from the front of b; bad stands after the first that is not there.
-type stateReader struct {
-	b     []byte
-	bad   bool
-	known map[string]string
-}
-
-func (r *stateReader) state(s *State, version int) {
-	flags := r.take(1)
-	if r.bad {
-		return
-	}
-	s.Busy, s.Deflate = flags[0]&stateBusy != 0, flags[0]&stateDeflate != 0
+func (d *States) state(r *packed.Reader, s *State) {
+	flags := r.Byte()
+	s.Busy, s.Deflate = flags&stateBusy != 0, flags&stateDeflate != 0
 	for _, n := range s.numbers() {
-		*n = r.number()
+		*n = r.Int()
 	}
-	s.Since = time.Unix(0, r.number())
-	s.Frames = int(r.number())
-	if t := r.take(8); !r.bad {
-		s.Tokens = math.Float64frombits(binary.BigEndian.Uint64(t))
-	}
+	s.Since = time.Unix(0, r.Int())
+	s.Frames = int(r.Int())
+	s.Tokens = r.Float()
 	for _, t := range s.texts() {
-		*t = r.shared()
+		*t = d.text(r)
 	}
-	s.Data, s.In, s.Out = r.bytes(), r.bytes(), r.bytes()
-	for n := r.size(); n > 0 && !r.bad; n-- {
-		s.Rooms = append(s.Rooms, r.shared())
+	for _, t := range s.blobs() {
+		*t = r.Bytes()
 	}
-	if version < 3 {
-		return
+	for n := r.Size(); n > 0 && r.Err() == nil; n-- {
+		s.Rooms = append(s.Rooms, d.text(r))
 	}
-	s.MessageFrom = r.number()
 	bytes, frames := 0, 0
-	for n := r.size(); n > 0 && !r.bad; n-- {
-		cut := Cut{Bytes: int(r.size()), Frames: int(r.size())}
-		if class := r.take(1); !r.bad {
-			cut.Class = wire.Class(class[0])
+	for n := r.Size(); n > 0 && r.Err() == nil; n-- {
+		cut := Cut{Bytes: int(r.Int()), Frames: int(r.Int()), Class: wire.Class(r.Byte()), Key: d.text(r)}
+		if cut.Bytes < 0 || cut.Bytes > len(s.Out)-bytes || cut.Frames < 0 {
+			r.Fail()
 		}
-		cut.Key = r.shared()
-		r.bad = r.bad || cut.Bytes < 0 || cut.Bytes > len(s.Out)-bytes || cut.Frames < 0
 		bytes, frames = bytes+cut.Bytes, frames+cut.Frames
 		s.Cuts = append(s.Cuts, cut)
 	}
-	r.bad = r.bad || len(s.Cuts) > 0 && (bytes != len(s.Out) || frames != s.Frames)
-}
-
-func (r *stateReader) take(n uint64) []byte {
-	if n > uint64(len(r.b)) {
-		r.bad, r.b = true, nil
-		return nil
+	if len(s.Cuts) > 0 && (bytes != len(s.Out) || frames != s.Frames) {
+		r.Fail()
 	}
-	t := r.b[:n:n]
-	r.b = r.b[n:]
-	return t
 }
 
-func (r *stateReader) number() int64 {
-	v, n := binary.Varint(r.b)
-	r.take(uint64(max(n, 0)))
-	r.bad = r.bad || n <= 0
-	return v
-}
-
-func (r *stateReader) size() uint64 {
-	v, n := binary.Uvarint(r.b)
-	r.take(uint64(max(n, 0)))
-	r.bad = r.bad || n <= 0
-	return v
-}
-
-// bytes is nil where there are none.
-func (r *stateReader) bytes() []byte {
-	if n := r.size(); n > 0 {
-		return r.take(n)
-	}
-	return nil
-}
-
-func (r *stateReader) shared() string {
-	t := r.bytes()
-	if s, ok := r.known[string(t)]; ok {
+// text is a text that other States may have, too.
+func (d *States) text(r *packed.Reader) string {
+	t := r.Bytes()
+	if s, ok := d.known[string(t)]; ok {
 		return s
 	}
 	s := string(t)
-	if len(r.known) < 1<<16 { // texts that only one connection has are not worth it
-		r.known[s] = s
+	if len(d.known) < maxKnown {
+		d.known[s] = s
 	}
 	return s
 }

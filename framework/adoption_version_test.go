@@ -1,0 +1,38 @@
+package framework
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"wsframe/framework/internal/hub"
+)
+
+// script is an old process that says one thing.
+type script struct {
+	pipe
+	kind byte
+	body []byte
+}
+
+func (s script) receive(time.Duration) (byte, []byte, error) { return s.kind, s.body, nil }
+func (script) send(byte, []byte, []*hub.Conn) error          { return nil }
+
+// A worker reads its own version of the transfer only, and says which one came.
+func TestOtherTransferVersion(t *testing.T) {
+	const other = hub.TransferVersion + 1
+	for name, test := range map[string]struct {
+		s    script
+		says string
+	}{
+		"another version": {script{kind: msgHello, body: []byte{other, 5}}, "writes version 2, this one reads 1"},
+		"no version":      {script{kind: msgHello}, ""},
+		"no hello":        {script{kind: msgBatch, body: []byte("[]")}, ""},
+	} {
+		moved, err := new(App).adopt(test.s, func() { t.Errorf("%s: it serves", name) })
+		if !errors.Is(err, errWire) || !strings.Contains(err.Error(), test.says) || moved.Connections != 0 {
+			t.Errorf("%s: %v, %+v", name, err, moved)
+		}
+	}
+}
