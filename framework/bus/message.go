@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"hash/fnv"
 	"time"
 
 	"go.uber.org/zap"
@@ -74,11 +75,9 @@ func (b *Bus) release(messages, bytes int64) {
 }
 
 func (b *Bus) shard(key string) *shard {
-	h := uint32(2166136261) // FNV-1a: all nodes must agree
-	for i := range len(key) {
-		h = (h ^ uint32(key[i])) * 16777619
-	}
-	return b.shards[h%uint32(len(b.shards))]
+	h := fnv.New32a() // all nodes must agree
+	_, _ = h.Write([]byte(key))
+	return b.shards[h.Sum32()%uint32(len(b.shards))]
 }
 
 // deliver gives a message to the application.

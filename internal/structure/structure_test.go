@@ -44,7 +44,7 @@ func packages(t *testing.T) []pkg {
 var layers = strings.Split(strings.TrimSpace(`
 library/db library/encrypt library/log library/cache/snapshot
 library/cache library/config
-framework/internal/backoff framework/internal/lograte framework/internal/ijson
+framework/internal/backoff framework/internal/lograte framework/internal/ijson framework/internal/packed
 framework/internal/names framework/internal/wire
 framework/auth framework/frame
 framework/api

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"hash/fnv"
 	"slices"
 
 	"wsframe/framework/api"
@@ -98,11 +99,9 @@ func once(samples []sample, sum int) int {
 
 // hashOf is FNV-1a with its bits mixed: the same on all nodes.
 func hashOf(name string) uint64 {
-	const prime = 1099511628211
-	h := uint64(14695981039346656037)
-	for i := range len(name) {
-		h = (h ^ uint64(name[i])) * prime
-	}
+	f := fnv.New64a()
+	_, _ = f.Write([]byte(name))
+	h := f.Sum64()
 	h = (h ^ h>>33) * 0xff51afd7ed558ccd
 	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
 	return h ^ h>>33
