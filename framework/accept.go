@@ -27,7 +27,8 @@ func (a *App) acceptConfig(o *Options) accept.Config {
 	}
 }
 
-// Serve accepts on ln until StopAccepting. Several listeners may be served at once. It does not close connections.
+// Serve accepts on ln until StopAccepting. Several listeners may be served at once. It does not
+// close connections.
 func (a *App) Serve(ln net.Listener) error { return a.accept.Serve(ln) }
 
 // StopAccepting closes the listeners of this process and ends the handshakes that are under way.
@@ -51,7 +52,8 @@ func (a *App) Refused() []Counted { return a.accept.Refused() }
 // ClosedByServer counts the connections that the server closed, by close code and reason.
 func (a *App) ClosedByServer() []Counted { return a.closed.List() }
 
-// authenticate tells whose token it is. Where the check is off a good token still says who it is, and a bad one says nothing.
+// authenticate tells whose token it is. Where the check is off a good token still says who it is,
+// and a bad one says nothing.
 func (a *App) authenticate(token string) (id Identity, err error) {
 	check := a.cfg.Auth.Check
 	if a.tokens == nil || token == "" && !check {
@@ -89,11 +91,13 @@ func (a *App) open(h *accept.Handshake) error {
 		return nil
 	}
 	c.Data = &session{seen: parseSeen(h.Request.URL.RawQuery)}
-	// A user's newer connection must be noted behind the older one: it may come as soon as the client has the older one's 101.
+	// A user's newer connection must be noted behind the older one: it may come as soon as the
+	// client has the older one's 101.
 	order := a.opening.of(h.Identity.ID)
 	order.Lock()
 	defer order.Unlock()
-	// State is written only when the 101 is on its way: a client that never reads it was never here.
+	// State is written only when the 101 is on its way: a client that never reads it was never
+	// here.
 	if err := c.Serve(h.Request, func() {
 		a.node.Opened(a.entry(c, nil))
 		a.identify(c)

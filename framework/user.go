@@ -27,8 +27,8 @@ const (
 	loginRefuse  = "refuse"
 )
 
-// identify binds a new connection to its token's id, where the id of that type of user is a uid (users.uid_types). Ids of two types may
-// be the same text and belong to two people.
+// identify binds a new connection to its token's id, where the id of that type of user is a uid
+// (users.uid_types). Ids of two types may be the same text and belong to two people.
 func (a *App) identify(c *hub.Conn) {
 	types := a.cfg.Users.UIDTypes
 	if (slices.Contains(types, c.Auth.Type) || slices.Contains(types, "*")) && names.UID(c.Auth.ID) == nil {
@@ -36,7 +36,8 @@ func (a *App) identify(c *hub.Conn) {
 	}
 }
 
-// bind has a connection found by a uid, and the user's others hear of it where there can be only one.
+// bind has a connection found by a uid, and the user's others hear of it where there can be only
+// one.
 func (a *App) bind(c *hub.Conn, uid string) error {
 	s, here := a.own(c)
 	if !here {
@@ -64,13 +65,16 @@ func (a *App) unbind(c *hub.Conn, uid string) {
 	c.Unbind(uid)
 }
 
-// answerTime is how long a connection has to answer a ping before a newer login of its user takes its place.
+// answerTime is how long a connection has to answer a ping before a newer login of its user takes
+// its place.
 const (
 	answerTime = 2 * time.Second
 	answerLook = 25 * time.Millisecond
-	// answerLimit ends the wait where nobody can tell: the connection is being moved, or what it sent is too much to be looked through.
+	// answerLimit ends the wait where nobody can tell: the connection is being moved, or what it
+	// sent is too much to be looked through.
 	answerLimit = 10 * time.Second
-	// maxRivals bounds the logins that wait for the answer of one connection; more are refused at once.
+	// maxRivals bounds the logins that wait for the answer of one connection; more are refused at
+	// once.
 	maxRivals = 64
 )
 
@@ -80,8 +84,9 @@ type rival struct {
 	fd  int64
 }
 
-// loggedIn compares a login with the user's connections here. All nodes see a user's logins in one order, and a login counts from
-// its turn on: so of any number at the same time exactly one stays. That is the last, or the first of those that answer.
+// loggedIn compares a login with the user's connections here. All nodes see a user's logins in one
+// order, and a login counts from its turn on: so of any number at the same time exactly one stays.
+// That is the last, or the first of those that answer.
 func (a *App) loggedIn(m *bus.Message) {
 	fd, err := strconv.ParseInt(string(m.Body), 10, 64)
 	if err != nil {
@@ -101,8 +106,9 @@ func (a *App) loggedIn(m *bus.Message) {
 	}
 }
 
-// contest has the login wait for the connection's answer. It waits for nobody itself, so a connection that is being moved counts as one
-// that answers: the refused client comes back when the move is over.
+// contest has the login wait for the connection's answer. It waits for nobody itself, so a
+// connection that is being moved counts as one that answers: the refused client comes back when the
+// move is over.
 func (a *App) contest(c *hub.Conn, r rival) {
 	s := sessionOf(c)
 	s.mu.Lock()
@@ -121,8 +127,8 @@ func (a *App) contest(c *hub.Conn, r rival) {
 	}
 }
 
-// settleLogins pings the connection, and refuses the logins that wait for its answer or closes it. Where it moves meanwhile, the logins
-// move along and the next worker pings it.
+// settleLogins pings the connection, and refuses the logins that wait for its answer or closes it.
+// Where it moves meanwhile, the logins move along and the next worker pings it.
 func (a *App) settleLogins(c *hub.Conn) {
 	answers := a.answers(c)
 	s, here := a.own(c)
@@ -148,7 +154,8 @@ func (a *App) settleLogins(c *hub.Conn) {
 	}
 }
 
-// answers tells whether anything comes from the connection within answerTime. Only time counts in which this process runs and reads.
+// answers tells whether anything comes from the connection within answerTime. Only time counts in
+// which this process runs and reads.
 func (a *App) answers(c *hub.Conn) bool {
 	before, _ := c.Heard()
 	c.Ping()

@@ -18,7 +18,8 @@ func uidTypes(types ...string) frameworktest.Option {
 	return frameworktest.Config(func(c *config.App) { c.Users.UIDTypes = types })
 }
 
-// A user's pushes reach connections of the types whose ids are uids, and no other that has the same id.
+// A user's pushes reach connections of the types whose ids are uids, and no other that has the same
+// id.
 func TestUIDTypes(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -59,7 +60,8 @@ func TestUIDTypes(t *testing.T) {
 	}
 }
 
-// What an application binds is bound whatever the type, and stays so when the connection moves to another worker.
+// What an application binds is bound whatever the type, and stays so when the connection moves to
+// another worker.
 func TestBindOfAnotherType(t *testing.T) {
 	h := frameworktest.New(t, mountHall)
 	w := h.Dial(screen("1"))
@@ -98,7 +100,8 @@ func TestSecondLoginOfAnotherType(t *testing.T) {
 	}
 }
 
-// Members hear of users by their uid: of a connection without one they hear nothing, and a screen is not the user whose id it has.
+// Members hear of users by their uid: of a connection without one they hear nothing, and a screen
+// is not the user whose id it has.
 func TestPresenceOfAnotherType(t *testing.T) {
 	h := frameworktest.New(t, mountHall)
 	watcher := h.Dial(user("watcher"))

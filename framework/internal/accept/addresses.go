@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// addresses counts per client network: handshakes refused lately, and connections open, where that is limited. It is safe for
-// concurrent use; its lock is a leaf.
+// addresses counts recent refusals and open connections per network, where these are limited. It is
+// safe for concurrent use; its lock is a leaf.
 type addresses struct {
 	rate  float64 // a second; 0 = off
 	conns int     // per network; 0 = off
@@ -28,10 +28,11 @@ func (l *addresses) init(rate, conns int) {
 	l.clients = map[string]*address{}
 }
 
-// maxClients bounds the table; over it the addresses that were refused are forgotten.
-const maxClients = 100_000
+// maxAddresses bounds the table. Beyond it addresses without connections are forgotten.
+const maxAddresses = 100_000
 
-// network is what is limited as one client: an IPv4 address, or the /64 that an IPv6 customer has at least, all of whose addresses are his.
+// network returns what is limited as one client: an IPv4 address, or an IPv6 /64, which is the
+// least that a customer has.
 func network(addr string) string {
 	ip, err := netip.ParseAddr(addr)
 	if err != nil || ip.Is4() {
@@ -41,15 +42,15 @@ func network(addr string) string {
 	return prefix.String()
 }
 
-// of returns the entry of that address's network, refilled. l.mu is held.
+// of returns the entry of that address's network, with its tokens refilled. mu is held.
 func (l *addresses) of(addr string, now time.Time) *address {
 	addr = network(addr)
 	c := l.clients[addr]
 	if c == nil {
-		if len(l.clients) >= maxClients || now.Sub(l.swept) > time.Minute {
+		if len(l.clients) >= maxAddresses || now.Sub(l.swept) > time.Minute {
 			l.swept = now
 			for a, old := range l.clients {
-				if old.open == 0 && (now.Sub(old.at) > time.Minute || len(l.clients) >= maxClients) {
+				if old.open == 0 && (now.Sub(old.at) > time.Minute || len(l.clients) >= maxAddresses) {
 					delete(l.clients, a)
 				}
 			}
@@ -63,7 +64,7 @@ func (l *addresses) of(addr string, now time.Time) *address {
 	return c
 }
 
-// refused counts a refusal. It is false where so many from that address were refused lately that this one is answered without a body.
+// refused counts a refusal. It returns false where the address has had its share of full answers.
 func (l *addresses) refused(addr string) bool {
 	if l.rate == 0 {
 		return true
@@ -78,7 +79,7 @@ func (l *addresses) refused(addr string) bool {
 	return true
 }
 
-// entered counts a connection; false means that the address has as many as it may have.
+// entered counts a connection. It returns false where the address has all that it may have.
 func (l *addresses) entered(addr string) bool {
 	if l.conns == 0 {
 		return true

@@ -7,10 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unsentTimeout is after how long without an acknowledgement the kernel gives a peer up (TCP_USER_TIMEOUT, RFC 5482).
+// unsentTimeout is how long the kernel waits for an acknowledgement before it gives a peer up
+// (TCP_USER_TIMEOUT, RFC 5482).
 const unsentTimeout = 30 * time.Second
 
-// prepareListener sets what accepted sockets inherit: one call instead of one per connection.
+// prepareListener sets the options that accepted sockets inherit, which saves a call for each.
 func prepareListener(ln net.Listener) {
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok {
@@ -20,7 +21,8 @@ func prepareListener(ln net.Listener) {
 	if err != nil {
 		return
 	}
-	// An MPTCP listener refuses the option; ours are opened without MPTCP. Without it dead peers are found by the ping.
+	// An MPTCP listener refuses the option; ours are opened without MPTCP. Without it dead peers
+	// are found by the ping.
 	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unsentTimeout.Milliseconds()))
 	})

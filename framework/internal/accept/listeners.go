@@ -14,7 +14,8 @@ import (
 	"wsframe/framework/internal/lograte"
 )
 
-// listeners are those that are served, and the sockets from there of which it is not decided yet what they are.
+// listeners accept sockets, and know those of which it is not decided yet what they are. A stop
+// ends these too.
 type listeners struct {
 	stopping atomic.Bool
 	working  sync.WaitGroup // accept loops and handshakes
@@ -24,7 +25,7 @@ type listeners struct {
 	mu      sync.Mutex
 	list    []net.Listener
 	paused  chan struct{}         // non-nil: the accept loops wait for its close
-	waiting map[net.Conn]struct{} // sockets that end with the listeners: the request has not come whole, or its refusal is being read
+	waiting map[net.Conn]struct{} // undecided sockets, and refused ones whose answer is being read
 	over    bool                  // nothing is added to waiting any more
 }
 
@@ -36,6 +37,9 @@ func (l *listeners) serve(ln net.Listener, log *zap.Logger, handle func(Conn)) e
 		return ln.Close()
 	}
 	l.list = append(l.list, ln)
+	if l.paused != nil {
+		l.wake(time.Unix(1, 0))
+	}
 	l.working.Add(1)
 	l.mu.Unlock()
 	defer l.working.Done()
@@ -81,8 +85,8 @@ func (l *listeners) pause() {
 	defer l.mu.Unlock()
 	if l.paused == nil {
 		l.paused = make(chan struct{})
+		l.wake(time.Unix(1, 0))
 	}
-	l.wake(time.Unix(1, 0))
 }
 
 func (l *listeners) resume() {
@@ -114,7 +118,8 @@ func (l *listeners) waitPaused() {
 	}
 }
 
-// stop closes the listeners, wakes whoever waits for a client that is not in yet, and waits until no socket is handled any more.
+// stop closes the listeners, wakes whoever waits for a client that is not in yet, and waits until
+// no socket is handled any more.
 func (l *listeners) stop() {
 	l.stopping.Store(true)
 	l.mu.Lock()

@@ -6,14 +6,16 @@ import (
 	"strings"
 )
 
-// origins is which pages may connect (promises: security rule 4).
+// origins decides by a handshake's Origin header which pages may connect (security rule 4). It does
+// not change, so it is safe for concurrent use.
 type origins struct {
 	list     []origin
 	any      bool
 	noOrigin bool
 }
 
-// origin is a page's scheme, host and port (RFC 6454 section 4). A host that is listed without a scheme stands for every scheme.
+// origin is the scheme, host and port of a page (RFC 6454 §4), or of an entry of the list. An entry
+// without a scheme fits every scheme.
 type origin struct{ scheme, host, port string }
 
 func newOrigins(list []string, noOrigin bool) origins {
@@ -30,7 +32,8 @@ func newOrigins(list []string, noOrigin bool) origins {
 	return o
 }
 
-// parseOrigin reads an Origin header, an entry of the list, or a Host header. The default port of a scheme is filled in.
+// parseOrigin reads an Origin header, an entry of the list, or a Host header, and fills in the
+// default port of the scheme.
 func parseOrigin(text string) (o origin, ok bool) {
 	if !strings.Contains(text, "://") {
 		text = "//" + text
@@ -56,7 +59,7 @@ func defaultPort(scheme string) string {
 	return ""
 }
 
-// covers tells whether a page of that origin is one of o. Where o names no scheme or no port, those of the page count.
+// covers tells whether the page's origin fits o. A scheme or port that o lacks is the page's.
 func (o origin) covers(page origin) bool {
 	port := o.port
 	if port == "" {
@@ -65,8 +68,8 @@ func (o origin) covers(page origin) bool {
 	return o.host == page.host && port == page.port && (o.scheme == "" || o.scheme == page.scheme)
 }
 
-// allow checks a handshake's Origin: a listed one, or the host that the request itself names. Several of them are none that a browser
-// sends.
+// allow accepts the origins of the list and that of the host which the request names. Browsers send
+// one Origin, so several are refused.
 func (o *origins) allow(r *http.Request) bool {
 	values := r.Header["Origin"]
 	if len(values) == 0 || len(values) == 1 && values[0] == "" {

@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// pages answers plain HTTP requests on the outside port: a small page, the embedded static files, a health check. The
-// accept loop reads each request's head first, to see whether it is an upgrade, and hands the others over here.
+// pages answers plain HTTP requests: a small page, and the static files. Server reads each
+// request's head first, to see whether it is a handshake, and hands the others over.
 type pages struct {
 	server *http.Server
 	feed   *feed
@@ -58,7 +58,7 @@ func newPages(cfg *Config) *pages {
 	return p
 }
 
-// run serves what is handed over, until close.
+// run answers what serve hands over, until close.
 func (p *pages) run() {
 	defer close(p.done)
 	if err := p.server.Serve(p.feed); !errors.Is(err, http.ErrServerClosed) {
@@ -66,7 +66,7 @@ func (p *pages) run() {
 	}
 }
 
-// serve hands over a connection whose first bytes were read.
+// serve takes over a connection of which those bytes were read.
 func (p *pages) serve(nc net.Conn, read []byte) {
 	p.start.Do(func() { go p.run() })
 	select {
@@ -83,7 +83,7 @@ func (p *pages) close() {
 	<-p.done
 }
 
-// feed is a net.Listener whose connections come from the accept loop.
+// feed is a net.Listener whose connections come from serve.
 type feed struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -102,7 +102,7 @@ func (f *feed) Accept() (net.Conn, error) {
 func (f *feed) Close() error   { f.once.Do(func() { close(f.closed) }); return nil }
 func (f *feed) Addr() net.Addr { return &net.TCPAddr{} }
 
-// replayed gives the bytes that were read before once more.
+// replayed reads the given bytes once more before those of the connection.
 type replayed struct {
 	net.Conn
 	first []byte

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// proxies are the peers whose header is believed, and which header that is (promises: security rule 5). Only one is: the others come
-// through a proxy as the client has written them.
+// proxies finds the client's address behind trusted proxies (security rule 5). They believe one
+// header only: any other passes a proxy as the client has written it.
 type proxies struct {
 	peers  []netip.Prefix
 	header string // in its canonical form
@@ -36,8 +36,8 @@ func (p *proxies) trusts(a netip.Addr) bool {
 	return slices.ContainsFunc(p.peers, func(prefix netip.Prefix) bool { return prefix.Contains(a) })
 }
 
-// client is the address that is logged and limited by. unreadable is a value of the trusted header in which no address was found, where
-// one was looked for; the address is the proxy's then.
+// client returns the address that is logged and limited by. unreadable is the value of a trusted
+// header in which no address was found; the address is the proxy's then.
 func (p *proxies) client(peer net.Addr, h http.Header) (addr, unreadable string) {
 	tcp, ok := peer.(*net.TCPAddr)
 	if !ok {
@@ -54,8 +54,8 @@ func (p *proxies) client(peer net.Addr, h http.Header) (addr, unreadable string)
 	return far.String(), unreadable
 }
 
-// hop reads the header's values. Of a list it gives the rightmost address that is no proxy of ours: what stands left of it anybody may
-// have written.
+// hop returns the client's address from the header's values. In a list that is the rightmost
+// address which is no trusted proxy: anybody may have written what stands left of it.
 func (p *proxies) hop(values []string) (addr netip.Addr, unreadable string) {
 	if p.header != "X-Forwarded-For" && p.header != "Forwarded" {
 		if len(values) == 0 {
@@ -88,7 +88,8 @@ func (p *proxies) hop(values []string) (addr netip.Addr, unreadable string) {
 	return netip.Addr{}, ""
 }
 
-// parseHop reads an address as proxies write it: 192.0.2.1, 192.0.2.1:4711, 2001:db8::1, [2001:db8::1], [2001:db8::1]:4711.
+// parseHop reads an address as proxies write it: 192.0.2.1, 192.0.2.1:4711, 2001:db8::1,
+// [2001:db8::1] or [2001:db8::1]:4711.
 func parseHop(text string) (netip.Addr, bool) {
 	text = strings.TrimSpace(text)
 	host, port := text, ""
@@ -105,13 +106,14 @@ func parseHop(text string) (netip.Addr, bool) {
 	return addr.Unmap().WithZone(""), err == nil && (port == "" || isPort(port[1:]))
 }
 
-// isPort takes numbers and the names that hide one (RFC 7239 section 6).
+// isPort accepts numbers, and the identifiers that hide a port (RFC 7239 §6).
 func isPort(text string) bool {
 	return text != "" && (text[0] == '_' || !strings.ContainsFunc(text, func(r rune) bool { return r < '0' || r > '9' }))
 }
 
-// forwardedFor gives the for= of each element of a Forwarded header (RFC 7239 section 4); "" where an element has none. It is false where a
-// quotation does not end where a value does: a client that opens one would swallow what a proxy has added.
+// forwardedFor returns the for= of each element of a Forwarded header (RFC 7239 §4), "" where an
+// element has none. It is false where a quotation ends inside a value: a client that opens one
+// would swallow what the proxy adds.
 func forwardedFor(line string) (list []string, ok bool) {
 	elements, ok := splitQuoted(line, ',')
 	for _, element := range elements {
@@ -133,7 +135,8 @@ func forwardedFor(line string) (list []string, ok bool) {
 	return list, ok
 }
 
-// splitQuoted splits at separators outside of quoted strings (RFC 9110 section 5.6.4). It is false where the last one does not end.
+// splitQuoted splits at separators outside of quoted strings (RFC 9110 §5.6.4). It is false where a
+// quotation stays open.
 func splitQuoted(text string, separator byte) (parts []string, ok bool) {
 	from, quoted := 0, false
 	for i := 0; i < len(text); i++ {
@@ -150,7 +153,8 @@ func splitQuoted(text string, separator byte) (parts []string, ok bool) {
 	return append(parts, text[from:]), !quoted
 }
 
-// bareValue takes a token as it is, and the inside of a quoted string. Addresses need no escapes, so a backslash is not understood.
+// bareValue returns a token as it is, and a quoted string without its quotes. A backslash is
+// refused, since addresses need no escapes.
 func bareValue(value string) (string, bool) {
 	if inner, quoted := strings.CutPrefix(value, `"`); quoted {
 		value, quoted = strings.CutSuffix(inner, `"`)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// One header is believed, from trusted peers only; of a list as far from the right as trusted proxies go.
+// One header is believed, from trusted peers only; of a list as far from the right as trusted
+// proxies go.
 func TestClientAddress(t *testing.T) {
 	loopback, own := []string{"127.0.0.1"}, []string{"127.0.0.0/8", "10.0.0.0/8", "2001:db8::/32"}
 	const realIP, forwardedFor, forwarded = "X-Real-IP", "X-Forwarded-For", "Forwarded"

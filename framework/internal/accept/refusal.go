@@ -7,7 +7,7 @@ import (
 	"net/http"
 )
 
-// forbiddenBody and the header "message" are the contract's answer to every handshake that is not let in (contract §1).
+// forbiddenBody and the header "message" answer every client that may not come in (contract §1).
 const forbiddenBody = `{"status":403,"info":"用户权限不足","event":"authError"}`
 
 // Refusal is why a handshake is not let in. It is an error that Authenticate and Open may return.
@@ -28,7 +28,7 @@ func (r *Refusal) Error() string {
 // Unwrap gives the cause.
 func (r *Refusal) Unwrap() error { return r.Cause }
 
-// refusalOf is the Refusal that err is or wraps, else the other one.
+// refusalOf returns the Refusal that err is or wraps, else the other one.
 func refusalOf(err error, other Refusal) *Refusal {
 	var r *Refusal
 	if errors.As(err, &r) {
@@ -37,8 +37,8 @@ func refusalOf(err error, other Refusal) *Refusal {
 	return &other
 }
 
-// response is a whole HTTP response that ends the connection. A client is told only what is wrong with its request: whoever may not come in
-// learns nothing about why. bare leaves out the body.
+// response returns an HTTP response that ends the connection. Only a malformed request is told its
+// reason: who may not come in learns nothing. bare leaves out the body.
 func (r *Refusal) response(bare bool) []byte {
 	kind, body, extra := "text/plain", http.StatusText(r.Status)+"\n", ""
 	switch r.Status {

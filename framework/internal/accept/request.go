@@ -23,8 +23,8 @@ var (
 	headEnd         = []byte("\r\n\r\n")
 )
 
-// readHead reads until the blank line behind the request's headers. It returns all bytes that arrived and where the head
-// ends: a client may have sent its first frame along.
+// readHead reads up to the blank line behind the headers. It returns all bytes that arrived and the
+// length of the head: a client may send its first frame along.
 func readHead(nc net.Conn, buf []byte) ([]byte, int, error) {
 	n := 0
 	for {
@@ -46,7 +46,7 @@ func readHead(nc net.Conn, buf []byte) ([]byte, int, error) {
 	}
 }
 
-// plausible tells whether a request line may begin with b: garbage is refused at its first byte.
+// plausible tells whether a request line may begin with b, so that other protocols end at one byte.
 func plausible(b byte) bool { return b >= 'A' && b <= 'Z' }
 
 func parseHead(head []byte) (*http.Request, error) {
@@ -56,21 +56,22 @@ func parseHead(head []byte) (*http.Request, error) {
 	return http.ReadRequest(br)
 }
 
-// wantsWebSocket tells a handshake from a request for a page. An upgrade to anything else is a wish that a server may pass over
-// (RFC 9110 section 7.8).
+// wantsWebSocket tells a handshake from a request for a page. A server may ignore an upgrade to
+// anything else (RFC 9110 §7.8).
 func wantsWebSocket(r *http.Request) bool {
 	return httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket")
 }
 
-// Reasons that stand at several places. They are told to clients, counted and logged, so nothing of a client's stands in them.
+// The reasons that are used more than once. Clients, metrics and the log get them, so they hold
+// nothing that a client wrote.
 const (
 	reasonMalformed = "the request line or a header is malformed"
 	reasonStopping  = "the server stops"
 	reasonVersion   = "Sec-WebSocket-Version must be 13"
 )
 
-// malformed finds what http.ReadRequest lets pass: another server in front may have read the same bytes otherwise (RFC 9112 sections
-// 2.2, 3.2, 5.1 and 5.2). "" = nothing.
+// malformed finds what http.ReadRequest accepts and another server in front may read otherwise
+// (RFC 9112 §2.2, §3.2, §5.1, §5.2). "" = nothing.
 func malformed(head []byte) string {
 	hosts := 0
 	lines := bytes.Split(bytes.TrimSuffix(head, headEnd), lineEnd)
@@ -95,7 +96,8 @@ func malformed(head []byte) string {
 	return ""
 }
 
-// notUpgrade holds RFC 6455 section 4.2.1 against the request. "" = it is a handshake. A body is none of one: it would be read as frames.
+// notUpgrade tells what is wrong with a handshake by RFC 6455 §4.2.1, "" = nothing. A body is
+// refused, since it would be read as frames.
 func notUpgrade(r *http.Request) string {
 	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
 	switch {
@@ -117,9 +119,9 @@ func notUpgrade(r *http.Request) string {
 	return ""
 }
 
-// tokenOf finds the auth token: the query's auth, or the last Sec-WebSocket-Protocol offered, which proxies do not log.
-// The protocol to answer is the first offered (RFC 6455 §4.2.2), so a client that offers "wsframe" before its
-// token does not get the token back.
+// tokenOf returns the token: the query's auth, or the last Sec-WebSocket-Protocol offered, which
+// proxies do not log. protocol is the first offered (RFC 6455 §4.2.2), so a client that offers
+// "wsframe" before its token does not get the token back.
 func tokenOf(r *http.Request) (token, protocol string) {
 	var last string
 	for _, line := range r.Header["Sec-Websocket-Protocol"] {
@@ -133,7 +135,8 @@ func tokenOf(r *http.Request) (token, protocol string) {
 		}
 	}
 	if q := r.URL.RawQuery; q != "" {
-		// url.ParseQuery would turn + into a space, and the original's form needs none of its decoding but %XX.
+		// url.ParseQuery would turn + into a space, and the original's form needs none of its
+		// decoding but %XX.
 		for pair := range strings.SplitSeq(q, "&") {
 			if v, ok := strings.CutPrefix(pair, "auth="); ok {
 				if token, err := url.PathUnescape(v); err == nil {

@@ -1,6 +1,7 @@
-// Package accept is the outside port up to the answer of a handshake. It accepts, reads each request's head under a time limit,
-// checks it by RFC 6455 §4.2.1, its origin, its token and the limits, and gives whoever may come in to Config.Open. It refuses the
-// others, and answers requests that are no handshakes with plain pages.
+// Package accept is the outside port up to the answer of a handshake. It accepts, reads each
+// request's head under a time limit, checks it by RFC 6455 §4.2.1, its origin, its token and the
+// limits, and gives whoever may come in to Config.Open. It refuses the others, and answers requests
+// that are no handshakes with plain pages.
 //
 //	listener ─ Serve ─▶ head ─▶ a page
 //	                      │
@@ -8,8 +9,9 @@
 //	                   handshake ─▶ origin ─▶ Authenticate ─▶ limits ─▶ Open
 //	                      └────────────┴───────────┴────────────┴─────▶ Refuse
 //
-// The root package makes one Server, and its configuration says what that needs of the rest: who a token is, whether clients are
-// taken now, and what becomes of a client. A gate for tokens that are expensive to check belongs in front of Authenticate, in admit.
+// The root package makes one Server, and its configuration says what that needs of the rest: who a
+// token is, whether clients are taken now, and what becomes of a client. A gate for tokens that are
+// expensive to check belongs in front of Authenticate, in admit.
 package accept
 
 import (
@@ -51,8 +53,8 @@ type Config struct {
 	Authenticate func(token string) (auth.Identity, error)
 	// Unavailable tells why no clients are taken now; "" = they are.
 	Unavailable func() string
-	// Open answers the handshake, and calls Left when the client has gone. Where it returns an error nothing was answered yet, and
-	// the client is refused: as a *Refusal says, else with 503.
+	// Open answers the handshake, and calls Left when the client has gone. Where it returns an
+	// error nothing was answered yet, and the client is refused: as a *Refusal says, else with 503.
 	Open func(h *Handshake) error
 }
 
@@ -102,14 +104,15 @@ func New(cfg Config) (*Server, error) {
 // Serve accepts on ln until Stop. Several listeners may be served at once.
 func (s *Server) Serve(ln net.Listener) error { return s.listeners.serve(ln, s.cfg.Log, s.handle) }
 
-// Pause has Serve wait, and returns at once. The listeners stay open: who comes waits in the kernel's queue, and another process that
-// shares them may accept.
+// Pause has Serve wait, and returns at once. The listeners stay open: who comes waits in the
+// kernel's queue, and another process that shares them may accept.
 func (s *Server) Pause() { s.listeners.pause() }
 
 // Resume ends a Pause.
 func (s *Server) Resume() { s.listeners.resume() }
 
-// Stop closes the listeners and ends the handshakes that are under way. When it returns Open is not called any more.
+// Stop closes the listeners and ends the handshakes that are under way. When it returns Open is not
+// called any more.
 func (s *Server) Stop() { s.listeners.stop() }
 
 // Close ends the plain pages, behind Stop.
@@ -136,7 +139,8 @@ func (s *Server) Left(remote string) {
 // heads are the buffers that requests are read into.
 var heads = sync.Pool{New: func() any { return new([]byte) }}
 
-// handle decides what an accepted socket is: a client that may come in, a request for a page, or neither.
+// handle decides what an accepted socket is: a client that may come in, a request for a page, or
+// neither.
 func (s *Server) handle(conn Conn) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -183,7 +187,8 @@ func (s *Server) handle(conn Conn) {
 	s.open(h)
 }
 
-// admit decides who may come in. A token is checked whatever others at its address did (promise L9).
+// admit decides who may come in. A token is checked whatever others at its address did (promise
+// L9).
 func (s *Server) admit(h *Handshake) *Refusal {
 	if !s.origins.allow(h.Request) {
 		return &Refusal{Status: http.StatusForbidden, Reason: "origin"}
@@ -240,7 +245,8 @@ func (s *Server) headFailed(conn Conn, err error) {
 	s.refuse(conn, peerOf(conn), r)
 }
 
-// refuse counts, logs once a minute, answers and closes. Beyond the rate of its address a 403 is bare, and is not waited for.
+// refuse counts, logs once a minute, answers and closes. Beyond the rate of its address a 403 is
+// bare, and is not waited for.
 func (s *Server) refuse(conn Conn, remote string, r *Refusal) {
 	defer conn.Close()
 	if n := s.refused.Note(r.Status, r.Reason, time.Now()); n > 0 {
@@ -254,7 +260,8 @@ func (s *Server) refuse(conn Conn, remote string, r *Refusal) {
 	if _, err := conn.Write(r.response(bare)); err != nil || conn.CloseWrite() != nil || bare || s.listeners.stopping.Load() {
 		return
 	}
-	// The client sees the answer although it may have sent more than was read: what is closed with unread bytes is reset.
+	// The client sees the answer although it may have sent more than was read: what is closed with
+	// unread bytes is reset.
 	_, _ = io.CopyN(io.Discard, conn, 64<<10) // until the client closes, or a second has passed
 }
 
@@ -265,7 +272,8 @@ func peerOf(conn net.Conn) string {
 	return ""
 }
 
-// remoteOf is the client's address. A header of a trusted proxy that cannot be read has all its clients counted as one, so it is logged.
+// remoteOf is the client's address. A header of a trusted proxy that cannot be read has all its
+// clients counted as one, so it is logged.
 func (s *Server) remoteOf(conn net.Conn, h http.Header) string {
 	remote, unreadable := s.proxies.client(conn.RemoteAddr(), h)
 	if unreadable != "" {

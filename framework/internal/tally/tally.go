@@ -1,8 +1,8 @@
-// Package tally counts what the server refused or ended, by code and reason, and says when a line of log is due for it: the first of
-// a kind at once, then one a minute at most.
+// Package tally counts what the server refused or ended, by code and reason, and says when a line
+// of log is due for it: the first of a kind at once, then one a minute at most.
 //
-// The accepting side counts handshakes with it, and the close path connections. Reasons are the server's own texts: what a client
-// wrote must not stand in a metric or a log.
+// The accepting side counts handshakes with it, and the close path connections. Reasons are the
+// server's own texts: what a client wrote must not stand in a metric or a log.
 package tally
 
 import (
@@ -36,7 +36,8 @@ type count struct {
 	line lograte.Limit
 }
 
-// Note counts one at now. It returns how many there were since the last line of log, this one included, where a line is due; else 0.
+// Note counts one at now. It returns how many there were since the last line of log, this one
+// included, where a line is due; else 0.
 func (t *Tally) Note(code int, reason string, now time.Time) (since int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
