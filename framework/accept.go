@@ -12,6 +12,7 @@ import (
 
 	"wsframe/framework/api"
 	"wsframe/framework/internal/accept"
+	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/wire"
 )
@@ -90,7 +91,7 @@ func (a *App) open(h *accept.Handshake) error {
 		_ = tcp.Close()
 		return nil
 	}
-	c.Data = &session{seen: parseSeen(h.Request.URL.RawQuery)}
+	c.Data = &session{seen: history.ParsePositions(h.Request.URL.RawQuery)}
 	// A user's newer connection must be noted behind the older one: it may come as soon as the
 	// client has the older one's 101.
 	order := a.opening.of(h.Identity.ID)

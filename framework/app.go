@@ -20,6 +20,7 @@ import (
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/directory"
+	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/tally"
@@ -94,22 +95,20 @@ type App struct {
 	syncs      *roomSyncs
 	since      time.Time
 
-	nodeID      string
-	alone       bool
-	about       NodeSign // what does not change
-	askTime     time.Duration
-	link        *link.Link
-	nodes       *ask.Nodes
-	directory   *directory.Directory
-	histories   histories
-	pageBudgets budgets
-	gaps        gaps
-	presences   presences
-	endings     *endings
-	start       func() error    // runs OnWorkerStart, once
-	life        context.Context // ends when this worker's part is over
-	endLife     context.CancelFunc
-	closing     sync.Once
+	nodeID    string
+	alone     bool
+	about     NodeSign // what does not change
+	askTime   time.Duration
+	link      *link.Link
+	nodes     *ask.Nodes
+	directory *directory.Directory
+	history   *history.History
+	presences presences
+	endings   *endings
+	start     func() error    // runs OnWorkerStart, once
+	life      context.Context // ends when this worker's part is over
+	endLife   context.CancelFunc
+	closing   sync.Once
 
 	opening openings
 }
@@ -138,6 +137,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 		RoomFlush: flush, RoomsPerConn: lim.RoomsPerConnection,
 		Compression: a.cfg.Compression.Enabled,
 	})
+	a.history.Serve(a.life, a.hub.Rooms)
 	a.directory = directory.New(directory.Config{
 		Hub: a.hub, Nodes: a.nodes, Cluster: func() directory.Cluster { return a.node },
 		Node: a.nodeID, Alone: a.alone, About: a.about, Since: a.since,
@@ -243,11 +243,6 @@ func mount(o Options) (*App, error) {
 		return nil, err
 	}
 	a.life, a.endLife = context.WithCancel(context.Background())
-	a.gaps.app, a.gaps.rooms = a, map[string]*gap{}
-	a.histories.turns = make(chan struct{}, maxReads)
-	if a.histories.rules, err = historyRules(o.Config.History.Rooms); err != nil {
-		return nil, err
-	}
 	a.presences.init(a)
 	if a.presences.rooms, err = presenceRooms(o.Config.Presence.Rooms); err != nil {
 		return nil, err
@@ -264,6 +259,10 @@ func mount(o Options) (*App, error) {
 		return nil, err
 	}
 	a.link = link.New(a.linkConfig(), o.Reload)
+	a.history, err = history.New(history.Config{Rules: o.Config.History.Rooms, OutboxBytes: a.cfg.Limits.OutboxBytes, Link: a.link, Log: a.log})
+	if err != nil {
+		return nil, err
+	}
 	a.nodes = a.newNodes()
 	a.answerOthers()
 	return a, nil
@@ -355,7 +354,7 @@ func (a *App) close(ctx context.Context) error {
 	a.nodes.Close()
 	a.endings.close(ctx)
 	err := errors.Join(stopped, a.link.Leave(ctx), a.node.Stop(ctx))
-	a.gaps.end()
+	a.history.GiveUp()
 	a.hub.Close()
 	return err
 }

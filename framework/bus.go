@@ -11,7 +11,7 @@ import (
 // linkConfig is what this worker's link needs.
 func (a *App) linkConfig() bus.Config {
 	return bus.Config{
-		Client: a.stores.Bus, Prefix: a.deps.Prefix, Alone: a.alone, Timeout: a.askTime, Receive: a.received, Lost: a.gaps.lost, Log: a.log,
+		Client: a.stores.Bus, Prefix: a.deps.Prefix, Alone: a.alone, Timeout: a.askTime, Receive: a.received, Lost: func(concerns func(string) bool) { a.history.Lost(concerns) }, Log: a.log,
 	}
 }
 
@@ -36,7 +36,7 @@ func (a *App) exportApp(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.gaps.end() // what it gives goes the way of the connections
+	a.history.GiveUp() // what it gives goes the way of the connections
 	return json.Marshal(appState{Bus: state})
 }
 

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/internal/cluster"
+	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/wire"
@@ -81,7 +82,7 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 	case u != nil && err != nil:
 		u.End(nil, position{})
 	case u != nil:
-		a.catchUp(ctx, c, u, room, p, announceRecovery)
+		a.history.CatchUp(ctx, &c.Member, u, &s.recoveries, room, p, history.Announce)
 	}
 	if announced {
 		a.presences.came(c, room)
@@ -94,7 +95,7 @@ func (a *App) join(ctx context.Context, c *hub.Conn, room string, j joining) err
 func (a *App) enter(c *hub.Conn, s *session, room string, j joining, place bool) (announced bool, err error) {
 	join := c.Join
 	if place {
-		join = func(room string) (bool, error) { return a.joinPlaced(c, room, j.kept) }
+		join = func(room string) (bool, error) { return a.history.Join(&c.Member, room, j.kept) }
 	}
 	fresh, err := join(room)
 	if fresh {

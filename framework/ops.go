@@ -25,6 +25,12 @@ var (
 	ErrBusy = bus.ErrFull
 )
 
+// position is a place in a room's history. Offsets of one epoch increase by one.
+type position = room.Position
+
+// catchingUp is a connection's wait for what it missed of a room.
+type catchingUp = room.CatchUp
+
 // none is what a question or an answer says where its other fields are enough.
 type none = struct{}
 

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/api"
 	"wsframe/framework/bus"
 	"wsframe/framework/frame"
 	"wsframe/framework/internal/envelope"
@@ -66,7 +67,7 @@ func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption)
 	}
 	var d delivery
 	if kind == envelope.ToRoom {
-		a.histories.limits(key, &d)
+		a.history.Limits(key, &d)
 	}
 	for _, o := range options {
 		o(&d)
@@ -150,14 +151,11 @@ func (a *App) received(m *bus.Message) {
 			return
 		}
 		if m.Kind == envelope.ToRoom {
-			if m.Offset > 0 && !a.histories.used.Load() {
-				a.histories.used.Store(true)
-			}
-			a.gaps.before(m)
+			a.history.Before(m)
 		}
 		a.deliverHere(m.Kind, m.Key, d.FrameOf(payload, m))
 	case envelope.Position:
-		a.placed(m)
+		a.history.Position(m)
 	case envelope.Question:
 		a.nodes.Questioned(m)
 	case envelope.Answer:
@@ -180,6 +178,21 @@ func (a *App) pushAs(c *hub.Conn, r *Reply, options []PublishOption) error {
 		return err
 	}
 	return c.Send(d.Frame(payload))
+}
+
+// HistoryItem is a kept push.
+type HistoryItem = api.HistoryItem
+
+// HistoryPage is a part of a room's history.
+type HistoryPage = api.HistoryPage
+
+// History reads a room's kept pushes beyond the offset after, the oldest first. It costs one Redis call. after < 0 gives the
+// newest ones, for two. limit is at most 1,000.
+func (s *Sender) History(ctx context.Context, room string, after int64, limit int) (HistoryPage, error) {
+	if err := names.Room(room); err != nil {
+		return HistoryPage{}, err
+	}
+	return s.app.history.Page(ctx, room, after, limit)
 }
 
 // SendToFD sends an unasked frame to one connection, wherever it is. It never waits. ErrClosed and ErrSlow are known only of this

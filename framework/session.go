@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"wsframe/framework/internal/cluster"
+	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/hub"
 )
 
@@ -30,7 +31,7 @@ type session struct {
 	left   atomic.Int64           // rooms left so far, counted before each
 	acting atomic.Pointer[string] // method of the action that runs
 
-	recoveries, pages budget
+	recoveries, pages history.Budget
 }
 
 func sessionOf(c *hub.Conn) *session { return c.Data.(*session) }
@@ -230,7 +231,7 @@ func (s *session) told(room, ticket string, so bool) bool {
 
 // expect remembers what the client saw last of a room that it is not in yet. It tells whether there was place for it. mu is held.
 func (s *session) expect(room string, p position) bool {
-	if _, known := s.seen[room]; !known && len(s.seen) >= maxSeen {
+	if _, known := s.seen[room]; !known && len(s.seen) >= history.MaxRooms {
 		return false
 	}
 	if s.seen == nil {

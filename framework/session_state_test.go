@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/history"
 )
 
 func fullSession() sessionState {
@@ -61,7 +62,7 @@ func FuzzSession(f *testing.F) {
 // What a session holds at most costs a move little (promise P6).
 func BenchmarkSessionTravels(b *testing.B) {
 	s := sessionState{Seen: map[string]position{}, Values: map[string]json.RawMessage{}}
-	for i := range maxSeen {
+	for i := range history.MaxRooms {
 		s.Seen[fmt.Sprint(i, strings.Repeat("r", 126))] = position{Offset: 1 << 50, Epoch: strings.Repeat("\x01", envelope.MaxEpoch)}
 	}
 	s.Values["v"] = json.RawMessage(`"` + strings.Repeat("<", maxSession-10) + `"`)

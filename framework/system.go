@@ -1,11 +1,17 @@
 package framework
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 
+	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/history"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
+	"wsframe/framework/internal/room"
 )
 
 // system are the built-in methods, sys.recover and sys.history, for the rooms that a connection is in.
@@ -42,12 +48,12 @@ func (s *system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
 	if len(rooms) == 0 {
 		return nil, errRoom
 	}
-	results := make([]recovery, 0, len(rooms))
+	results := make([]history.Recovery, 0, len(rooms))
 	for i, p := range rooms {
 		if slices.ContainsFunc(rooms[:i], func(before roomPosition) bool { return before.Room == p.Room }) {
 			continue
 		}
-		r, err := s.app.recoverHere(c, c.conn, p.Room, position{Offset: int64(p.Offset), Epoch: string(p.Epoch)})
+		r, err := s.app.recoverHere(c, c.conn, p.Room, room.Position{Offset: int64(p.Offset), Epoch: string(p.Epoch)})
 		if err != nil {
 			return nil, badRoom(p.Room, err)
 		}
@@ -113,10 +119,10 @@ func (s *system) History(c *Ctx, in *historyIn) (*Reply, error) {
 	if !s.app.payPage(c, calls) {
 		return nil, errOften
 	}
-	if !s.app.histories.turn(c) {
+	if !s.app.history.Turn(c) {
 		return nil, errHistory
 	}
-	defer s.app.histories.turnEnds()
+	defer s.app.history.EndTurn()
 	out := historyOut{Room: in.Room, Items: []json.RawMessage{}, Times: []int64{}}
 	page, err := s.app.History(c, in.Room, after, max(limit, 1))
 	if err != nil {
@@ -130,4 +136,40 @@ func (s *system) History(c *Ctx, in *historyIn) (*Reply, error) {
 		out.Items, out.Times = append(out.Items, item.Push), append(out.Times, item.Time)
 	}
 	return OK("sysHistory", "历史消息", out), nil
+}
+
+// payPage takes what a page costs from the connection's budget and the user's. It tells whether both had it.
+func (a *App) payPage(c *Ctx, calls int) bool {
+	user := ""
+	if c.Auth.ID != "" {
+		user = c.Auth.Type + ":" + c.Auth.ID
+	}
+	return a.history.PayPage(&sessionOf(c.conn).pages, user, calls)
+}
+
+// recoverHere is sys.recover for one room.
+func (a *App) recoverHere(ctx context.Context, c *hub.Conn, name string, p room.Position) (history.Recovery, error) {
+	if err := names.Room(name); err != nil {
+		return history.Recovery{}, err
+	}
+	if len(p.Epoch) > envelope.MaxEpoch { // it may be kept, and travel
+		return history.Recovery{}, errEpoch
+	}
+	s, here := a.own(c)
+	if !here { // this process does not know what comes live
+		return history.Recovery{Room: name, Reason: history.Unavailable, Offset: p.Offset, Epoch: p.Epoch}, nil
+	}
+	if !c.InRoom(name) {
+		defer s.mu.Unlock()
+		if !s.expect(name, p) {
+			return history.Recovery{}, fmt.Errorf("at most %d rooms can be recovered", history.MaxRooms)
+		}
+		return history.Recovery{Room: name, Pending: true, Offset: p.Offset, Epoch: p.Epoch}, nil
+	}
+	u := c.CatchUp(name)
+	s.mu.Unlock()
+	if u == nil { // a join is at it
+		return history.Recovery{Room: name, Pending: true, Offset: p.Offset, Epoch: p.Epoch}, nil
+	}
+	return a.history.CatchUp(ctx, &c.Member, u, &s.recoveries, name, p, nil), nil
 }

@@ -57,6 +57,7 @@ framework/internal/envelope
 framework/internal/link
 framework/internal/ask
 framework/internal/directory
+framework/internal/history
 framework
 framework/manager framework/push
 framework/process

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"wsframe/framework/bus"
+	"wsframe/framework/frame"
 	"wsframe/framework/internal/wire"
 )
 
@@ -107,6 +108,12 @@ func (d *Delivery) FrameOf(payload []byte, m *bus.Message) wire.Frame {
 	x := d.handling()
 	x.Offset, x.Epoch = m.Offset, m.Epoch
 	return wire.InPlace(AppendPositioned(b, payload, m.Key, m.Epoch, m.Offset)).With(x)
+}
+
+// Notice makes a frame of the framework's own: status 200, and a param of texts and numbers.
+func Notice(event, info string, param any) wire.Frame {
+	b, _ := frame.AppendReply(make([]byte, wire.Headroom, 256), &frame.Reply{Status: 200, Event: event, Info: info, Param: param}, nil) // it can be encoded
+	return wire.InPlace(b)
 }
 
 func (d *Delivery) handling() wire.Handling {

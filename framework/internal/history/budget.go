@@ -1,4 +1,4 @@
-package framework
+package history
 
 import (
 	"sync"
@@ -12,16 +12,16 @@ import (
 
 // What clients' reads of histories may cost, in calls to Redis: so many at once, and so many a second.
 const (
-	recoverBurst, recoverRate = maxSeen * (maxRecover/bus.PageItems + 1), 10 // of a connection: all that it can have missed, and then some
-	pageBurst, pageRate       = 60, 5                                        // sys.history of a connection
-	userBurst, userRate       = 120, 10                                      // and of all of a user's, on this node
+	recoverBurst, recoverRate = MaxRooms * (maxRecover/bus.PageItems + 1), 10 // of a connection: all that it can have missed, and then some
+	pageBurst, pageRate       = 60, 5                                         // sys.history of a connection
+	userBurst, userRate       = 120, 10                                       // and of all of a user's, on this node
 )
 
-// budget bounds what somebody costs. It is safe for concurrent use; the zero value is unspent, and holds nothing.
-type budget struct{ limiter atomic.Pointer[rate.Limiter] }
+// Budget bounds what somebody costs. It is safe for concurrent use; the zero value is unspent, and holds nothing.
+type Budget struct{ limiter atomic.Pointer[rate.Limiter] }
 
 // left tells whether something is left of a budget of burst, which gets perSecond back each second.
-func (b *budget) left(burst int, perSecond rate.Limit) bool {
+func (b *Budget) left(burst int, perSecond rate.Limit) bool {
 	l := b.limiter.Load()
 	if l == nil {
 		b.limiter.CompareAndSwap(nil, rate.NewLimiter(perSecond, burst))
@@ -31,13 +31,13 @@ func (b *budget) left(burst int, perSecond rate.Limit) bool {
 }
 
 // spend follows left. The last calls may cost more than was left: that is paid back before anything is left again.
-func (b *budget) spend(calls int) {
+func (b *Budget) spend(calls int) {
 	l := b.limiter.Load()
 	l.ReserveN(time.Now(), min(calls, l.Burst()))
 }
 
 // whole tells whether next to nothing is spent.
-func (b *budget) whole() bool {
+func (b *Budget) whole() bool {
 	l := b.limiter.Load()
 	return l == nil || l.Tokens() > float64(l.Burst()-1)
 }
@@ -48,11 +48,11 @@ const maxBudgets = 4096
 // budgets are those of users.
 type budgets struct {
 	mu   sync.Mutex
-	list map[string]*budget
+	list map[string]*Budget
 }
 
 // of is a user's.
-func (b *budgets) of(uid string) *budget {
+func (b *budgets) of(uid string) *Budget {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	one := b.list[uid]
@@ -67,25 +67,25 @@ func (b *budgets) of(uid string) *budget {
 		}
 	}
 	if b.list == nil {
-		b.list = map[string]*budget{}
+		b.list = map[string]*Budget{}
 	}
-	one = &budget{}
+	one = &Budget{}
 	b.list[uid] = one
 	return one
 }
 
-// payPage takes what a page of sys.history costs from the connection's budget and the user's. It tells whether both had it.
-func (a *App) payPage(c *Ctx, calls int) bool {
-	own := &sessionOf(c.conn).pages
+// PayPage takes what a page of sys.history costs, in calls to Redis, from the connection's budget and the user's; user "" = nobody's. It
+// tells whether both had it.
+func (h *History) PayPage(own *Budget, user string, calls int) bool {
 	if !own.left(pageBurst, pageRate) {
 		return false
 	}
-	if c.Auth.ID != "" {
-		user := a.pageBudgets.of(c.Auth.Type + ":" + c.Auth.ID)
-		if !user.left(userBurst, userRate) {
+	if user != "" {
+		all := h.users.of(user)
+		if !all.left(userBurst, userRate) {
 			return false
 		}
-		user.spend(calls)
+		all.spend(calls)
 	}
 	own.spend(calls)
 	return true

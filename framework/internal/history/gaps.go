@@ -1,4 +1,4 @@
-package framework
+package history
 
 import (
 	"context"
@@ -14,8 +14,9 @@ import (
 // gaps are rooms whose pushes were gone before this node could read them. What the members missed is read from the history, one room
 // after the other, while what comes is kept back for it.
 type gaps struct {
-	app  *App
-	open atomic.Int32 // len(rooms), for those without the lock
+	history *History
+	life    context.Context
+	open    atomic.Int32 // len(rooms), for those without the lock
 
 	mu    sync.Mutex
 	rooms map[string]*gap
@@ -38,38 +39,36 @@ type gapRun struct {
 // gapTime is how long a room waits for its turn, and for Redis. Its members are told then that they missed something.
 const gapTime = 5 * time.Second
 
-// lost takes that messages were gone (bus.Config.Lost): any room of those keys may have missed some.
 func (g *gaps) lost(concerns func(key string) bool) {
-	for _, room := range g.app.hub.RoomNames() {
-		if concerns(room) {
-			g.begin(room)
+	for _, name := range g.history.rooms.RoomNames() {
+		if concerns(name) {
+			g.begin(name)
 		}
 	}
 }
 
-// before looks at a push to a room before it is published: the one before it may be missing.
 func (g *gaps) before(m *bus.Message) {
 	if g.open.Load() > 0 {
 		g.overrun(m.Key)
 	}
-	if m.Offset > 1 && g.app.hub.Gap(m.Key, position{Offset: m.Offset, Epoch: m.Epoch}) {
+	if m.Offset > 1 && g.history.rooms.Gap(m.Key, room.Position{Offset: m.Offset, Epoch: m.Epoch}) {
 		g.begin(m.Key)
 	}
 }
 
-func (g *gaps) begin(room string) {
-	hold := g.app.hub.Hold(room)
+func (g *gaps) begin(name string) {
+	hold := g.history.rooms.Hold(name)
 	if hold == nil {
 		return
 	}
-	one := &gap{room, hold, time.Now()}
+	one := &gap{name, hold, time.Now()}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.rooms[room] = one // another one of that name is of a room that was empty meanwhile
+	g.rooms[name] = one // another one of that name is of a room that was empty meanwhile
 	g.open.Store(int32(len(g.rooms)))
 	g.queue = append(g.queue, one)
 	if g.run == nil {
-		ctx, stop := context.WithCancel(g.app.life)
+		ctx, stop := context.WithCancel(g.life)
 		g.run = &gapRun{ctx, stop, make(chan struct{})}
 		go g.work(g.run)
 	}
@@ -94,22 +93,22 @@ func (g *gaps) work(run *gapRun) {
 
 // close gives the members what they missed, or tells them that it cannot be had.
 func (g *gaps) close(ctx context.Context, one *gap) {
-	var r recovery
+	var r Recovery
 	var missed []wire.Frame
-	var until position
+	var until room.Position
 	defer func() { // whatever happens: else nothing of the room would come any more
 		one.hold.End(missed, until)
 		g.forget(one)
 	}()
-	r = recovery{Room: one.room, Epoch: one.hold.From.Epoch, Offset: one.hold.From.Offset, Reason: unavailable}
+	r = Recovery{Room: one.room, Epoch: one.hold.From.Epoch, Offset: one.hold.From.Offset, Reason: Unavailable}
 	for ctx.Err() == nil && time.Since(one.at) < gapTime {
 		first := one.hold.First()
-		r, missed = g.app.recoverRoom(ctx, one.room, one.hold.From, first)
-		if r.Reason != unavailable {
+		r, missed = g.history.recoverRoom(ctx, one.room, one.hold.From, first)
+		if r.Reason != Unavailable {
 			if first.Offset > 0 && first.Epoch == r.Epoch {
 				r.Offset = first.Offset - 1
 			}
-			until = position{Offset: r.Offset, Epoch: r.Epoch}
+			until = room.Position{Offset: r.Offset, Epoch: r.Epoch}
 			break
 		}
 		select {
@@ -118,23 +117,23 @@ func (g *gaps) close(ctx context.Context, one *gap) {
 		}
 	}
 	if !r.Recovered {
-		missed = []wire.Frame{announceRecovery(r)}
+		missed = []wire.Frame{Announce(r)}
 	}
 }
 
 // overrun ends a gap for which too much is kept back.
-func (g *gaps) overrun(room string) {
+func (g *gaps) overrun(name string) {
 	g.mu.Lock()
-	one := g.rooms[room]
+	one := g.rooms[name]
 	g.mu.Unlock()
-	if one == nil || one.hold.Bytes() <= g.app.cfg.Limits.OutboxBytes/4 { // what was missed takes half of it
+	if one == nil || one.hold.Bytes() <= g.history.cfg.OutboxBytes/4 { // what was missed takes half of it
 		return
 	}
-	r := recovery{Room: room, Epoch: one.hold.From.Epoch, Offset: one.hold.From.Offset, Reason: "tooMany"}
+	r := Recovery{Room: name, Epoch: one.hold.From.Epoch, Offset: one.hold.From.Offset, Reason: "tooMany"}
 	if first := one.hold.First(); first.Offset > 0 {
 		r.Offset, r.Epoch = first.Offset-1, first.Epoch
 	}
-	one.hold.End([]wire.Frame{announceRecovery(r)}, position{})
+	one.hold.End([]wire.Frame{Announce(r)}, room.Position{})
 	g.forget(one)
 }
 

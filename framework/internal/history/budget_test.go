@@ -1,4 +1,4 @@
-package framework
+package history
 
 import (
 	"testing"
@@ -9,7 +9,7 @@ import (
 // A budget is spent in calls and comes back with time; what one call costs beyond it is paid back first.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b budget
+		var b Budget
 		left := func(want bool) {
 			t.Helper()
 			if b.left(10, 2) != want {
