@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/zap"
 )
 
 // TakeOver prepares a store that belongs to one node alone, before any process of it runs: the
@@ -67,14 +66,3 @@ func takeOver(ctx context.Context, client redis.UniversalClient, p redis.Pipelin
 }
 
 var globEscape = strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `^`, `\^`, `\`, `\\`)
-
-// sync has the store write everything to its disk. A disk that fails keeps nobody out: that a number is
-// not given twice needs it only where the clock was set back.
-func (n *Node) sync(ctx context.Context) {
-	if n.cfg.Sync == nil {
-		return
-	}
-	if err := n.cfg.Sync(ctx); err != nil {
-		n.cfg.Log.Warn("the counter of connection numbers is not on the disk yet", zap.Error(err))
-	}
-}

@@ -31,8 +31,10 @@ func TestTakeOver(t *testing.T) {
 			if next.orphans[fds[1]] > 0 {
 				t.Error("a listener is told a second time")
 			}
-			next.n.sweeping.Lock()
-			defer next.n.sweeping.Unlock()
+			if err := next.n.sweeper.turn.take(t.Context()); err != nil { // it has ended
+				t.Fatal(err)
+			}
+			defer next.n.sweeper.turn.give()
 			if keys := c.Keys(t.Context(), "p:WSFRAME:*").Val(); len(keys) > 0 {
 				t.Errorf("left: %v", keys)
 			}

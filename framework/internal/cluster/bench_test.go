@@ -40,15 +40,14 @@ func BenchmarkOpenedClosed_1room(b *testing.B) {
 			n.Closed(e)
 		}
 		b.Run(name+"/noted", func(b *testing.B) {
-			n := &Node{}
-			n.j.init(1<<30, zeroTime)
+			n := assemble(&Config{NodeID: "a", Journal: 1 << 30, Now: zeroTime})
 			n.settled.Store(true)
 			b.ReportAllocs()
 			for i := range b.N {
 				one(n, int64(i+1))
 				if i%50 == 0 { // the writer's part, without Redis
-					for ops, dropped := n.j.take(pipeline); len(ops) > 0; ops, dropped = n.j.take(pipeline) {
-						n.j.done(len(ops), dropped)
+					for ops, dropped := n.Writer.journal.take(pipeline); len(ops) > 0; ops, dropped = n.Writer.journal.take(pipeline) {
+						n.Writer.journal.done(len(ops), dropped)
 					}
 				}
 			}
@@ -72,8 +71,7 @@ func BenchmarkOpenedClosed_1room(b *testing.B) {
 }
 
 func BenchmarkNextFD(b *testing.B) {
-	n := &Node{fds: block{1, 1 << 60}, spare: block{1 << 60, 1<<60 + 1}}
-	n.cfg.BlockSize = 4096
+	n := &Numbers{size: 4096, fds: block{1, 1 << 60}, spare: block{1 << 60, 1<<60 + 1}}
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
 			if _, err := n.NextFD(); err != nil {

@@ -67,14 +67,14 @@ func testRacingSweepers(t *testing.T) {
 	for _, w := range sweepers {
 		wait.Go(func() {
 			for {
-				fds, err := w.n.members(t.Context(), w.n.keys.fds(a.n.self()))
+				fds, err := w.n.c.members(t.Context(), w.n.c.keys.fds(a.n.c.self()))
 				if err != nil {
 					t.Error(err)
 				}
 				if len(fds) == 0 {
 					return
 				}
-				if _, err := w.n.sweepSome(t.Context(), a.n.self(), fds[:min(len(fds), 16)]); err != nil {
+				if _, err := w.n.sweeper.some(t.Context(), a.n.c.self(), fds[:min(len(fds), 16)]); err != nil {
 					t.Error(err)
 					return
 				}
@@ -97,7 +97,7 @@ func testSweeperDies(t *testing.T) {
 	a.flush()
 	dead := a.fds()
 	a.kill()
-	k, m := a.n.keys, a.n.self()
+	k, m := a.n.c.keys, a.n.c.self()
 	const hold = 300 * time.Millisecond
 	c.Set(t.Context(), k.sweep(m), "a dead sweeper", hold)
 	claimed, told := dead[0], dead[1]
@@ -192,7 +192,7 @@ func testOutageIsNoDeath(t *testing.T) {
 	var dead []member
 	eventually(t, "an answer", func() bool {
 		var err error
-		dead, err = a.n.deadMembers(t.Context(), doubted)
+		dead, err = a.n.watch.deadMembers(t.Context(), doubted)
 		return err == nil
 	})
 	if len(dead) > 0 || len(doubted) > 0 {
@@ -242,10 +242,10 @@ func TestReload(t *testing.T) {
 				old.flush()
 				b := worker(t, s.client(t), "a", change, reload)
 				b.openMany(10, "S")
-				b.n.j.mu.Lock()
-				b.n.j.overflow = true // comparing must not take the old one's for ghosts
-				b.n.j.mu.Unlock()
-				b.n.j.poke()
+				b.n.Writer.journal.mu.Lock()
+				b.n.Writer.journal.overflow = true // comparing must not take the old one's for ghosts
+				b.n.Writer.journal.mu.Unlock()
+				b.n.Writer.journal.poke()
 				eventually(t, "both workers' connections", func() bool { b.flush(); return len(c.HKeys(t.Context(), "p:WEBSOCKET_FDINFO").Val()) == 30 })
 				// Half of them move.
 				moved := old.fds()[:10]
@@ -272,7 +272,7 @@ func TestReload(t *testing.T) {
 				b.n.Settle()
 				same(t, c, b)
 				once(t, rest, b)
-				if b.n.leased() {
+				if b.n.c.leased() {
 					eventually(t, "the node to be on the list", func() bool { ids, err := b.n.Nodes(t.Context()); return err == nil && len(ids) == 1 })
 				}
 				if old.deposals()+b.deposals() > 0 {

@@ -14,25 +14,25 @@ func testNumbersAfterLoss(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	a := worker(t, c, "a")
-	first := c.Get(t.Context(), a.n.keys.counter()).Val()
+	first := c.Get(t.Context(), a.n.c.keys.counter()).Val()
 	b, err := a.n.reserve(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.stop()
 	s.restart()
-	c.Set(t.Context(), a.n.keys.counter(), first, 0) // as of before the second reservation
+	c.Set(t.Context(), a.n.c.keys.counter(), first, 0) // as of before the second reservation
 	other := worker(t, s.client(t), "b")
 	fd, err := other.n.NextFD()
 	if err != nil || fd < b.end {
 		t.Errorf("%d, %v: numbers up to %d are another's", fd, err, b.end-1)
 	}
 	again, err := a.n.reserve(t.Context())
-	if err != nil || again.next < fd+other.n.cfg.BlockSize {
+	if err != nil || again.next < fd+other.n.Numbers.size {
 		t.Errorf("%+v, %v: these are b's", again, err)
 	}
 	for _, bad := range []string{"", "x", "-5", "5@"} {
-		c.Set(t.Context(), a.n.keys.counter(), bad, 0)
+		c.Set(t.Context(), a.n.c.keys.counter(), bad, 0)
 		if _, err := a.n.reserve(t.Context()); (err == nil) != (bad == "5@") {
 			t.Errorf("a counter of %q: %v", bad, err)
 		}

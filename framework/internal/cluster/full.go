@@ -20,36 +20,31 @@ const (
 	fullSaid = time.Minute // between two log lines of it
 )
 
-// lack is what Redis has not taken of a live connection.
-type lack struct {
-	opened  bool // its Opened: its user's entry is to be written, too
-	unheard bool // all of it
-}
-
 // isFull notes that Redis has no memory.
-func (n *Node) isFull(err error) {
-	if n.full.Swap(true) {
+func (co *comparison) isFull(err error) {
+	if co.full {
 		return
 	}
-	now := n.cfg.Now()
-	if n.filledAt = now; now.Sub(n.saidFull) < fullSaid {
+	co.full = true
+	now := co.c.now()
+	if co.filledAt = now; now.Sub(co.saidFull) < fullSaid {
 		return
 	}
-	n.saidFull = now
-	n.cfg.Log.Warn("redis has no memory: the bookkeeping of new connections and rooms waits, that of ended ones does not", zap.Error(err))
+	co.saidFull = now
+	co.c.log.Warn("redis has no memory: the bookkeeping of new connections and rooms waits, that of ended ones does not", zap.Error(err))
 }
 
 // removing gives those of the ops that need no memory, and notes which connections the others are about.
-func (n *Node) removing(ops []op) []op {
+func (co *comparison) removing(ops []op) []op {
 	kept := make([]op, 0, len(ops))
 	lacking := map[int64]lack{}
 	var ended []int64
 	for i := range ops {
 		switch o := &ops[i]; o.kind {
 		case opOpened:
-			lacking[o.fd] = lack{opened: true, unheard: n.doubts[o.fd] == nil}
+			lacking[o.fd] = lack{opened: true, unheard: co.doubts[o.fd] == nil}
 		case opKeyAdded, opCloseKeyAdded, opListenerAdded:
-			if _, ok := lacking[o.fd]; !ok && !n.gone(o.fd) {
+			if _, ok := lacking[o.fd]; !ok && !co.local.gone(o.fd) {
 				lacking[o.fd] = lack{}
 			}
 		case opClosed:
@@ -60,32 +55,32 @@ func (n *Node) removing(ops []op) []op {
 			kept = append(kept, *o)
 		}
 	}
-	floor := n.floor.Load()
+	floor := co.numbers.floor.Load()
 	maps.DeleteFunc(lacking, func(fd int64, _ lack) bool { return fd < floor })
-	n.j.lack(lacking)
-	n.j.filled(ended)
+	co.journal.lack(lacking)
+	co.journal.filled(ended)
 	return kept
 }
 
 // lack notes live connections that Redis has no memory for.
-func (n *Node) lack(fds []int64, extra map[int64]*Entry) {
+func (co *comparison) lack(fds []int64, extra map[int64]*Entry) {
 	lacking := make(map[int64]lack, len(fds))
 	for _, fd := range fds {
 		lacking[fd] = lack{}
 		if x := extra[fd]; x != nil {
-			n.doubt(fd, x)
-			n.doubtAt = n.cfg.Now()
+			co.doubt(fd, x)
+			co.doubtAt = co.c.now()
 		}
 	}
-	n.j.lack(lacking)
+	co.journal.lack(lacking)
 }
 
 // fill tries to write what Redis lacks. What ends meanwhile is left to its Closed.
-func (n *Node) fill(ctx context.Context) error {
-	n.filledAt = n.cfg.Now()
-	lacking := n.j.lacks()
+func (co *comparison) fill(ctx context.Context) error {
+	co.filledAt = co.c.now()
+	lacking := co.journal.lacks()
 	wanted := map[int64]*Entry{}
-	n.live(func(e *Entry) bool {
+	co.local.each(func(e *Entry) bool {
 		if _, ok := lacking[e.FD]; ok {
 			wanted[e.FD] = e
 		}
@@ -101,64 +96,21 @@ func (n *Node) fill(ctx context.Context) error {
 	}
 	for i, fds := range [][]int64{opened, others} {
 		for chunk := range slices.Chunk(fds, pipeline/8) {
-			switch err := n.compare(ctx, chunk, wanted, nil, i == 0); {
+			switch err := co.compare(ctx, chunk, wanted, nil, i == 0); {
 			case cache.Full(err):
 				return nil
 			case err != nil:
 				return err
 			}
-			n.j.filled(chunk)
+			co.journal.filled(chunk)
 		}
 	}
 	if len(lacking) > len(wanted) {
 		return nil
 	}
-	n.full.Store(false)
+	co.full = false
 	if len(wanted) > 0 {
-		n.cfg.Log.Info("redis has memory again")
+		co.c.log.Info("redis has memory again")
 	}
 	return nil
-}
-
-// lack notes connections that Redis lacks something of.
-func (j *journal) lack(fds map[int64]lack) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.lacking == nil {
-		j.lacking = map[int64]lack{}
-	}
-	for fd, l := range fds {
-		if was, ok := j.lacking[fd]; ok {
-			l.opened, l.unheard = l.opened || was.opened, was.unheard
-		}
-		j.lacking[fd] = l
-	}
-}
-
-func (j *journal) lacks() map[int64]lack {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return maps.Clone(j.lacking)
-}
-
-// heard notes that Redis may have been told of these connections.
-func (j *journal) heard(fds []int64) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, fd := range fds {
-		if l, ok := j.lacking[fd]; ok {
-			l.unheard = false
-			j.lacking[fd] = l
-		}
-	}
-}
-
-// filled notes that Redis lacks nothing of these connections.
-func (j *journal) filled(fds []int64) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, fd := range fds {
-		delete(j.lacking, fd)
-	}
-	j.notify()
 }

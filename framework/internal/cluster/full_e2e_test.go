@@ -61,7 +61,7 @@ func TestFullRedis(t *testing.T) {
 	if err := a.n.Flush(ctx); err == nil {
 		t.Error("Redis is said to have what it has refused")
 	}
-	end := time.Now().Add(2 * a.n.cfg.Lease)
+	end := time.Now().Add(2 * a.n.c.lease)
 	eventually(t, "more than a lease to pass", func() bool { return time.Now().After(end) })
 	if mine, known := a.n.Owner(old[20]); !mine || !known || a.n.Isolated() || a.n.Stats().Away {
 		t.Errorf("the node is taken for dead: %v, %v, %+v", mine, known, a.n.Stats())

@@ -168,7 +168,7 @@ func (w *conns) open(uid, room string) int64 {
 
 func (w *conns) openMany(count int, room string) {
 	for i := range count {
-		w.open(fmt.Sprintf("%s-%s-u%d", w.n.cfg.NodeID, room, i), room)
+		w.open(fmt.Sprintf("%s-%s-u%d", w.n.c.id, room, i), room)
 	}
 }
 
@@ -231,11 +231,7 @@ func (w *conns) stop() {
 
 // kill ends it as kill -9 does: nothing is written any more.
 func (w *conns) kill() {
-	w.n.fdMu.Lock()
-	w.n.stopped = true
-	w.n.stop()
-	w.n.fdMu.Unlock()
-	w.n.work.Wait()
+	w.n.life.stop()
 }
 
 // state is everything in Redis but the counter and members' own keys, in one comparable text.
@@ -290,7 +286,7 @@ func want(workers ...*conns) string {
 			if len(e.Listeners) > 0 {
 				sets["p:WEBSOCKET_FdController_"+fd] = e.Listeners
 			}
-			own := "p:WSFRAME:{" + w.n.cfg.NodeID + "}:FDS"
+			own := "p:WSFRAME:{" + w.n.c.id + "}:FDS"
 			sets[own] = append(sets[own], fd)
 			for key, pair := range map[string][2]string{"p:WEBSOCKET_FDINFO": {fd, string(e.Auth)}, "p:WEBSOCKET_UIDTOFD": {e.UID, fd}} {
 				if hashes[key] == nil {

@@ -3,8 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 )
@@ -45,6 +43,27 @@ func (o *op) commands() int {
 	return 1
 }
 
+// withoutConflicts gives the first of the ops that one plan can do: it forgets last, so nothing that is to be forgotten may be noted again.
+func withoutConflicts(ops []op) []op {
+	type name struct {
+		fd  int64
+		key string
+	}
+	removed := map[name]bool{}
+	for i := range ops {
+		o := &ops[i]
+		switch o.kind {
+		case opKeyRemoved, opCloseKeyRemoved, opListenerRemoved:
+			removed[name{o.fd, o.key}] = true
+		case opKeyAdded, opCloseKeyAdded, opListenerAdded:
+			if removed[name{o.fd, o.key}] {
+				return ops[:i]
+			}
+		}
+	}
+	return ops
+}
+
 // journal is what Redis does not know yet, in order. It has two buffers: one is appended to, one is being written.
 type journal struct {
 	max  int
@@ -72,10 +91,21 @@ type journal struct {
 	changed chan struct{} // closed and replaced when written or overflow change and somebody waits
 }
 
-func (j *journal) init(max int, now func() time.Time) {
-	j.max, j.now = max, now
-	j.changed = make(chan struct{})
-	j.wake = make(chan struct{}, 1)
+func newJournal(max int, now func() time.Time) *journal {
+	return &journal{max: max, now: now, changed: make(chan struct{}), wake: make(chan struct{}, 1)}
+}
+
+// pending is how many ops Redis does not have, how often everything was compared instead, and about how old the oldest op is.
+func (j *journal) pending() (ops, resyncs int, lag time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.at < len(j.taken):
+		lag = j.now().Sub(j.begun)
+	case len(j.ops) > 0:
+		lag = j.now().Sub(j.since)
+	}
+	return j.len(), j.resyncs, lag
 }
 
 func (j *journal) len() int { return len(j.ops) + len(j.taken) - j.at }
@@ -115,6 +145,16 @@ func (j *journal) drop() {
 	j.dropped++
 	j.written = j.appended
 	j.notify()
+}
+
+// abandon drops everything for good: it is for others to clean up. It gives the connections of which they never heard.
+func (j *journal) abandon() (unheard map[int64]bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	unheard = j.untried()
+	j.drop()
+	j.overflow, j.lacking = false, nil
+	return unheard
 }
 
 func (j *journal) notify() {
@@ -248,75 +288,15 @@ func (j *journal) flush(ctx context.Context, ended <-chan struct{}) error {
 	return nil
 }
 
-func (n *Node) append(o op) {
-	if o.fd >= n.floor.Load() { // else it is for those to clean up who declared this node dead
-		n.j.append(o)
+// opened walks the connections whose Opened is not in Redis yet.
+func (j *journal) opened(f func(fd int64)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, list := range [][]op{j.taken[j.at:], j.ops} {
+		for i := range list {
+			if list[i].kind == opOpened {
+				f(list[i].fd)
+			}
+		}
 	}
 }
-
-// Adopted notes a connection that was taken over from the previous worker, which has told Redis all of it.
-func (n *Node) Adopted(fd int64) {
-	if n.settled.Load() {
-		return
-	}
-	n.restMu.Lock()
-	if n.adopted != nil && fd < n.first {
-		n.adopted[fd] = true
-	}
-	n.restMu.Unlock()
-}
-
-// Handed tells that the next worker has taken the connections: those that no longer live here are no ghosts.
-func (n *Node) Handed() {
-	n.settled.Store(false)
-	n.j.filled(slices.Collect(maps.Keys(n.j.lacks()))) // the next worker writes them
-}
-
-// Opened notes a new connection, or one that was taken over without Redis knowing all of it.
-func (n *Node) Opened(e Entry) {
-	n.Adopted(e.FD)
-	n.append(op{kind: opOpened, fd: e.FD, entry: &e})
-}
-
-// Closed takes a connection out of all its sets, then removes its bookkeeping. It is called after the connection's
-// Live and Alive have ended and its listeners have been told.
-func (n *Node) Closed(e Entry) {
-	if e.FD < n.floor.Load() {
-		n.restMu.Lock()
-		delete(n.unheard, e.FD)
-		n.restMu.Unlock()
-	}
-	n.append(op{kind: opClosed, fd: e.FD, entry: &e})
-}
-
-// KeyAdded puts the fd into the set key, and has it removed on close.
-func (n *Node) KeyAdded(fd int64, key string) { n.append(op{kind: opKeyAdded, fd: fd, key: key}) }
-
-// KeyRemoved undoes KeyAdded.
-func (n *Node) KeyRemoved(fd int64, key string) { n.append(op{kind: opKeyRemoved, fd: fd, key: key}) }
-
-// CloseKeyAdded has the fd removed from the set key on close; the set itself is the application's.
-func (n *Node) CloseKeyAdded(fd int64, key string) {
-	n.append(op{kind: opCloseKeyAdded, fd: fd, key: key})
-}
-
-// CloseKeyRemoved undoes CloseKeyAdded.
-func (n *Node) CloseKeyRemoved(fd int64, key string) {
-	n.append(op{kind: opCloseKeyRemoved, fd: fd, key: key})
-}
-
-// ListenerAdded has the controller told of the close.
-func (n *Node) ListenerAdded(fd int64, name string) {
-	n.append(op{kind: opListenerAdded, fd: fd, key: name})
-}
-
-// ListenerRemoved undoes ListenerAdded.
-func (n *Node) ListenerRemoved(fd int64, name string) {
-	n.append(op{kind: opListenerRemoved, fd: fd, key: name})
-}
-
-// Stale removes the fd of a connection that is gone from a set; it may have been another node's.
-func (n *Node) Stale(fd int64, key string) { n.j.append(op{kind: opStale, fd: fd, key: key}) }
-
-// Flush waits until Redis knows everything that happened before the call.
-func (n *Node) Flush(ctx context.Context) error { return n.j.flush(ctx, n.ctx.Done()) }

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/zap"
 )
 
 // DefaultLease is how long a node may be silent before others may doubt it.
@@ -55,55 +54,77 @@ redis.call('SREM', KEYS[1], '')
 return redis.call('SADD', KEYS[1], ARGV[1])`
 )
 
-func (n *Node) leased() bool { return n.cfg.Lease > 0 }
+// Lease is this node's sign of life, and its right to its name.
+type Lease struct {
+	c       *client
+	peers   *Peers
+	numbers *Numbers
+	silence time.Duration // how long Redis may be silent until the node is isolated
+	every   time.Duration // between two signs
+	where   string        // this process runs; "" = not known
+	about   func() []byte // what the node says of itself; nil: nothing
+	changed func()        // called when lost or forgotten were set
+	back    func()        // called when Redis answers after it did not
+
+	turn      turn                      // one refresh at a time
+	refreshed atomic.Pointer[time.Time] // when the last successful refresh began
+	nameTaken atomic.Bool               // another server has the node's id
+	forgotten atomic.Bool               // Redis was emptied: everything is to be written again
+	lost      atomic.Bool               // declared dead, not yet another incarnation
+	away      atomic.Bool               // Redis has not answered the last time
+	kick      chan struct{}             // refresh now
+
+	mu       sync.Mutex    // a leaf
+	answered chan struct{} // closed and replaced when Redis answers
+}
 
 // answers notes whether Redis has just answered, and wakes who waits for that.
-func (n *Node) answers(does bool) {
-	wasAway := n.away.Swap(!does)
+func (l *Lease) answers(does bool) {
+	wasAway := l.away.Swap(!does)
 	if !does {
 		return
 	}
 	if wasAway {
-		n.seekStrays()
+		l.back()
 	}
-	n.answerMu.Lock()
-	defer n.answerMu.Unlock()
-	close(n.answered)
-	n.answered = make(chan struct{})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.answered)
+	l.answered = make(chan struct{})
 }
 
 // nextAnswer is closed when Redis answers.
-func (n *Node) nextAnswer() <-chan struct{} {
-	n.answerMu.Lock()
-	defer n.answerMu.Unlock()
-	return n.answered
+func (l *Lease) nextAnswer() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answered
 }
 
-// leaseHolds tells, without asking Redis, whether nobody can have declared this node dead yet. Both clocks count: the
+// holds tells, without asking Redis, whether nobody can have declared this node dead yet. Both clocks count: the
 // monotonic one can stand still while the machine sleeps, the other one be set.
-func (n *Node) leaseHolds() bool {
-	at := n.refreshed.Load()
+func (l *Lease) holds() bool {
+	at := l.refreshed.Load()
 	if at == nil {
 		return false
 	}
-	now := n.cfg.Now()
-	return max(now.Sub(*at), now.Round(0).Sub(at.Round(0))) < n.cfg.Silence
+	now := l.c.now()
+	return max(now.Sub(*at), now.Round(0).Sub(at.Round(0))) < l.silence
 }
 
 // take shows that the member lives. Where Redis has lost the member's mark, it has lost everything.
-func (n *Node) take(ctx context.Context, m member, first bool) error {
-	k, begun := n.keys, n.cfg.Now()
+func (l *Lease) take(ctx context.Context, m member, first bool) error {
+	k, begun := l.c.keys, l.c.now()
 	flag := "0"
 	if first {
 		flag = "1"
 	}
 	var about []byte
-	if n.cfg.About != nil {
-		about = n.cfg.About()
+	if l.about != nil {
+		about = l.about()
 	}
-	answer, err := call(n, ctx, func(ctx context.Context) (int64, error) {
-		return n.cfg.Client.Eval(ctx, takeLease, []string{k.lease(m), k.dead(m), k.mark(m), k.about(m), k.holder(m)},
-			n.token, n.cfg.Lease.Milliseconds(), flag, about, aboutTime.Milliseconds(), n.holder(m)).Int64()
+	answer, err := call(l.c, ctx, func(ctx context.Context) (int64, error) {
+		return l.c.redis.Eval(ctx, takeLease, []string{k.lease(m), k.dead(m), k.mark(m), k.about(m), k.holder(m)},
+			l.c.token, l.c.lease.Milliseconds(), flag, about, aboutTime.Milliseconds(), l.holder(m)).Int64()
 	})
 	if err != nil {
 		return fmt.Errorf("show a sign of life: %w", err)
@@ -111,378 +132,143 @@ func (n *Node) take(ctx context.Context, m member, first bool) error {
 	if answer < 0 {
 		return errDeposed
 	}
-	n.peersMu.Lock()
+	l.peers.mu.Lock()
 	if answer == 1 && !first {
-		n.emptied = begun
-		n.forgotten.Store(true)
-		n.j.poke()
-	} else if !n.forgotten.Load() {
-		n.intact = begun
+		l.peers.emptied = begun
+		l.forgotten.Store(true)
+		l.changed()
+	} else if !l.forgotten.Load() {
+		l.peers.intact = begun
 	}
-	n.peersMu.Unlock()
-	if err = n.enter(ctx, m); err != nil {
+	l.peers.mu.Unlock()
+	if err = l.c.enter(ctx, m); err != nil {
 		return fmt.Errorf("enter the list of nodes: %w", err)
 	}
-	n.refreshed.Store(&begun)
+	l.refreshed.Store(&begun)
 	return nil
-}
-
-// enter puts a member on the list of those that live or are not cleaned up yet.
-func (n *Node) enter(ctx context.Context, m member) error {
-	return n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-		p.Eval(ctx, enterList, []string{n.keys.nodes()}, m.String())
-	})
 }
 
 // refresh takes the lease anew.
-func (n *Node) refresh(ctx context.Context) error {
-	n.leaseMu.Lock()
-	defer n.leaseMu.Unlock()
-	err := n.retake(ctx)
-	n.answers(err == nil)
+func (l *Lease) refresh(ctx context.Context) error {
+	if err := l.turn.take(ctx); err != nil {
+		return err
+	}
+	defer l.turn.give()
+	err := l.retake(ctx)
+	l.answers(err == nil)
 	return err
 }
 
-func (n *Node) retake(ctx context.Context) error {
-	if !n.leased() {
-		return n.ping(ctx)
+func (l *Lease) retake(ctx context.Context) error {
+	if !l.c.leased() {
+		return l.ping(ctx)
 	}
-	if n.lost.Load() {
+	if l.lost.Load() {
 		return nil
 	}
-	if at := n.refreshed.Load(); at != nil && n.cfg.Now().Round(0).Sub(at.Round(0)) > deadTime/2 {
-		n.depose()
+	if at := l.refreshed.Load(); at != nil && l.c.now().Round(0).Sub(at.Round(0)) > deadTime/2 {
+		l.depose()
 		return nil
 	}
-	err := n.take(ctx, n.self(), false)
+	err := l.take(ctx, l.c.self(), false)
 	if errors.Is(err, errDeposed) {
-		n.depose()
+		l.depose()
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return n.watchCounter(ctx)
+	return l.numbers.check(ctx)
 }
 
-func (n *Node) depose() {
-	n.lost.Store(true)
-	n.j.poke()
+func (l *Lease) depose() {
+	l.lost.Store(true)
+	l.changed()
 }
 
-// renounce leaves all connections to those who declared this node dead, and goes on as another incarnation.
-func (n *Node) renounce(ctx context.Context) error {
-	n.leaseMu.Lock()
-	defer n.leaseMu.Unlock()
-	old := n.self()
-	n.cfg.Log.Error("connections are given up", zap.Error(errDeposed))
-	// Something may have been written since it was cleaned up.
-	if err := n.enter(ctx, old); err != nil {
-		return err
+// start gives this process its incarnation, and shows that it lives. At a reload that is the previous worker's.
+func (l *Lease) start(ctx context.Context, reload bool) (member, error) {
+	m := member{node: l.c.id}
+	if !l.c.leased() {
+		l.c.place.Store(&m)
+		now := l.c.now() // it has answered
+		l.refreshed.Store(&now)
+		return m, nil
 	}
-	b, err := n.reserve(ctx)
-	if err != nil {
-		return err
-	}
-	m := member{n.cfg.NodeID, newIncarnation()}
-	err = n.claimName(ctx, m)
-	n.nameTaken.Store(errors.Is(err, ErrTaken))
-	if err != nil {
-		return err
-	}
-	if err := n.take(ctx, m, true); err != nil {
-		return err
-	}
-	n.fdMu.Lock()
-	n.floor.Store(b.next)
-	n.j.mu.Lock()
-	unheard := n.j.untried()
-	n.j.drop()
-	n.j.overflow, n.j.lacking = false, nil
-	n.j.mu.Unlock()
-	n.restMu.Lock()
-	maps.Copy(n.unheard, unheard)
-	n.restMu.Unlock()
-	n.place.Store(&m)
-	n.fds, n.spare = b, block{}
-	n.fdMu.Unlock()
-	n.forgotten.Store(false)
-	n.lost.Store(false)
-	n.answers(true)
-	if n.cfg.Deposed != nil {
-		n.work.Go(func() { n.cfg.Deposed(b.next) })
-	}
-	return nil
-}
-
-// Owner tells, without asking, whether the close listeners of a connection that has ended are to be told here. They are not when
-// this node was declared dead: whoever did that tells them, but of connections that Redis never heard of. known = false: Redis
-// does not answer, so nobody knows what the others have declared, or whether Redis will hear that they were told.
-func (n *Node) Owner(fd int64) (mine, known bool) {
-	if n.leased() && (n.lost.Load() || n.away.Load() || !n.leaseHolds()) {
-		return false, false
-	}
-	if fd >= n.floor.Load() {
-		return true, true
-	}
-	n.restMu.Lock()
-	defer n.restMu.Unlock()
-	return n.unheard[fd], true
-}
-
-// Owns is Owner that waits, until ctx ends, for Redis to answer.
-func (n *Node) Owns(ctx context.Context, fd int64) (bool, error) {
-	for {
-		answer := n.nextAnswer()
-		if mine, known := n.Owner(fd); known {
-			return mine, nil
+	if reload {
+		var err error
+		if m, err = l.predecessor(ctx); err != nil {
+			return m, err
 		}
+	}
+	if m.inc == "" {
+		m.inc = newIncarnation()
+	}
+	l.c.place.Store(&m)
+	if err := l.claimName(ctx, m); err != nil {
+		return m, err
+	}
+	return m, l.take(ctx, m, true)
+}
+
+// soon has the lease refreshed.
+func (l *Lease) soon() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Run refreshes the lease, or asks the store for a sign of life, until the node stops.
+func (l *Lease) Run(ctx context.Context) {
+	wait := l.every
+	for {
 		select {
-		case <-answer:
 		case <-ctx.Done():
-			return false, fmt.Errorf("wait for Redis to say whose %d is: %w", fd, ctx.Err())
-		case <-n.ctx.Done():
-			return false, fmt.Errorf("wait for Redis to say whose %d is: %w", fd, n.ctx.Err())
-		}
-	}
-}
-
-// Unheard are the connections that Redis has not heard of yet: nobody else can tell their listeners. Of live ones it may hear still.
-func (n *Node) Unheard() map[int64]bool {
-	n.j.mu.Lock()
-	fds := n.j.untried()
-	n.j.mu.Unlock()
-	n.restMu.Lock()
-	defer n.restMu.Unlock()
-	maps.Copy(fds, n.unheard)
-	return fds
-}
-
-// keepLease refreshes the lease, or asks the store for a sign of life, until the node stops.
-func (n *Node) keepLease() {
-	wait := n.cfg.Refresh
-	for {
-		select {
-		case <-n.ctx.Done():
 			return
-		case <-n.kick:
+		case <-l.kick:
 		case <-time.After(wait):
 		}
-		if wait = n.cfg.Refresh; n.refresh(n.ctx) != nil {
-			wait = min(n.cfg.Timeout, n.cfg.Refresh) // the writer says that Redis is away
+		if wait = l.every; l.refresh(ctx) != nil {
+			wait = min(l.c.timeout, l.every) // the writer says that Redis is away
 		}
 	}
 }
 
-// watch looks for nodes whose lease is gone, and cleans up after them.
-func (n *Node) watch() {
-	tick := time.NewTicker(n.cfg.Refresh / 4)
-	defer tick.Stop()
-	doubted := map[member]time.Time{}
-	for {
-		select {
-		case <-n.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if err := n.look(n.ctx, doubted); err != nil {
-			// After an outage every lease may have run out. Time counts only while Redis answers.
-			clear(doubted)
-			if n.ctx.Err() == nil {
-				n.cfg.Log.Debug("look for dead nodes", zap.Error(err))
-			}
-		}
-	}
-}
-
-func (n *Node) look(ctx context.Context, doubted map[member]time.Time) error {
-	if !n.leaseHolds() {
-		clear(doubted) // first one's own sign of life
-		return nil
-	}
-	dead, err := n.deadMembers(ctx, doubted)
+// ping is the sign of life of a node without a lease: it only learns whether the store answers.
+func (l *Lease) ping(ctx context.Context) error {
+	begun := l.c.now()
+	_, err := call(l.c, ctx, func(ctx context.Context) (string, error) { return l.c.redis.Ping(ctx).Result() })
 	if err != nil {
-		return err
+		return fmt.Errorf("ask the store for a sign of life: %w", err)
 	}
-	for _, m := range dead {
-		done, err := n.sweep(ctx, m, nil)
-		if err != nil {
-			return err
-		}
-		if done {
-			n.seekStrays()
-		}
+	l.refreshed.Store(&begun)
+	return nil
+}
+
+func (l *Lease) giveBack(ctx context.Context) error {
+	m := l.c.self()
+	empty, err := call(l.c, ctx, func(ctx context.Context) (int64, error) {
+		return l.c.redis.Eval(ctx, endLease, []string{l.c.keys.lease(m), l.c.keys.mark(m), l.c.keys.fds(m), l.c.keys.about(m), l.c.keys.holder(m)}, l.c.token, m.inc).Int64()
+	})
+	if err == nil && empty == 1 {
+		err = l.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.SRem(ctx, l.c.keys.nodes(), m.String()) })
+	}
+	if err != nil {
+		return fmt.Errorf("give the lease back: %w", err)
 	}
 	return nil
 }
 
-// deadMembers are the members to clean up after. A member is declared dead when its lease was missing for longer than a
-// living one needs to renew it, and Redis answered all the time.
-func (n *Node) deadMembers(ctx context.Context, doubted map[member]time.Time) ([]member, error) {
-	type state struct {
-		m              member
-		leased, buried *redis.IntCmd
-	}
-	list, err := n.listMembers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var states []state
-	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-		p.Del(ctx, n.keys.asked(n.self())) // this node lives
-		for _, m := range list {
-			if m != n.self() {
-				states = append(states, state{m, p.Exists(ctx, n.keys.lease(m)), p.Exists(ctx, n.keys.dead(m))})
-			}
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	now := n.cfg.Now()
-	seen, gone := map[member]bool{}, map[member]bool{}
-	var dead []member
-	for _, s := range states {
-		seen[s.m] = true
-		gone[s.m] = s.buried.Val() == 1
-		if s.leased.Val() == 1 && s.m.node != n.cfg.NodeID {
-			n.company(now)
-		}
-		switch since, before := doubted[s.m]; {
-		case s.buried.Val() == 1:
-			dead = append(dead, s.m)
-		case s.leased.Val() == 1:
-			delete(doubted, s.m)
-		case !before:
-			doubted[s.m] = now
-		case now.Sub(since) >= n.cfg.Refresh+n.cfg.Timeout:
-			if ok, err := n.declare(ctx, s.m); err != nil {
-				return nil, err
-			} else if ok {
-				dead = append(dead, s.m)
-				n.cfg.Log.Warn("a node is dead; its connections are cleaned up", zap.String("node", s.m.node))
-			}
-			delete(doubted, s.m)
-		}
-	}
-	for m := range doubted {
-		if !seen[m] {
-			delete(doubted, m)
-		}
-	}
-	n.known(list, gone)
-	return dead, nil
-}
+// Isolated tells whether nobody counts on this node any more: it has not reached Redis for Config.Silence, or another server has its
+// id. It asks nobody, and ends by itself.
+func (l *Lease) Isolated() bool { return l.lost.Load() || !l.holds() }
 
-func (n *Node) declare(ctx context.Context, m member) (bool, error) {
-	answer, err := call(n, ctx, func(ctx context.Context) (int64, error) {
-		return n.cfg.Client.Eval(ctx, declareDead, []string{n.keys.lease(m), n.keys.dead(m)}, deadTime.Milliseconds()).Int64()
-	})
-	if err != nil {
-		return false, fmt.Errorf("declare %s dead: %w", m.node, err)
+// Accompanied tells whether another node lived in the time of this one's last lease, or has its id by now. It asks nobody.
+func (l *Lease) Accompanied() bool {
+	if l.nameTaken.Load() {
+		return true
 	}
-	return answer == 1, nil
-}
-
-func (n *Node) listMembers(ctx context.Context) ([]member, error) {
-	names, err := n.members(ctx, n.keys.nodes())
-	if err != nil {
-		return nil, err
-	}
-	var list []member
-	for _, name := range names {
-		if m, ok := parseMember(name); ok {
-			list = append(list, m)
-		}
-	}
-	return list, nil
-}
-
-// Living lists the ids of the nodes that may have connections, this one among them, each once: those that have entered the list and
-// have neither left it nor been declared dead. A Redis that was emptied has not said of anybody that it left: who was listed before
-// has a lease's time to enter again. It costs two round trips.
-func (n *Node) Living(ctx context.Context) ([]string, error) {
-	list, err := n.listMembers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	buried := make([]*redis.IntCmd, len(list))
-	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-		for i, m := range list {
-			buried[i] = p.Exists(ctx, n.keys.dead(m))
-		}
-	})
-	if err != nil {
-		return nil, fmt.Errorf("look for living nodes: %w", err)
-	}
-	dead := map[member]bool{}
-	for i, m := range list {
-		if buried[i].Val() == 1 {
-			dead[m] = true
-		}
-	}
-	ids := []string{n.cfg.NodeID}
-	for m := range n.known(list, dead) {
-		if !slices.Contains(ids, m.node) {
-			ids = append(ids, m.node)
-		}
-	}
-	return ids, nil
-}
-
-// known notes which members Redis lists, and which of them are dead, and gives those that may live.
-func (n *Node) known(list []member, dead map[member]bool) map[member]bool {
-	n.peersMu.Lock()
-	defer n.peersMu.Unlock()
-	now := n.cfg.Now()
-	if !slices.Contains(list, n.self()) {
-		n.emptied = now // its next sign of life will tell the same
-	}
-	living := map[member]bool{}
-	for _, m := range list {
-		living[m] = !dead[m]
-	}
-	if now.Sub(n.emptied) < n.cfg.Lease {
-		for m := range n.peers {
-			if _, listed := living[m]; !listed {
-				living[m] = true
-			}
-		}
-	}
-	maps.DeleteFunc(living, func(_ member, lives bool) bool { return !lives })
-	n.peers, n.peersAt = living, now
-	return living
-}
-
-// Recent is what Living gave, or the watch over the others found, where that is at most so old. It asks nobody.
-func (n *Node) Recent(age time.Duration) (ids []string, ok bool) {
-	n.peersMu.Lock()
-	defer n.peersMu.Unlock()
-	if n.cfg.Now().Sub(n.peersAt) > age {
-		return nil, false
-	}
-	ids = []string{n.cfg.NodeID}
-	for m := range n.peers {
-		if !slices.Contains(ids, m.node) {
-			ids = append(ids, m.node)
-		}
-	}
-	return ids, true
-}
-
-// Nodes lists the ids of the nodes that have a lease, or whose connections are not cleaned up yet, each once.
-func (n *Node) Nodes(ctx context.Context) ([]string, error) {
-	list, err := n.listMembers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var ids []string
-	seen := map[string]bool{}
-	for _, m := range list {
-		if !seen[m.node] {
-			seen[m.node] = true
-			ids = append(ids, m.node)
-		}
-	}
-	return ids, nil
+	seen, at := l.peers.companyAt.Load(), l.refreshed.Load()
+	return seen != nil && at != nil && at.Sub(*seen) < l.silence
 }

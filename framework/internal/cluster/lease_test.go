@@ -34,22 +34,22 @@ func testLiving(t *testing.T) {
 	want("a", "b", "d")
 	d.stop()
 	want("a", "b")
-	c.Del(t.Context(), a.n.keys.lease(b.n.self())) // Redis was away for longer than that
+	c.Del(t.Context(), a.n.c.keys.lease(b.n.c.self())) // Redis was away for longer than that
 	want("a", "b")
 	g.close()
 	defer g.open()
 	c.FlushAll(t.Context())
 	want("a", "b")
 	eventually(t, "a to have entered again", func() bool {
-		return c.SIsMember(t.Context(), a.n.keys.nodes(), a.n.self().String()).Val() && !a.n.forgotten.Load()
+		return c.SIsMember(t.Context(), a.n.c.keys.nodes(), a.n.c.self().String()).Val() && !a.n.forgotten.Load()
 	})
 	want("a", "b")
-	a.n.peersMu.Lock()
+	a.n.Peers.mu.Lock()
 	a.n.emptied = time.Time{} // long ago
-	a.n.peersMu.Unlock()
+	a.n.Peers.mu.Unlock()
 	want("a")
-	c.SAdd(t.Context(), a.n.keys.nodes(), b.n.self().String())
+	c.SAdd(t.Context(), a.n.c.keys.nodes(), b.n.c.self().String())
 	want("a", "b")
-	c.Set(t.Context(), a.n.keys.dead(b.n.self()), "1", 0)
+	c.Set(t.Context(), a.n.c.keys.dead(b.n.c.self()), "1", 0)
 	want("a")
 }

@@ -37,15 +37,15 @@ redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
 return ''`
 
 // holder is what the key of the node's holder says.
-func (n *Node) holder(m member) string { return m.inc + " " + n.cfg.Place }
+func (l *Lease) holder(m member) string { return m.inc + " " + l.where }
 
 // claimName makes m the node's incarnation. A holder that ran in this place is gone, since a place has one server; another one is
 // asked. The error is a TakenError where it answers.
-func (n *Node) claimName(ctx context.Context, m member) error {
+func (l *Lease) claimName(ctx context.Context, m member) error {
 	for gone := ""; ; {
-		holder, err := call(n, ctx, func(ctx context.Context) (string, error) {
-			return n.cfg.Client.Eval(ctx, claimName, []string{n.keys.holder(m), n.keys.lease(m)},
-				m.inc, gone, n.holder(m), n.token, n.cfg.Lease.Milliseconds()).Text()
+		holder, err := call(l.c, ctx, func(ctx context.Context) (string, error) {
+			return l.c.redis.Eval(ctx, claimName, []string{l.c.keys.holder(m), l.c.keys.lease(m)},
+				m.inc, gone, l.holder(m), l.c.token, l.c.lease.Milliseconds()).Text()
 		})
 		if err != nil {
 			return fmt.Errorf("take the node's id: %w", err)
@@ -54,8 +54,8 @@ func (n *Node) claimName(ctx context.Context, m member) error {
 			return nil
 		}
 		inc, place, _ := strings.Cut(holder, " ")
-		if other := (member{m.node, inc}); place == "" || place != n.cfg.Place {
-			if err := n.askHolder(ctx, other); err != nil {
+		if other := (member{m.node, inc}); place == "" || place != l.where {
+			if err := l.askHolder(ctx, other); err != nil {
 				return err
 			}
 		}
@@ -64,35 +64,70 @@ func (n *Node) claimName(ctx context.Context, m member) error {
 }
 
 // askHolder puts a question to the holder, a key that it removes when it next looks for the others. nil = it does not live.
-func (n *Node) askHolder(ctx context.Context, m member) error {
-	limit := n.cfg.Refresh/2 + 2*n.cfg.Timeout
-	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.Set(ctx, n.keys.asked(m), "1", 2*limit) })
+func (l *Lease) askHolder(ctx context.Context, m member) error {
+	limit := l.every/2 + 2*l.c.timeout
+	err := l.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.Set(ctx, l.c.keys.asked(m), "1", 2*limit) })
 	if err != nil {
 		return fmt.Errorf("ask the holder of the node's id: %w", err)
 	}
-	tick := time.NewTicker(max(n.cfg.Refresh/50, time.Millisecond))
+	tick := time.NewTicker(max(l.every/50, time.Millisecond))
 	defer tick.Stop()
-	for end := n.cfg.Now().Add(limit); n.cfg.Now().Before(end); {
+	for end := l.c.now().Add(limit); l.c.now().Before(end); {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return fmt.Errorf("wait for the holder of the node's id: %w", ctx.Err())
 		}
-		open, err := call(n, ctx, func(ctx context.Context) (int64, error) { return n.cfg.Client.Exists(ctx, n.keys.asked(m)).Result() })
+		open, err := call(l.c, ctx, func(ctx context.Context) (int64, error) { return l.c.redis.Exists(ctx, l.c.keys.asked(m)).Result() })
 		if err != nil {
 			return fmt.Errorf("wait for the holder of the node's id: %w", err)
 		}
 		if open == 0 {
-			return n.taken(ctx, m)
+			return l.taken(ctx, m)
 		}
 	}
 	return nil
 }
 
 // taken is the error that names the holder.
-func (n *Node) taken(ctx context.Context, m member) error {
-	about, _ := call(n, ctx, func(ctx context.Context) ([]byte, error) { // unknown where it fails
-		return n.cfg.Client.Get(ctx, n.keys.about(m)).Bytes()
+func (l *Lease) taken(ctx context.Context, m member) error {
+	about, _ := call(l.c, ctx, func(ctx context.Context) ([]byte, error) { // unknown where it fails
+		return l.c.redis.Get(ctx, l.c.keys.about(m)).Bytes()
 	})
 	return &TakenError{m.node, about}
+}
+
+// predecessor finds the incarnation that the previous worker of a reload lives in. Where Redis was emptied that worker
+// enters it again with its next refresh; where it does not, there is none.
+func (l *Lease) predecessor(ctx context.Context) (member, error) {
+	tick := time.NewTicker(max(l.every/10, time.Millisecond))
+	defer tick.Stop()
+	for end := l.c.now().Add(2 * l.every); ; {
+		list, err := l.c.listMembers(ctx)
+		if err != nil {
+			return member{}, err
+		}
+		for _, m := range list {
+			if m.node != l.c.id {
+				continue
+			}
+			alive, err := call(l.c, ctx, func(ctx context.Context) (int64, error) {
+				return l.c.redis.Exists(ctx, l.c.keys.lease(m)).Result()
+			})
+			if err != nil {
+				return member{}, fmt.Errorf("look for the previous worker's lease: %w", err)
+			}
+			if alive == 1 {
+				return m, nil
+			}
+		}
+		if l.c.now().After(end) {
+			return member{node: l.c.id}, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return member{}, fmt.Errorf("look for the previous worker: %w", ctx.Err())
+		}
+	}
 }

@@ -63,7 +63,7 @@ func TestSameNameAgain(t *testing.T) {
 			dead := a.fds()
 			a.kill()
 			b := worker(t, s.client(t), "a", long, func(c *Config) { c.Place = place })
-			if place == "here" && c.Exists(t.Context(), b.n.keys.asked(a.n.self())).Val() == 1 {
+			if place == "here" && c.Exists(t.Context(), b.n.c.keys.asked(a.n.c.self())).Val() == 1 {
 				t.Error("it has asked whom it knew to be gone")
 			}
 			same(t, c, b)

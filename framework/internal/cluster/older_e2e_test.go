@@ -65,7 +65,7 @@ func TestStopAfterOlderData(t *testing.T) {
 				})
 				there.stop()
 				for _, key := range c.Keys(t.Context(), "*").Val() {
-					if ttl := c.PTTL(t.Context(), key).Val(); ttl < 0 && key != there.n.keys.counter() {
+					if ttl := c.PTTL(t.Context(), key).Val(); ttl < 0 && key != there.n.c.keys.counter() {
 						t.Errorf("%s stays", key)
 					}
 				}

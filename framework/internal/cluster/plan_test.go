@@ -117,7 +117,7 @@ func TestKilledInAPlan(t *testing.T) {
 				if through {
 					what = "all to be removed"
 				}
-				eventually(t, what, func() bool { return state(t, next.n.cfg.Client) == "" })
+				eventually(t, what, func() bool { return state(t, next.n.c.redis) == "" })
 				next.kill()
 				if through {
 					if left < len(steps) {

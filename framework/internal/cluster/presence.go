@@ -89,115 +89,44 @@ end
 return 0`
 )
 
-// Present is a user in a room whose members hear of him.
-type Present struct {
-	Room     string `json:"r"`
-	ID       string `json:"u"`
-	Nickname string `json:"-"`
-	Ticket   string `json:"-"` // of a coming that is not told yet
-
-	value string // in Redis
+// Presence is who is in rooms whose members hear of it.
+type Presence struct {
+	c     *client
+	away  time.Duration               // how long a user may be away before Depart looks at it; 0 = nobody is told
+	flush func(context.Context) error // waits until Redis knows what has happened
 }
-
-// asserted is what stands in the hash of who came long ago.
-func (p *Present) asserted() string { return "+ " + p.Nickname }
-
-// leaving is the name of a departure. A room's name has no space.
-func leaving(room, id string) string { return room + " " + id }
 
 // Came notes users who have come, once Redis knows that their connections are in these rooms. It tells for each whether he was not
 // there before; asked again after an error it gives the same answer, by the tickets.
-func (n *Node) Came(ctx context.Context, list []Present) ([]bool, error) {
-	if err := n.Flush(ctx); err != nil {
+func (pr *Presence) Came(ctx context.Context, list []Present) ([]bool, error) {
+	if err := pr.flush(ctx); err != nil {
 		return nil, err
 	}
 	for i := range list {
 		list[i].value = list[i].Ticket + " " + list[i].Nickname
 	}
-	fresh, err := n.inRooms(ctx, noteComing, list)
+	fresh, err := pr.inRooms(ctx, noteComing, list)
 	if err != nil {
 		return nil, fmt.Errorf("note %d users who came: %w", len(list), err)
 	}
 	return fresh, nil
 }
 
-// Leaving notes that a user may have left, to be looked at by Depart of any node after Config.Away. told = the room's members know
-// that he is there, whatever has become of Redis since.
-func (n *Node) Leaving(p Present, told bool) {
-	if told {
-		p.value = p.asserted()
-	}
-	n.j.append(op{kind: opLeaving, present: &p})
-}
-
-// writeLeaving writes departures. The users are written first where Redis may have forgotten them.
-func (n *Node) writeLeaving(ctx context.Context, p *plan, list []*Present) {
+// write writes departures. The users are written first where Redis may have forgotten them.
+func (pr *Presence) write(ctx context.Context, p *plan, list []*Present) {
 	names := make([]string, len(list))
 	for i, left := range list {
 		if names[i] = leaving(left.Room, left.ID); left.value != "" {
-			p.list.Eval(ctx, noteAgain, []string{n.keys.present(left.Room)}, left.ID, left.value)
+			p.list.Eval(ctx, noteAgain, []string{pr.c.keys.present(left.Room)}, left.ID, left.value)
 		}
 	}
-	n.addLeaving(ctx, p.note, names)
+	pr.add(ctx, p.note, names)
 }
 
-func (n *Node) addLeaving(ctx context.Context, p redis.Pipeliner, names []string) {
+func (pr *Presence) add(ctx context.Context, p redis.Pipeliner, names []string) {
 	if len(names) > 0 {
-		p.Eval(ctx, noteLeaving, []string{n.keys.leaving()}, args(n.cfg.Away.Milliseconds(), names)...)
+		p.Eval(ctx, noteLeaving, []string{pr.c.keys.leaving()}, args(pr.away.Milliseconds(), names)...)
 	}
-}
-
-// departed is a departure that Redis has, and that may not have been told yet.
-type departed struct {
-	present *Present
-	at      time.Time
-}
-
-// remember keeps departures that were written, since nothing tells of them any more where Redis is emptied before they are told.
-func (n *Node) remember(ops []op) {
-	if !n.leased() {
-		return // nobody empties a store that is the server's own
-	}
-	n.forgetTold()
-	now := n.cfg.Now()
-	for i := range ops {
-		if p := ops[i].present; p != nil && p.value != "" {
-			n.departed = append(n.departed, departed{p, now})
-		}
-	}
-	if over := len(n.departed) - n.cfg.Journal; over > 0 {
-		n.departed = slices.Delete(n.departed, 0, over)
-	}
-}
-
-// forgetTold forgets the departures that were told before Redis was emptied.
-func (n *Node) forgetTold() {
-	n.peersMu.Lock()
-	told := n.intact.Add(-n.cfg.Away - toldTime)
-	n.peersMu.Unlock()
-	i := slices.IndexFunc(n.departed, func(d departed) bool { return d.at.After(told) })
-	if i < 0 {
-		n.departed = nil
-	}
-	n.departed = slices.Delete(n.departed, 0, max(i, 0))
-}
-
-// leaveAgain writes into a Redis that was emptied who has left. Some may have been told just before that: they are told again, and so
-// is the coming of who is back meanwhile.
-func (n *Node) leaveAgain(ctx context.Context) error {
-	for part := range slices.Chunk(n.departed, pipeline/2) {
-		list := make([]*Present, len(part))
-		for i := range part {
-			p := *part[i].present
-			p.value = "! " + p.Nickname
-			list[i], part[i].at = &p, n.cfg.Now()
-		}
-		err := n.write(ctx, func(ctx context.Context, p *plan) { n.writeLeaving(ctx, p, list) })
-		if err != nil {
-			return fmt.Errorf("note %d departures again: %w", len(n.departed), err)
-		}
-	}
-	return nil
 }
 
 func args(first any, names []string) []any {
@@ -209,10 +138,10 @@ func args(first any, names []string) []any {
 	return list
 }
 
-// lose notes the departures of connections before what tells of them is removed: found is what Redis knows of each, is gives what
+// recordDepartures notes the departures of connections before what tells of them is removed: found is what Redis knows of each, is gives what
 // is left of it, nil = nothing.
-func (n *Node) lose(ctx context.Context, found []Entry, is func(fd int64) *Entry) error {
-	if n.cfg.Away == 0 {
+func (pr *Presence) recordDepartures(ctx context.Context, found []Entry, is func(fd int64) *Entry) error {
+	if pr.away == 0 {
 		return nil
 	}
 	var names []string
@@ -229,7 +158,7 @@ func (n *Node) lose(ctx context.Context, found []Entry, is func(fd int64) *Entry
 			}
 		}
 	}
-	list, err := n.knownPresent(ctx, names) // most places are no rooms that tell
+	list, err := pr.knownPresent(ctx, names) // most places are no rooms that tell
 	if err != nil || len(list) == 0 {
 		return err
 	}
@@ -237,7 +166,7 @@ func (n *Node) lose(ctx context.Context, found []Entry, is func(fd int64) *Entry
 	for _, p := range list {
 		names = append(names, leaving(p.Room, p.ID))
 	}
-	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { n.addLeaving(ctx, p, names) })
+	err = pr.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { pr.add(ctx, p, names) })
 	if err != nil {
 		return fmt.Errorf("note %d departures: %w", len(names), err)
 	}
@@ -247,9 +176,9 @@ func (n *Node) lose(ctx context.Context, found []Entry, is func(fd int64) *Entry
 // Depart looks at departures whose time has come: here tells who of them is in his room by another connection, and tell is called
 // for the others. Of all nodes one is at it; what it does not finish is looked at again. It tells twice only where its process, or
 // Redis, goes away between that and its note of it, or Redis is emptied soon after it. more = there may be others.
-func (n *Node) Depart(ctx context.Context, here func(context.Context, []Present) ([]bool, error), tell func(Present)) (more bool, err error) {
-	due, err := call(n, ctx, func(ctx context.Context) ([]string, error) {
-		return n.cfg.Client.Eval(ctx, claimLeaving, []string{n.keys.leaving()}, lookTime*n.cfg.Timeout.Milliseconds(), lookAtOnce).StringSlice()
+func (pr *Presence) Depart(ctx context.Context, here func(context.Context, []Present) ([]bool, error), tell func(Present)) (more bool, err error) {
+	due, err := call(pr.c, ctx, func(ctx context.Context) ([]string, error) {
+		return pr.c.redis.Eval(ctx, claimLeaving, []string{pr.c.keys.leaving()}, lookTime*pr.c.timeout.Milliseconds(), lookAtOnce).StringSlice()
 	})
 	if err != nil {
 		return false, fmt.Errorf("claim departures: %w", err)
@@ -258,17 +187,17 @@ func (n *Node) Depart(ctx context.Context, here func(context.Context, []Present)
 		return false, nil
 	}
 	claim, due := due[0], due[1:]
-	list, err := n.knownPresent(ctx, due)
+	list, err := pr.knownPresent(ctx, due)
 	if err != nil {
 		return false, err
 	}
 	if len(list) > 0 {
-		if err := n.depart(ctx, list, here, tell); err != nil {
+		if err := pr.depart(ctx, list, here, tell); err != nil {
 			return false, err
 		}
 	}
-	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
-		p.Eval(ctx, endClaims, []string{n.keys.leaving()}, args(claim, due)...)
+	err = pr.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		p.Eval(ctx, endClaims, []string{pr.c.keys.leaving()}, args(claim, due)...)
 	})
 	if err != nil {
 		return false, fmt.Errorf("end the claim of departures: %w", err)
@@ -276,14 +205,14 @@ func (n *Node) Depart(ctx context.Context, here func(context.Context, []Present)
 	return len(due) == lookAtOnce, nil
 }
 
-func (n *Node) depart(ctx context.Context, list []Present, here func(context.Context, []Present) ([]bool, error), tell func(Present)) error {
+func (pr *Presence) depart(ctx context.Context, list []Present, here func(context.Context, []Present) ([]bool, error), tell func(Present)) error {
 	stays, err := here(ctx, list)
 	if err != nil {
 		return fmt.Errorf("look who is there: %w", err)
 	}
 	// Who comes from here on has another value.
 	list = keep(list, func(i int) bool { return !stays[i] })
-	left, err := n.inRooms(ctx, beginLeave, list)
+	left, err := pr.inRooms(ctx, beginLeave, list)
 	if err != nil {
 		return fmt.Errorf("note who has left: %w", err)
 	}
@@ -291,22 +220,22 @@ func (n *Node) depart(ctx context.Context, list []Present, here func(context.Con
 	for _, p := range list {
 		tell(p)
 	}
-	if _, err = n.inRooms(ctx, endLeave, list); err != nil {
+	if _, err = pr.inRooms(ctx, endLeave, list); err != nil {
 		return fmt.Errorf("remove who has left: %w", err)
 	}
 	return nil
 }
 
 // knownPresent gives those of the departures whose users stand in their rooms' hashes.
-func (n *Node) knownPresent(ctx context.Context, due []string) ([]Present, error) {
+func (pr *Presence) knownPresent(ctx context.Context, due []string) ([]Present, error) {
 	if len(due) == 0 {
 		return nil, nil
 	}
 	values := make([]*redis.StringCmd, len(due))
-	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+	err := pr.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		for i, name := range due {
 			room, id, _ := strings.Cut(name, " ")
-			values[i] = p.HGet(ctx, n.keys.present(room), id)
+			values[i] = p.HGet(ctx, pr.c.keys.present(room), id)
 		}
 	})
 	if err != nil {
@@ -325,7 +254,7 @@ func (n *Node) knownPresent(ctx context.Context, due []string) ([]Present, error
 }
 
 // inRooms runs a script on the hashes of those users' rooms. It gives what it answered for each; false where Redis refuses it.
-func (n *Node) inRooms(ctx context.Context, script string, list []Present) ([]bool, error) {
+func (pr *Presence) inRooms(ctx context.Context, script string, list []Present) ([]bool, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
@@ -339,13 +268,13 @@ func (n *Node) inRooms(ctx context.Context, script string, list []Present) ([]bo
 		at[room] = append(at[room], i)
 	}
 	cmds := make([]*redis.Cmd, len(rooms))
-	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+	err := pr.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		for k, room := range rooms {
 			var argv []any
 			for _, i := range at[room] {
 				argv = append(argv, list[i].ID, list[i].value)
 			}
-			cmds[k] = p.Eval(ctx, script, []string{n.keys.present(room)}, argv...)
+			cmds[k] = p.Eval(ctx, script, []string{pr.c.keys.present(room)}, argv...)
 		}
 	})
 	if err != nil {
@@ -369,11 +298,4 @@ func keep(list []Present, ok func(i int) bool) []Present {
 		}
 	}
 	return kept
-}
-
-// assertPresent writes a live connection's user where Redis has forgotten him. Nobody is told of it.
-func (n *Node) assertPresent(ctx context.Context, p redis.Pipeliner, list []Present) {
-	for i := range list {
-		p.HSetNX(ctx, n.keys.present(list[i].Room), list[i].ID, list[i].asserted())
-	}
 }

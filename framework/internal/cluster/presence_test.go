@@ -50,7 +50,7 @@ func (h *hall) depart(t *testing.T, told int, workers ...*conns) {
 	for _, w := range workers {
 		w.flush()
 	}
-	c, k := workers[0].n.cfg.Client, workers[0].n.keys
+	c, k := workers[0].n.c.redis, workers[0].n.c.keys
 	eventually(t, "all to be looked at", func() bool {
 		var wait sync.WaitGroup
 		for _, w := range workers {
@@ -223,15 +223,15 @@ func testDeparturesOverFlushAll(t *testing.T) {
 	emptied := func() {
 		c.FlushAll(t.Context())
 		eventually(t, "the node to be back", func() bool {
-			return c.Exists(t.Context(), a.n.keys.mark(a.n.self())).Val() == 1 && !a.n.forgotten.Load()
+			return c.Exists(t.Context(), a.n.c.keys.mark(a.n.c.self())).Val() == 1 && !a.n.forgotten.Load()
 		})
 	}
 	later := func() {
 		ahead.Add(2 * int64(toldTime))
-		now := a.n.cfg.Now()
+		now := a.n.c.now()
 		eventually(t, "a sign of life", func() bool {
-			a.n.peersMu.Lock()
-			defer a.n.peersMu.Unlock()
+			a.n.Peers.mu.Lock()
+			defer a.n.Peers.mu.Unlock()
 			return a.n.intact.After(now)
 		})
 	}
@@ -242,7 +242,7 @@ func testDeparturesOverFlushAll(t *testing.T) {
 	emptied()
 	again := func() {
 		t.Helper()
-		eventually(t, "it to be noted again", func() bool { return c.Exists(t.Context(), a.n.keys.leaving()).Val() == 1 })
+		eventually(t, "it to be noted again", func() bool { return c.Exists(t.Context(), a.n.c.keys.leaving()).Val() == 1 })
 	}
 	again()
 	h.depart(t, 2, a)

@@ -25,66 +25,65 @@ import (
 // strayPause is how long after a failure strays are looked for again.
 const strayPause = 5 * time.Second
 
-// seekStrays has strays looked for soon.
-func (n *Node) seekStrays() {
+// Strays finds and removes them.
+type Strays struct {
+	c        *client
+	presence *Presence
+	wait     time.Duration // until every node has written its list again
+	asked    chan struct{} // 1
+}
+
+// seek has strays looked for soon.
+func (st *Strays) seek() {
 	select {
-	case n.strays <- struct{}{}:
+	case st.asked <- struct{}{}:
 	default:
 	}
 }
 
-// keepStrays looks for strays whenever somebody asks for it, until the node stops.
-func (n *Node) keepStrays() {
+// Run looks for strays whenever somebody asks for it, until the node stops.
+func (st *Strays) Run(ctx context.Context) {
 	for {
 		select {
-		case <-n.strays:
-		case <-n.ctx.Done():
+		case <-st.asked:
+		case <-ctx.Done():
 			return
 		}
-		if done, err := n.removeStrays(n.ctx); done || n.ctx.Err() != nil {
+		if done, err := st.remove(ctx); done || ctx.Err() != nil {
 			continue
 		} else if err != nil {
-			n.cfg.Log.Warn("what older data of redis has brought back cannot be removed yet", zap.Error(err))
+			st.c.log.Warn("what older data of redis has brought back cannot be removed yet", zap.Error(err))
 		}
-		n.seekStrays()
-		n.pause(strayPause)
+		st.seek()
+		pause(ctx, strayPause)
 	}
 }
 
-// pause waits, unless the node stops.
-func (n *Node) pause(d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-n.ctx.Done():
-	}
-}
-
-// removeStrays removes what is unlisted now and after a while. One node is at it; done = this one was, or nothing had to be removed.
-func (n *Node) removeStrays(ctx context.Context) (done bool, err error) {
-	wait := 2*n.cfg.Assert + n.cfg.Lease
-	claim := n.keys.strays()
-	mine, err := n.ifMine(ctx, takeClaim, claim, (wait + time.Minute).Milliseconds())
+// remove removes what is unlisted now and after a while. One node is at it; done = this one was, or nothing had to be removed.
+func (st *Strays) remove(ctx context.Context) (done bool, err error) {
+	claim := st.c.keys.strays()
+	mine, err := st.c.ifMine(ctx, takeClaim, claim, (st.wait + time.Minute).Milliseconds())
 	if err != nil || !mine {
 		return false, err
 	}
 	defer func() {
-		if _, e := n.ifMine(context.WithoutCancel(ctx), endClaim, claim); err == nil { // a stop may have cut it short
+		if _, e := st.c.ifMine(context.WithoutCancel(ctx), endClaim, claim); err == nil { // a stop may have cut it short
 			err = e
 		}
 	}()
-	found, err := n.everywhere(ctx)
+	found, err := st.everywhere(ctx)
 	if err == nil {
-		err = n.unlisted(ctx, found)
+		err = st.unlisted(ctx, found)
 	}
 	if err != nil || len(found) == 0 {
 		return err == nil, err
 	}
-	n.pause(wait)
-	if err := n.unlisted(ctx, found); err != nil {
+	pause(ctx, st.wait)
+	if err := st.unlisted(ctx, found); err != nil {
 		return false, err
 	}
 	for chunk := range slices.Chunk(slices.Collect(maps.Keys(found)), pipeline/8) {
-		list, err := n.read(ctx, chunk)
+		list, err := st.c.read(ctx, chunk)
 		if err != nil {
 			return false, err
 		}
@@ -93,12 +92,12 @@ func (n *Node) removeStrays(ctx context.Context) (done bool, err error) {
 				list[i].UID = found[list[i].FD]
 			}
 		}
-		if err := n.lose(ctx, list, func(int64) *Entry { return nil }); err != nil {
+		if err := st.presence.recordDepartures(ctx, list, func(int64) *Entry { return nil }); err != nil {
 			return false, err
 		}
-		err = n.write(ctx, func(ctx context.Context, p *plan) {
+		err = st.c.write(ctx, false, func(ctx context.Context, p *plan) {
 			for i := range list {
-				n.removeTraces(ctx, p, &list[i])
+				p.traces(ctx, &list[i])
 			}
 		})
 		if err != nil {
@@ -106,13 +105,13 @@ func (n *Node) removeStrays(ctx context.Context) (done bool, err error) {
 		}
 	}
 	if len(found) > 0 {
-		n.cfg.Log.Info("removed connections that older data of redis had brought back", zap.Int("connections", len(found)))
+		st.c.log.Info("removed connections that older data of redis had brought back", zap.Int("connections", len(found)))
 	}
 	return true, nil
 }
 
 // everywhere gives all connections that Redis knows in any way, each with its user where he has an entry.
-func (n *Node) everywhere(ctx context.Context) (map[int64]string, error) {
+func (st *Strays) everywhere(ctx context.Context) (map[int64]string, error) {
 	found := map[int64]string{}
 	note := func(fd, uid string) {
 		if number, err := strconv.ParseInt(fd, 10, 64); err == nil && number > 0 {
@@ -120,11 +119,11 @@ func (n *Node) everywhere(ctx context.Context) (map[int64]string, error) {
 		}
 	}
 	for key, note := range map[string]func(field, value string){
-		n.keys.info(): func(field, _ string) { note(field, "") },
-		n.keys.uids(): func(field, value string) { note(value, field) },
+		st.c.keys.info(): func(field, _ string) { note(field, "") },
+		st.c.keys.uids(): func(field, value string) { note(value, field) },
 	} {
-		err := n.pages(ctx, func(ctx context.Context, cursor uint64) (uint64, error) {
-			list, next, err := n.cfg.Client.HScan(ctx, key, cursor, "", pipeline).Result()
+		err := st.c.pages(ctx, func(ctx context.Context, cursor uint64) (uint64, error) {
+			list, next, err := st.c.redis.HScan(ctx, key, cursor, "", pipeline).Result()
 			for i := 0; i+1 < len(list); i += 2 {
 				note(list[i], list[i+1])
 			}
@@ -134,11 +133,11 @@ func (n *Node) everywhere(ctx context.Context) (map[int64]string, error) {
 			return nil, fmt.Errorf("read the hash %s: %w", key, err)
 		}
 	}
-	own := []string{n.keys.closing(""), n.keys.listeners("")}
-	pattern := globEscape.Replace(n.keys.prefix) + "WEBSOCKET_Fd*"
+	own := []string{st.c.keys.closing(""), st.c.keys.listeners("")}
+	pattern := globEscape.Replace(st.c.keys.prefix) + "WEBSOCKET_Fd*"
 	var mu sync.Mutex // the masters are asked side by side
-	err := n.eachMaster(ctx, func(ctx context.Context, c redis.Cmdable) error {
-		return n.pages(ctx, func(ctx context.Context, cursor uint64) (uint64, error) {
+	err := st.c.eachMaster(ctx, func(ctx context.Context, c redis.Cmdable) error {
+		return st.c.pages(ctx, func(ctx context.Context, cursor uint64) (uint64, error) {
 			names, next, err := c.Scan(ctx, cursor, pattern, 2*pipeline).Result()
 			mu.Lock()
 			defer mu.Unlock()
@@ -158,27 +157,9 @@ func (n *Node) everywhere(ctx context.Context) (map[int64]string, error) {
 	return found, nil
 }
 
-func (n *Node) eachMaster(ctx context.Context, f func(context.Context, redis.Cmdable) error) error {
-	if c, ok := n.cfg.Client.(*redis.ClusterClient); ok {
-		return c.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return f(ctx, c) })
-	}
-	return f(ctx, n.cfg.Client)
-}
-
-// pages goes through a scan. Each page has a call's time.
-func (n *Node) pages(ctx context.Context, page func(ctx context.Context, cursor uint64) (next uint64, err error)) error {
-	for cursor := uint64(0); ; {
-		next, err := call(n, ctx, func(ctx context.Context) (uint64, error) { return page(ctx, cursor) })
-		if err != nil || next == 0 {
-			return err
-		}
-		cursor = next
-	}
-}
-
 // unlisted deletes those that a node's list has.
-func (n *Node) unlisted(ctx context.Context, found map[int64]string) error {
-	members, err := n.listMembers(ctx)
+func (st *Strays) unlisted(ctx context.Context, found map[int64]string) error {
+	members, err := st.c.listMembers(ctx)
 	if err != nil {
 		return err
 	}
@@ -188,9 +169,9 @@ func (n *Node) unlisted(ctx context.Context, found map[int64]string) error {
 			fds[i] = str(fd)
 		}
 		lists := make([]*redis.BoolSliceCmd, len(members))
-		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		err := st.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 			for i, m := range members {
-				lists[i] = p.SMIsMember(ctx, n.keys.fds(m), fds...)
+				lists[i] = p.SMIsMember(ctx, st.c.keys.fds(m), fds...)
 			}
 		})
 		if err != nil {

@@ -3,13 +3,15 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+
+	"wsframe/framework/internal/backoff"
 )
 
 // claimTime is how long a claim lasts that its owner does not extend. Orphan has half of it.
@@ -21,36 +23,26 @@ const sweepAtOnce = pipeline / 4
 // ran is the claim of a connection whose Orphan has returned: only its keys are left to remove.
 const ran = "ran"
 
-const (
-	takeClaim = `
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1`
-	setFlag = `
-redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1`
-	extendClaim = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`
-	endClaim    = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`
-)
+// Sweeper cleans up after processes that ended without doing it themselves: it tells the close listeners of their connections, then removes
+// what Redis knows of these. Any number of sweepers may be at it at the same time.
+type Sweeper struct {
+	c        *client
+	presence *Presence
+	hold     time.Duration                 // how long a dead sweeper holds up the others
+	orphan   func(context.Context, Orphan) // tells the listeners; nil: nobody is told
 
-func (n *Node) ifMine(ctx context.Context, script, key string, args ...any) (bool, error) {
-	answer, err := call(n, ctx, func(ctx context.Context) (int64, error) {
-		return n.cfg.Client.Eval(ctx, script, []string{key}, append([]any{n.token}, args...)...).Int64()
-	})
-	if err != nil {
-		return false, fmt.Errorf("claim %s: %w", key, err)
-	}
-	return answer == 1, nil
+	turn  turn            // one sweep at a time
+	batch int             // connections that share its round trips; under turn
+	told  map[string]bool // claims whose orphan has run but is not marked so; under turn
+	swept atomic.Int64
 }
 
 // eachIfMine is ifMine for the claims of several connections, in one round trip.
-func (n *Node) eachIfMine(ctx context.Context, script string, list []*dying, args ...any) ([]bool, error) {
+func (s *Sweeper) eachIfMine(ctx context.Context, script string, list []*dying, args ...any) ([]bool, error) {
 	answers := make([]*redis.Cmd, len(list))
-	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+	err := s.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		for i, d := range list {
-			answers[i] = p.Eval(ctx, script, []string{d.claim}, append([]any{n.token}, args...)...)
+			answers[i] = p.Eval(ctx, script, []string{d.claim}, append([]any{s.c.token}, args...)...)
 		}
 	})
 	if err != nil {
@@ -63,24 +55,18 @@ func (n *Node) eachIfMine(ctx context.Context, script string, list []*dying, arg
 	return mine, nil
 }
 
-func isOne(answer *redis.Cmd) bool {
-	number, err := answer.Int64()
-	return err == nil && number == 1
-}
-
-// sweepUntilDone repeats sweep until the member, or those of its connections, are cleaned up by anybody.
-func (n *Node) sweepUntilDone(m member, only map[string]bool) {
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		done, err := n.sweep(n.ctx, m, only)
-		if done || n.ctx.Err() != nil {
+// untilDone repeats sweep until the member, or those of its connections, are cleaned up by anybody.
+func (s *Sweeper) untilDone(ctx context.Context, m member, only map[string]bool) {
+	tries := backoff.Backoff{Min: 50 * time.Millisecond, Max: time.Second}
+	for {
+		done, err := s.sweep(ctx, m, only)
+		if done || ctx.Err() != nil {
 			return
 		}
 		if err != nil {
-			n.cfg.Log.Warn("dead connections cannot be cleaned up yet", zap.Error(err))
+			s.c.log.Warn("dead connections cannot be cleaned up yet", zap.Error(err))
 		}
-		select {
-		case <-time.After(pause):
-		case <-n.ctx.Done():
+		if !tries.Wait(ctx.Done()) {
 			return
 		}
 	}
@@ -88,29 +74,31 @@ func (n *Node) sweepUntilDone(m member, only map[string]bool) {
 
 // sweep cleans up after a dead member, or after some of its connections, unless another node is at it. done = nothing is
 // left to do.
-func (n *Node) sweep(ctx context.Context, m member, only map[string]bool) (done bool, err error) {
-	n.sweeping.Lock()
-	defer n.sweeping.Unlock()
-	begun, count := n.cfg.Now(), 0
-	claim := n.keys.sweep(m)
-	mine, err := n.ifMine(ctx, takeClaim, claim, n.cfg.Claim.Milliseconds())
+func (s *Sweeper) sweep(ctx context.Context, m member, only map[string]bool) (done bool, err error) {
+	if err := s.turn.take(ctx); err != nil {
+		return false, err
+	}
+	defer s.turn.give()
+	begun, count := s.c.now(), 0
+	claim := s.c.keys.sweep(m)
+	mine, err := s.c.ifMine(ctx, takeClaim, claim, s.hold.Milliseconds())
 	if err == nil && !mine {
-		mine, err = n.ifMine(ctx, extendClaim, claim, n.cfg.Claim.Milliseconds()) // from an attempt that failed
+		mine, err = s.c.ifMine(ctx, extendClaim, claim, s.hold.Milliseconds()) // from an attempt that failed
 	}
 	if err != nil || !mine {
 		return false, err
 	}
 	defer func() {
-		if _, e := n.ifMine(ctx, endClaim, claim); err == nil {
+		if _, e := s.c.ifMine(ctx, endClaim, claim); err == nil {
 			err = e
 		}
-		n.swept.Add(int64(count))
+		s.swept.Add(int64(count))
 		if count > 0 {
-			n.cfg.Log.Info("cleaned up dead connections", zap.String("node", m.node), zap.Int("connections", count), zap.Duration("took", n.cfg.Now().Sub(begun)))
+			s.c.log.Info("cleaned up dead connections", zap.String("node", m.node), zap.Int("connections", count), zap.Duration("took", s.c.now().Sub(begun)))
 		}
 	}()
 	for {
-		fds, err := n.members(ctx, n.keys.fds(m))
+		fds, err := s.c.members(ctx, s.c.keys.fds(m))
 		if err != nil {
 			return false, err
 		}
@@ -118,17 +106,17 @@ func (n *Node) sweep(ctx context.Context, m member, only map[string]bool) (done 
 			fds = slices.DeleteFunc(fds, func(fd string) bool { return !only[fd] })
 		}
 		if len(fds) == 0 {
-			return true, n.bury(ctx, m, only)
+			return true, s.bury(ctx, m, only)
 		}
 		before := count
-		for chunk := range slices.Chunk(fds, n.sweepBatch) {
-			if mine, err := n.ifMine(ctx, extendClaim, claim, n.cfg.Claim.Milliseconds()); err != nil || !mine {
+		for chunk := range slices.Chunk(fds, s.batch) {
+			if mine, err := s.c.ifMine(ctx, extendClaim, claim, s.hold.Milliseconds()); err != nil || !mine {
 				return false, err
 			}
-			swept, err := n.sweepSome(ctx, m, chunk)
+			swept, err := s.some(ctx, m, chunk)
 			count += swept
 			if err != nil {
-				n.sweepBatch = max(n.sweepBatch/2, sweepAtOnce/8)
+				s.batch = max(s.batch/2, sweepAtOnce/8)
 				return false, err
 			}
 		}
@@ -139,15 +127,15 @@ func (n *Node) sweep(ctx context.Context, m member, only map[string]bool) (done 
 }
 
 // bury takes a member off the list whose connections are all cleaned up.
-func (n *Node) bury(ctx context.Context, m member, only map[string]bool) error {
+func (s *Sweeper) bury(ctx context.Context, m member, only map[string]bool) error {
 	if only != nil || m.inc == "" {
 		return nil
 	}
-	return n.write(ctx, func(ctx context.Context, p *plan) {
-		p.forget.Del(ctx, n.keys.mark(m), n.keys.about(m))
-		p.unlist.SRem(ctx, n.keys.nodes(), m.String())
-		if m.node == n.cfg.NodeID { // its process ended for certain, or is this one
-			p.unlist.Del(ctx, n.keys.dead(m))
+	return s.c.write(ctx, false, func(ctx context.Context, p *plan) {
+		p.forget.Del(ctx, s.c.keys.mark(m), s.c.keys.about(m))
+		p.unlist.SRem(ctx, s.c.keys.nodes(), m.String())
+		if m.node == s.c.id { // its process ended for certain, or is this one
+			p.unlist.Del(ctx, s.c.keys.dead(m))
 		}
 	})
 }
@@ -162,14 +150,14 @@ type dying struct {
 	fresh       bool // claimed just now
 }
 
-// sweepSome cleans up those of the fds that it can claim, and returns how many.
-func (n *Node) sweepSome(ctx context.Context, m member, fds []string) (int, error) {
-	begun := n.cfg.Now()
-	list, err := n.claim(ctx, m, fds)
+// some cleans up those of the fds that it can claim, and returns how many.
+func (s *Sweeper) some(ctx context.Context, m member, fds []string) (int, error) {
+	begun := s.c.now()
+	list, err := s.claim(ctx, m, fds)
 	if err != nil || len(list) == 0 {
 		return 0, err
 	}
-	if err := n.tellAll(ctx, list, begun); err != nil {
+	if err := s.tellAll(ctx, list, begun); err != nil {
 		return 0, err
 	}
 	list = slices.DeleteFunc(list, func(d *dying) bool { return d.name == "" })
@@ -177,21 +165,21 @@ func (n *Node) sweepSome(ctx context.Context, m member, fds []string) (int, erro
 	for i, d := range list {
 		gone[i] = d.Entry
 	}
-	if err := n.lose(ctx, gone, func(int64) *Entry { return nil }); err != nil {
+	if err := s.presence.recordDepartures(ctx, gone, func(int64) *Entry { return nil }); err != nil {
 		return 0, err
 	}
-	err = n.write(ctx, func(ctx context.Context, p *plan) {
+	err = s.c.write(ctx, false, func(ctx context.Context, p *plan) {
 		for _, d := range list {
-			n.removeTraces(ctx, p, &d.Entry)
+			p.traces(ctx, &d.Entry)
 		}
 	})
 	if err != nil {
 		return 0, err
 	}
 	// Only now: what is not listed is not found again. The claim goes after that, or somebody could claim it anew.
-	err = n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+	err = s.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		for _, d := range list {
-			p.SRem(ctx, n.keys.fds(m), d.name)
+			p.SRem(ctx, s.c.keys.fds(m), d.name)
 			p.Del(ctx, d.claim)
 		}
 	})
@@ -199,20 +187,20 @@ func (n *Node) sweepSome(ctx context.Context, m member, fds []string) (int, erro
 		return 0, err
 	}
 	for _, d := range list {
-		delete(n.told, d.claim)
+		delete(s.told, d.claim)
 	}
 	return len(list), nil
 }
 
 // claim gives those of the connections that are this process's to clean up, with what Redis knows of them.
-func (n *Node) claim(ctx context.Context, m member, fds []string) ([]*dying, error) {
+func (s *Sweeper) claim(ctx context.Context, m member, fds []string) ([]*dying, error) {
 	list := make([]*dying, len(fds))
-	err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+	err := s.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		for i, fd := range fds {
-			d := &dying{name: fd, claim: n.keys.claim(m, fd)}
-			d.mine = p.Eval(ctx, takeClaim, []string{d.claim}, n.token, n.cfg.Claim.Milliseconds())
+			d := &dying{name: fd, claim: s.c.keys.claim(m, fd)}
+			d.mine = p.Eval(ctx, takeClaim, []string{d.claim}, s.c.token, s.hold.Milliseconds())
 			d.owner = p.Get(ctx, d.claim)
-			d.listed = p.SIsMember(ctx, n.keys.fds(m), fd)
+			d.listed = p.SIsMember(ctx, s.c.keys.fds(m), fd)
 			list[i] = d
 		}
 	})
@@ -225,13 +213,13 @@ func (n *Node) claim(ctx context.Context, m member, fds []string) ([]*dying, err
 			gone = append(gone, d)
 			return true
 		}
-		return d.owner.Val() != n.token && d.owner.Val() != ran
+		return d.owner.Val() != s.c.token && d.owner.Val() != ran
 	})
 	numbers := make([]int64, len(list))
 	for i, d := range list {
 		numbers[i], _ = strconv.ParseInt(d.name, 10, 64) // 0 for what is not ours: there is nothing of it
 	}
-	entries, err := n.read(ctx, numbers)
+	entries, err := s.c.read(ctx, numbers)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +227,7 @@ func (n *Node) claim(ctx context.Context, m member, fds []string) ([]*dying, err
 		d.Entry = entries[i]
 	}
 	if len(gone) > 0 {
-		if _, err := n.eachIfMine(ctx, endClaim, gone); err != nil {
+		if _, err := s.eachIfMine(ctx, endClaim, gone); err != nil {
 			return nil, err
 		}
 	}
@@ -248,24 +236,24 @@ func (n *Node) claim(ctx context.Context, m member, fds []string) ([]*dying, err
 
 // tellAll runs Orphan for the connections of which that is not known to have happened, and marks each one. The marks are written
 // while the next ones run, so that not each of them waits for a round trip. Connections whose claim was lost lose their name.
-func (n *Node) tellAll(ctx context.Context, list []*dying, claimed time.Time) (err error) {
+func (s *Sweeper) tellAll(ctx context.Context, list []*dying, claimed time.Time) (err error) {
 	told, marked := make(chan string, len(list)), make(chan error, 1)
-	go func() { marked <- n.mark(ctx, told) }()
+	go func() { marked <- s.mark(ctx, told) }()
 	defer func() {
 		close(told)
 		if e := <-marked; err == nil {
 			err = e
 		}
 	}()
-	if claimed, err = n.extend(ctx, list, func(d *dying) bool { return !d.fresh }, claimed); err != nil {
+	if claimed, err = s.extend(ctx, list, func(d *dying) bool { return !d.fresh }, claimed); err != nil {
 		return err
 	}
 	for i, d := range list {
 		if d.owner.Val() == ran || d.name == "" {
 			continue
 		}
-		if n.cfg.Now().Sub(claimed) > n.cfg.Claim/3 {
-			if claimed, err = n.extend(ctx, list[i:], func(*dying) bool { return true }, n.cfg.Now()); err != nil {
+		if s.c.now().Sub(claimed) > s.hold/3 {
+			if claimed, err = s.extend(ctx, list[i:], func(*dying) bool { return true }, s.c.now()); err != nil {
 				return err
 			}
 		}
@@ -275,8 +263,8 @@ func (n *Node) tellAll(ctx context.Context, list []*dying, claimed time.Time) (e
 		if len(marked) > 0 { // Redis is away
 			return nil
 		}
-		if d.name != "" && !n.told[d.claim] {
-			n.tell(ctx, d)
+		if d.name != "" && !s.told[d.claim] {
+			s.tell(ctx, d)
 		}
 		if d.name != "" {
 			told <- d.claim
@@ -286,17 +274,17 @@ func (n *Node) tellAll(ctx context.Context, list []*dying, claimed time.Time) (e
 }
 
 // extend renews the claims of those that are still to be told, and gives the time since which all of the others' hold.
-func (n *Node) extend(ctx context.Context, list []*dying, which func(*dying) bool, since time.Time) (time.Time, error) {
+func (s *Sweeper) extend(ctx context.Context, list []*dying, which func(*dying) bool, since time.Time) (time.Time, error) {
 	var old []*dying
 	for _, d := range list {
-		if d.owner.Val() != ran && !n.told[d.claim] && d.name != "" && which(d) {
+		if d.owner.Val() != ran && !s.told[d.claim] && d.name != "" && which(d) {
 			old = append(old, d)
 		}
 	}
 	if len(old) == 0 {
 		return since, nil
 	}
-	mine, err := n.eachIfMine(ctx, extendClaim, old, n.cfg.Claim.Milliseconds())
+	mine, err := s.eachIfMine(ctx, extendClaim, old, s.hold.Milliseconds())
 	for i, d := range old {
 		if err == nil && !mine[i] {
 			d.name = "" // another's now
@@ -306,13 +294,13 @@ func (n *Node) extend(ctx context.Context, list []*dying, which func(*dying) boo
 }
 
 // mark notes which connections' Orphan has run, those together that were told since the last round trip.
-func (n *Node) mark(ctx context.Context, told <-chan string) error {
+func (s *Sweeper) mark(ctx context.Context, told <-chan string) error {
 	for claim := range told {
 		claims := []string{claim}
 		for range len(told) {
 			claims = append(claims, <-told)
 		}
-		err := n.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		err := s.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 			for _, claim := range claims {
 				p.Eval(ctx, setFlag, []string{claim}, ran, deadTime.Milliseconds())
 			}
@@ -325,83 +313,12 @@ func (n *Node) mark(ctx context.Context, told <-chan string) error {
 }
 
 // tell runs Orphan. What has neither an identity nor a listener was never completely opened.
-func (n *Node) tell(ctx context.Context, d *dying) {
-	n.told[d.claim] = true
-	if n.cfg.Orphan == nil || len(d.Auth) == 0 && len(d.Listeners) == 0 {
+func (s *Sweeper) tell(ctx context.Context, d *dying) {
+	s.told[d.claim] = true
+	if s.orphan == nil || len(d.Auth) == 0 && len(d.Listeners) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Claim/2)
+	ctx, cancel := context.WithTimeout(ctx, s.hold/2)
 	defer cancel()
-	n.cfg.Orphan(ctx, d.Entry)
-}
-
-// Settle says that the previous worker of a reload has ended: whatever of this node's connections was neither taken over
-// nor is live here was left behind by it, and is cleaned up now.
-func (n *Node) Settle() {
-	n.restMu.Lock()
-	adopted := n.adopted
-	n.adopted = nil
-	n.restMu.Unlock()
-	if adopted == nil {
-		return
-	}
-	n.fdMu.Lock()
-	if !n.stopped {
-		n.work.Go(func() { n.settle(adopted) })
-	}
-	n.fdMu.Unlock()
-	select {
-	case n.kick <- struct{}{}: // the old worker may have taken the lease with it
-	default:
-	}
-}
-
-func (n *Node) settle(adopted map[int64]bool) {
-	for {
-		rest, err := n.leftBehind(adopted)
-		if err == nil {
-			n.restMu.Lock()
-			n.rest = rest
-			n.settled.Store(true)
-			n.restMu.Unlock()
-			n.sweepRest(n.self(), rest)
-			return
-		}
-		select {
-		case <-time.After(time.Second):
-		case <-n.ctx.Done():
-			return
-		}
-	}
-}
-
-func (n *Node) sweepRest(m member, rest map[string]bool) {
-	if len(rest) == 0 {
-		return
-	}
-	n.sweepUntilDone(m, maps.Clone(rest))
-	n.restMu.Lock()
-	n.rest = nil
-	n.restMu.Unlock()
-}
-
-func (n *Node) leftBehind(adopted map[int64]bool) (map[string]bool, error) {
-	known, err := n.members(n.ctx, n.keys.fds(n.self()))
-	if err != nil {
-		return nil, err
-	}
-	alive, rest := n.alive(), map[string]bool{}
-	for _, name := range known {
-		if fd, err := strconv.ParseInt(name, 10, 64); err == nil && fd < n.first && !adopted[fd] && !alive(fd) {
-			rest[name] = true
-		}
-	}
-	return rest, nil
-}
-
-// orphaned tells whether the sweep of leftovers has that connection: its listeners are still to be told.
-func (n *Node) orphaned(fd int64) bool {
-	n.restMu.Lock()
-	defer n.restMu.Unlock()
-	return n.rest[str(fd)]
+	s.orphan(ctx, d.Entry)
 }

@@ -43,7 +43,7 @@ func testSweepTrips(t *testing.T) {
 	h := &trips{}
 	b := worker(t, s.client(t, h), "b")
 	eventually(t, "all to go", func() bool {
-		done, err := b.n.sweep(t.Context(), a.n.self(), nil)
+		done, err := b.n.sweeper.sweep(t.Context(), a.n.c.self(), nil)
 		return err == nil && done
 	})
 	once(t, dead, b)

@@ -1,0 +1,310 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wsframe/library/cache"
+)
+
+// All of this runs in the writer's goroutine: whatever changes after a connection was read is noted after that, and so
+// is written after it.
+
+// parts is into how many parts the live connections are divided; one of them is compared each time in full.
+const parts = 16
+
+// comparison makes Redis and the live connections agree. It is the writer's.
+type comparison struct {
+	c          *client
+	journal    *journal
+	local      *local
+	numbers    *Numbers
+	presence   *Presence
+	departures *departures
+	leftovers  *Leftovers
+
+	batch    int              // commands of the next pipeline
+	shaken   bool             // there was an outage since the last heal
+	round    uint64           // of heal
+	suspects map[int64]bool   // ghosts at the last heal
+	doubts   map[int64]*Entry // what failed pipelines may still write
+	doubtAt  time.Time        // when the last of them failed
+
+	full     bool      // Redis has no memory: additions wait in the journal's lacking
+	filledAt time.Time // when what Redis lacks was tried last
+	saidFull time.Time
+}
+
+// write runs a plan, in parts while Redis has no memory.
+func (co *comparison) write(ctx context.Context, fill func(context.Context, *plan)) error {
+	return co.c.write(ctx, co.full, fill)
+}
+
+// reconcile makes Redis and the live connections agree on those fds: a live one's places are written and those too many
+// removed, a dead one is removed. Redis's own lists say where it may be, extra says where else.
+func (co *comparison) reconcile(ctx context.Context, fds []int64, extra map[int64]*Entry) error {
+	co.journal.tryAll()
+	slices.SortFunc(fds, func(a, b int64) int { return cmp.Compare(b, a) }) // of a user's connections the newest first
+	wanted := make(map[int64]*Entry, len(fds))
+	for _, fd := range fds {
+		wanted[fd] = nil
+	}
+	co.local.each(func(e *Entry) bool {
+		if _, ok := wanted[e.FD]; ok {
+			wanted[e.FD] = e
+		}
+		return true
+	})
+	// What only takes goes first: a full Redis refuses the rest.
+	slices.SortStableFunc(fds, func(a, b int64) int { return rank(wanted[a]) - rank(wanted[b]) })
+	live := slices.IndexFunc(fds, func(fd int64) bool { return wanted[fd] != nil })
+	if live < 0 {
+		live = len(fds)
+	}
+	err := co.compare(ctx, fds[:live], wanted, extra, false)
+	if err == nil {
+		err = co.compare(ctx, fds[live:], wanted, extra, false)
+	}
+	if cache.Full(err) {
+		co.isFull(err)
+		return nil
+	}
+	return err
+}
+
+func rank(e *Entry) int {
+	if e == nil {
+		return 0
+	}
+	return 1
+}
+
+// compare is reconcile for fds of one kind: all live, or none. What a full Redis does not take is noted as lacking, and the error is its. fresh = their
+// users' entries are theirs, whoever has them.
+func (co *comparison) compare(ctx context.Context, fds []int64, wanted, extra map[int64]*Entry, fresh bool) error {
+	for at := 0; at < len(fds); {
+		chunk := fds[at:min(at+co.batch/8, len(fds))] // each takes about eight commands
+		found, err := co.c.read(ctx, chunk)
+		if err != nil {
+			return err
+		}
+		for i := range found {
+			if x := extra[found[i].FD]; x != nil {
+				found[i].Keys = append(found[i].Keys, x.Keys...)
+				found[i].Listeners = append(found[i].Listeners, x.Listeners...)
+				if found[i].UID == "" {
+					found[i].UID = x.UID
+				}
+			}
+		}
+		if err := co.presence.recordDepartures(ctx, found, func(fd int64) *Entry { return wanted[fd] }); err != nil {
+			return err
+		}
+		err = co.write(ctx, func(ctx context.Context, p *plan) {
+			for i := range found {
+				if e := wanted[found[i].FD]; e != nil {
+					co.correct(ctx, p, e, &found[i], fresh)
+				} else {
+					p.remove(ctx, &found[i])
+				}
+			}
+		})
+		if cache.Full(err) {
+			co.lack(fds[at:], extra)
+			if errors.Is(err, errPartly) {
+				co.journal.heard(chunk)
+			}
+			return err
+		}
+		if err != nil {
+			for _, fd := range chunk {
+				co.doubt(fd, wanted[fd])
+			}
+			return fmt.Errorf("compare redis with the live connections: %w", err)
+		}
+		at += len(chunk)
+	}
+	return nil
+}
+
+// correct writes what is, and removes what only Redis has.
+func (co *comparison) correct(ctx context.Context, p *plan, is, found *Entry, fresh bool) {
+	p.entry(ctx, is, fresh)
+	fd, k := str(is.FD), co.c.keys
+	for _, key := range found.Keys {
+		if !slices.Contains(is.Keys, key) {
+			p.places.SRem(ctx, k.prefix+key, fd)
+			p.forget.SRem(ctx, k.closing(fd), key)
+		}
+	}
+	for _, name := range found.Listeners {
+		if !slices.Contains(is.Listeners, name) {
+			p.forget.SRem(ctx, k.listeners(fd), name)
+		}
+	}
+}
+
+// doubt notes what a pipeline wrote that has failed: Redis may still execute it, at any time, after later ones.
+func (co *comparison) doubt(fd int64, e *Entry) {
+	d := co.doubts[fd]
+	if d == nil {
+		d = &Entry{FD: fd}
+		co.doubts[fd] = d
+	}
+	if e != nil {
+		d.UID = max(d.UID, e.UID)
+		d.Keys = union(d.Keys, e.Keys)
+		d.Listeners = union(d.Listeners, e.Listeners)
+	}
+}
+
+func union(a, b []string) []string {
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(slices.Clip(a), s)
+		}
+	}
+	return a
+}
+
+func (co *comparison) doubtOps(ops []op) {
+	for i := range ops {
+		switch o := &ops[i]; o.kind {
+		case opOpened:
+			co.doubt(o.fd, o.entry)
+		case opKeyAdded, opCloseKeyAdded:
+			co.doubt(o.fd, &Entry{Keys: []string{o.key}})
+		case opListenerAdded:
+			co.doubt(o.fd, &Entry{Listeners: []string{o.key}})
+		case opKeyRemoved, opCloseKeyRemoved, opListenerRemoved:
+			co.doubt(o.fd, nil)
+		}
+	}
+}
+
+// settleDoubts compares what failed pipelines touched.
+func (co *comparison) settleDoubts(ctx context.Context) error {
+	doubts := co.doubts
+	fds := slices.DeleteFunc(slices.Collect(maps.Keys(doubts)), func(fd int64) bool { return fd < co.numbers.floor.Load() })
+	co.doubts = map[int64]*Entry{}
+	err := co.reconcile(ctx, fds, doubts)
+	if err != nil {
+		for fd, e := range doubts {
+			co.doubt(fd, e)
+		}
+	}
+	return err
+}
+
+// finish compares, at the end, what failed pipelines may have written.
+func (co *comparison) finish(ctx context.Context) error {
+	if len(co.doubts) == 0 {
+		return nil
+	}
+	return co.settleDoubts(ctx)
+}
+
+// rewrite writes all live connections into a Redis that has nothing of them.
+func (co *comparison) rewrite(ctx context.Context) error {
+	if err := co.numbers.check(ctx); err != nil {
+		return err
+	}
+	if err := co.reconcile(ctx, co.local.fds(), nil); err != nil {
+		return err
+	}
+	return co.departures.again(ctx)
+}
+
+// resync makes Redis and the live connections agree after the journal was dropped. The listeners of connections that
+// ended meanwhile have been told.
+func (co *comparison) resync(ctx context.Context) error {
+	known, err := co.c.members(ctx, co.c.keys.fds(co.c.self()))
+	if err != nil {
+		return err
+	}
+	if err := co.numbers.check(ctx); err != nil {
+		return err
+	}
+	// Redis itself tells where they were, unless a part of that was lost, as by a FLUSHALL in the middle of it.
+	for _, o := range co.journal.places() {
+		if co.doubtAt = co.c.now(); o.kind == opClosed {
+			co.doubt(o.fd, o.entry)
+		} else {
+			co.doubt(o.fd, &Entry{Keys: []string{o.key}})
+		}
+	}
+	return co.reconcile(ctx, append(co.local.fds(), co.ghosts(known)...), nil)
+}
+
+// ghosts are the known fds that do not live. Before the previous worker of a reload has ended, it may hold them.
+func (co *comparison) ghosts(known []string) []int64 {
+	if !co.leftovers.settled.Load() {
+		return nil
+	}
+	alive := co.local.alive()
+	var ghosts []int64
+	for _, s := range known {
+		if fd, err := strconv.ParseInt(s, 10, 64); err == nil && !alive(fd) && !co.leftovers.has(fd) {
+			ghosts = append(ghosts, fd)
+		}
+	}
+	return ghosts
+}
+
+// heal compares the node's list with what lives. What is missing is written; what is too much twice in a row is removed:
+// the first time its listeners may just be running. A part of the connections is compared in any case, all of them
+// where the list is empty, and after an outage: a Redis that failed over has lost its last second.
+func (co *comparison) heal(ctx context.Context) error {
+	if err := co.numbers.check(ctx); err != nil {
+		return err
+	}
+	known, err := co.c.members(ctx, co.c.keys.fds(co.c.self()))
+	if err != nil {
+		return err
+	}
+	there := make(map[string]bool, len(known))
+	for _, fd := range known {
+		there[fd] = true
+	}
+	missing := map[int64]bool{}
+	co.local.each(func(e *Entry) bool {
+		if !there[str(e.FD)] {
+			missing[e.FD] = true
+		}
+		return true
+	})
+	co.journal.opened(func(fd int64) { delete(missing, fd) }) // on its way
+	all, full := co.shaken, co.full                           // what is missing is written when there is memory
+	if len(missing) > 0 && len(known) == 0 {
+		all = true
+		co.c.log.Warn("redis has forgotten the connections; all are written again", zap.Int("missing", len(missing)))
+	}
+	co.round++
+	ghosts := co.ghosts(known)
+	fds := slices.DeleteFunc(co.local.fds(), func(fd int64) bool {
+		return full || !all && !missing[fd] && uint64(fd)%parts != co.round%parts
+	})
+	suspects := make(map[int64]bool, len(ghosts))
+	for _, fd := range ghosts {
+		if suspects[fd] = true; co.suspects[fd] {
+			fds = append(fds, fd)
+		}
+	}
+	co.suspects = suspects
+	if err := co.reconcile(ctx, fds, nil); err != nil {
+		return err
+	}
+	co.shaken = co.shaken && full
+	return nil
+}
+
+// slower makes pipelines shorter, so that a Redis that is slow takes them in its time at last.
+func (co *comparison) slower() { co.batch = max(co.batch/2, pipeline/32) }

@@ -1,0 +1,70 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// departed is a departure that Redis has, and that may not have been told yet.
+type departed struct {
+	present *Present
+	at      time.Time
+}
+
+// departures are what the writer has written of users who left, until they are told: where Redis is emptied, nobody else knows.
+type departures struct {
+	c        *client
+	peers    *Peers
+	presence *Presence
+	max      int
+	list     []departed // the oldest first
+}
+
+// remember keeps departures that were written, since nothing tells of them any more where Redis is emptied before they are told.
+func (de *departures) remember(ops []op) {
+	if !de.c.leased() {
+		return // nobody empties a store that is the server's own
+	}
+	de.forgetTold()
+	now := de.c.now()
+	for i := range ops {
+		if p := ops[i].present; p != nil && p.value != "" {
+			de.list = append(de.list, departed{p, now})
+		}
+	}
+	if over := len(de.list) - de.max; over > 0 {
+		de.list = slices.Delete(de.list, 0, over)
+	}
+}
+
+// forgetTold forgets the departures that were told before Redis was emptied.
+func (de *departures) forgetTold() {
+	de.peers.mu.Lock()
+	told := de.peers.intact.Add(-de.presence.away - toldTime)
+	de.peers.mu.Unlock()
+	i := slices.IndexFunc(de.list, func(d departed) bool { return d.at.After(told) })
+	if i < 0 {
+		de.list = nil
+	}
+	de.list = slices.Delete(de.list, 0, max(i, 0))
+}
+
+// again writes into a Redis that was emptied who has left. Some may have been told just before that: they are told again, and so
+// is the coming of who is back meanwhile.
+func (de *departures) again(ctx context.Context) error {
+	for part := range slices.Chunk(de.list, pipeline/2) {
+		list := make([]*Present, len(part))
+		for i := range part {
+			p := *part[i].present
+			p.value = "! " + p.Nickname
+			list[i], part[i].at = &p, de.c.now()
+		}
+		err := de.c.write(ctx, false, func(ctx context.Context, p *plan) { de.presence.write(ctx, p, list) })
+		if err != nil {
+			return fmt.Errorf("note %d departures again: %w", len(de.list), err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"wsframe/framework/internal/backoff"
+)
+
+// Leftovers are connections of this node that earlier processes of it have left behind: they crashed, or it was not handed over by a reload.
+type Leftovers struct {
+	c       *client
+	life    *life
+	sweeper *Sweeper
+	local   *local
+	refresh func()   // has the lease refreshed soon
+	first   int64    // number given to this process
+	members []member // earlier incarnations
+
+	settled atomic.Bool // no other process of this node holds connections
+
+	mu      sync.Mutex      // a leaf
+	adopted map[int64]bool  // of the previous worker's, during a reload; nil = no reload, or it is over
+	rest    map[string]bool // leftovers in this incarnation's list that are being cleaned up
+}
+
+// inherit finds leftovers in the list of a node without incarnations: no other process of it lives.
+func (lo *Leftovers) inherit(ctx context.Context, m member) error {
+	lo.settled.Store(true)
+	fds, err := lo.c.members(ctx, lo.c.keys.fds(m))
+	if err != nil {
+		return err
+	}
+	lo.rest = make(map[string]bool, len(fds))
+	for _, fd := range fds {
+		lo.rest[fd] = true
+	}
+	return nil
+}
+
+// alone finds what earlier incarnations of this node have left, and declares them dead: no other process of it lives.
+func (lo *Leftovers) alone(ctx context.Context) error {
+	lo.settled.Store(true)
+	list, err := lo.c.listMembers(ctx)
+	if err != nil {
+		return err
+	}
+	self := lo.c.self()
+	for _, old := range list {
+		if old.node != self.node || old == self {
+			continue
+		}
+		lo.members = append(lo.members, old)
+		err := lo.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+			p.Eval(ctx, setFlag, []string{lo.c.keys.dead(old)}, "1", deadTime.Milliseconds())
+			p.Del(ctx, lo.c.keys.lease(old))
+		})
+		if err != nil {
+			return fmt.Errorf("declare the previous worker dead: %w", err)
+		}
+	}
+	return nil
+}
+
+// Run cleans up what was found at the start.
+func (lo *Leftovers) Run(ctx context.Context) {
+	lo.mu.Lock()
+	rest := lo.rest
+	lo.mu.Unlock()
+	lo.sweepRest(lo.c.self(), rest)
+	for _, m := range lo.members {
+		lo.sweeper.untilDone(ctx, m, nil)
+	}
+	lo.members = nil
+}
+
+// Adopted notes a connection that was taken over from the previous worker, which has told Redis all of it.
+func (lo *Leftovers) Adopted(fd int64) {
+	if lo.settled.Load() {
+		return
+	}
+	lo.mu.Lock()
+	if lo.adopted != nil && fd < lo.first {
+		lo.adopted[fd] = true
+	}
+	lo.mu.Unlock()
+}
+
+// Settle says that the previous worker of a reload has ended: whatever of this node's connections was neither taken over
+// nor is live here was left behind by it, and is cleaned up now.
+func (lo *Leftovers) Settle() {
+	lo.mu.Lock()
+	adopted := lo.adopted
+	lo.adopted = nil
+	lo.mu.Unlock()
+	if adopted == nil {
+		return
+	}
+	lo.life.Go(func() { lo.settle(adopted) })
+	lo.refresh() // the old worker may have taken the lease with it
+}
+
+func (lo *Leftovers) settle(adopted map[int64]bool) {
+	tries := backoff.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
+	for {
+		rest, err := lo.leftBehind(adopted)
+		if err == nil {
+			lo.mu.Lock()
+			lo.rest = rest
+			lo.settled.Store(true)
+			lo.mu.Unlock()
+			lo.sweepRest(lo.c.self(), rest)
+			return
+		}
+		if !tries.Wait(lo.life.ctx.Done()) {
+			return
+		}
+	}
+}
+
+func (lo *Leftovers) sweepRest(m member, rest map[string]bool) {
+	if len(rest) == 0 {
+		return
+	}
+	lo.sweeper.untilDone(lo.life.ctx, m, maps.Clone(rest))
+	lo.mu.Lock()
+	lo.rest = nil
+	lo.mu.Unlock()
+}
+
+func (lo *Leftovers) leftBehind(adopted map[int64]bool) (map[string]bool, error) {
+	known, err := lo.c.members(lo.life.ctx, lo.c.keys.fds(lo.c.self()))
+	if err != nil {
+		return nil, err
+	}
+	alive, rest := lo.local.alive(), map[string]bool{}
+	for _, name := range known {
+		if fd, err := strconv.ParseInt(name, 10, 64); err == nil && fd < lo.first && !adopted[fd] && !alive(fd) {
+			rest[name] = true
+		}
+	}
+	return rest, nil
+}
+
+// has tells whether the sweep of leftovers has that connection: its listeners are still to be told.
+func (lo *Leftovers) has(fd int64) bool {
+	lo.mu.Lock()
+	defer lo.mu.Unlock()
+	return lo.rest[str(fd)]
+}

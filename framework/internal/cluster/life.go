@@ -1,0 +1,69 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// life is the time in which a node's parts work in the background. Goroutines that belong to it end with it.
+type life struct {
+	ctx context.Context
+	end context.CancelFunc
+
+	mu    sync.Mutex // a leaf
+	ended bool
+	work  sync.WaitGroup
+}
+
+func newLife() *life {
+	li := &life{}
+	li.ctx, li.end = context.WithCancel(context.Background())
+	return li
+}
+
+// Go starts a goroutine, unless the life has ended.
+func (li *life) Go(f func()) bool {
+	li.mu.Lock()
+	defer li.mu.Unlock()
+	if li.ended {
+		return false
+	}
+	li.work.Go(f)
+	return true
+}
+
+// stop ends it, and waits for its goroutines.
+func (li *life) stop() {
+	li.mu.Lock()
+	li.ended = true
+	li.end()
+	li.mu.Unlock()
+	li.work.Wait()
+}
+
+// pause waits, unless ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// turn lets one goroutine at a time do what waits for Redis. Unlike at a mutex, waiting for it ends with ctx.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turn) give() { <-t }

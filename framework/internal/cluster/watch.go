@@ -1,0 +1,129 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+)
+
+// Watch looks for nodes whose lease is gone, and has them cleaned up after.
+type Watch struct {
+	c       *client
+	lease   *Lease
+	peers   *Peers
+	sweeper *Sweeper
+	buried  func() // called when a node was cleaned up after
+}
+
+// Run looks for nodes whose lease is gone, and cleans up after them.
+func (wa *Watch) Run(ctx context.Context) {
+	tick := time.NewTicker(wa.lease.every / 4)
+	defer tick.Stop()
+	doubted := map[member]time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := wa.look(ctx, doubted); err != nil {
+			// After an outage every lease may have run out. Time counts only while Redis answers.
+			clear(doubted)
+			if ctx.Err() == nil {
+				wa.c.log.Debug("look for dead nodes", zap.Error(err))
+			}
+		}
+	}
+}
+
+func (wa *Watch) look(ctx context.Context, doubted map[member]time.Time) error {
+	if !wa.lease.holds() {
+		clear(doubted) // first one's own sign of life
+		return nil
+	}
+	dead, err := wa.deadMembers(ctx, doubted)
+	if err != nil {
+		return err
+	}
+	for _, m := range dead {
+		done, err := wa.sweeper.sweep(ctx, m, nil)
+		if err != nil {
+			return err
+		}
+		if done {
+			wa.buried()
+		}
+	}
+	return nil
+}
+
+// deadMembers are the members to clean up after. A member is declared dead when its lease was missing for longer than a
+// living one needs to renew it, and Redis answered all the time.
+func (wa *Watch) deadMembers(ctx context.Context, doubted map[member]time.Time) ([]member, error) {
+	type state struct {
+		m              member
+		leased, buried *redis.IntCmd
+	}
+	list, err := wa.c.listMembers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var states []state
+	err = wa.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		p.Del(ctx, wa.c.keys.asked(wa.c.self())) // this node lives
+		for _, m := range list {
+			if m != wa.c.self() {
+				states = append(states, state{m, p.Exists(ctx, wa.c.keys.lease(m)), p.Exists(ctx, wa.c.keys.dead(m))})
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	now := wa.c.now()
+	seen, gone := map[member]bool{}, map[member]bool{}
+	var dead []member
+	for _, s := range states {
+		seen[s.m] = true
+		gone[s.m] = s.buried.Val() == 1
+		if s.leased.Val() == 1 && s.m.node != wa.c.id {
+			wa.peers.company(now)
+		}
+		switch since, before := doubted[s.m]; {
+		case s.buried.Val() == 1:
+			dead = append(dead, s.m)
+		case s.leased.Val() == 1:
+			delete(doubted, s.m)
+		case !before:
+			doubted[s.m] = now
+		case now.Sub(since) >= wa.lease.every+wa.c.timeout:
+			if ok, err := wa.declare(ctx, s.m); err != nil {
+				return nil, err
+			} else if ok {
+				dead = append(dead, s.m)
+				wa.c.log.Warn("a node is dead; its connections are cleaned up", zap.String("node", s.m.node))
+			}
+			delete(doubted, s.m)
+		}
+	}
+	for m := range doubted {
+		if !seen[m] {
+			delete(doubted, m)
+		}
+	}
+	wa.peers.known(list, gone)
+	return dead, nil
+}
+
+func (wa *Watch) declare(ctx context.Context, m member) (bool, error) {
+	answer, err := call(wa.c, ctx, func(ctx context.Context) (int64, error) {
+		return wa.c.redis.Eval(ctx, declareDead, []string{wa.c.keys.lease(m), wa.c.keys.dead(m)}, deadTime.Milliseconds()).Int64()
+	})
+	if err != nil {
+		return false, fmt.Errorf("declare %s dead: %w", m.node, err)
+	}
+	return answer == 1, nil
+}
