@@ -128,8 +128,8 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if flush == 0 {
 		flush = -1
 	}
-	a.hub = hub.New(hub.Config{
-		Handler: handler, Log: a.log,
+	a.hub = hub.New(handler, hub.Config{
+		Log:          a.log,
 		MessageBytes: lim.MessageBytes, Fragments: lim.Fragments, MessageTime: lim.MessageTime,
 		MessageRate: lim.MessageRate, MessageBurst: lim.MessageBurst,
 		OutboxBytes: lim.OutboxBytes, OutboxMessages: lim.OutboxMessages, WriteTimeout: lim.WriteTimeout,

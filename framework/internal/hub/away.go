@@ -38,7 +38,7 @@ func (c *Conn) lookAheadLocked() bool {
 }
 
 // Ping asks the peer for a sign of life, beside the pings of housekeeping. Safe for concurrent use.
-func (c *Conn) Ping() { c.control(wire.ControlFrame(wire.OpPing, nil)) }
+func (c *Conn) Ping() { c.out.control(wire.ControlFrame(wire.OpPing, nil)) }
 
 // Heard counts the bytes that came from the peer, also while its own action runs. Without known it cannot be told whether more have
 // come: the connection is frozen or has moved, or so much came during an action that nobody looks further. Safe for concurrent use.
@@ -105,7 +105,7 @@ func (in *inbound) ahead() {
 func (c *Conn) aheadControl(h wire.Header, raw []byte) (taken bool) {
 	switch h.Op {
 	case wire.OpPing:
-		c.controlLocked(wire.ControlFrame(wire.OpPong, h.Unmask(raw)))
+		c.out.controlLocked(wire.ControlFrame(wire.OpPong, h.Unmask(raw)))
 	case wire.OpClose:
 		c.tellDone() // the reader answers it, behind what came before
 		return false

@@ -79,10 +79,7 @@ type Conn struct {
 	lastIn      atomic.Int64 // when the last byte arrived, in seconds of Hub.clock
 	lastPing    atomic.Int64 // when we sent the last ping
 	messageFrom atomic.Int64 // when the first byte of the message came that is arriving, 0 = none
-	msgsIn      atomic.Int64
-	msgsOut     atomic.Int64
-	bytesIn     atomic.Int64
-	bytesOut    atomic.Int64
+	traffic
 }
 
 // Accept registers nothing yet: it wraps an accepted socket whose handshake request was read. early holds bytes that
@@ -94,6 +91,7 @@ func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, 
 		return nil, fmt.Errorf("take over the accepted socket: %w", err)
 	}
 	c.in.init(c)
+	c.out.c = c
 	if len(early) > 0 {
 		c.in.receive(early)
 	}
@@ -191,7 +189,7 @@ func (c *Conn) finish() {
 	end := c.close
 	c.settled()
 	c.mu.Unlock()
-	c.hub.totals.add(c)
+	c.hub.totals.add(&c.traffic)
 	c.hub.remove(c)
 	rooms := c.leaveAll()
 	defer func() {
@@ -199,7 +197,7 @@ func (c *Conn) finish() {
 			c.hub.cfg.Log.Error("panic on close", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
-	c.hub.cfg.Handler.Closed(c, end.Code, end.Reason, rooms)
+	c.hub.handler.Closed(c, end.Code, end.Reason, rooms)
 }
 
 var closedChan = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
@@ -322,7 +320,7 @@ func (c *Conn) closeLocked(code int, reason string) {
 	c.closedHere = true
 	c.end(code, reason)
 	if serving {
-		c.push(wire.CloseFrame(code, reason), 0, false)
+		c.out.push(wire.CloseFrame(code, reason), 0, false, nil)
 		c.sock.wake() // the reader leaves its wait and runs the close path
 	}
 }
@@ -330,7 +328,7 @@ func (c *Conn) closeLocked(code int, reason string) {
 // abort ends the connection at once, without writing what is queued.
 func (c *Conn) abort() {
 	c.mu.Lock()
-	c.broken()
+	c.out.broken()
 	c.mu.Unlock()
 }
 
@@ -378,7 +376,7 @@ func (c *Conn) check(now int64) {
 	}
 	if now-c.lastPing.Load() >= c.hub.pingSeconds() {
 		c.lastPing.Store(now)
-		c.control(wire.ControlFrame(wire.OpPing, nil))
+		c.out.control(wire.ControlFrame(wire.OpPing, nil))
 	}
 }
 
@@ -395,4 +393,29 @@ func (c *Conn) Pending() (bytes, messages int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.out.bytes, c.out.frames
+}
+
+// dispatch hands one message to the Handler.
+func (c *Conn) dispatch(data []byte) {
+	c.msgsIn.Add(1)
+	if c.in.more() {
+		c.out.cork()
+	}
+	c.act(func() { c.hub.handler.Message(c, data) })
+}
+
+// act runs what the reader is to do for the application, and recovers what it throws.
+func (c *Conn) act(f func()) {
+	from := c.hub.clock.seconds.Load()
+	c.reader.Store(away)
+	defer func() {
+		if v := recover(); v != nil {
+			c.hub.cfg.Log.Error("panic in a message handler", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+		}
+		c.back(from)
+		if c.hub.frozen.Load() {
+			c.parkBusy() // it may have been exported during the action
+		}
+	}()
+	f()
 }

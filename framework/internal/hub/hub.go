@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/lxzan/gws"
-	"go.uber.org/zap"
 
 	"wsframe/framework/internal/room"
 )
@@ -32,61 +31,6 @@ type Handler interface {
 	Closed(c *Conn, code int, reason string, rooms []string)
 }
 
-// Config of a Hub. Zero means the documented default.
-type Config struct {
-	Handler Handler
-	Log     *zap.Logger
-
-	MessageBytes   int           // largest message, 64 KiB
-	Fragments      int           // most fragments of a message, 1,024
-	MessageTime    time.Duration // from a message's first byte to its last, 10 s
-	MessageRate    int           // messages and control frames a second on a connection; 0 = no limit
-	MessageBurst   int           // how many may come at once; at least MessageRate
-	OutboxBytes    int           // most unsent bytes of a connection, 1 MiB
-	OutboxMessages int           // most unsent frames of a connection, 1,024
-	WriteTimeout   time.Duration // longest time without any progress in writing, 5 s
-	PingInterval   time.Duration // 25 s
-	IdleTimeout    time.Duration // 60 s without any byte from the peer
-	RoomFlush      time.Duration // tick of a busy room; negative: every publish is written at once. 5 ms
-	RoomsPerConn   int           // most rooms of a connection, 256
-
-	Compression bool // permessage-deflate without context takeover (RFC 7692) of what clients send; nothing that is sent is compressed
-
-	// Of tests.
-	ticks <-chan time.Time // of housekeeping; nil = one a second
-	now   func() time.Time // nil = time.Now
-}
-
-func (c *Config) fill() {
-	def := func(p *int, v int) {
-		if *p == 0 {
-			*p = v
-		}
-	}
-	defTime := func(p *time.Duration, v time.Duration) {
-		if *p == 0 {
-			*p = v
-		}
-	}
-	def(&c.MessageBytes, 64<<10)
-	def(&c.Fragments, 1024)
-	def(&c.OutboxBytes, 1<<20)
-	def(&c.OutboxMessages, 1024)
-	def(&c.RoomsPerConn, 256)
-	defTime(&c.MessageTime, 10*time.Second)
-	defTime(&c.WriteTimeout, 5*time.Second)
-	defTime(&c.PingInterval, 25*time.Second)
-	defTime(&c.IdleTimeout, 60*time.Second)
-	defTime(&c.RoomFlush, 5*time.Millisecond)
-	c.MessageBurst = max(c.MessageBurst, c.MessageRate)
-	if c.now == nil {
-		c.now = time.Now
-	}
-	if c.Log == nil {
-		c.Log = zap.NewNop()
-	}
-}
-
 const shardCount = 64
 
 type shard struct {
@@ -96,6 +40,7 @@ type shard struct {
 
 // Hub is every connection of this process, sharded by fd, and the local index of the rooms they are in.
 type Hub struct {
+	handler   Handler
 	cfg       Config
 	upgrader  *gws.Upgrader
 	deflating func() *gws.Upgrader // for connections of a process that negotiated compression
@@ -119,10 +64,10 @@ type Hub struct {
 	totals totals
 }
 
-// New starts a Hub; its housekeeping goroutine ends with Close.
-func New(cfg Config) *Hub {
+// New starts a Hub, whose connections speak to handler; its housekeeping goroutine ends with Close.
+func New(handler Handler, cfg Config) *Hub {
 	cfg.fill()
-	h := &Hub{cfg: cfg, stop: make(chan struct{}), done: make(chan struct{})}
+	h := &Hub{handler: handler, cfg: cfg, stop: make(chan struct{}), done: make(chan struct{})}
 	for i := range h.shards {
 		h.shards[i].conns = map[int64]*Conn{}
 	}
@@ -322,4 +267,32 @@ func (h *Hub) look(now time.Time) {
 		}
 		return true
 	})
+}
+
+// Own counts the live connections without those that have moved and whose action still runs here.
+func (h *Hub) Own() (n int) {
+	h.Each(func(c *Conn) bool {
+		if !c.hasMoved() {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
+// Stats walks all connections: for people and monitoring, not for the message path.
+func (h *Hub) Stats() Stats {
+	var all traffic
+	all.add(&h.totals.traffic)
+	h.Each(func(c *Conn) bool {
+		if !c.hasMoved() {
+			all.add(&c.traffic)
+		}
+		return true
+	})
+	return Stats{
+		Connections: h.Len(), Rooms: h.RoomCount(), Users: h.UserCount(),
+		MessagesIn: all.msgsIn.Load(), MessagesOut: all.msgsOut.Load(), BytesIn: all.bytesIn.Load(), BytesOut: all.bytesOut.Load(),
+		Slow: h.totals.slow.Load(), Idle: h.totals.idle.Load(), Dropped: h.totals.dropped.Load(),
+	}
 }

@@ -81,8 +81,7 @@ func echo(c *Conn, data []byte) { _ = c.Echo(data) }
 
 func serve(t testing.TB, cfg Config) *server {
 	s := &server{t: t, on: echo, closes: map[int64][]int{}, ended: make(chan int64, 100_000)}
-	cfg.Handler = s
-	s.Hub = New(cfg)
+	s.Hub = New(s, cfg)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -3,17 +3,10 @@ package hub
 import (
 	"errors"
 	"io"
-	"sync"
 	"time"
 
 	"wsframe/framework/internal/wire"
 )
-
-// readSize is one read from a socket at most. The buffers are pooled and taken only when bytes have arrived, so an idle
-// connection holds none.
-const readSize = 16 << 10
-
-var readPool = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
 
 // inbound follows the frames that arrive and gives gws complete ones only. So a claimed length costs no memory, gws
 // never waits inside a frame, no header reaches gws that could harm it, and what must travel at a move is known: the
@@ -98,7 +91,7 @@ func (in *inbound) read(p []byte) (int, error) {
 	c := in.c
 	for in.off == in.ready {
 		// Everything that had arrived was dispatched: the replies leave together, then wait for more.
-		if c.uncork() {
+		if c.out.uncork() {
 			return 0, io.EOF
 		}
 		if in.fault.Code != 0 {

@@ -127,8 +127,8 @@ func (c *Conn) stay() {
 	close(c.thaw)
 	c.thaw = nil
 	c.out.held = false
-	if !c.out.writing && len(c.out.queue) > 0 { // a writer notices by itself
-		c.startWriter()
+	if !c.out.writing && len(c.out.chunks) > 0 { // a writer notices by itself
+		c.out.startWriter()
 	}
 }
 
@@ -149,8 +149,8 @@ func (c *Conn) release() {
 	if c.late != nil {
 		c.closeLocked(c.late.Code, c.late.Reason)
 	}
-	if len(c.out.queue) > 0 && !c.out.writing {
-		c.startWriter()
+	if len(c.out.chunks) > 0 && !c.out.writing {
+		c.out.startWriter()
 	}
 }
 
@@ -256,7 +256,7 @@ func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
 	} else {
 		s.In = append(bytes.Clone(in.parts), in.buf[in.ready:]...)
 	}
-	s.queue(&c.out)
+	c.out.export(&s)
 	return s, true, false
 }
 
@@ -323,6 +323,7 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 		return nil, fmt.Errorf("take over the socket of %d: %w", s.FD, err)
 	}
 	c.in.init(c)
+	c.out.c = c
 	c.since = h.clock.seconds.Load()
 	c.reader.Store(away)
 	c.lastIn.Store(h.clock.fromWall(s.LastIn))
@@ -359,7 +360,7 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 		go c.loop(ws)
 	}
 	c.out.held = true // until Begin: the old process may still take it back
-	c.out.restore(&s, &h.cfg)
+	c.out.restore(&s, h.cfg.outbox())
 	c.mu.Unlock()
 	h.inside.Add(1)
 	h.add(c)
@@ -376,8 +377,8 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 func (c *Conn) Begin(read bool) {
 	c.mu.Lock()
 	c.out.held = false
-	if len(c.out.queue) > 0 && !c.out.writing {
-		c.startWriter()
+	if len(c.out.chunks) > 0 && !c.out.writing {
+		c.out.startWriter()
 	}
 	start := c.start
 	if read {
@@ -402,4 +403,4 @@ func (c *Conn) Discard() {
 }
 
 // Deliver queues frames that were sent to the connection in the old process.
-func (c *Conn) Deliver(frames []byte, n int, x *wire.Handling) { _ = c.sendAs(frames, n, true, x) }
+func (c *Conn) Deliver(frames []byte, n int, x *wire.Handling) { _ = c.out.send(frames, n, true, x) }

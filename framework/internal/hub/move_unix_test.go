@@ -114,7 +114,7 @@ func TestMoveKeepsWhatItIs(t *testing.T) {
 	if _, n := next.Pending(); n != before {
 		t.Errorf("%d frames wait, not %d", n, before)
 	}
-	if moved := next.out.queue[len(next.out.queue)-1]; moved.x == nil || moved.x.Class != wire.Latest {
+	if moved := next.out.chunks[len(next.out.chunks)-1]; moved.x == nil || moved.x.Class != wire.Latest {
 		t.Errorf("the last one is %+v", moved.x)
 	}
 	next.Deliver(wire.TextFrame([]byte("value 2")).Bytes, 1, &wire.Handling{Class: wire.Latest, Key: "v"})
@@ -171,7 +171,7 @@ func TestMoveIsNotThePeersFault(t *testing.T) {
 	to.waitFor("the limit is what it was", func() bool {
 		next.mu.Lock()
 		defer next.mu.Unlock()
-		return next.limit() == load{1 << 20, 20}
+		return next.out.limit(to.cfg.outbox()) == load{1 << 20, 20}
 	})
 }
 

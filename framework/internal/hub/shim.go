@@ -29,7 +29,7 @@ func (s *shim) Write(p []byte) (int, error) {
 		// The client has had its answer, from another process.
 	case c.state == opening:
 		c.deflate = bytes.Contains(p, []byte("permessage-deflate"))
-		if err := c.answer(withProtocol(p, c.proto)); err != nil {
+		if err := c.out.answer(withProtocol(p, c.proto)); err != nil {
 			return 0, err
 		}
 	case c.state == open && !c.moved && len(p) >= 2 && p[0] == 0x80|wire.OpClose:
@@ -44,7 +44,7 @@ func (s *shim) Write(p []byte) (int, error) {
 			c.close, c.closedHere = inOurWords(wire.Close{Code: end.Code, Reason: words}, p), true
 			p = wire.CloseFrame(c.close.Code, c.close.Reason)
 		}
-		c.push(p, 0, false)
+		c.out.push(p, 0, false, nil)
 	}
 	return n, nil
 }
@@ -100,7 +100,7 @@ func (events) OnMessage(ws *gws.Conn, m *gws.Message) {
 
 // OnPing answers with the ping's payload (RFC 6455 §5.5.3); gws's own handler answers with an empty pong.
 func (events) OnPing(ws *gws.Conn, payload []byte) {
-	(*Conn)(ws.NetConn().(*shim)).control(wire.ControlFrame(wire.OpPong, payload))
+	(*Conn)(ws.NetConn().(*shim)).out.control(wire.ControlFrame(wire.OpPong, payload))
 }
 
 func (events) OnPong(*gws.Conn, []byte) {}

@@ -6,7 +6,15 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"sync"
 )
+
+// readSize is one read from a socket at most. The buffers are pooled and taken only when bytes have arrived, so an idle
+// connection holds none.
+const readSize = 16 << 10
+
+var readPool = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
 
 // Stream is what a connection is read from and written to: an accepted *net.TCPConn, or the *os.File of a descriptor that came from
 // another process, which costs less to make.

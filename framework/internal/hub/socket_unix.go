@@ -117,6 +117,3 @@ func (s *socket) closeWrite() error {
 	err := s.raw.Control(func(fd uintptr) { inner = syscall.Shutdown(int(fd), syscall.SHUT_WR) })
 	return errors.Join(err, inner)
 }
-
-// Descriptor is the socket's, of an exported connection: nobody closes it before Release or Thaw.
-func (c *Conn) Descriptor() int { return c.sock.fd }

@@ -46,48 +46,6 @@ type Cut struct {
 	Key           string
 }
 
-// queue takes what waits in the outbox.
-func (s *State) queue(o *outbox) {
-	droppable := false
-	for i := range o.queue {
-		k := &o.queue[i]
-		s.Out = append(s.Out, k.b...)
-		s.Frames += k.n
-		droppable = droppable || k.x.Droppable()
-	}
-	for i := range o.queue {
-		if !droppable {
-			return
-		}
-		cut := Cut{Bytes: len(o.queue[i].b), Frames: o.queue[i].n}
-		if x := o.queue[i].x; x != nil {
-			cut.Class, cut.Key = x.Class, x.Key
-		}
-		s.Cuts = append(s.Cuts, cut)
-	}
-}
-
-// restore is queue's other side.
-func (o *outbox) restore(s *State, cfg *Config) {
-	if len(s.Out) == 0 {
-		return
-	}
-	o.bytes, o.frames = len(s.Out), s.Frames
-	o.extra = load{min(o.bytes, cfg.OutboxBytes), min(o.frames, cfg.OutboxMessages)} // nobody knows how much of it came during the move
-	if len(s.Cuts) == 0 {
-		o.queue = []chunk{{b: s.Out, n: s.Frames, owned: true}}
-		return
-	}
-	b := s.Out
-	for _, cut := range s.Cuts {
-		k := chunk{b: b[:cut.Bytes:cut.Bytes], n: cut.Frames}
-		if cut.Class != wire.NeverDrop {
-			k.x = &wire.Handling{Class: cut.Class, Key: cut.Key}
-		}
-		o.queue, b = append(o.queue, k), b[cut.Bytes:]
-	}
-}
-
 const (
 	stateBusy = 1 << iota
 	stateDeflate

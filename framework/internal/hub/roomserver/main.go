@@ -57,7 +57,7 @@ func (r *room) serve(nc *net.TCPConn, fd int64) error {
 
 func run() error {
 	r := &room{}
-	r.hub = hub.New(hub.Config{Handler: r})
+	r.hub = hub.New(r, hub.Config{})
 	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return err

@@ -1,0 +1,64 @@
+package hub
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Config of a Hub. Zero means the documented default.
+type Config struct {
+	Log *zap.Logger
+
+	MessageBytes   int           // largest message, 64 KiB
+	Fragments      int           // most fragments of a message, 1,024
+	MessageTime    time.Duration // from a message's first byte to its last, 10 s
+	MessageRate    int           // messages and control frames a second on a connection; 0 = no limit
+	MessageBurst   int           // how many may come at once; at least MessageRate
+	OutboxBytes    int           // most unsent bytes of a connection, 1 MiB
+	OutboxMessages int           // most unsent frames of a connection, 1,024
+	WriteTimeout   time.Duration // longest time without any progress in writing, 5 s
+	PingInterval   time.Duration // 25 s
+	IdleTimeout    time.Duration // 60 s without any byte from the peer
+	RoomFlush      time.Duration // tick of a busy room; negative: every publish is written at once. 5 ms
+	RoomsPerConn   int           // most rooms of a connection, 256
+
+	Compression bool // permessage-deflate without context takeover (RFC 7692) of what clients send; nothing that is sent is compressed
+
+	// Of tests.
+	ticks <-chan time.Time // of housekeeping; nil = one a second
+	now   func() time.Time // nil = time.Now
+}
+
+func (c *Config) fill() {
+	def := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	defTime := func(p *time.Duration, v time.Duration) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	def(&c.MessageBytes, 64<<10)
+	def(&c.Fragments, 1024)
+	def(&c.OutboxBytes, 1<<20)
+	def(&c.OutboxMessages, 1024)
+	def(&c.RoomsPerConn, 256)
+	defTime(&c.MessageTime, 10*time.Second)
+	defTime(&c.WriteTimeout, 5*time.Second)
+	defTime(&c.PingInterval, 25*time.Second)
+	defTime(&c.IdleTimeout, 60*time.Second)
+	defTime(&c.RoomFlush, 5*time.Millisecond)
+	c.MessageBurst = max(c.MessageBurst, c.MessageRate)
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+}
+
+// outbox is what an outbox takes.
+func (c *Config) outbox() load { return load{c.OutboxBytes, c.OutboxMessages} }

@@ -1,0 +1,188 @@
+package hub
+
+import (
+	"net"
+	"slices"
+
+	"wsframe/framework/internal/wire"
+)
+
+// chunkSize is the space taken for small frames that wait together, in bytes.
+const chunkSize = 2 << 10
+
+// heldFactor is how many times its limits a queue takes while it is held.
+const heldFactor = 8
+
+// load is an amount of frames.
+type load struct{ bytes, frames int }
+
+func (l load) plus(bytes, frames int) load { return load{l.bytes + bytes, l.frames + frames} }
+
+func (l load) fits(limit load) bool { return l.bytes <= limit.bytes && l.frames <= limit.frames }
+
+func (l load) atMost(limit load) load {
+	return load{min(l.bytes, limit.bytes), min(l.frames, limit.frames)}
+}
+
+// chunk is a run of complete frames, the first of the queue possibly partly written.
+type chunk struct {
+	b     []byte
+	n     int  // frames
+	owned bool // nobody else reads b: more may be appended
+	x     *wire.Handling
+}
+
+// queue is what waits to be written to one connection, in order.
+type queue struct {
+	chunks []chunk
+	load        // of chunks, and of what take has taken until wrote
+	held   bool // nothing is written: the connection is being moved
+	holds  int  // how often that has begun
+	extra  load // of what waits, what came while it was held
+}
+
+// add appends frames. shared tells that b may be kept, and that others read it.
+func (q *queue) add(b []byte, frames int, shared bool, x *wire.Handling) {
+	q.load = q.plus(len(b), frames)
+	if q.held {
+		q.extra = q.extra.plus(len(b), frames)
+	}
+	if shared {
+		q.chunks = append(q.chunks, chunk{b: b, n: frames, x: x})
+		return
+	}
+	if last := len(q.chunks) - 1; last >= 0 {
+		if k := &q.chunks[last]; k.owned && cap(k.b)-len(k.b) >= len(b) {
+			k.b, k.n = append(k.b, b...), k.n+frames
+			return
+		}
+	}
+	q.chunks = append(q.chunks, chunk{b: append(make([]byte, 0, max(chunkSize, len(b))), b...), n: frames, owned: true})
+}
+
+// limit is what the queue takes of a configured limit. What comes while it is held does not make its peer a slow one, until that is
+// written.
+func (q *queue) limit(l load) load {
+	if q.held {
+		return load{heldFactor * l.bytes, heldFactor * l.frames}
+	}
+	return l.plus(q.extra.bytes, q.extra.frames)
+}
+
+// makeRoom drops what may be dropped, the oldest first, until so much more fits below the limit. It tells whether it does, and how many
+// frames that has cost.
+func (q *queue) makeRoom(bytes, frames int, limit load) (ok bool, dropped int) {
+	fits := func() bool { return q.plus(bytes, frames).fits(limit) }
+	kept := q.chunks[:0]
+	for _, k := range q.chunks {
+		if fits() || !k.x.Droppable() {
+			kept = append(kept, k)
+			continue
+		}
+		q.load = q.plus(-len(k.b), -k.n)
+		dropped += k.n
+	}
+	clear(q.chunks[len(kept):])
+	q.chunks = kept
+	return fits(), dropped
+}
+
+// replace puts a newer value of the class Latest in the place of a waiting one.
+func (q *queue) replace(b []byte, frames int, x *wire.Handling) bool {
+	for i := range q.chunks {
+		k := &q.chunks[i]
+		if k.x != nil && k.x.Class == wire.Latest && k.x.Key == x.Key {
+			q.load = q.plus(len(b)-len(k.b), frames-k.n)
+			k.b, k.n, k.x = b, frames, x
+			return true
+		}
+	}
+	return false
+}
+
+// take removes up to 64 KiB or 64 chunks from the front. They count until wrote.
+func (q *queue) take(bufs net.Buffers) (net.Buffers, []chunk) {
+	size, i := 0, 0
+	for i < len(q.chunks) && i < 64 && size < 64<<10 {
+		bufs = append(bufs, q.chunks[i].b)
+		size += len(q.chunks[i].b)
+		i++
+	}
+	taken := q.chunks[:i:i]
+	if i == len(q.chunks) {
+		q.chunks = nil
+	} else {
+		q.chunks = q.chunks[i:]
+	}
+	return bufs, taken
+}
+
+// putBack returns what take had taken and the kernel has not.
+func (q *queue) putBack(taken []chunk, written int) {
+	for len(taken) > 0 && written >= len(taken[0].b) {
+		written -= len(taken[0].b)
+		q.frames = max(0, q.frames-taken[0].n)
+		taken = taken[1:]
+	}
+	if len(taken) == 0 {
+		return
+	}
+	q.chunks = append(slices.Clone(taken), q.chunks...)
+	q.begin(written)
+}
+
+// begin notes that so much of the first chunk is written: it can be neither dropped nor replaced any more.
+func (q *queue) begin(written int) {
+	if written > 0 {
+		first := &q.chunks[0]
+		first.b, first.x = first.b[written:], nil
+	}
+}
+
+func (q *queue) drop() { q.chunks, q.load, q.extra = nil, load{}, load{} }
+
+func (q *queue) hold() {
+	q.held = true
+	q.holds++
+}
+
+// export puts what waits into the state.
+func (q *queue) export(s *State) {
+	droppable := false
+	for _, k := range q.chunks {
+		s.Out = append(s.Out, k.b...)
+		s.Frames += k.n
+		droppable = droppable || k.x.Droppable()
+	}
+	if !droppable {
+		return
+	}
+	for _, k := range q.chunks {
+		cut := Cut{Bytes: len(k.b), Frames: k.n}
+		if k.x != nil {
+			cut.Class, cut.Key = k.x.Class, k.x.Key
+		}
+		s.Cuts = append(s.Cuts, cut)
+	}
+}
+
+// restore takes what export has put there. limit is the configured one: nobody knows how much of it came during the move.
+func (q *queue) restore(s *State, limit load) {
+	if len(s.Out) == 0 {
+		return
+	}
+	q.load = load{len(s.Out), s.Frames}
+	q.extra = q.load.atMost(limit)
+	if len(s.Cuts) == 0 {
+		q.chunks = []chunk{{b: s.Out, n: s.Frames, owned: true}}
+		return
+	}
+	b := s.Out
+	for _, cut := range s.Cuts {
+		k := chunk{b: b[:cut.Bytes:cut.Bytes], n: cut.Frames}
+		if cut.Class != wire.NeverDrop {
+			k.x = &wire.Handling{Class: cut.Class, Key: cut.Key}
+		}
+		q.chunks, b = append(q.chunks, k), b[cut.Bytes:]
+	}
+}
