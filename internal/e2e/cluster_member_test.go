@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ type member struct {
 	fd   int64
 	uid  string
 	nc   net.Conn
+	mute atomic.Bool // it answers no pings
 
 	mu        sync.Mutex
 	got       []note
@@ -154,7 +156,9 @@ func (m *member) read(br *bufio.Reader) {
 			m.mu.Unlock()
 			_, _ = m.nc.Write(encode(0x88, p))
 		case 0x89:
-			_, _ = m.nc.Write(encode(0x8a, p))
+			if !m.mute.Load() {
+				_, _ = m.nc.Write(encode(0x8a, p))
+			}
 		}
 	}
 }
