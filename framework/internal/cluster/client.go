@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -14,6 +13,12 @@ import (
 
 	"wsframe/library/cache"
 )
+
+// pipeline is how many commands leave together: enough to make a round trip cheap, few enough for Timeout.
+const pipeline = 512
+
+// deadTime is how long the mark of a dead member stays. A process that was frozen for half of it trusts its clock instead.
+const deadTime = 24 * time.Hour
 
 // client is this process's access to Redis: all other parts of a node have it.
 type client struct {
@@ -30,14 +35,6 @@ type client struct {
 
 	mu         sync.Mutex // a leaf
 	complained time.Time
-}
-
-func newClient(cfg *Config) *client {
-	_, slots := cfg.Client.(*redis.ClusterClient)
-	return &client{
-		redis: cfg.Client, keys: keys{cfg.Prefix}, slots: slots, timeout: cfg.Timeout, id: cfg.NodeID, lease: cfg.Lease,
-		token: rand.Text(), log: cfg.Log, now: cfg.Now,
-	}
 }
 
 func (c *client) self() member { return *c.place.Load() }
@@ -98,7 +95,13 @@ func (c *client) refused(cmd redis.Cmder, err error) {
 	}
 }
 
+// A full Redis refuses a script whose first write needs memory. Those by which nodes live and are cleaned up after begin with a write
+// that needs none and changes nothing, so they go on: what they add is small, and cleaning up is what frees memory.
 const (
+	enterList = `
+redis.call('SREM', KEYS[1], '')
+return redis.call('SADD', KEYS[1], ARGV[1])`
+
 	takeClaim = `
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('DEL', KEYS[1])

@@ -11,6 +11,12 @@ import (
 	"go.uber.org/zap"
 )
 
+// DefaultLease is how long a node may be silent before others may doubt it.
+const DefaultLease = 15 * time.Second
+
+// claimTime is how long a claim lasts that its owner does not extend. Orphan has half of it.
+const claimTime = 15 * time.Second
+
 // Config of a Node. Zero means the default.
 type Config struct {
 	Client redis.UniversalClient

@@ -41,9 +41,7 @@ func (de *departures) remember(ops []op) {
 
 // forgetTold forgets the departures that were told before Redis was emptied.
 func (de *departures) forgetTold() {
-	de.peers.mu.Lock()
-	told := de.peers.intact.Add(-de.presence.away - toldTime)
-	de.peers.mu.Unlock()
+	told := de.peers.lastIntact().Add(-de.presence.away - toldTime)
 	i := slices.IndexFunc(de.list, func(d departed) bool { return d.at.After(told) })
 	if i < 0 {
 		de.list = nil

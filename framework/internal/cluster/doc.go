@@ -9,6 +9,26 @@
 //	…
 //	err = n.Stop(ctx)
 //
+// Start puts the parts together, each of which knows only those below it:
+//
+//	Node
+//	 ├ Watch ──────── looks for nodes whose lease is gone
+//	 ├ Strays ─────── looks for connections that no node's list has
+//	 ├ Writer ─────── notes what happens to connections; Run writes it
+//	 │  ├ comparison  Redis against the live connections, after doubts, outages and losses
+//	 │  ├ departures  who left and may have to be told again
+//	 │  ├ Owners ──── whose connections are, after a death
+//	 │  └ journal ─── what Redis does not know yet
+//	 ├ Leftovers ──── what earlier processes of this node have left behind
+//	 ├ Sweeper ────── cleans up after a process, one of many sweepers
+//	 ├ Lease ──────── the sign of life, and the right to the node's id
+//	 ├ Peers ──────── the other nodes
+//	 ├ Presence ───── who is in rooms that tell of it
+//	 ├ Numbers ────── connection numbers, in blocks
+//	 └ client, plan ─ calls of Redis, and the order of what one write does
+//
+// The root package of the framework is its only user. It needs a go-redis client of its own, beside the application's.
+//
 // Nothing here waits for Redis but Start, Flush, Stop, SyncRoom, Dead, Living, Signs, Nodes, Came, Depart and, while Redis does not answer, Owns: what happens
 // is appended to a journal that one goroutine writes to Redis in pipelines, in order. While Redis is away the journal
 // grows, up to a bound; beyond it the journal is dropped whole, and Redis is compared with the live connections once

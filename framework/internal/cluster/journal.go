@@ -224,6 +224,13 @@ func (j *journal) untried() map[int64]bool {
 	return fds
 }
 
+// unheard are the connections, not ended, that nobody but this process can have heard of.
+func (j *journal) unheard() map[int64]bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.untried()
+}
+
 // done says that Redis has the taken ops.
 func (j *journal) done(count, dropped int) {
 	j.mu.Lock()

@@ -15,7 +15,7 @@ func (k keys) uids() string               { return k.prefix + "WEBSOCKET_UIDTOFD
 func (k keys) listeners(fd string) string { return k.prefix + "WEBSOCKET_FdController_" + fd }
 func (k keys) closing(fd string) string   { return k.prefix + "WEBSOCKET_FdCloseSetKey_" + fd }
 
-func (k keys) counter() string { return k.prefix + "WSFRAME_FD_NEXT" } // see fds.go
+func (k keys) counter() string { return k.prefix + "WSFRAME_FD_NEXT" } // see numbers.go
 func (k keys) nodes() string   { return k.prefix + "WSFRAME_NODES" }   // set of members, living or not yet cleaned up
 
 func (k keys) strays() string { return k.prefix + "WSFRAME_STRAYS" } // who looks for connections on no list

@@ -11,17 +11,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// DefaultLease is how long a node may be silent before others may doubt it.
-const DefaultLease = 15 * time.Second
-
-// deadTime is how long the mark of a dead member stays. A process that was frozen for half of it trusts its clock instead.
-const deadTime = 24 * time.Hour
-
 // errDeposed says that this node was declared dead.
 var errDeposed = errors.New("this node was declared dead while it did not show a sign of life")
 
-// A full Redis refuses a script whose first write needs memory. Those by which nodes live and are cleaned up after begin with a write
-// that needs none and changes nothing, so they go on: what they add is small, and cleaning up is what frees memory.
+// Like those of client.go, these scripts run beside a full Redis.
 //
 // The value of a lease is the worker that took it last: at a reload that is the new one, and the old one extends it only.
 const (
@@ -48,10 +41,6 @@ if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
 return 1`
-
-	enterList = `
-redis.call('SREM', KEYS[1], '')
-return redis.call('SADD', KEYS[1], ARGV[1])`
 )
 
 // Lease is this node's sign of life, and its right to its name.
@@ -132,15 +121,14 @@ func (l *Lease) take(ctx context.Context, m member, first bool) error {
 	if answer < 0 {
 		return errDeposed
 	}
-	l.peers.mu.Lock()
-	if answer == 1 && !first {
-		l.peers.emptied = begun
+	switch {
+	case answer == 1 && !first:
+		l.peers.wasEmptied(begun)
 		l.forgotten.Store(true)
 		l.changed()
-	} else if !l.forgotten.Load() {
-		l.peers.intact = begun
+	case !l.forgotten.Load():
+		l.peers.wasIntact(begun)
 	}
-	l.peers.mu.Unlock()
 	if err = l.c.enter(ctx, m); err != nil {
 		return fmt.Errorf("enter the list of nodes: %w", err)
 	}

@@ -2,7 +2,10 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Node is this server's place in Redis, and puts its parts together.
@@ -70,6 +73,14 @@ func assemble(cfg *Config) *Node {
 		},
 	}
 	return n
+}
+
+func newClient(cfg *Config) *client {
+	_, slots := cfg.Client.(*redis.ClusterClient)
+	return &client{
+		redis: cfg.Client, keys: keys{cfg.Prefix}, slots: slots, timeout: cfg.Timeout, id: cfg.NodeID, lease: cfg.Lease,
+		token: rand.Text(), log: cfg.Log, now: cfg.Now,
+	}
 }
 
 func (n *Node) start(ctx context.Context, reload bool) error {

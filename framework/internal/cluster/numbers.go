@@ -37,7 +37,7 @@ type Numbers struct {
 
 	floor atomic.Int64 // numbers below are of an incarnation that was declared dead
 
-	mu         sync.Mutex // held by renew over the journal's and the owners'
+	mu         sync.Mutex // above the life's, and in renew above the journal's and the owners'
 	fds, spare block
 	seen       int64 // how far the counter was
 	fetching   bool
@@ -89,7 +89,7 @@ local time = redis.call('TIME')
 local since = math.floor((tonumber(time[1]) - 1767225600 + tonumber(time[2]) / 1000000) * 4194304)
 if since > at and since < 4503599627370496 then at = since end -- a clock that is wrong by decades counts for nothing
 at = at + tonumber(ARGV[1])
-redis.call('PERSIST', KEYS[1]) -- see lease.go
+redis.call('PERSIST', KEYS[1]) -- see client.go
 redis.call('SET', KEYS[1], string.format('%.0f', at) .. (run ~= '' and '@' .. run or ''))
 return at`
 
@@ -179,14 +179,18 @@ func (n *Numbers) NextFD() (int64, error) {
 func (n *Numbers) fetch() {
 	b, err := n.reserve(n.life.ctx)
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.fetching = false
-	switch {
-	case err == nil && b.next >= n.floor.Load():
+	if err == nil && b.next >= n.floor.Load() {
 		n.spare = b
-	case err != nil && n.life.ctx.Err() == nil && n.c.now().Sub(n.complained) > time.Second:
+	}
+	left := n.fds.end - n.fds.next
+	complain := err != nil && n.life.ctx.Err() == nil && n.c.now().Sub(n.complained) > time.Second
+	if complain {
 		n.complained = n.c.now() // asked again with the next connection
-		n.c.log.Warn("redis", zap.Int64("left", n.fds.end-n.fds.next), zap.Error(err))
+	}
+	n.mu.Unlock()
+	if complain {
+		n.c.log.Warn("redis", zap.Int64("left", left), zap.Error(err))
 	}
 }
 

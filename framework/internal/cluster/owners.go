@@ -52,9 +52,7 @@ func (ow *Owners) Owns(ctx context.Context, fd int64) (bool, error) {
 
 // Unheard are the connections that Redis has not heard of yet: nobody else can tell their listeners. Of live ones it may hear still.
 func (ow *Owners) Unheard() map[int64]bool {
-	ow.journal.mu.Lock()
-	fds := ow.journal.untried()
-	ow.journal.mu.Unlock()
+	fds := ow.journal.unheard()
 	ow.mu.Lock()
 	defer ow.mu.Unlock()
 	maps.Copy(fds, ow.unheard)

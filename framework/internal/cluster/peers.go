@@ -82,6 +82,27 @@ func (ps *Peers) known(list []member, dead map[member]bool) map[member]bool {
 	return living
 }
 
+// wasEmptied notes that Redis had forgotten everything at that time.
+func (ps *Peers) wasEmptied(at time.Time) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.emptied = at
+}
+
+// wasIntact notes that it had not.
+func (ps *Peers) wasIntact(at time.Time) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.intact = at
+}
+
+// lastIntact is when Redis was last asked and had not been emptied.
+func (ps *Peers) lastIntact() time.Time {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return ps.intact
+}
+
 // Recent is what Living gave, or the watch over the others found, where that is at most so old. It asks nobody.
 func (ps *Peers) Recent(age time.Duration) (ids []string, ok bool) {
 	ps.mu.Lock()

@@ -41,7 +41,7 @@ for i = 1, #ARGV, 2 do
 end
 return fresh`
 
-	// A leaving is written beside a full Redis, too: what tells of the connection goes after it. See lease.go.
+	// A leaving is written beside a full Redis, too: what tells of the connection goes after it. See client.go.
 	noteLeaving = `
 redis.call('ZREM', KEYS[1], '')
 local t = redis.call('TIME')

@@ -14,9 +14,6 @@ import (
 	"wsframe/framework/internal/backoff"
 )
 
-// claimTime is how long a claim lasts that its owner does not extend. Orphan has half of it.
-const claimTime = 15 * time.Second
-
 // sweepAtOnce is how many connections share the round trips of a sweep. Where Redis is slow there are fewer, down to an eighth.
 const sweepAtOnce = pipeline / 4
 

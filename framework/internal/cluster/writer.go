@@ -12,9 +12,6 @@ import (
 	"wsframe/library/cache"
 )
 
-// pipeline is how many commands leave together: enough to make a round trip cheap, few enough for Timeout.
-const pipeline = 512
-
 // gatherTime is how long the writer waits behind a pipeline: what comes meanwhile leaves together. Nothing waits where it is quiet.
 const gatherTime = 2 * time.Millisecond
 
