@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 	"gorm.io/gorm"
@@ -41,6 +42,10 @@ type Deps struct {
 	Redis  redis.UniversalClient
 	Prefix string // of every Redis key, the application's too
 	Log    *zap.Logger
+
+	// Metrics is where an application registers collectors of its own; GET /metrics of the push port shows them beside the
+	// framework's. Names that begin with wsframe_, and go_goroutines, are the framework's. Each worker has a registry of its own.
+	Metrics prometheus.Registerer
 }
 
 // Stores are the framework's own clients of the store, nil = Deps.Redis: what the application or a back end does with that one,

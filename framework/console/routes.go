@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
@@ -33,7 +34,7 @@ func (c *console) routes(ctx context.Context) error {
 	defer db.Close(orm)
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:0"})
 	defer client.Close()
-	controllers, err := c.program.Controllers(framework.Deps{DB: orm, Redis: client, Log: zap.NewNop()})
+	controllers, err := c.program.Controllers(framework.Deps{DB: orm, Redis: client, Log: zap.NewNop(), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
@@ -106,7 +107,7 @@ func start(t testing.TB, store *cache.Embedded, id string, alone bool, mount fun
 	h.Tokens, err = auth.New(auth.Config{Keys: []string{key}, Lifetime: time.Hour})
 	check(t, err)
 
-	deps := framework.Deps{DB: h.DB, Redis: h.Redis, Log: zaptest.NewLogger(t)}
+	deps := framework.Deps{DB: h.DB, Redis: h.Redis, Log: zaptest.NewLogger(t), Metrics: prometheus.NewRegistry()}
 	o := framework.Options{Config: cfg.App, Deps: deps, Tokens: h.Tokens, NodeID: id, Alone: alone, StoreTimeout: Timeout}
 	for _, f := range options {
 		f(&o)

@@ -1,8 +1,6 @@
 package push
 
 import (
-	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -66,12 +64,9 @@ func (l *refusals) of(peer string) *bucket {
 	return b
 }
 
-// write writes the counts for Prometheus.
-func (l *refusals) write(w io.Writer) {
+// counts are the refusals of each kind.
+func (l *refusals) counts() map[Code]int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fmt.Fprint(w, "# HELP wsframe_push_refused_total Requests to the push port of those who may not call.\n# TYPE wsframe_push_refused_total counter\n")
-	for _, code := range []Code{CodeForbidden, CodeUnauthorized} {
-		fmt.Fprintf(w, "wsframe_push_refused_total{reason=%q} %d\n", code, l.total[code])
-	}
+	return map[Code]int64{CodeForbidden: l.total[CodeForbidden], CodeUnauthorized: l.total[CodeUnauthorized]}
 }

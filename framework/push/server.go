@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -259,10 +258,19 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_ = s.cfg.Metrics(w) // the caller's loss
-	s.refused.write(w)
+}
+
+// Stats are a server's figures since it was made.
+type Stats struct {
+	Connections int            // open ones
+	Displaced   int64          // connections that gave way to others
+	Refused     map[Code]int64 // requests of those who may not call: CodeForbidden, CodeUnauthorized
+}
+
+// Stats tells them. It is safe for concurrent use.
+func (s *Server) Stats() Stats {
 	open, displaced := s.conns.count()
-	fmt.Fprintf(w, "# HELP wsframe_push_connections Open connections of the push port.\n# TYPE wsframe_push_connections gauge\nwsframe_push_connections %d\n", open)
-	fmt.Fprintf(w, "# HELP wsframe_push_displaced_total Connections of the push port that gave way to others.\n# TYPE wsframe_push_displaced_total counter\nwsframe_push_displaced_total %d\n", displaced)
+	return Stats{open, displaced, s.refused.counts()}
 }
 
 // caller is who asks. Whoever may not is refused, and the connection ends: it would only keep others out.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"wsframe/framework"
@@ -91,7 +92,8 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 		return err
 	}
 	notes = append(notes, more...)
-	deps := framework.Deps{DB: orm, Redis: client, Prefix: cfg.Cache.Master.Prefix, Log: l.Logger}
+	registry := prometheus.NewRegistry()
+	deps := framework.Deps{DB: orm, Redis: client, Prefix: cfg.Cache.Master.Prefix, Log: l.Logger, Metrics: registry}
 	controllers, err := p.Controllers(deps)
 	if err != nil {
 		return fmt.Errorf("mount the controllers: %w", err)
@@ -114,7 +116,10 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 		return err
 	}
 	ready.Routes = Routes(a.Routes())
-	pushes, err := newPush(p.Version, &cfg.App, deps, options.Alone, a, w.Begun, l)
+	pushes, err := newPush(&cfg.App, deps, options.Alone, a, registry, l)
+	if err == nil {
+		err = registry.Register(&figures{a, pushes, p.Version, w.Begun})
+	}
 	if err != nil {
 		return errors.Join(err, a.Close(ctx))
 	}

@@ -1,66 +1,119 @@
 package boot
 
 import (
-	"bufio"
-	"fmt"
+	"errors"
 	"io"
 	"runtime"
 	"runtime/metrics"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+
 	"wsframe/framework"
+	"wsframe/framework/push"
 )
 
-// writeMetrics writes what this worker counts in Prometheus's text format (version 0.0.4). Counters begin anew with each worker, as
-// those of a process that was restarted do.
-func writeMetrics(out io.Writer, a *framework.App, version string, begun time.Time) error {
-	w := bufio.NewWriter(out)
-	family := func(name, kind, help string) { fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
-	one := func(name, kind, help string, v any) { family(name, kind, help); fmt.Fprintf(w, "%s %v\n", name, v) }
-	s := a.Hub().Stats()
-	pending, _ := a.Node().Pending()
+// figures are what this worker counts, as one collector: they are read when somebody asks. Counters begin anew with each worker, as those
+// of a process that was restarted do.
+type figures struct {
+	app     *framework.App
+	push    *push.Server
+	version string
+	begun   time.Time
+}
 
-	family("wsframe_info", "gauge", "The program that serves.")
-	fmt.Fprintf(w, "wsframe_info{version=%q} 1\n", version)
-	one("wsframe_connections", "gauge", "Open WebSocket connections.", s.Connections)
-	one("wsframe_users", "gauge", "Uids with a connection.", s.Users)
-	one("wsframe_rooms", "gauge", "Rooms with a member.", s.Rooms)
-	one("wsframe_messages_received_total", "counter", "Messages from clients.", s.MessagesIn)
-	one("wsframe_messages_sent_total", "counter", "Messages to clients.", s.MessagesOut)
-	one("wsframe_received_bytes_total", "counter", "Bytes from clients.", s.BytesIn)
-	one("wsframe_sent_bytes_total", "counter", "Bytes to clients.", s.BytesOut)
-	family("wsframe_closed_total", "counter", "Connections that the server closed, by close code and reason.")
-	for _, c := range a.ClosedByServer() {
-		fmt.Fprintf(w, "wsframe_closed_total{code=\"%d\",reason=%q} %d\n", c.Code, c.Reason, c.N)
-	}
-	family("wsframe_handshakes_refused_total", "counter", "Handshakes that were not let in, by HTTP status and reason.")
-	for _, c := range a.Refused() {
-		fmt.Fprintf(w, "wsframe_handshakes_refused_total{status=\"%d\",reason=%q} %d\n", c.Code, c.Reason, c.N)
-	}
-	one("wsframe_dropped_total", "counter", "Messages of the classes drop-oldest and latest that slow connections did not get.", s.Dropped)
-	one("wsframe_store_pending", "gauge", "Bookkeeping operations that wait for Redis.", pending)
-	one("go_goroutines", "gauge", "Goroutines of the worker.", runtime.NumGoroutine())
-	one("wsframe_memory_bytes", "gauge", "Memory that the worker has from the system.", memory())
-	one("wsframe_start_time_seconds", "gauge", "When the server was started, in UNIX seconds.", begun.Unix())
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
 
-	actions := a.ActionStats()
-	family("wsframe_action_duration_seconds", "histogram", "How long actions took, by method.")
-	for i := range actions {
-		c, n := &actions[i], int64(0)
-		for k, bound := range framework.ActionBounds {
-			n += c.Counts[k]
-			fmt.Fprintf(w, "wsframe_action_duration_seconds_bucket{method=%q,le=\"%v\"} %d\n", c.Method, bound.Seconds(), n)
-		}
-		n += c.Counts[len(c.Counts)-1]
-		fmt.Fprintf(w, "wsframe_action_duration_seconds_bucket{method=%q,le=\"+Inf\"} %d\n", c.Method, n)
-		fmt.Fprintf(w, "wsframe_action_duration_seconds_sum{method=%q} %v\n", c.Method, c.Duration.Seconds())
-		fmt.Fprintf(w, "wsframe_action_duration_seconds_count{method=%q} %d\n", c.Method, n)
+var (
+	infoDesc            = desc("wsframe_info", "The program that serves.", "version")
+	connectionsDesc     = desc("wsframe_connections", "Open WebSocket connections.")
+	usersDesc           = desc("wsframe_users", "Uids with a connection.")
+	roomsDesc           = desc("wsframe_rooms", "Rooms with a member.")
+	messagesInDesc      = desc("wsframe_messages_received_total", "Messages from clients.")
+	messagesOutDesc     = desc("wsframe_messages_sent_total", "Messages to clients.")
+	bytesInDesc         = desc("wsframe_received_bytes_total", "Bytes from clients.")
+	bytesOutDesc        = desc("wsframe_sent_bytes_total", "Bytes to clients.")
+	closedDesc          = desc("wsframe_closed_total", "Connections that the server closed, by close code and reason.", "code", "reason")
+	refusedDesc         = desc("wsframe_handshakes_refused_total", "Handshakes that were not let in, by HTTP status and reason.", "status", "reason")
+	droppedDesc         = desc("wsframe_dropped_total", "Messages of the classes drop-oldest and latest that slow connections did not get.")
+	pendingDesc         = desc("wsframe_store_pending", "Bookkeeping operations that wait for Redis.")
+	goroutinesDesc      = desc("go_goroutines", "Goroutines of the worker.")
+	memoryDesc          = desc("wsframe_memory_bytes", "Memory that the worker has from the system.")
+	startDesc           = desc("wsframe_start_time_seconds", "When the server was started, in UNIX seconds.")
+	durationDesc        = desc("wsframe_action_duration_seconds", "How long actions took, by method.", "method")
+	failuresDesc        = desc("wsframe_action_failures_total", "Requests that were answered with 500, by method.", "method")
+	pushRefusedDesc     = desc("wsframe_push_refused_total", "Requests to the push port of those who may not call.", "reason")
+	pushConnectionsDesc = desc("wsframe_push_connections", "Open connections of the push port.")
+	pushDisplacedDesc   = desc("wsframe_push_displaced_total", "Connections of the push port that gave way to others.")
+
+	allDescs = []*prometheus.Desc{
+		infoDesc, connectionsDesc, usersDesc, roomsDesc, messagesInDesc, messagesOutDesc, bytesInDesc, bytesOutDesc, closedDesc, refusedDesc, droppedDesc,
+		pendingDesc, goroutinesDesc, memoryDesc, startDesc, durationDesc, failuresDesc, pushRefusedDesc, pushConnectionsDesc, pushDisplacedDesc,
 	}
-	family("wsframe_action_failures_total", "counter", "Requests that were answered with 500, by method.")
-	for i := range actions {
-		fmt.Fprintf(w, "wsframe_action_failures_total{method=%q} %d\n", actions[i].Method, actions[i].Failed)
+)
+
+// Describe implements prometheus.Collector: an application's own metric of one of these names is refused when it is registered.
+func (*figures) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range allDescs {
+		to <- d
 	}
-	return w.Flush()
+}
+
+// Collect implements prometheus.Collector.
+func (f *figures) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v int64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	s := f.app.Hub().Stats()
+	pending, _ := f.app.Node().Pending()
+	gauge(infoDesc, 1, strings.ToValidUTF8(f.version, "�"))
+	gauge(connectionsDesc, float64(s.Connections))
+	gauge(usersDesc, float64(s.Users))
+	gauge(roomsDesc, float64(s.Rooms))
+	counter(messagesInDesc, int64(s.MessagesIn))
+	counter(messagesOutDesc, int64(s.MessagesOut))
+	counter(bytesInDesc, int64(s.BytesIn))
+	counter(bytesOutDesc, int64(s.BytesOut))
+	for _, c := range f.app.ClosedByServer() { // an application chooses its reasons, and a label is UTF-8
+		counter(closedDesc, c.N, strconv.Itoa(c.Code), strings.ToValidUTF8(c.Reason, "�"))
+	}
+	for _, c := range f.app.Refused() {
+		counter(refusedDesc, c.N, strconv.Itoa(c.Code), c.Reason)
+	}
+	counter(droppedDesc, int64(s.Dropped))
+	gauge(pendingDesc, float64(pending))
+	gauge(goroutinesDesc, float64(runtime.NumGoroutine()))
+	gauge(memoryDesc, float64(memory()))
+	gauge(startDesc, float64(f.begun.Unix()))
+	for _, a := range f.app.ActionStats() {
+		to <- duration(&a)
+		counter(failuresDesc, a.Failed, a.Method)
+	}
+	p := f.push.Stats()
+	for code, n := range p.Refused {
+		counter(pushRefusedDesc, n, string(code))
+	}
+	gauge(pushConnectionsDesc, float64(p.Connections))
+	counter(pushDisplacedDesc, p.Displaced)
+}
+
+// duration is the histogram of one action.
+func duration(a *framework.ActionStats) prometheus.Metric {
+	buckets, n := map[float64]uint64{}, uint64(0)
+	for i, bound := range framework.ActionBounds {
+		n += uint64(a.Counts[i])
+		buckets[bound.Seconds()] = n
+	}
+	n += uint64(a.Counts[len(a.Counts)-1])
+	return prometheus.MustNewConstHistogram(durationDesc, n, a.Duration.Seconds(), buckets, a.Method)
 }
 
 // memory is what the Go runtime holds.
@@ -68,4 +121,14 @@ func memory() uint64 {
 	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(samples)
 	return samples[0].Value.Uint64() - samples[1].Value.Uint64()
+}
+
+// writeMetrics writes what is registered in Prometheus's text format (version 0.0.4). A collector that fails costs its own figures only.
+func writeMetrics(out io.Writer, from prometheus.Gatherer) error {
+	families, err := from.Gather()
+	for _, f := range families {
+		_, e := expfmt.MetricFamilyToText(out, f)
+		err = errors.Join(err, e)
+	}
+	return err
 }

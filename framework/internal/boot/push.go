@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"wsframe/framework"
@@ -23,12 +24,12 @@ import (
 const pushPrefix = "WSFRAME_PUSH:"
 
 // newPush makes the port for back ends.
-func newPush(version string, cfg *config.App, deps framework.Deps, embedded bool, a *framework.App, begun time.Time, l *log.Logger) (*push.Server, error) {
+func newPush(cfg *config.App, deps framework.Deps, embedded bool, a *framework.App, metrics prometheus.Gatherer, l *log.Logger) (*push.Server, error) {
 	c := push.Config{
 		Backend: backend{&a.Sender}, Store: store{deps.Redis, deps.Prefix + pushPrefix, embedded},
 		RateLimit: cfg.Push.RequestRate, RefusedRate: cfg.Limits.RefusedRate, MaxBody: cfg.Push.MaxBody, KeptBytes: cfg.Push.KeptBytes, OnlineCount: cfg.Push.OnlineCount, Log: l.Logger,
 		Ready:   func() bool { return !a.Isolated() },
-		Metrics: func(out io.Writer) error { return writeMetrics(out, a, version, begun) },
+		Metrics: func(out io.Writer) error { return writeMetrics(out, metrics) },
 	}
 	for _, text := range cfg.Push.Tokens {
 		token, err := push.ParseToken(text)
