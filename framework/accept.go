@@ -14,6 +14,7 @@ import (
 	"wsframe/framework/internal/accept"
 	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/session"
 	"wsframe/framework/internal/wire"
 )
 
@@ -91,7 +92,7 @@ func (a *App) open(h *accept.Handshake) error {
 		_ = tcp.Close()
 		return nil
 	}
-	c.Data = &session{seen: history.ParsePositions(h.Request.URL.RawQuery)}
+	c.Data = session.New(history.ParsePositions(h.Request.URL.RawQuery))
 	// A user's newer connection must be noted behind the older one: it may come as soon as the
 	// client has the older one's 101.
 	order := a.opening.of(h.Identity.ID)
@@ -100,8 +101,8 @@ func (a *App) open(h *accept.Handshake) error {
 	// State is written only when the 101 is on its way: a client that never reads it was never
 	// here.
 	if err := c.Serve(h.Request, func() {
-		a.node.Opened(a.entry(c, nil))
-		a.identify(c)
+		a.node.Opened(session.Entry(c, nil))
+		a.sessions.Identify(c)
 	}, a.greeting(c)); err != nil {
 		a.accept.Left(h.Remote)
 	}

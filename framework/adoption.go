@@ -14,6 +14,7 @@ import (
 
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/session"
 	"wsframe/framework/internal/wire"
 )
 
@@ -169,7 +170,7 @@ func (t *adoption) batch(body []byte) error {
 		}
 		c, err := t.app.hub.Adopt(socket, *s, func(c *hub.Conn) error {
 			var err error
-			if c.Data, err = t.app.importSession(c, s.Data); err != nil {
+			if c.Data, err = t.app.sessions.Import(c, s.Data); err != nil {
 				return fmt.Errorf("session of %d: %w", s.FD, err)
 			}
 			return nil
@@ -229,12 +230,10 @@ func (t *adoption) begin(stored bool) {
 		if stored {
 			a.node.Adopted(fd)
 		} else {
-			a.node.Opened(a.entry(h.conn, h.conn.Rooms()))
+			a.node.Opened(session.Entry(h.conn, h.conn.Rooms()))
 		}
 		h.conn.Begin(!h.busy)
-		if len(sessionOf(h.conn).rivals) > 0 {
-			go a.settleLogins(h.conn)
-		}
+		a.sessions.Begin(h.conn)
 		if h.busy {
 			go t.watch(h.conn)
 		}

@@ -24,6 +24,7 @@ import (
 	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/link"
+	"wsframe/framework/internal/session"
 	"wsframe/framework/internal/tally"
 	"wsframe/framework/internal/wire"
 	"wsframe/library/cache"
@@ -108,6 +109,7 @@ type App struct {
 	nodes     *ask.Nodes
 	directory *directory.Directory
 	history   *history.History
+	sessions  *session.Sessions
 	presences presences
 	endings   *endings
 	start     func() error    // runs OnWorkerStart, once
@@ -143,6 +145,11 @@ func New(ctx context.Context, o Options) (*App, error) {
 		Compression: a.cfg.Compression.Enabled,
 	})
 	a.history.Serve(a.life, a.hub.Rooms)
+	a.sessions = session.NewSessions(session.Config{
+		Hub: a.hub, Nodes: a.nodes, History: a.history, Link: a.link, Cluster: func() session.Cluster { return a.node }, Presence: &a.presences,
+		Keys: lim.CloseKeysPerConnection, UIDTypes: a.cfg.Users.UIDTypes, SecondLogin: a.cfg.Users.SecondLogin, Listener: a.listenerName,
+		Life: a.life, Protect: a.protect, Log: a.log,
+	})
 	a.directory = directory.New(directory.Config{
 		Hub: a.hub, Nodes: a.nodes, Cluster: func() directory.Cluster { return a.node },
 		Node: a.nodeID, Alone: a.alone, About: a.about, Since: a.since,
@@ -305,7 +312,7 @@ func (a *App) Say(text string) int {
 
 // live walks the connections for the bookkeeping's re-assertion.
 func (a *App) live(yield func(cluster.Entry) bool) {
-	a.hub.Each(func(c *hub.Conn) bool { return yield(a.entry(c, c.Rooms())) })
+	a.hub.Each(func(c *hub.Conn) bool { return yield(session.Entry(c, c.Rooms())) })
 }
 
 // Reloading runs every controller's OnReload, before the connections are moved.

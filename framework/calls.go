@@ -25,9 +25,7 @@ func (s *Sender) Join(ctx context.Context, fd int64, room string, o ...JoinOptio
 	if err := names.Room(room); err != nil {
 		return err
 	}
-	j := joinOptions(o)
-	_, err := ask.One(ctx, s.app.nodes, opJoin, fd, joinQuestion{room, j.announce, j.kept})
-	return err
+	return s.app.sessions.JoinFD(ctx, fd, room, joinOptions(o))
 }
 
 // Leave takes a connection out of a room, at once: it does not get what is still on its way to the room. Being in it is no condition.
@@ -35,14 +33,12 @@ func (s *Sender) Leave(ctx context.Context, fd int64, room string) error {
 	if err := names.Room(room); err != nil {
 		return err
 	}
-	_, err := ask.One(ctx, s.app.nodes, opLeave, fd, roomQuestion{room})
-	return err
+	return s.app.sessions.LeaveFD(ctx, fd, room)
 }
 
 // LeaveAll takes a connection out of all its rooms, as Leave does.
 func (s *Sender) LeaveAll(ctx context.Context, fd int64) error {
-	_, err := ask.One(ctx, s.app.nodes, opLeaveAll, fd, none{})
-	return err
+	return s.app.sessions.LeaveAllFD(ctx, fd)
 }
 
 // DismissRoom takes all members out of a room and counts them. They get first what was sent to them, or to the room, before by the same
@@ -59,8 +55,7 @@ func (s *Sender) BindUID(ctx context.Context, fd int64, uid string) error {
 	if err := names.UID(uid); err != nil {
 		return err
 	}
-	_, err := ask.One(ctx, s.app.nodes, opBind, fd, uidQuestion{uid})
-	return err
+	return s.app.sessions.BindFD(ctx, fd, uid)
 }
 
 // UnbindUID undoes BindUID.
@@ -68,35 +63,22 @@ func (s *Sender) UnbindUID(ctx context.Context, fd int64, uid string) error {
 	if err := names.UID(uid); err != nil {
 		return err
 	}
-	_, err := ask.One(ctx, s.app.nodes, opUnbind, fd, uidQuestion{uid})
-	return err
+	return s.app.sessions.UnbindFD(ctx, fd, uid)
 }
 
 // Session is what was kept with a connection by SetSession and UpdateSession.
 func (s *Sender) Session(ctx context.Context, fd int64) (map[string]json.RawMessage, error) {
-	return ask.One(ctx, s.app.nodes, opSession, fd, none{})
+	return s.app.sessions.ValuesFD(ctx, fd)
 }
 
 // SetSession replaces a connection's session values; they live as long as the connection, through reloads.
 func (s *Sender) SetSession(ctx context.Context, fd int64, values map[string]any) error {
-	return s.changeSession(ctx, fd, values, false)
+	return s.app.sessions.ChangeFD(ctx, fd, values, false)
 }
 
 // UpdateSession merges values into a connection's session; nil removes a key.
 func (s *Sender) UpdateSession(ctx context.Context, fd int64, values map[string]any) error {
-	return s.changeSession(ctx, fd, values, true)
-}
-
-func (s *Sender) changeSession(ctx context.Context, fd int64, values map[string]any, merge bool) error {
-	raw, err := encodeValues(values)
-	if err != nil {
-		return err
-	}
-	if sizeOf(raw) > maxSession {
-		return ErrSessionSize
-	}
-	_, err = ask.One(ctx, s.app.nodes, opSetSession, fd, valuesQuestion{merge, raw})
-	return err
+	return s.app.sessions.ChangeFD(ctx, fd, values, true)
 }
 
 func checkClose(code *int, reason string) error {

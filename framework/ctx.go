@@ -13,6 +13,7 @@ import (
 	"wsframe/framework/api"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
+	"wsframe/framework/internal/session"
 )
 
 // Identity is who a connection belongs to, as its token said.
@@ -112,11 +113,11 @@ func (c *Ctx) Push(r *Reply) error { return c.app.push(c.conn, r) }
 // the room's name follows within moments. A client that came back and said what it saw last of the room gets what it missed first:
 // that waits for one Redis call.
 func (c *Ctx) Join(room string, o ...JoinOption) error {
-	return c.app.join(c, c.conn, room, joinOptions(o))
+	return c.app.sessions.Join(c, c.conn, room, joinOptions(o))
 }
 
 // Leave takes this connection out of a room, at once: it does not get what is still on its way to the room. Being in it is no condition.
-func (c *Ctx) Leave(room string) { c.app.leave(c.conn, room) }
+func (c *Ctx) Leave(room string) { c.app.sessions.Leave(c.conn, room) }
 
 // LeaveAll takes this connection out of all its rooms.
 func (c *Ctx) LeaveAll() {
@@ -130,17 +131,17 @@ func (c *Ctx) BindUID(uid string) error {
 	if err := names.UID(uid); err != nil {
 		return err
 	}
-	return c.app.bind(c.conn, uid)
+	return c.app.sessions.Bind(c.conn, uid)
 }
 
 // UnbindUID undoes BindUID, or the binding to the token's id.
-func (c *Ctx) UnbindUID(uid string) { c.app.unbind(c.conn, uid) }
+func (c *Ctx) UnbindUID(uid string) { c.app.sessions.Unbind(c.conn, uid) }
 
 // UIDs are the uids that this connection is reached by.
 func (c *Ctx) UIDs() []string { return c.conn.Users() }
 
 // Session is what was kept with this connection by SetSession and UpdateSession.
-func (c *Ctx) Session() map[string]json.RawMessage { return sessionOf(c.conn).snapshot() }
+func (c *Ctx) Session() map[string]json.RawMessage { return session.Of(c.conn).Values() }
 
 // SetSession replaces the values that are kept with this connection; they live as long as it does, through reloads. ErrSessionSize
 // beyond 16 KiB.
@@ -150,11 +151,11 @@ func (c *Ctx) SetSession(values map[string]any) error { return c.changeOwn(value
 func (c *Ctx) UpdateSession(values map[string]any) error { return c.changeOwn(values, true) }
 
 func (c *Ctx) changeOwn(values map[string]any, merge bool) error {
-	raw, err := encodeValues(values)
+	raw, err := session.Encode(values)
 	if err != nil {
 		return err
 	}
-	return c.app.changeSession(c.conn, raw, merge)
+	return c.app.sessions.Change(c.conn, raw, merge)
 }
 
 // Close closes this connection behind its action's reply and what is queued before that. Codes are as in Kick.
@@ -183,19 +184,21 @@ func (c *Ctx) Rooms() []string { return c.conn.Rooms() }
 
 // AddCloseKey has this connection's fd removed from the Redis set key when the connection ends. Joining a room does that
 // by itself; this is for sets that the application fills.
-func (c *Ctx) AddCloseKey(key string) error { return c.app.addCloseKey(c.conn, key) }
+func (c *Ctx) AddCloseKey(key string) error { return c.app.sessions.AddCloseKey(c.conn, key) }
 
 // RemoveCloseKey undoes AddCloseKey.
-func (c *Ctx) RemoveCloseKey(key string) { c.app.removeCloseKey(c.conn, key) }
+func (c *Ctx) RemoveCloseKey(key string) { c.app.sessions.RemoveCloseKey(c.conn, key) }
 
 // AddCloseListener has the OnClose of a mounted controller called when this connection ends. The name is as in Mount, in
 // any case.
 func (c *Ctx) AddCloseListener(controller string) error {
-	return c.app.addListener(c.conn, controller)
+	return c.app.sessions.AddListener(c.conn, controller)
 }
 
 // RemoveCloseListener undoes AddCloseListener.
-func (c *Ctx) RemoveCloseListener(controller string) { c.app.removeListener(c.conn, controller) }
+func (c *Ctx) RemoveCloseListener(controller string) {
+	c.app.sessions.RemoveListener(c.conn, controller)
+}
 
 // Closed tells a close listener which connection has ended. The connection itself can no longer be written to.
 type Closed struct {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/session"
 )
 
 // Shaking is the number of handshakes that are under way.
@@ -15,12 +16,7 @@ func (a *App) Shaking() int { return a.accept.Handshakes() }
 
 // LoginsWait tells whether a login of the user waits for the answer of an earlier connection.
 func (a *App) LoginsWait(uid string) bool {
-	return slices.ContainsFunc(a.hub.User(uid), func(c *hub.Conn) bool {
-		s := sessionOf(c)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return len(s.rivals) > 0
-	})
+	return slices.ContainsFunc(a.hub.User(uid), func(c *hub.Conn) bool { return session.Of(c).LoginsWait() > 0 })
 }
 
 // AdoptInVain is Adopt of a worker that comes too late: the old one takes everything back.

@@ -14,6 +14,7 @@ import (
 
 	"wsframe/framework/frame"
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/session"
 	"wsframe/framework/internal/wire"
 	"wsframe/library/config"
 )
@@ -152,10 +153,10 @@ func (a *App) act(ctx *Ctx, method []byte) (reply *Reply, err error) {
 		ctx.Requested = string(method)
 	}
 	begun := time.Now()
-	s := sessionOf(ctx.conn)
-	s.acting.Store(&ctx.route)
+	s := session.Of(ctx.conn)
+	s.Acting.Store(&ctx.route)
 	defer func() {
-		s.acting.Store(nil)
+		s.Acting.Store(nil)
 		if v := recover(); v != nil {
 			reply, err = nil, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
@@ -171,7 +172,7 @@ const maxNamed = 10
 func (a *App) running() string {
 	var list []string
 	a.hub.Each(func(c *hub.Conn) bool {
-		if method := sessionOf(c).acting.Load(); method != nil {
+		if method := session.Of(c).Acting.Load(); method != nil {
 			list = append(list, fmt.Sprintf("%.100s of connection %d", *method, c.FD))
 		}
 		return len(list) <= maxNamed

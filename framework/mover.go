@@ -8,7 +8,6 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/internal/ask"
-	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/wire"
 )
 
@@ -162,24 +161,6 @@ func (m *mover) close() {
 		close(ch)
 	}
 	clear(m.asked)
-}
-
-// own locks the session of a connection for a change, and tells whether the connection is here. Where it is being moved it waits
-// until that is decided: a change is either in what moves or made where the connection is then. It is not for goroutines that a
-// move waits for. Without here nothing is locked: see forward.
-func (a *App) own(c *hub.Conn) (s *session, here bool) {
-	for s = sessionOf(c); ; {
-		s.mu.Lock()
-		undecided, moved := c.Moving()
-		if !moved && undecided == nil {
-			return s, true
-		}
-		s.mu.Unlock()
-		if moved {
-			return s, false
-		}
-		<-undecided // bounded by the transfer, which thaws or moves
-	}
 }
 
 // afterOwn calls f behind what the previous worker has left to this one to send, and what this one has sent.

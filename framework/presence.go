@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"path"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/names"
+	"wsframe/framework/internal/session"
 )
 
 // Events of announced rooms; param is {"room","id","nickname"}.
@@ -85,14 +84,13 @@ func (p *presences) close() {
 	<-p.done
 }
 
-// covers tells whether a room announces all its members.
-func (p *presences) covers(room string) bool {
+// Covers tells whether a room announces all its members.
+func (p *presences) Covers(room string) bool {
 	return slices.ContainsFunc(p.rooms, func(pattern string) bool { ok, _ := path.Match(pattern, room); return ok })
 }
 
-func newTicket() string { return strconv.FormatUint(rand.Uint64(), 36) }
-
-func (p *presences) came(c *hub.Conn, room string) {
+// Came has a room hear of a connection whose user has come into it.
+func (p *presences) Came(c *hub.Conn, room string) {
 	select {
 	case p.queue <- coming{c, room}:
 	default:
@@ -100,14 +98,8 @@ func (p *presences) came(c *hub.Conn, room string) {
 	}
 }
 
-// left notes that the connection is no more in the room, where its room is to hear of it. owned = no other node may have told it
-// already. session.mu is held.
-func (p *presences) left(c *hub.Conn, s *session, room string, owned bool) {
-	if ticket, ok := s.announced[room]; ok {
-		delete(s.announced, room)
-		p.app.node.Leaving(s.present(c, room), ticket == "" && owned)
-	}
-}
+// Walk has the sessions looked through for comings that are not announced.
+func (p *presences) Walk() { p.behind.Store(true) }
 
 func (p *presences) run() {
 	defer close(p.done)
@@ -153,7 +145,7 @@ func (p *presences) walk() error {
 	}
 	var list []coming
 	p.app.hub.Each(func(c *hub.Conn) bool {
-		for _, room := range sessionOf(c).untold() {
+		for _, room := range session.Of(c).Unannounced() {
 			list = append(list, coming{c, room})
 		}
 		return true
@@ -172,7 +164,7 @@ func (p *presences) announce(list []coming) error {
 	var conns []*hub.Conn
 	var came []cluster.Present
 	for _, e := range list {
-		if p := sessionOf(e.conn).coming(e.conn, e.room); p.Ticket != "" && a.hub.Get(e.conn.FD) == e.conn {
+		if p := session.Of(e.conn).Coming(e.conn, e.room); p.Ticket != "" && a.hub.Get(e.conn.FD) == e.conn {
 			conns = append(conns, e.conn)
 			came = append(came, p)
 		}
@@ -188,7 +180,7 @@ func (p *presences) announce(list []coming) error {
 	}
 	for i, e := range came {
 		c := conns[i]
-		there := sessionOf(c).told(e.Room, e.Ticket, err == nil)
+		there := session.Of(c).Announced(e.Room, e.Ticket, err == nil)
 		if !there || a.hub.Get(c.FD) != c {
 			a.node.Leaving(e, false) // its departure may have been noted before its coming
 		}
@@ -272,7 +264,7 @@ func (a *App) present(list []cluster.Present) []bool {
 		if !known {
 			ids = map[string]bool{}
 			for _, c := range a.hub.RoomMembers(e.Room) {
-				if id := sessionOf(c).announces(e.Room); id != "" && !c.Ended() {
+				if id := session.Of(c).Announces(e.Room); id != "" && !c.Ended() {
 					ids[id] = true
 				}
 			}

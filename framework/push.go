@@ -161,9 +161,9 @@ func (a *App) received(m *bus.Message) {
 	case envelope.Answer:
 		a.nodes.Answered(m)
 	case envelope.Login:
-		a.loggedIn(m)
+		a.sessions.LoggedIn(m)
 	case envelope.Refusal:
-		a.loginRefused(m)
+		a.sessions.LoginRefused(m)
 	}
 }
 

@@ -103,16 +103,10 @@ func (s *roomSyncs) sync(ctx context.Context, room string) error {
 // set does not know yet. So: once all that was left before is in Redis, is it still named, and has it left nothing since?
 func (s *roomSyncs) adopt(ctx context.Context, c *hub.Conn, room string) error {
 	a := s.app
-	left := sessionOf(c).left.Load()
-	if err := a.node.Flush(ctx); err != nil {
-		return err
-	}
-	named, err := a.stores.Cluster.SIsMember(ctx, a.deps.Prefix+room, c.FD).Result()
-	if err != nil || !named || sessionOf(c).left.Load() != left {
-		return err
-	}
-	if err := a.join(ctx, c, room, joining{}); err != nil {
-		a.log.Debug("join from Redis", zap.Int64("fd", c.FD), zap.Error(err))
-	}
-	return nil
+	return a.sessions.Adopt(ctx, c, room, func() (bool, error) {
+		if err := a.node.Flush(ctx); err != nil {
+			return false, err
+		}
+		return a.stores.Cluster.SIsMember(ctx, a.deps.Prefix+room, c.FD).Result()
+	})
 }

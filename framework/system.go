@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 
 	"wsframe/framework/internal/envelope"
@@ -12,6 +11,7 @@ import (
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/room"
+	"wsframe/framework/internal/session"
 )
 
 // system are the built-in methods, sys.recover and sys.history, for the rooms that a connection is in.
@@ -53,7 +53,7 @@ func (s *system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
 		if slices.ContainsFunc(rooms[:i], func(before roomPosition) bool { return before.Room == p.Room }) {
 			continue
 		}
-		r, err := s.app.recoverHere(c, c.conn, p.Room, room.Position{Offset: int64(p.Offset), Epoch: string(p.Epoch)})
+		r, err := s.app.recoverRoom(c, c.conn, p.Room, room.Position{Offset: int64(p.Offset), Epoch: string(p.Epoch)})
 		if err != nil {
 			return nil, badRoom(p.Room, err)
 		}
@@ -144,32 +144,16 @@ func (a *App) payPage(c *Ctx, calls int) bool {
 	if c.Auth.ID != "" {
 		user = c.Auth.Type + ":" + c.Auth.ID
 	}
-	return a.history.PayPage(&sessionOf(c.conn).pages, user, calls)
+	return a.history.PayPage(&session.Of(c.conn).Pages, user, calls)
 }
 
-// recoverHere is sys.recover for one room.
-func (a *App) recoverHere(ctx context.Context, c *hub.Conn, name string, p room.Position) (history.Recovery, error) {
+// recoverRoom is sys.recover for one room.
+func (a *App) recoverRoom(ctx context.Context, c *hub.Conn, name string, p room.Position) (history.Recovery, error) {
 	if err := names.Room(name); err != nil {
 		return history.Recovery{}, err
 	}
 	if len(p.Epoch) > envelope.MaxEpoch { // it may be kept, and travel
 		return history.Recovery{}, errEpoch
 	}
-	s, here := a.own(c)
-	if !here { // this process does not know what comes live
-		return history.Recovery{Room: name, Reason: history.Unavailable, Offset: p.Offset, Epoch: p.Epoch}, nil
-	}
-	if !c.InRoom(name) {
-		defer s.mu.Unlock()
-		if !s.expect(name, p) {
-			return history.Recovery{}, fmt.Errorf("at most %d rooms can be recovered", history.MaxRooms)
-		}
-		return history.Recovery{Room: name, Pending: true, Offset: p.Offset, Epoch: p.Epoch}, nil
-	}
-	u := c.CatchUp(name)
-	s.mu.Unlock()
-	if u == nil { // a join is at it
-		return history.Recovery{Room: name, Pending: true, Offset: p.Offset, Epoch: p.Epoch}, nil
-	}
-	return a.history.CatchUp(ctx, &c.Member, u, &s.recoveries, name, p, nil), nil
+	return a.sessions.Recover(ctx, c, name, p)
 }

@@ -344,10 +344,8 @@ func (t *giving) exportConns() error {
 // export takes a connection as it is at one moment: whatever else would change it waits for the session's lock, then for the
 // outcome of the round.
 func (t *giving) export(c *hub.Conn) (s hub.State, ok, again bool) {
-	session := sessionOf(c)
-	session.mu.Lock()
-	defer session.mu.Unlock()
-	return t.app.hub.Export(c, t.m, exportSession(c))
+	t.app.sessions.Export(c, func(state json.RawMessage) { s, ok, again = t.app.hub.Export(c, t.m, state) })
+	return s, ok, again
 }
 
 // commit is the body of msgCommit.

@@ -58,6 +58,7 @@ framework/internal/link
 framework/internal/ask
 framework/internal/directory
 framework/internal/history
+framework/internal/session
 framework
 framework/manager framework/push
 framework/process

@@ -1,4 +1,4 @@
-package framework
+package session
 
 import (
 	"encoding/binary"
@@ -7,10 +7,11 @@ import (
 	"slices"
 
 	"wsframe/framework/internal/packed"
+	"wsframe/framework/internal/room"
 )
 
-// sessionState is what travels of a session. It is empty for most connections.
-type sessionState struct {
+// state is what travels of a session. It is empty for most connections.
+type state struct {
 	Keys      []string
 	Listeners []string
 	Announced []string
@@ -19,24 +20,24 @@ type sessionState struct {
 	User      string   // announced as, where that is not the token's id
 	Unbound   bool     // from the token's id, too
 	Values    map[string]json.RawMessage
-	Seen      map[string]position
-	Marks     map[string]position
+	Seen      map[string]room.Position
+	Marks     map[string]room.Position
 	Rivals    []rival
 }
 
 var errSession = errors.New("session of a connection cannot be read")
 
-func (s *sessionState) lists() [5]*[]string {
+func (s *state) lists() [5]*[]string {
 	return [...]*[]string{&s.Keys, &s.Listeners, &s.Announced, &s.Untold, &s.UIDs}
 }
 
-func (s *sessionState) places() [2]*map[string]position {
-	return [...]*map[string]position{&s.Seen, &s.Marks}
+func (s *state) places() [2]*map[string]room.Position {
+	return [...]*map[string]room.Position{&s.Seen, &s.Marks}
 }
 
 // encode gives the state's bytes, none where nothing is in it. Texts are copied, not looked at: what clients chose to say costs nothing
 // more than its length.
-func (s *sessionState) encode() []byte {
+func (s *state) encode() []byte {
 	b := []byte{0}
 	if s.Unbound {
 		b[0] = 1
@@ -57,8 +58,8 @@ func (s *sessionState) encode() []byte {
 	for _, places := range s.places() {
 		empty = empty && len(*places) == 0
 		b = binary.AppendUvarint(b, uint64(len(*places)))
-		for room, p := range *places {
-			b = packed.AppendText(binary.AppendVarint(packed.AppendText(b, room), p.Offset), p.Epoch)
+		for name, p := range *places {
+			b = packed.AppendText(binary.AppendVarint(packed.AppendText(b, name), p.Offset), p.Epoch)
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.Rivals)))
@@ -71,7 +72,7 @@ func (s *sessionState) encode() []byte {
 	return b
 }
 
-func (s *sessionState) decode(b []byte) error {
+func (s *state) decode(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
@@ -93,10 +94,10 @@ func (s *sessionState) decode(b []byte) error {
 	for _, places := range s.places() {
 		for n := r.Size(); n > 0 && r.Err() == nil; n-- {
 			if *places == nil {
-				*places = map[string]position{}
+				*places = map[string]room.Position{}
 			}
-			room := r.Text()
-			(*places)[room] = position{Offset: r.Int(), Epoch: r.Text()}
+			name := r.Text()
+			(*places)[name] = room.Position{Offset: r.Int(), Epoch: r.Text()}
 		}
 	}
 	for n := r.Size(); n > 0 && r.Err() == nil; n-- {

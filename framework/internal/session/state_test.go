@@ -1,4 +1,4 @@
-package framework
+package session
 
 import (
 	"encoding/json"
@@ -9,13 +9,14 @@ import (
 
 	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/history"
+	"wsframe/framework/internal/room"
 )
 
-func fullSession() sessionState {
-	return sessionState{
+func fullSession() state {
+	return state{
 		Keys: []string{"k1", "k2"}, Listeners: []string{"index.a"}, Announced: []string{"R"}, Untold: []string{"R"}, UIDs: []string{"u", "v"},
 		User: "n", Unbound: true, Values: map[string]json.RawMessage{"a": json.RawMessage(`{"b":1}`)},
-		Seen: map[string]position{"S": {Offset: -7, Epoch: "e"}}, Marks: map[string]position{"M": {Offset: 1 << 40, Epoch: "f"}},
+		Seen: map[string]room.Position{"S": {Offset: -7, Epoch: "e"}}, Marks: map[string]room.Position{"M": {Offset: 1 << 40, Epoch: "f"}},
 		Rivals: []rival{{"u", 1 << 50}, {"v", 2}},
 	}
 }
@@ -28,17 +29,17 @@ func TestSessionTravels(t *testing.T) {
 		}
 	}
 	b := full.encode()
-	var got sessionState
+	var got state
 	if err := got.decode(b); err != nil || !reflect.DeepEqual(got, full) {
 		t.Fatalf("%+v %v", got, err)
 	}
 	for n := 1; n < len(b); n++ {
-		if new(sessionState).decode(b[:n]) == nil {
+		if new(state).decode(b[:n]) == nil {
 			t.Fatalf("%d of %d bytes are enough", n, len(b))
 		}
 	}
-	var none sessionState
-	if b := none.encode(); len(b) > 0 || new(sessionState).decode(b) != nil {
+	var none state
+	if b := none.encode(); len(b) > 0 || new(state).decode(b) != nil {
 		t.Errorf("%d bytes of nothing", len(b))
 	}
 }
@@ -49,7 +50,7 @@ func FuzzSession(f *testing.F) {
 	f.Add(full.encode())
 	f.Add([]byte{0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var first, second sessionState
+		var first, second state
 		if first.decode(b) != nil {
 			return
 		}
@@ -61,16 +62,16 @@ func FuzzSession(f *testing.F) {
 
 // What a session holds at most costs a move little (promise P6).
 func BenchmarkSessionTravels(b *testing.B) {
-	s := sessionState{Seen: map[string]position{}, Values: map[string]json.RawMessage{}}
+	s := state{Seen: map[string]room.Position{}, Values: map[string]json.RawMessage{}}
 	for i := range history.MaxRooms {
-		s.Seen[fmt.Sprint(i, strings.Repeat("r", 126))] = position{Offset: 1 << 50, Epoch: strings.Repeat("\x01", envelope.MaxEpoch)}
+		s.Seen[fmt.Sprint(i, strings.Repeat("r", 126))] = room.Position{Offset: 1 << 50, Epoch: strings.Repeat("\x01", envelope.MaxEpoch)}
 	}
-	s.Values["v"] = json.RawMessage(`"` + strings.Repeat("<", maxSession-10) + `"`)
+	s.Values["v"] = json.RawMessage(`"` + strings.Repeat("<", maxSize-10) + `"`)
 	for i := range 256 {
 		s.Announced = append(s.Announced, fmt.Sprint(i, strings.Repeat("r", 125)))
 	}
 	for b.Loop() {
-		var got sessionState
+		var got state
 		if err := got.decode(s.encode()); err != nil {
 			b.Fatal(err)
 		}

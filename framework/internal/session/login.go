@@ -1,4 +1,4 @@
-package framework
+package session
 
 import (
 	"context"
@@ -12,9 +12,10 @@ import (
 	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
+	"wsframe/framework/internal/wire"
 )
 
-// The reasons of CloseReplaced and CloseRefused.
+// The reasons of wire.CloseReplaced and wire.CloseRefused.
 const (
 	closeReplaced = "logged in elsewhere"
 	closeRefused  = "connected already"
@@ -27,21 +28,21 @@ const (
 	loginRefuse  = "refuse"
 )
 
-// identify binds a new connection to its token's id, where the id of that type of user is a uid
+// Identify binds a new connection to its token's id, where the id of that type of user is a uid
 // (users.uid_types). Ids of two types may be the same text and belong to two people.
-func (a *App) identify(c *hub.Conn) {
-	types := a.cfg.Users.UIDTypes
+func (ss *Sessions) Identify(c *hub.Conn) {
+	types := ss.cfg.UIDTypes
 	if (slices.Contains(types, c.Auth.Type) || slices.Contains(types, "*")) && names.UID(c.Auth.ID) == nil {
-		_ = a.bind(c, c.Auth.ID) // it has ended already
+		_ = ss.Bind(c, c.Auth.ID) // it has ended already
 	}
 }
 
-// bind has a connection found by a uid, and the user's others hear of it where there can be only
+// Bind has a connection found by a uid, and the user's others hear of it where there can be only
 // one.
-func (a *App) bind(c *hub.Conn, uid string) error {
-	s, here := a.own(c)
+func (ss *Sessions) Bind(c *hub.Conn, uid string) error {
+	s, here := ss.lock(c)
 	if !here {
-		err := forward(context.Background(), a, opBind, c, uidQuestion{uid})
+		err := forward(context.Background(), ss, opBind, c, uidQuestion{uid})
 		if err == nil {
 			_, _ = c.Bind(uid) // for c.UIDs; it may be gone here
 		}
@@ -49,17 +50,18 @@ func (a *App) bind(c *hub.Conn, uid string) error {
 	}
 	fresh, err := c.Bind(uid)
 	s.mu.Unlock()
-	if err != nil || !fresh || a.cfg.Users.SecondLogin == loginAllow {
+	if err != nil || !fresh || ss.cfg.SecondLogin == loginAllow {
 		return err
 	}
-	return a.link.Send(&bus.Message{Kind: envelope.Login, Key: uid, Body: strconv.AppendInt(nil, c.FD, 10)})
+	return ss.cfg.Link.Send(&bus.Message{Kind: envelope.Login, Key: uid, Body: strconv.AppendInt(nil, c.FD, 10)})
 }
 
-func (a *App) unbind(c *hub.Conn, uid string) {
-	s, here := a.own(c)
+// Unbind undoes Bind.
+func (ss *Sessions) Unbind(c *hub.Conn, uid string) {
+	s, here := ss.lock(c)
 	if here {
 		defer s.mu.Unlock()
-	} else if forward(context.Background(), a, opUnbind, c, uidQuestion{uid}) != nil {
+	} else if forward(context.Background(), ss, opUnbind, c, uidQuestion{uid}) != nil {
 		return
 	}
 	c.Unbind(uid)
@@ -84,24 +86,24 @@ type rival struct {
 	fd  int64
 }
 
-// loggedIn compares a login with the user's connections here. All nodes see a user's logins in one
+// LoggedIn compares a login with the user's connections here. All nodes see a user's logins in one
 // order, and a login counts from its turn on: so of any number at the same time exactly one stays.
 // That is the last, or the first of those that answer.
-func (a *App) loggedIn(m *bus.Message) {
+func (ss *Sessions) LoggedIn(m *bus.Message) {
 	fd, err := strconv.ParseInt(string(m.Body), 10, 64)
 	if err != nil {
-		a.log.Warn("login on another node", zap.Error(err))
+		ss.cfg.Log.Warn("login on another node", zap.Error(err))
 		return
 	}
-	for _, c := range a.hub.User(m.Key) {
+	for _, c := range ss.cfg.Hub.User(m.Key) {
 		switch {
 		case c.FD == fd:
-			sessionOf(c).claim(m.Key)
-		case c.Doomed() || !sessionOf(c).hasClaim(m.Key):
-		case a.cfg.Users.SecondLogin == loginReplace:
-			hub.CloseAfter([]*hub.Conn{c}, CloseReplaced, closeReplaced)
-		case a.cfg.Users.SecondLogin == loginRefuse:
-			a.contest(c, rival{m.Key, fd})
+			Of(c).addLogin(m.Key)
+		case c.Doomed() || !Of(c).hasLogin(m.Key):
+		case ss.cfg.SecondLogin == loginReplace:
+			hub.CloseAfter([]*hub.Conn{c}, wire.CloseReplaced, closeReplaced)
+		case ss.cfg.SecondLogin == loginRefuse:
+			ss.contest(c, rival{m.Key, fd})
 		}
 	}
 }
@@ -109,8 +111,8 @@ func (a *App) loggedIn(m *bus.Message) {
 // contest has the login wait for the connection's answer. It waits for nobody itself, so a
 // connection that is being moved counts as one that answers: the refused client comes back when the
 // move is over.
-func (a *App) contest(c *hub.Conn, r rival) {
-	s := sessionOf(c)
+func (ss *Sessions) contest(c *hub.Conn, r rival) {
+	s := Of(c)
 	s.mu.Lock()
 	undecided, moved := c.Moving()
 	waits := undecided == nil && !moved && len(s.rivals) < maxRivals
@@ -121,24 +123,24 @@ func (a *App) contest(c *hub.Conn, r rival) {
 	s.mu.Unlock()
 	switch {
 	case !waits:
-		a.refuseLogin(r)
+		ss.refuseLogin(r)
 	case first:
-		go a.settleLogins(c)
+		go ss.settleLogins(c)
 	}
 }
 
 // settleLogins pings the connection, and refuses the logins that wait for its answer or closes it.
 // Where it moves meanwhile, the logins move along and the next worker pings it.
-func (a *App) settleLogins(c *hub.Conn) {
-	answers := a.answers(c)
-	s, here := a.own(c)
+func (ss *Sessions) settleLogins(c *hub.Conn) {
+	answers := ss.answers(c)
+	s, here := ss.lock(c)
 	if !here {
 		return
 	}
 	rivals := s.rivals
 	s.rivals = nil
 	s.mu.Unlock()
-	if a.life.Err() != nil {
+	if ss.cfg.Life.Err() != nil {
 		return
 	}
 	uids := c.Users()
@@ -146,9 +148,9 @@ func (a *App) settleLogins(c *hub.Conn) {
 		switch {
 		case !slices.Contains(uids, r.uid): // it is this user's no longer
 		case answers:
-			a.refuseLogin(r)
+			ss.refuseLogin(r)
 		default:
-			hub.CloseAfter([]*hub.Conn{c}, CloseReplaced, closeReplaced)
+			hub.CloseAfter([]*hub.Conn{c}, wire.CloseReplaced, closeReplaced)
 			return
 		}
 	}
@@ -156,7 +158,7 @@ func (a *App) settleLogins(c *hub.Conn) {
 
 // answers tells whether anything comes from the connection within answerTime. Only time counts in
 // which this process runs and reads.
-func (a *App) answers(c *hub.Conn) bool {
+func (ss *Sessions) answers(c *hub.Conn) bool {
 	before, _ := c.Heard()
 	c.Ping()
 	look := time.NewTicker(answerLook)
@@ -165,7 +167,7 @@ func (a *App) answers(c *hub.Conn) bool {
 	for range answerLimit / answerLook {
 		select {
 		case <-look.C:
-		case <-a.life.Done():
+		case <-ss.cfg.Life.Done():
 			return true
 		}
 		now, known := c.Heard()
@@ -184,35 +186,52 @@ func (a *App) answers(c *hub.Conn) bool {
 }
 
 // refuseLogin closes the connection of a login whose user is connected already, on whatever node.
-func (a *App) refuseLogin(r rival) {
-	if c := a.hub.Get(r.fd); c != nil {
-		c.Close(CloseRefused, closeRefused)
+func (ss *Sessions) refuseLogin(r rival) {
+	if c := ss.cfg.Hub.Get(r.fd); c != nil {
+		c.Close(wire.CloseRefused, closeRefused)
 		return
 	}
-	if err := a.link.Send(&bus.Message{Kind: envelope.Refusal, Key: r.uid, Body: strconv.AppendInt(nil, r.fd, 10)}); err != nil {
-		a.log.Warn("second login cannot be refused", zap.Error(err))
+	if err := ss.cfg.Link.Send(&bus.Message{Kind: envelope.Refusal, Key: r.uid, Body: strconv.AppendInt(nil, r.fd, 10)}); err != nil {
+		ss.cfg.Log.Warn("second login cannot be refused", zap.Error(err))
 	}
 }
 
-// loginRefused closes a connection whose user another node has.
-func (a *App) loginRefused(m *bus.Message) {
+// LoginRefused closes a connection whose user another node has.
+func (ss *Sessions) LoginRefused(m *bus.Message) {
 	fd, err := strconv.ParseInt(string(m.Body), 10, 64)
 	if err != nil {
 		return
 	}
-	if c := a.hub.Get(fd); c != nil {
-		c.Close(CloseRefused, closeRefused)
+	if c := ss.cfg.Hub.Get(fd); c != nil {
+		c.Close(wire.CloseRefused, closeRefused)
 	}
 }
 
-func (s *session) claim(uid string) {
+func (s *Session) addLogin(uid string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.claims = append(s.claims, uid)
+	s.logins = append(s.logins, uid)
 }
 
-func (s *session) hasClaim(uid string) bool {
+func (s *Session) hasLogin(uid string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Contains(s.claims, uid)
+	return slices.Contains(s.logins, uid)
+}
+
+// Begin goes on with what the connection has waited for in the previous worker.
+func (ss *Sessions) Begin(c *hub.Conn) {
+	s := Of(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.rivals) > 0 {
+		go ss.settleLogins(c)
+	}
+}
+
+// LoginsWait is the number of logins that wait for this connection's answer.
+func (s *Session) LoginsWait() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.rivals)
 }

@@ -1,0 +1,99 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/names"
+)
+
+// ErrTooManyKeys is returned when a connection has as many close keys or listeners as it may have.
+var ErrTooManyKeys = errors.New("connection has too many close keys or listeners")
+
+// add puts name into one of a session's lists. It tells whether it is new.
+func (ss *Sessions) add(list *[]string, name string) (bool, error) {
+	if slices.Contains(*list, name) {
+		return false, nil
+	}
+	if len(*list) >= ss.cfg.Keys {
+		return false, ErrTooManyKeys
+	}
+	*list = append(*list, name)
+	return true, nil
+}
+
+func remove(list *[]string, name string) bool {
+	i := slices.Index(*list, name)
+	if i < 0 {
+		return false
+	}
+	*list = slices.Delete(*list, i, i+1)
+	return true
+}
+
+// AddCloseKey has the fd removed from the Redis set key when the connection ends.
+func (ss *Sessions) AddCloseKey(c *hub.Conn, key string) error {
+	if err := names.Room(key); err != nil {
+		return err
+	}
+	s, here := ss.lock(c)
+	if !here {
+		return forward(context.Background(), ss, opAddKey, c, nameQuestion{key})
+	}
+	defer s.mu.Unlock()
+	fresh, err := ss.add(&s.keys, key)
+	if fresh {
+		ss.cfg.Cluster().CloseKeyAdded(c.FD, key)
+	}
+	return err
+}
+
+// RemoveCloseKey undoes AddCloseKey.
+func (ss *Sessions) RemoveCloseKey(c *hub.Conn, key string) {
+	s, here := ss.lock(c)
+	if !here {
+		_ = forward(context.Background(), ss, opRemoveKey, c, nameQuestion{key}) // logged there
+		return
+	}
+	defer s.mu.Unlock()
+	if remove(&s.keys, key) {
+		ss.cfg.Cluster().CloseKeyRemoved(c.FD, key)
+	}
+}
+
+// AddListener has the OnClose of a mounted controller called when the connection ends.
+func (ss *Sessions) AddListener(c *hub.Conn, name string) error {
+	mounted, err := ss.cfg.Listener(name)
+	if err != nil {
+		return err
+	}
+	s, here := ss.lock(c)
+	if !here {
+		return forward(context.Background(), ss, opAddListener, c, nameQuestion{mounted})
+	}
+	defer s.mu.Unlock()
+	fresh, err := ss.add(&s.listeners, mounted)
+	if fresh {
+		ss.cfg.Cluster().ListenerAdded(c.FD, mounted)
+	}
+	return err
+}
+
+// RemoveListener undoes AddListener.
+func (ss *Sessions) RemoveListener(c *hub.Conn, name string) {
+	mounted, err := ss.cfg.Listener(name)
+	if err != nil {
+		return
+	}
+	s, here := ss.lock(c)
+	if !here {
+		_ = forward(context.Background(), ss, opRemoveListener, c, nameQuestion{mounted}) // logged there
+		return
+	}
+	defer s.mu.Unlock()
+	if remove(&s.listeners, mounted) {
+		ss.cfg.Cluster().ListenerRemoved(c.FD, mounted)
+	}
+}
