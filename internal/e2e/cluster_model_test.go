@@ -235,6 +235,7 @@ func (m *model) found() (all map[string][]string, foreign []string) {
 					foreign = append(foreign, "another incarnation: "+name)
 				}
 				all[key] = c.SMembers(ctx, "t:"+name).Val()
+			case name == "WSFRAME_STRAYS": // one looks for what older data has brought back
 			case strings.Contains(name, "}:LEASE:") || strings.Contains(name, "}:MARK:") || strings.Contains(name, "}:DEAD:") || strings.HasSuffix(name, "}:HOLDER"):
 			case strings.HasPrefix(name, "ROOM_") || strings.HasPrefix(name, "WEBSOCKET_Fd"):
 				all[name] = c.SMembers(ctx, key).Val()
