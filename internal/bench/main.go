@@ -2,7 +2,7 @@
 // server in the same run: server CPU from the operating system, medians of several rounds, ratios. P6 is the pause of a reload,
 // beside its limit. N1 to N3 are many nodes at one Redis: a room of 10,000, publishes, and the list of the room's members.
 //
-//	go build -o console ./public && go run ./internal/bench -console ./console
+//	go build -o console ./public && go -C internal/bench run .
 //
 // Linux only. Each server is a process of its own; the clients run in this one, those of N1 to N3 in others. P2 and P3 build a server with
 // one room, N1 to N3 a console with a controller of their own, so they are run inside the checkout; N1 to N3 need redis-server.
@@ -19,7 +19,7 @@ import (
 
 func main() {
 	role := flag.String("role", "", "internal: gws or clients")
-	console := flag.String("console", "./console", "the binary to measure")
+	console := flag.String("console", "../../console", "the binary to measure")
 	rounds := flag.Int("rounds", 5, "rounds of each measurement")
 	seconds := flag.Duration("time", 3*time.Second, "length of a round")
 	only := flag.String("only", "", "P1, P2, P3, P4, P5, P6, N1, N2, N3, or several of them; empty = all")

@@ -91,7 +91,7 @@ func gwsServer() {
 }
 
 // roomServer is a program beside the hub, which nobody else may import.
-const roomServer = "wsframe/framework/internal/hub/roomserver"
+const roomServer = "./framework/internal/hub/roomserver"
 
 // process is a server under measurement.
 type process struct {
@@ -114,7 +114,13 @@ func startRoom() (*process, error) {
 		return nil, err
 	}
 	binary := filepath.Join(dir, "roomserver")
-	if out, err := exec.Command("go", "build", "-o", binary, roomServer).CombinedOutput(); err != nil {
+	root, err := checkout()
+	if err != nil {
+		return nil, err
+	}
+	build := exec.Command("go", "build", "-o", binary, roomServer)
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the room server: %w\n%s", err, out)
 	}
 	p, err := startServer(exec.Command(binary))

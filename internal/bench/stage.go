@@ -29,11 +29,10 @@ func (b *bench) build() (string, error) {
 	if b.built != "" {
 		return b.built, nil
 	}
-	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	root, err := checkout()
 	if err != nil {
-		return "", fmt.Errorf("find the checkout: %w", err)
+		return "", err
 	}
-	root := filepath.Dir(strings.TrimSpace(string(mod)))
 	dir, err := os.MkdirTemp("", "wsframe-bench-")
 	if err != nil {
 		return "", err
@@ -55,6 +54,15 @@ func (b *bench) build() (string, error) {
 		return "", fmt.Errorf("build the console: %w\n%s", err, out)
 	}
 	return b.built, nil
+}
+
+// checkout is the directory of the server's module, which this one stands in.
+func checkout() (string, error) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "wsframe").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the checkout: %w", err)
+	}
+	return strings.TrimSpace(string(dir)), nil
 }
 
 // clean removes what build made.
