@@ -1,8 +1,6 @@
 package hub
 
-import (
-	"wsframe/framework/internal/wire"
-)
+import "wsframe/framework/internal/wire"
 
 // Where a connection's reader is.
 const (
@@ -16,24 +14,26 @@ const aheadBytes = 4 * readSize
 
 // lookAhead reads what came while the reader is away, without waiting: the end of the connection is seen, pings are answered, and what
 // shows that the peer lives counts. Frames wait for the reader in their order. It tells whether it could look.
-func (c *Conn) lookAhead() bool {
+func (in *inbound) lookAhead() bool {
+	c := in.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.lookAheadLocked()
+	return in.lookAheadLocked()
 }
 
-func (c *Conn) lookAheadLocked() bool {
+func (in *inbound) lookAheadLocked() bool {
+	c := in.c
 	switch {
 	case c.state != open || c.ended:
 		return false
 	case c.moved || c.out.held: // its bytes are another process's, or may be
-		c.mindHangUp()
+		in.mindHangUp()
 		return false
-	case !c.reader.CompareAndSwap(away, looking):
+	case !in.where.CompareAndSwap(away, looking):
 		return true // it is back
 	}
-	c.in.ahead()
-	c.reader.Store(away)
+	in.ahead()
+	in.where.Store(away)
 	return readsNow
 }
 
@@ -45,13 +45,14 @@ func (c *Conn) Ping() { c.out.control(wire.ControlFrame(wire.OpPing, nil)) }
 func (c *Conn) Heard() (bytes int64, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known = c.reader.Load() != away || c.lookAheadLocked() && !c.in.brimful
+	known = c.in.where.Load() != away || c.in.lookAheadLocked() && !c.in.brimful
 	return c.bytesIn.Load(), known && !c.out.held && !c.moved
 }
 
 // back ends the reader's absence, which began at from. It waits for a look that is under way. No clock runs against the peer for the
 // time between.
-func (c *Conn) back(from int64) {
+func (in *inbound) back(from int64) {
+	c := in.c
 	now := c.hub.clock.seconds.Load()
 	if passed := now - from; passed > 0 {
 		c.lastIn.Store(min(now, c.lastIn.Load()+passed))
@@ -59,15 +60,16 @@ func (c *Conn) back(from int64) {
 			c.messageFrom.Add(passed)
 		}
 	}
-	if !c.reader.CompareAndSwap(away, listening) {
+	if !in.where.CompareAndSwap(away, listening) {
 		c.mu.Lock()
-		c.reader.Store(listening)
+		in.where.Store(listening)
 		c.mu.Unlock()
 	}
 }
 
 // mindHangUp closes Done when the peer has closed its side. c.mu is held.
-func (c *Conn) mindHangUp() {
+func (in *inbound) mindHangUp() {
+	c := in.c
 	if c.sock.hungUp() {
 		c.tellDone()
 	}
@@ -76,7 +78,7 @@ func (c *Conn) mindHangUp() {
 // ahead is lookAhead's part of the reader's state. c.mu is held.
 func (in *inbound) ahead() {
 	c := in.c
-	in.control = c.aheadControl
+	in.control = in.aheadControl
 	defer func() { in.control = nil }()
 	in.brimful = false
 	for in.fault.Code == 0 && len(in.buf)-in.off < aheadBytes {
@@ -98,11 +100,12 @@ func (in *inbound) ahead() {
 	in.brimful = true
 	// What shows that it lives may lie behind. The kernel finds a peer that is dead by our pings.
 	c.lastIn.Store(c.hub.clock.seconds.Load())
-	c.mindHangUp()
+	in.mindHangUp()
 }
 
 // aheadControl deals with a control frame whose turn has not come; taken = it is to be forgotten. c.mu is held.
-func (c *Conn) aheadControl(h wire.Header, raw []byte) (taken bool) {
+func (in *inbound) aheadControl(h wire.Header, raw []byte) (taken bool) {
+	c := in.c
 	switch h.Op {
 	case wire.OpPing:
 		c.out.controlLocked(wire.ControlFrame(wire.OpPong, h.Unmask(raw)))

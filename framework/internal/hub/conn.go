@@ -5,13 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/lxzan/gws"
-	"go.uber.org/zap"
 
 	"wsframe/framework/auth"
 	"wsframe/framework/internal/room"
@@ -30,6 +26,7 @@ const (
 // Conn is one live WebSocket connection.
 type Conn struct {
 	room.Member // its part in rooms; Member.FD is its number
+	Bound[*Conn]
 
 	// Set before Serve and never changed.
 	Auth   auth.Identity
@@ -40,10 +37,7 @@ type Conn struct {
 
 	hub   *Hub
 	sock  socket
-	proto string        // Sec-WebSocket-Protocol to answer, "" = none
-	br    *bufio.Reader // gws's
-
-	deflate bool // permessage-deflate was negotiated; set before the reader starts
+	proto string // Sec-WebSocket-Protocol to answer, "" = none
 
 	// The reader's: only the goroutine in Serve touches these.
 	in inbound
@@ -58,22 +52,7 @@ type Conn struct {
 	ended      bool
 	done       chan struct{} // made on demand, closed when the connection ends
 
-	// A move to another process; guarded by mu. See move.go.
-	adopted  bool          // came from another process: gws's handshake answer is swallowed
-	start    func()        // begins reading, once adopted
-	thaw     chan struct{} // non-nil: frozen
-	parked   bool          // the reader waits for thaw
-	counted  bool          // Freeze waits for the reader
-	exported bool          // another process has a copy; what is sent here goes there too
-	moved    bool          // it lives there now
-	mover    Mover
-	onLeft   func(fd int64)
-	late     *wire.Close // closed while exported: holds here, should the move fail
-
-	reader atomic.Int32 // where the reader is: see away.go
-	since  int64        // when it became away, for a connection that was adopted; guarded by mu
-
-	uids uids // that it is bound to
+	move // to another process; guarded by mu
 
 	// Read by housekeeping without a lock.
 	lastIn      atomic.Int64 // when the last byte arrived, in seconds of Hub.clock
@@ -86,12 +65,10 @@ type Conn struct {
 // arrived behind the handshake. The Conn must be given to Serve.
 func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, remote, protocol string) (*Conn, error) {
 	c := &Conn{Auth: id, Remote: remote, Since: time.Now(), hub: h, proto: protocol}
-	c.Member.Init(h.Rooms, fd, c)
+	c.init(fd)
 	if err := c.sock.init(nc); err != nil {
 		return nil, fmt.Errorf("take over the accepted socket: %w", err)
 	}
-	c.in.init(c)
-	c.out.c = c
 	if len(early) > 0 {
 		c.in.receive(early)
 	}
@@ -101,6 +78,20 @@ func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, 
 	return c, nil
 }
 
+// init connects the parts of a connection.
+func (c *Conn) init(fd int64) {
+	c.Member.Init(c.hub.Rooms, fd, c)
+	c.Bound.c, c.Bound.users = c, &c.hub.users
+	c.out.c, c.move.c = c, c
+	c.in.init(c)
+}
+
+// leaveAll takes the connection out of its rooms and the index by uid, for good, and returns the rooms.
+func (c *Conn) leaveAll() []string {
+	defer c.unbindAll()
+	return c.LeaveAll()
+}
+
 // Serve writes the 101, calls opened, and starts the connection's reader; it returns as soon as that runs. The reader calls first, if
 // there is one, before it reads. The close path
 // runs exactly once, whatever happens: leave all rooms, Handler.Closed, flush what is queued, close the socket. On an
@@ -108,8 +99,8 @@ func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, 
 func (c *Conn) Serve(r *http.Request, opened, first func()) error {
 	h := c.hub
 	h.inside.Add(1)
-	c.br = bufio.NewReaderSize((*shim)(c), 64)
-	ws, err := h.upgrader.UpgradeFromConn((*shim)(c), c.br, r)
+	c.in.br = bufio.NewReaderSize((*shim)(c), 64)
+	ws, err := h.upgrader.UpgradeFromConn((*shim)(c), c.in.br, r)
 	if err != nil {
 		c.sock.close()
 		h.inside.Add(-1)
@@ -124,80 +115,8 @@ func (c *Conn) Serve(r *http.Request, opened, first func()) error {
 		c.freeze(false)
 	}
 	// A goroutine of its own: the handshake has grown this one's stack, and an idle connection keeps its reader's.
-	go c.run(ws, first)
+	go c.in.run(ws, first)
 	return nil
-}
-
-func (c *Conn) run(ws *gws.Conn, first func()) {
-	if first == nil {
-		c.loop(ws)
-		return
-	}
-	defer func() { go c.loop(ws) }() // also when first has ended this goroutine
-	c.guard(func() { c.act(first) })
-}
-
-// loop reads until the connection ends. It goes on in a fresh goroutine, whose stack is small, whenever the connection has become
-// quiet, and where an action has ended this one (runtime.Goexit).
-func (c *Conn) loop(ws *gws.Conn) {
-	again := true
-	defer func() {
-		if again {
-			go c.loop(ws)
-			return
-		}
-		c.hub.inside.Add(-1)
-	}()
-	if !c.hasMoved() {
-		c.in.rest()
-		if c.guard(ws.ReadLoop) {
-			return
-		}
-	}
-	again = false
-	if c.hasMoved() {
-		c.leaveMoved()
-		return
-	}
-	defer c.linger() // whatever a close listener does
-	c.finish()
-}
-
-// guard recovers whatever gws or a callback below it may throw: the process and the other connections live on. It tells whether
-// the reader only rests.
-func (c *Conn) guard(f func()) (rests bool) {
-	defer func() {
-		switch v := recover(); v {
-		case nil, errMoved:
-		case errRest:
-			rests = true
-		default:
-			c.hub.cfg.Log.Error("panic in the read loop", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
-			c.Close(wire.CloseInternal, "internal error")
-		}
-	}()
-	f()
-	return false
-}
-
-// finish is the close path's bookkeeping half.
-func (c *Conn) finish() {
-	c.mu.Lock()
-	if c.state == open {
-		c.end(wire.CloseAbnormal, "") // the peer vanished without a close frame
-	}
-	end := c.close
-	c.settled()
-	c.mu.Unlock()
-	c.hub.totals.add(&c.traffic)
-	c.hub.remove(c)
-	rooms := c.leaveAll()
-	defer func() {
-		if v := recover(); v != nil {
-			c.hub.cfg.Log.Error("panic on close", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
-		}
-	}()
-	c.hub.handler.Closed(c, end.Code, end.Reason, rooms)
 }
 
 var closedChan = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
@@ -332,40 +251,13 @@ func (c *Conn) abort() {
 	c.mu.Unlock()
 }
 
-const lingerTime = time.Second
-
-// linger lets the peer read what we wrote, the close frame above all: closing a socket with unread bytes in its receive
-// buffer resets the connection and takes our last frames with it. So: write out, half-close, discard until the peer
-// closes, for at most a second.
-func (c *Conn) linger() {
-	c.mu.Lock()
-	writing := c.out.writing
-	var flushed chan struct{}
-	if writing {
-		flushed = make(chan struct{})
-		c.out.flushed = flushed
-	}
-	c.mu.Unlock()
-	if writing {
-		<-flushed // bounded: the writer gives up after WriteTimeout without progress
-	}
-	if !c.in.failed { // else the peer has closed, and everything of it is read
-		c.sock.drain(lingerTime)
-	}
-	c.mu.Lock()
-	c.state = closed
-	c.sock.close()
-	c.mu.Unlock()
-	c.in.release()
-}
-
 // pingSeconds is the time between two pings.
 func (h *Hub) pingSeconds() int64 { return max(int64(h.cfg.PingInterval/time.Second), 1) }
 
 // check is housekeeping's look at one connection; now is in seconds of Hub.clock.
 func (c *Conn) check(now int64) {
 	cfg := &c.hub.cfg
-	if from := c.messageFrom.Load(); from != 0 && c.reader.Load() == listening && now-from > int64(cfg.MessageTime/time.Second) {
+	if from := c.messageFrom.Load(); from != 0 && c.in.where.Load() == listening && now-from > int64(cfg.MessageTime/time.Second) {
 		c.Close(wire.ClosePolicy, "message took too long")
 		return
 	}
@@ -393,29 +285,4 @@ func (c *Conn) Pending() (bytes, messages int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.out.bytes, c.out.frames
-}
-
-// dispatch hands one message to the Handler.
-func (c *Conn) dispatch(data []byte) {
-	c.msgsIn.Add(1)
-	if c.in.more() {
-		c.out.cork()
-	}
-	c.act(func() { c.hub.handler.Message(c, data) })
-}
-
-// act runs what the reader is to do for the application, and recovers what it throws.
-func (c *Conn) act(f func()) {
-	from := c.hub.clock.seconds.Load()
-	c.reader.Store(away)
-	defer func() {
-		if v := recover(); v != nil {
-			c.hub.cfg.Log.Error("panic in a message handler", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
-		}
-		c.back(from)
-		if c.hub.frozen.Load() {
-			c.parkBusy() // it may have been exported during the action
-		}
-	}()
-	f()
 }

@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,15 +9,6 @@ import (
 	"github.com/lxzan/gws"
 
 	"wsframe/framework/internal/room"
-)
-
-var (
-	// ErrClosed is returned by sends on a connection that is closing or closed.
-	ErrClosed = room.ErrClosed
-	// ErrTooLarge is returned for what would not fit into an empty outbox, with its frame header. Nothing happens to the connection.
-	ErrTooLarge = errors.New("it is larger than limits.outbox_bytes")
-	// ErrSlow is returned by the send that filled the outbox; the connection is being closed with 4008.
-	ErrSlow = errors.New("connection is too slow: outbox is full")
 )
 
 // Handler receives what the connections of a Hub say.
@@ -45,7 +35,7 @@ type Hub struct {
 	upgrader  *gws.Upgrader
 	deflating func() *gws.Upgrader // for connections of a process that negotiated compression
 	shards    [shardCount]shard
-	users     users
+	users     users[*Conn]
 	corks     corks
 
 	*room.Rooms // of its connections
@@ -261,7 +251,7 @@ func (h *Hub) look(now time.Time) {
 	ran := h.clock.tick(now)
 	seconds := h.clock.seconds.Load()
 	h.Each(func(c *Conn) bool {
-		known := c.reader.Load() != away || c.lookAhead()
+		known := c.in.where.Load() != away || c.in.lookAhead()
 		if ran && known {
 			c.check(seconds)
 		}
@@ -295,4 +285,23 @@ func (h *Hub) Stats() Stats {
 		MessagesIn: all.msgsIn.Load(), MessagesOut: all.msgsOut.Load(), BytesIn: all.bytesIn.Load(), BytesOut: all.bytesOut.Load(),
 		Slow: h.totals.slow.Load(), Idle: h.totals.idle.Load(), Dropped: h.totals.dropped.Load(),
 	}
+}
+
+// User is the uid's connections here, in the order in which they were bound.
+func (h *Hub) User(uid string) []*Conn { return h.users.get(uid) }
+
+// UserCount is the number of uids with connections here.
+func (h *Hub) UserCount() (n int) {
+	h.users.each(func(s *userShard[*Conn]) { n += len(s.conns) })
+	return n
+}
+
+// UserNames are the uids with connections here, in no order.
+func (h *Hub) UserNames() (names []string) {
+	h.users.each(func(s *userShard[*Conn]) {
+		for uid := range s.conns {
+			names = append(names, uid)
+		}
+	})
+	return names
 }

@@ -1,54 +1,37 @@
 package hub
 
 import (
+	"bufio"
 	"errors"
 	"io"
+	"runtime/debug"
+	"sync/atomic"
 	"time"
+
+	"github.com/lxzan/gws"
+	"go.uber.org/zap"
 
 	"wsframe/framework/internal/wire"
 )
 
-// inbound follows the frames that arrive and gives gws complete ones only. So a claimed length costs no memory, gws
-// never waits inside a frame, no header reaches gws that could harm it, and what must travel at a move is known: the
-// bytes not given yet, and the fragments of a message that has begun.
+// inbound is a connection's reader: it reads from the socket and gives gws complete frames only, and runs what they ask for.
 //
-// It belongs to the connection's reader goroutine.
+// It belongs to the reader's goroutine, except where Conn.mu is held and the reader is away (away.go).
 type inbound struct {
 	c *Conn
-
-	// buf[off:ready] are complete frames for gws, buf[ready:] is the begin of one.
-	buf        []byte
-	off, ready int
-	pooled     *[]byte // buf lies in this pooled buffer
-
-	// The message that is being assembled by gws.
-	begun     bool
-	size      int
-	fragments int
-	parts     []byte // its raw frames, kept for a move
-	timing    bool   // messageFrom is set
-
-	tokens  float64 // messages that may still come, refilled at each read
-	filled  time.Time
-	seconds int64         // of Hub.clock at that time
-	lost    time.Duration // likewise
-	deaf    time.Duration // for so long nobody has read since then
-
-	control func(h wire.Header, raw []byte) (taken bool) // of frames that are read ahead; nil: gws gets them
-	brimful bool                                         // the last look ahead has left bytes in the socket; guarded by Conn.mu
-
-	busy   bool // a message came, or a part of one, since the reader last waited
-	rested *read
-
-	binary bool       // the message being handled came as binary
-	fault  wire.Close // found behind ready; takes effect when all before it was dispatched
-	failed bool       // the socket gave an error or EOF
+	frames
+	where   atomic.Int32  // listening, away or looking
+	br      *bufio.Reader // gws's
+	rested  *read
+	timing  bool // messageFrom is set
+	brimful bool // the last look ahead has left bytes in the socket; guarded by Conn.mu
+	binary  bool // the message being handled came as binary
+	failed  bool // the socket gave an error or EOF
 }
 
 func (in *inbound) init(c *Conn) {
-	in.c = c
-	in.tokens, in.filled = float64(c.hub.cfg.MessageBurst), c.hub.cfg.now()
-	in.seconds, in.lost = c.hub.clock.seconds.Load(), time.Duration(c.hub.clock.lost.Load())
+	in.c, in.cfg = c, &c.hub.cfg
+	in.allowance.init(in.cfg, &c.hub.clock)
 }
 
 // arrived notes that n bytes came.
@@ -58,34 +41,12 @@ func (in *inbound) arrived(n int) {
 	in.refill()
 }
 
-// refill is called once a read: the clock is not asked for each message. A silent client saves up the burst at most. Time in which
-// nobody could read is the server's own: what came meanwhile is let through in full.
+// refill is called once a read: the clock is not asked for each message.
 func (in *inbound) refill() {
-	cfg := &in.c.hub.cfg
-	if cfg.MessageRate == 0 {
-		return
-	}
-	now := cfg.now()
-	rate, burst := float64(cfg.MessageRate), float64(cfg.MessageBurst)
-	lost := in.c.hub.clock.lostAt(now)
-	gap := lost - in.lost
-	heard := now.Sub(in.filled) - in.deaf - gap
-	if in.c.reader.Load() != listening {
-		in.deaf, heard = in.deaf+heard, 0
-	}
-	if heard > time.Second { // nothing is left of what had waited
-		in.tokens, in.deaf = min(in.tokens, burst), 0
-	}
-	in.tokens = max(in.tokens, min(burst, in.tokens+heard.Seconds()*rate)) + (in.deaf+gap).Seconds()*rate
-	in.filled, in.seconds, in.lost, in.deaf = now, in.c.hub.clock.seconds.Load(), lost, 0
+	in.allowance.refill(in.cfg, &in.c.hub.clock, in.where.Load() == listening)
 }
 
-// listens notes that the reader is about to wait: what has passed since it read was the server's time.
-func (in *inbound) listens() {
-	if in.c.hub.cfg.MessageRate > 0 && in.c.hub.clock.seconds.Load() != in.seconds { // less than a tick is the burst's matter
-		in.deaf = in.c.hub.cfg.now().Sub(in.filled)
-	}
-}
+func (in *inbound) listens() { in.allowance.listens(in.cfg, &in.c.hub.clock) }
 
 func (in *inbound) read(p []byte) (int, error) {
 	c := in.c
@@ -191,120 +152,6 @@ func (in *inbound) next() ([]byte, *[]byte, error) {
 	return in.c.sock.read()
 }
 
-// more tells whether further complete frames of the same read wait.
-func (in *inbound) more() bool { return in.off < in.ready }
-
-func (in *inbound) receive(data []byte) {
-	in.buf = append(in.buf, data...)
-	in.scan()
-}
-
-// scan moves ready over the complete frames in buf and checks each header as soon as it is there.
-func (in *inbound) scan() {
-	for in.fault.Code == 0 {
-		h, ok := wire.ParseHeader(in.buf[in.ready:])
-		if !ok {
-			return
-		}
-		if in.fault = in.checkHeader(h); in.fault.Code != 0 {
-			return
-		}
-		total := h.Size + int(h.Length)
-		if len(in.buf)-in.ready < total {
-			return
-		}
-		if in.fault = in.charge(h); in.fault.Code != 0 {
-			return
-		}
-		raw := in.buf[in.ready : in.ready+total]
-		if in.control != nil && h.Control() && in.control(h, raw) {
-			in.buf = append(in.buf[:in.ready], in.buf[in.ready+total:]...)
-			continue
-		}
-		in.advance(h, raw)
-		in.ready += total
-	}
-}
-
-// checkHeader holds RFC 6455 §5.2-5.5 and our limits against a header, before its payload arrives.
-func (in *inbound) checkHeader(h wire.Header) wire.Close {
-	cfg := &in.c.hub.cfg
-	control := h.Control()
-	switch {
-	case h.RSV != 0 && !(in.c.deflate && h.RSV == 0x40 && !control && h.Op != wire.OpContinuation):
-		return wire.Close{Code: wire.CloseProtocolError, Reason: "reserved bits set"}
-	case !h.Masked:
-		return wire.Close{Code: wire.CloseProtocolError, Reason: "frame is not masked"}
-	case h.Op > wire.OpBinary && h.Op < wire.OpClose, h.Op > wire.OpPong:
-		return wire.Close{Code: wire.CloseProtocolError, Reason: "reserved opcode"}
-	case control && !h.Fin:
-		return wire.Close{Code: wire.CloseProtocolError, Reason: "fragmented control frame"}
-	case control && h.Length > wire.MaxControl:
-		return wire.Close{Code: wire.CloseProtocolError, Reason: "control frame too long"}
-	case control:
-		return wire.Close{}
-	case h.Length > uint64(cfg.MessageBytes) || in.size+int(h.Length) > cfg.MessageBytes:
-		return wire.Close{Code: wire.CloseTooLarge, Reason: "message too large"}
-	case (h.Op == wire.OpContinuation) != in.begun:
-		return wire.Close{Code: wire.CloseProtocolError, Reason: "unexpected continuation"}
-	case in.fragments >= cfg.Fragments:
-		return wire.Close{Code: wire.ClosePolicy, Reason: "too many fragments"}
-	}
-	return wire.Close{}
-}
-
-// charge takes one from the connection's rate for a message or a control frame; a close frame is free.
-func (in *inbound) charge(h wire.Header) wire.Close {
-	if in.c.hub.cfg.MessageRate == 0 || !h.Fin || h.Op == wire.OpClose {
-		return wire.Close{}
-	}
-	if in.tokens < 1 {
-		return wire.Close{Code: wire.ClosePolicy, Reason: "too many messages"}
-	}
-	in.tokens--
-	return wire.Close{}
-}
-
-// advance notes a complete frame.
-func (in *inbound) advance(h wire.Header, raw []byte) {
-	if h.Control() {
-		return
-	}
-	in.busy = true
-	if h.Fin {
-		in.begun, in.size, in.fragments, in.parts = false, 0, 0, nil
-		return
-	}
-	in.begun = true
-	in.size += int(h.Length)
-	in.fragments++
-	in.parts = append(in.parts, raw...)
-}
-
-// keep lets go of the frames that were given and keeps the begin of the next in memory of its own.
-func (in *inbound) keep() {
-	rest := in.buf[in.ready:]
-	switch {
-	case len(rest) == 0:
-		in.release()
-	case in.pooled != nil:
-		own := append(make([]byte, 0, 2*len(rest)), rest...)
-		in.release()
-		in.buf = own
-	default:
-		in.buf = in.buf[:copy(in.buf, rest)]
-	}
-	in.off, in.ready = 0, 0
-}
-
-// release gives the pooled buffer back.
-func (in *inbound) release() {
-	if in.pooled != nil {
-		readPool.Put(in.pooled)
-	}
-	in.buf, in.pooled = nil, nil
-}
-
 // watch tells housekeeping since when a message is incomplete.
 func (in *inbound) watch() {
 	if incomplete := in.begun || len(in.buf) > in.ready; incomplete != in.timing {
@@ -315,4 +162,134 @@ func (in *inbound) watch() {
 			in.c.messageFrom.Store(0)
 		}
 	}
+}
+
+func (in *inbound) run(ws *gws.Conn, first func()) {
+	if first == nil {
+		in.loop(ws)
+		return
+	}
+	defer func() { go in.loop(ws) }() // also when first has ended this goroutine
+	in.guard(func() { in.act(first) })
+}
+
+// loop reads until the connection ends. It goes on in a fresh goroutine, whose stack is small, whenever the connection has become
+// quiet, and where an action has ended this one (runtime.Goexit).
+func (in *inbound) loop(ws *gws.Conn) {
+	c := in.c
+	again := true
+	defer func() {
+		if again {
+			go in.loop(ws)
+			return
+		}
+		c.hub.inside.Add(-1)
+	}()
+	if !c.hasMoved() {
+		in.rest()
+		if in.guard(ws.ReadLoop) {
+			return
+		}
+	}
+	again = false
+	if c.hasMoved() {
+		c.leaveMoved()
+		return
+	}
+	defer in.linger() // whatever a close listener does
+	in.finish()
+}
+
+// guard recovers whatever gws or a callback below it may throw: the process and the other connections live on. It tells whether
+// the reader only rests.
+func (in *inbound) guard(f func()) (rests bool) {
+	c := in.c
+	defer func() {
+		switch v := recover(); v {
+		case nil, errMoved:
+		case errRest:
+			rests = true
+		default:
+			c.hub.cfg.Log.Error("panic in the read loop", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			c.Close(wire.CloseInternal, "internal error")
+		}
+	}()
+	f()
+	return false
+}
+
+// finish is the close path's bookkeeping half.
+func (in *inbound) finish() {
+	c := in.c
+	c.mu.Lock()
+	if c.state == open {
+		c.end(wire.CloseAbnormal, "") // the peer vanished without a close frame
+	}
+	end := c.close
+	c.settled()
+	c.mu.Unlock()
+	c.hub.totals.add(&c.traffic)
+	c.hub.remove(c)
+	rooms := c.leaveAll()
+	defer func() {
+		if v := recover(); v != nil {
+			c.hub.cfg.Log.Error("panic on close", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	c.hub.handler.Closed(c, end.Code, end.Reason, rooms)
+}
+
+const lingerTime = time.Second
+
+// linger lets the peer read what we wrote, the close frame above all: closing a socket with unread bytes in its receive
+// buffer resets the connection and takes our last frames with it. So: write out, half-close, discard until the peer
+// closes, for at most a second.
+func (in *inbound) linger() {
+	c := in.c
+	c.mu.Lock()
+	writing := c.out.writing
+	var flushed chan struct{}
+	if writing {
+		flushed = make(chan struct{})
+		c.out.flushed = flushed
+	}
+	c.mu.Unlock()
+	if writing {
+		<-flushed // bounded: the writer gives up after WriteTimeout without progress
+	}
+	if !in.failed { // else the peer has closed, and everything of it is read
+		c.sock.drain(lingerTime)
+	}
+	c.mu.Lock()
+	c.state = closed
+	c.sock.close()
+	c.mu.Unlock()
+	in.release()
+}
+
+// dispatch hands one message to the Handler.
+func (in *inbound) dispatch(data []byte) {
+	c := in.c
+	c.msgsIn.Add(1)
+	if in.more() {
+		c.out.cork()
+	}
+	in.act(func() { c.hub.handler.Message(c, data) })
+}
+
+// act runs what the reader is to do for the application, and recovers what it throws.
+func (in *inbound) act(f func()) {
+	c := in.c
+	from := c.hub.clock.seconds.Load()
+	in.where.Store(away)
+	defer func() {
+		if v := recover(); v != nil {
+			c.hub.cfg.Log.Error("panic in a message handler", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+		}
+		in.back(from)
+		if c.hub.frozen.Load() {
+			c.parkBusy() // it may have been exported during the action
+		}
+	}()
+	f()
 }

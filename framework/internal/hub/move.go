@@ -32,6 +32,22 @@ type Mover interface {
 	RelayClose(fd int64, code int, reason string)
 }
 
+// move is where a connection stands in its move to another process. It is guarded by Conn.mu.
+type move struct {
+	c        *Conn
+	adopted  bool          // came from another process: gws's handshake answer is swallowed
+	since    int64         // when it did, in seconds of Hub.clock
+	start    func()        // begins reading, once adopted
+	thaw     chan struct{} // non-nil: frozen
+	parked   bool          // the reader waits for thaw
+	counted  bool          // Freeze waits for the reader
+	exported bool          // another process has a copy; what is sent here goes there too
+	moved    bool          // it lives there now
+	mover    Mover
+	onLeft   func(fd int64)
+	late     *wire.Close // closed while exported: holds here, should the move fail
+}
+
 // freezing counts the readers that have not parked yet.
 type freezing struct {
 	on     atomic.Bool // new connections are frozen, too
@@ -77,29 +93,31 @@ func (h *Hub) Freeze(settle time.Duration) (busy int) {
 }
 
 // freeze makes the reader park at its next read and holds the writer. With count, Freeze waits for the reader.
-func (c *Conn) freeze(count bool) {
+func (m *move) freeze(count bool) {
+	c := m.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != open || c.moved || !c.hub.freezing.on.Load() {
+	if c.state != open || m.moved || !c.hub.freezing.on.Load() {
 		return
 	}
-	if count && !c.parked && !c.counted {
-		c.counted = true
+	if count && !m.parked && !m.counted {
+		m.counted = true
 		c.hub.freezing.left.Add(1)
 	}
-	if c.thaw != nil {
+	if m.thaw != nil {
 		return
 	}
-	c.thaw = make(chan struct{})
+	m.thaw = make(chan struct{})
 	c.out.corked = false
 	c.out.hold()
 	c.sock.freeze()
 }
 
 // settled has Freeze no longer wait for the reader. c.mu is held.
-func (c *Conn) settled() {
-	if c.counted {
-		c.counted = false
+func (m *move) settled() {
+	c := m.c
+	if m.counted {
+		m.counted = false
 		c.hub.freezing.done()
 	}
 }
@@ -120,12 +138,13 @@ func (h *Hub) Thaw() {
 }
 
 // stay takes a connection that ends here out of a move that is under way: what waits is written, and the reader goes on. c.mu is held.
-func (c *Conn) stay() {
-	if c.thaw == nil || c.exported || c.moved {
+func (m *move) stay() {
+	c := m.c
+	if m.thaw == nil || m.exported || m.moved {
 		return
 	}
-	close(c.thaw)
-	c.thaw = nil
+	close(m.thaw)
+	m.thaw = nil
 	c.out.held = false
 	if !c.out.writing && len(c.out.chunks) > 0 { // a writer notices by itself
 		c.out.startWriter()
@@ -133,21 +152,22 @@ func (c *Conn) stay() {
 }
 
 // release lets a frozen connection go on here. c.mu is held.
-func (c *Conn) release() {
-	if c.thaw == nil || c.moved {
+func (m *move) release() {
+	c := m.c
+	if m.thaw == nil || m.moved {
 		return
 	}
-	c.settled()
-	c.exported = false
+	m.settled()
+	m.exported = false
 	c.out.held = false
 	c.sock.thaw()
 	if c.out.writing { // it may not have noticed, and still has an end
 		_ = c.sock.armWrite(c.hub.cfg.WriteTimeout) // an error shows at the write
 	}
-	close(c.thaw)
-	c.thaw = nil
-	if c.late != nil {
-		c.closeLocked(c.late.Code, c.late.Reason)
+	close(m.thaw)
+	m.thaw = nil
+	if m.late != nil {
+		c.closeLocked(m.late.Code, m.late.Reason)
 	}
 	if len(c.out.chunks) > 0 && !c.out.writing {
 		c.out.startWriter()
@@ -155,26 +175,28 @@ func (c *Conn) release() {
 }
 
 // park is the reader's: it waits while the connection is frozen. moved tells that the connection is no longer here.
-func (c *Conn) park() (moved bool) {
+func (m *move) park() (moved bool) {
+	c := m.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if thaw := c.thaw; thaw != nil && c.state == open {
-		c.parked = true
-		c.settled()
+	if thaw := m.thaw; thaw != nil && c.state == open {
+		m.parked = true
+		m.settled()
 		c.mu.Unlock()
 		<-thaw // bounded by the transfer, which thaws or moves
 		c.mu.Lock()
-		c.parked = false
+		m.parked = false
 	}
-	return c.moved
+	return m.moved
 }
 
 // parkBusy waits behind an action during which the connection was exported. When it has moved, the reader goes on only to end:
 // the next read says so, and what gws has in its buffer is not dispatched here.
-func (c *Conn) parkBusy() {
+func (m *move) parkBusy() {
+	c := m.c
 	c.mu.Lock()
-	thaw := c.thaw
-	if !c.exported {
+	thaw := m.thaw
+	if !m.exported {
 		thaw = nil
 	}
 	c.mu.Unlock()
@@ -182,15 +204,16 @@ func (c *Conn) parkBusy() {
 		return
 	}
 	<-thaw
-	if c.hasMoved() {
+	if m.hasMoved() {
 		panic(errMoved) // through gws, which would dispatch what it has buffered
 	}
 }
 
-func (c *Conn) hasMoved() bool {
+func (m *move) hasMoved() bool {
+	c := m.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.moved
+	return m.moved
 }
 
 // Moving tells where the connection is: moved, it is another process's. Where that is not decided, between Export and Release or
@@ -236,7 +259,7 @@ func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
 	if c.state != open || c.thaw == nil || c.exported {
 		return s, false, false
 	}
-	busy := c.reader.Load() != listening && c.start == nil
+	busy := c.in.where.Load() != listening && c.start == nil
 	if !c.parked && !busy || c.out.writing || c.Keeping() {
 		return s, false, true
 	}
@@ -244,14 +267,14 @@ func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
 	in, k := &c.in, &h.clock
 	in.refill()
 	s = State{
-		FD: c.FD, Auth: c.Auth, Remote: c.Remote, Since: c.Since, Rooms: rooms, Data: data, Busy: !c.parked, Deflate: c.deflate,
+		FD: c.FD, Auth: c.Auth, Remote: c.Remote, Since: c.Since, Rooms: rooms, Data: data, Busy: !c.parked, Deflate: c.in.deflate,
 		Tokens: in.tokens, LastIn: k.toWall(c.lastIn.Load()), LastPing: k.toWall(c.lastPing.Load()),
 		MsgsIn: c.msgsIn.Load(), MsgsOut: c.msgsOut.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 		MessageFrom: k.toWall(c.messageFrom.Load()),
 	}
 	if s.Busy {
 		// gws has taken the begin of what follows into its buffer. The reader is in an action, and waits for c.mu behind it.
-		rest, _ := c.br.Peek(c.br.Buffered())
+		rest, _ := c.in.br.Peek(c.in.br.Buffered())
 		s.In = append(bytes.Clone(rest), in.buf[in.off:]...)
 	} else {
 		s.In = append(bytes.Clone(in.parts), in.buf[in.ready:]...)
@@ -283,10 +306,11 @@ func (h *Hub) Release(left func(fd int64)) (moved int) {
 }
 
 // leaveMoved is the end of a moved connection in the old process: nobody is told of a close.
-func (c *Conn) leaveMoved() {
+func (m *move) leaveMoved() {
+	c := m.c
 	h := c.hub
 	c.mu.Lock()
-	c.settled()
+	m.settled()
 	c.tellDone()
 	c.mu.Unlock()
 	c.SettleRooms() // what was published in time goes the way of the connection
@@ -296,7 +320,7 @@ func (c *Conn) leaveMoved() {
 	c.mu.Unlock()
 	h.remove(c)
 	c.in.release()
-	c.onLeft(c.FD)
+	m.onLeft(c.FD)
 }
 
 // errMoved ends gws's read loop in the old process.
@@ -317,22 +341,21 @@ func adoptRequest(extensions string) *http.Request {
 
 // Adopt takes over a moved connection. It is in its rooms and can be sent to at once; its frames are read when Begin is called.
 func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) {
-	c := &Conn{Auth: s.Auth, Remote: s.Remote, Since: s.Since, hub: h, adopted: true}
-	c.Member.Init(h.Rooms, s.FD, c)
+	c := &Conn{Auth: s.Auth, Remote: s.Remote, Since: s.Since, hub: h}
+	c.adopted = true
+	c.init(s.FD)
 	if err := c.sock.init(nc); err != nil {
 		return nil, fmt.Errorf("take over the socket of %d: %w", s.FD, err)
 	}
-	c.in.init(c)
-	c.out.c = c
 	c.since = h.clock.seconds.Load()
-	c.reader.Store(away)
+	c.in.where.Store(away)
 	c.lastIn.Store(h.clock.fromWall(s.LastIn))
 	c.lastPing.Store(h.clock.fromWall(s.LastPing))
 	c.msgsIn.Store(s.MsgsIn)
 	c.msgsOut.Store(s.MsgsOut)
 	c.bytesIn.Store(s.BytesIn)
 	c.bytesOut.Store(s.BytesOut)
-	c.deflate = s.Deflate
+	c.in.deflate = s.Deflate
 	c.in.tokens = float64(1 << 30) // what had arrived was counted before
 	if len(s.In) > 0 {
 		c.in.receive(s.In)
@@ -348,16 +371,16 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 	if s.Deflate { // it was negotiated for good, whatever the configuration says now
 		upgrader, request = h.deflating(), deflateRequest
 	}
-	c.br = bufio.NewReaderSize((*shim)(c), 64)
-	ws, err := upgrader.UpgradeFromConn((*shim)(c), c.br, request) // its answer is swallowed
+	c.in.br = bufio.NewReaderSize((*shim)(c), 64)
+	ws, err := upgrader.UpgradeFromConn((*shim)(c), c.in.br, request) // its answer is swallowed
 	if err != nil {
 		return nil, fmt.Errorf("take over %d: %w", s.FD, err)
 	}
 	c.mu.Lock()
 	c.state = open
 	c.start = func() {
-		c.back(c.since)
-		go c.loop(ws)
+		c.in.back(c.since)
+		go c.in.loop(ws)
 	}
 	c.out.held = true // until Begin: the old process may still take it back
 	c.out.restore(&s, h.cfg.outbox())

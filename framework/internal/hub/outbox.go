@@ -1,8 +1,6 @@
 package hub
 
-import (
-	"wsframe/framework/internal/wire"
-)
+import "wsframe/framework/internal/wire"
 
 // outbox is what waits to be written to one connection. It is guarded by Conn.mu.
 //
@@ -94,6 +92,17 @@ func (o *outbox) send(b []byte, frames int, shared bool, x *wire.Handling) error
 		return ErrClosed
 	}
 	return nil
+}
+
+// SendTo sends the frame to the connections that it does not exclude, and counts those that took it.
+func SendTo(conns []*Conn, f wire.Frame) int {
+	n := 0
+	for _, c := range conns {
+		if !f.Excludes(c.FD) && c.Send(f) == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // makeRoom is queue's, and counts what it drops.

@@ -28,7 +28,7 @@ func (s *shim) Write(p []byte) (int, error) {
 	case c.state == opening && c.adopted:
 		// The client has had its answer, from another process.
 	case c.state == opening:
-		c.deflate = bytes.Contains(p, []byte("permessage-deflate"))
+		c.in.deflate = bytes.Contains(p, []byte("permessage-deflate"))
 		if err := c.out.answer(withProtocol(p, c.proto)); err != nil {
 			return 0, err
 		}
@@ -95,7 +95,7 @@ func (events) OnMessage(ws *gws.Conn, m *gws.Message) {
 	c := (*Conn)(ws.NetConn().(*shim))
 	defer m.Close()
 	c.in.binary = m.Opcode == gws.OpcodeBinary
-	c.dispatch(m.Bytes())
+	c.in.dispatch(m.Bytes())
 }
 
 // OnPing answers with the ping's payload (RFC 6455 §5.5.3); gws's own handler answers with an empty pong.

@@ -4,10 +4,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"syscall"
 	"time"
-
-	"sync"
 )
 
 // readSize is one read from a socket at most. The buffers are pooled and taken only when bytes have arrived, so an idle

@@ -1,56 +1,45 @@
 package hub
 
 import (
-	"errors"
 	"hash/maphash"
 	"slices"
 	"sync"
-
-	"wsframe/framework/internal/wire"
 )
-
-// ErrTooManyUsers is returned by Bind on a connection that has as many uids as it may have.
-var ErrTooManyUsers = errors.New("connection is bound to too many uids")
 
 const maxUsers = 16
 
-// uids are those that one connection is bound to.
-type uids struct {
-	mu    sync.Mutex
-	list  []string
-	ended bool // no more
-}
-
-// users is the index of connections by uid.
-type users struct {
+// users is the index of connections by uid. C is a connection.
+type users[C comparable] struct {
 	seed   maphash.Seed
-	shards [shardCount]userShard
+	shards [userShards]userShard[C]
 }
 
-type userShard struct {
+const userShards = 64
+
+type userShard[C comparable] struct {
 	mu    sync.RWMutex
-	conns map[string][]*Conn
+	conns map[string][]C
 }
 
-func (u *users) init() {
+func (u *users[C]) init() {
 	u.seed = maphash.MakeSeed()
 	for i := range u.shards {
-		u.shards[i].conns = map[string][]*Conn{}
+		u.shards[i].conns = map[string][]C{}
 	}
 }
 
-func (u *users) shard(uid string) *userShard {
-	return &u.shards[maphash.String(u.seed, uid)%shardCount]
+func (u *users[C]) shard(uid string) *userShard[C] {
+	return &u.shards[maphash.String(u.seed, uid)%userShards]
 }
 
-func (u *users) add(c *Conn, uid string) {
+func (u *users[C]) add(c C, uid string) {
 	s := u.shard(uid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns[uid] = append(s.conns[uid], c)
 }
 
-func (u *users) remove(c *Conn, uid string) {
+func (u *users[C]) remove(c C, uid string) {
 	s := u.shard(uid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +55,7 @@ func (u *users) remove(c *Conn, uid string) {
 }
 
 // each calls f with every shard, whose mu is held for reading.
-func (u *users) each(f func(*userShard)) {
+func (u *users[C]) each(f func(*userShard[C])) {
 	for i := range u.shards {
 		s := &u.shards[i]
 		s.mu.RLock()
@@ -75,90 +64,68 @@ func (u *users) each(f func(*userShard)) {
 	}
 }
 
-// Bind has the connection found by the uid, until it ends or Unbind. It tells whether it was not before.
-func (c *Conn) Bind(uid string) (bool, error) {
-	u := &c.uids
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	switch {
-	case u.ended:
-		return false, ErrClosed
-	case slices.Contains(u.list, uid):
-		return false, nil
-	case len(u.list) >= maxUsers:
-		return false, ErrTooManyUsers
-	}
-	u.list = append(u.list, uid)
-	c.hub.users.add(c, uid)
-	return true, nil
-}
-
-// Unbind undoes Bind. It tells whether there was something to undo.
-func (c *Conn) Unbind(uid string) bool {
-	u := &c.uids
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	i := slices.Index(u.list, uid)
-	if i < 0 {
-		return false
-	}
-	u.list = slices.Delete(u.list, i, i+1)
-	c.hub.users.remove(c, uid)
-	return true
-}
-
-// Users are the uids that the connection is bound to.
-func (c *Conn) Users() []string {
-	c.uids.mu.Lock()
-	defer c.uids.mu.Unlock()
-	return slices.Clone(c.uids.list)
-}
-
-// leaveAll takes the connection out of its rooms and the index by uid, for good, and returns the rooms.
-func (c *Conn) leaveAll() []string {
-	rooms := c.LeaveAll()
-	u := &c.uids
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.ended = true
-	for _, uid := range u.list {
-		c.hub.users.remove(c, uid)
-	}
-	u.list = nil
-	return rooms
-}
-
-// User is the uid's connections here, in the order in which they were bound.
-func (h *Hub) User(uid string) []*Conn {
-	s := h.users.shard(uid)
+// get is the uid's connections, in the order in which they were bound.
+func (u *users[C]) get(uid string) []C {
+	s := u.shard(uid)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return slices.Clone(s.conns[uid])
 }
 
-// UserCount is the number of uids with connections here.
-func (h *Hub) UserCount() (n int) {
-	h.users.each(func(s *userShard) { n += len(s.conns) })
-	return n
+// Bound is the uids that one connection is bound to. C is the connection.
+type Bound[C comparable] struct {
+	c     C
+	users *users[C]
+
+	mu    sync.Mutex
+	list  []string
+	ended bool // no more
 }
 
-// UserNames are the uids with connections here, in no order.
-func (h *Hub) UserNames() (names []string) {
-	h.users.each(func(s *userShard) {
-		for uid := range s.conns {
-			names = append(names, uid)
-		}
-	})
-	return names
-}
-
-// SendTo sends the frame to the connections that it does not exclude, and counts those that took it.
-func SendTo(conns []*Conn, f wire.Frame) int {
-	n := 0
-	for _, c := range conns {
-		if !f.Excludes(c.FD) && c.Send(f) == nil {
-			n++
-		}
+// Bind has the connection found by the uid, until it ends or Unbind. It tells whether it was not before.
+func (b *Bound[C]) Bind(uid string) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.ended:
+		return false, ErrClosed
+	case slices.Contains(b.list, uid):
+		return false, nil
+	case len(b.list) >= maxUsers:
+		return false, ErrTooManyUsers
 	}
-	return n
+	b.list = append(b.list, uid)
+	b.users.add(b.c, uid)
+	return true, nil
+}
+
+// Unbind undoes Bind. It tells whether there was something to undo.
+func (b *Bound[C]) Unbind(uid string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.Index(b.list, uid)
+	if i < 0 {
+		return false
+	}
+	b.list = slices.Delete(b.list, i, i+1)
+	b.users.remove(b.c, uid)
+	return true
+}
+
+// Users are the uids that the connection is bound to.
+func (b *Bound[C]) Users() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.list)
+}
+
+// unbindAll takes the connection out of the index, for good.
+func (b *Bound[C]) unbindAll() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
+	for _, uid := range b.list {
+		b.users.remove(b.c, uid)
+	}
+	b.list = nil
 }
