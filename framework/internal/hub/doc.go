@@ -5,10 +5,11 @@
 // goes through one bounded outbox per connection (outbox.go). So a slow or hostile peer costs a bounded
 // amount and nobody else waits for it, and a connection can be frozen at a frame boundary and moved to another process.
 //
-//	h := hub.New(hub.Config{Handler: app})
-//	conn := h.Accept(tcp, hub.Identity…)   // after the handshake was read and the token verified
-//	conn.Serve(request, opened, nil)       // writes the 101 and starts the reader
-//	h.Publish("room", wire.TextFrame(payload), nil)
+// The packages of framework make one Hub for a process, give it each connection whose handshake they have allowed, and are its
+// Handler; the example shows all of that. It needs package room for what goes to many, and wire for frames.
+//
+// A Conn's parts are types of their own: inbound reads (and frames, which needs no socket, checks what comes), outbox writes (and
+// queue holds what waits), move hands over, room.Member is in rooms, Bound is found by uids.
 //
 // # Concurrency
 //
@@ -18,7 +19,7 @@
 // # Lock order
 //
 //	the locks of package room → Conn.mu
-//	uids.mu → userShard.mu
+//	Bound.mu → userShard.mu
 //
 // Conn.mu, shard.mu and userShard.mu are leaves: no other lock is taken and nothing blocks under them. The write(2) under Conn.mu is
 // non-blocking.
