@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"wsframe/framework/internal/backoff"
 )
 
 // errDeposed says that this node was declared dead.
@@ -210,6 +212,8 @@ func (l *Lease) soon() {
 // Run refreshes the lease, or asks the store for a sign of life, until the node stops.
 func (l *Lease) Run(ctx context.Context) {
 	wait := l.every
+	short := min(l.c.timeout, l.every)
+	tries := backoff.Backoff{Min: short, Max: short} // all nodes have lost the same Redis
 	for {
 		select {
 		case <-ctx.Done():
@@ -218,7 +222,7 @@ func (l *Lease) Run(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		if wait = l.every; l.refresh(ctx) != nil {
-			wait = min(l.c.timeout, l.every) // the writer says that Redis is away
+			wait = tries.Next() // the writer says that Redis is away
 		}
 	}
 }

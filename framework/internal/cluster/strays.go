@@ -12,6 +12,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+
+	"wsframe/framework/internal/backoff"
 )
 
 // Strays are connections that Redis knows and no node's list has. One server never makes any, since a list gets a connection first and
@@ -43,19 +45,21 @@ func (st *Strays) seek() {
 
 // Run looks for strays whenever somebody asks for it, until the node stops.
 func (st *Strays) Run(ctx context.Context) {
+	tries := backoff.Backoff{Min: strayPause, Max: strayPause}
 	for {
 		select {
 		case <-st.asked:
 		case <-ctx.Done():
 			return
 		}
-		if done, err := st.remove(ctx); done || ctx.Err() != nil {
-			continue
-		} else if err != nil {
+		done, err := st.remove(ctx)
+		if err != nil && ctx.Err() == nil {
 			st.c.log.Warn("what older data of redis has brought back cannot be removed yet", zap.Error(err))
 		}
-		st.seek()
-		pause(ctx, strayPause)
+		if !done {
+			st.seek()
+			tries.Wait(ctx.Done())
+		}
 	}
 }
 
