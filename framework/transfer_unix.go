@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"wsframe/framework/internal/hub"
+	"wsframe/library/socket"
 )
 
 // Transfer moves all connections to the worker at the other end of peer, a Unix stream socket, which it closes. It is called in
@@ -160,18 +161,9 @@ func (w *unixPipe) receive(limit time.Duration) (byte, []byte, error) {
 func (w *unixPipe) read(b []byte) error {
 	for len(b) > 0 {
 		n, oobn, _, _, err := w.conn.ReadMsgUnix(b, w.oob)
-		if oobn > 0 {
-			messages, bad := syscall.ParseSocketControlMessage(w.oob[:oobn])
-			if bad != nil {
-				return bad
-			}
-			for i := range messages {
-				fds, bad := syscall.ParseUnixRights(&messages[i])
-				if bad != nil {
-					return bad
-				}
-				w.files = append(w.files, fds...)
-			}
+		fds, bad := socket.Rights(w.oob[:oobn])
+		if w.files = append(w.files, fds...); bad != nil {
+			return bad
 		}
 		if err != nil {
 			return err

@@ -15,7 +15,6 @@ package frameworktest
 import (
 	"context"
 	"fmt"
-	"net"
 	"path/filepath"
 	"testing"
 	"time"
@@ -31,6 +30,8 @@ import (
 	"wsframe/library/cache"
 	"wsframe/library/config"
 	"wsframe/library/db"
+
+	"wsframe/library/socket"
 )
 
 // Timeout bounds every wait of a Client.
@@ -117,9 +118,7 @@ func start(t testing.TB, store *cache.Embedded, id string, alone bool, mount fun
 	check(t, err)
 	h.App, err = framework.New(ctx, o)
 	check(t, err)
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false) // as the master does
-	ln, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	ln, err := socket.Listen(ctx, "127.0.0.1:0") // as the master does
 	check(t, err)
 	h.URL = "ws://" + ln.Addr().String() + "/"
 	served := make(chan error, 1)

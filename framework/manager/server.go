@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/internal/lograte"
+	"wsframe/library/socket"
 )
 
 const (
@@ -155,9 +156,9 @@ func (s *Server) forbidden(r *http.Request) string {
 	}
 	if s.cfg.Token == "" {
 		switch {
-		case !loopback(r.RemoteAddr):
+		case !socket.IsLoopback(r.RemoteAddr):
 			return "not from this machine, and no token is configured"
-		case !loopback(r.Host):
+		case !socket.IsLoopback(r.Host):
 			return "for another host than this machine, and no token is configured"
 		}
 		return ""
@@ -170,15 +171,6 @@ func (s *Server) forbidden(r *http.Request) string {
 		return "wrong token, or none"
 	}
 	return ""
-}
-
-// loopback tells whether a host, with or without a port, is this machine itself.
-func loopback(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = strings.Trim(hostport, "[]")
-	}
-	return strings.EqualFold(host, "localhost") || net.ParseIP(host).IsLoopback()
 }
 
 // same compares in constant time, lengths included.

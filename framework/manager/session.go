@@ -11,7 +11,7 @@ import (
 
 // session is one admin connection, from its handshake on.
 type session struct {
-	socket *socket
+	socket *lingering
 	peer   string
 	idle   chan struct{} // holds a value while no command runs
 	left   chan struct{} // closed when the connection gives way to another one
@@ -23,13 +23,13 @@ type session struct {
 	ending bool      // its close frame is under way
 }
 
-// socketKey is under which a request's context holds its *socket.
+// socketKey is under which a request's context holds its *lingering.
 type socketKey struct{}
 
 // enter takes one of maxConns places for a handshake, or returns nil. When all are taken, the connection that has been idle longest gives way.
 func (s *Server) enter(r *http.Request) *session {
 	c := &session{peer: r.RemoteAddr, idle: make(chan struct{}, 1), left: make(chan struct{}), used: time.Now()}
-	c.socket, _ = r.Context().Value(socketKey{}).(*socket)
+	c.socket, _ = r.Context().Value(socketKey{}).(*lingering)
 	c.idle <- struct{}{}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,20 +1,15 @@
 package manager
 
 import (
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"wsframe/library/socket"
 )
 
-// lingerTime and lingerBytes bound what is read from a client after the last word to it.
-const (
-	lingerTime  = time.Second
-	lingerBytes = 64 << 10
-)
-
-// listener makes sockets of what it accepts.
+// listener gives connections that can linger.
 type listener struct{ net.Listener }
 
 func (l listener) Accept() (net.Conn, error) {
@@ -22,24 +17,24 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &socket{Conn: conn}, nil
+	return &lingering{Conn: conn}, nil
 }
 
-// socket is a connection that, once it lingers, closes so that the peer receives what was sent before: closing with unread bytes would
+// lingering is a connection that, once it lingers, closes so that the peer receives what was sent before: closing with unread bytes would
 // reset it and take our last frames along.
-type socket struct {
+type lingering struct {
 	net.Conn
 	linger atomic.Bool
 	close  sync.Once
 }
 
-// Close implements net.Conn. It takes lingerTime at most.
-func (c *socket) Close() error {
+// Close implements net.Conn. It takes socket.LingerTime at most.
+func (c *lingering) Close() error {
 	c.close.Do(func() {
-		half, ok := c.Conn.(interface{ CloseWrite() error })
-		if ok && c.linger.Load() && half.CloseWrite() == nil {
-			_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) // of a closed one: the read says so
-			_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+		half, ok := c.Conn.(socket.HalfCloser)
+		if ok && c.linger.Load() {
+			_ = c.Conn.SetReadDeadline(time.Now().Add(socket.LingerTime)) // of a closed one: the read says so
+			socket.Linger(half)
 		}
 		_ = c.Conn.Close()
 	})
@@ -47,4 +42,4 @@ func (c *socket) Close() error {
 }
 
 // cut closes at once, also while Close lingers.
-func (c *socket) cut() { _ = c.Conn.Close() }
+func (c *lingering) cut() { _ = c.Conn.Close() }

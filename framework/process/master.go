@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/manager"
+	"wsframe/library/socket"
 )
 
 // Socket is a listener that workers inherit.
@@ -232,11 +233,9 @@ func ReadPID(runtimeDir string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(b)))
 }
 
-// open listens; MPTCP stays off because such sockets refuse TCP_USER_TIMEOUT.
+// open listens, and names the setting where that fails.
 func open(s Socket) (*net.TCPListener, error) {
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false)
-	ln, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
+	ln, err := socket.Listen(context.Background(), net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
 	if err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) {
@@ -248,7 +247,7 @@ func open(s Socket) (*net.TCPListener, error) {
 		}
 		return nil, fmt.Errorf("%s %s:%d: %w (config/app.yaml: %s)", s.Name, s.Host, s.Port, err, s.Key)
 	}
-	return ln.(*net.TCPListener), nil
+	return ln, nil
 }
 
 // start starts a worker and waits until it is ready.

@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"syscall"
+
+	"wsframe/library/socket"
 )
 
 // maxFiles bounds the descriptors that wait for the message they belong to.
@@ -31,20 +33,12 @@ func newInbox(conn net.Conn) *inbox {
 // Read implements io.Reader.
 func (in *inbox) Read(b []byte) (int, error) {
 	n, oobn, flags, _, err := in.conn.ReadMsgUnix(b, in.oob) // received descriptors are close-on-exec
-	if oobn > 0 {
-		messages, bad := syscall.ParseSocketControlMessage(in.oob[:oobn])
-		if bad != nil {
-			return 0, bad
-		}
-		for i := range messages {
-			fds, bad := syscall.ParseUnixRights(&messages[i])
-			if bad != nil {
-				return 0, bad
-			}
-			for _, fd := range fds {
-				in.files = append(in.files, os.NewFile(uintptr(fd), "handed over"))
-			}
-		}
+	fds, bad := socket.Rights(in.oob[:oobn])
+	for _, fd := range fds {
+		in.files = append(in.files, os.NewFile(uintptr(fd), "handed over"))
+	}
+	if bad != nil {
+		return 0, bad
 	}
 	if flags&syscall.MSG_CTRUNC != 0 {
 		in.files = append(in.files, nil)

@@ -4,13 +4,14 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"wsframe/library/socket"
 )
 
 // Token lets who shows it as "Authorization: Bearer VALUE" do what its scopes allow.
@@ -109,22 +110,13 @@ func foreign(r *http.Request) string {
 			return "this request's User-Agent is a browser's"
 		}
 	}
-	if !loopback(r.RemoteAddr) {
+	if !socket.IsLoopback(r.RemoteAddr) {
 		return "this one comes from elsewhere"
 	}
-	if !loopback(r.Host) {
+	if !socket.IsLoopback(r.Host) {
 		return "this one is for another host"
 	}
 	return ""
-}
-
-func loopback(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = strings.Trim(hostport, "[]")
-	}
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // bucket allows so many requests a second, and as many at once.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"wsframe/library/socket"
 )
 
 // callTime is how long one request may take once it has been read.
@@ -49,7 +51,7 @@ type Server struct {
 	refused *refusals
 
 	mu     sync.Mutex
-	ln     *listener
+	ln     *socket.Pausable
 	acting int           // requests that are at the Backend
 	paused chan struct{} // not nil: requests wait for its close
 	online *watch        // nil while it does not run
@@ -92,8 +94,7 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 
 // Serve accepts on ln until Shutdown; it does so once.
 func (s *Server) Serve(ln *net.TCPListener) error {
-	l := &listener{TCPListener: ln, open: make(chan struct{}), resting: make(chan struct{})}
-	close(l.open)
+	l := socket.NewPausable(ln)
 	s.mu.Lock()
 	if s.over {
 		s.mu.Unlock()
@@ -101,7 +102,7 @@ func (s *Server) Serve(ln *net.TCPListener) error {
 	}
 	s.ln = l
 	if s.paused != nil {
-		l.pause()
+		l.Pause()
 	} else {
 		s.watch()
 	}
@@ -136,7 +137,7 @@ func (s *Server) Pause() {
 	}
 	var resting <-chan struct{}
 	if s.ln != nil {
-		resting = s.ln.pause()
+		resting = s.ln.Pause()
 	}
 	s.unwatch()
 	s.mu.Unlock()
@@ -166,7 +167,7 @@ func (s *Server) Resume() {
 	}
 	s.release()
 	if s.ln != nil {
-		s.ln.resume()
+		s.ln.Resume()
 		s.watch()
 	}
 }

@@ -24,6 +24,7 @@ type host struct {
 	backend *recorder
 	store   *memory
 	client  *http.Client
+	socket  *net.TCPListener
 }
 
 func listen(t *testing.T) *net.TCPListener {
@@ -46,6 +47,7 @@ func serve(t *testing.T, cfg Config) *host {
 }
 
 func (h *host) run(ln *net.TCPListener) {
+	h.socket = ln
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(ln) }()
 	h.t.Cleanup(func() {
@@ -281,7 +283,7 @@ func TestPause(t *testing.T) {
 // share gives the server's port to another one, as the master does.
 func (h *host) share() *net.TCPListener {
 	h.t.Helper()
-	f, err := h.ln.File()
+	f, err := h.socket.File()
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"wsframe/library/db"
+	"wsframe/library/socket"
 )
 
 // max3DES is the longest 3DES key in bytes.
@@ -75,7 +76,7 @@ func (a *App) validate(bad complain) {
 			bad("app", l.key+".host", "%.80q is neither an address nor a host name", l.Host)
 		}
 	}
-	if !loopback(a.Manager.Host) && len(a.Manager.Token) < 16 {
+	if !socket.IsLoopback(a.Manager.Host) && len(a.Manager.Token) < 16 {
 		bad("app", "manager.token", "at least 16 bytes are needed when the manager listens on %s", a.Manager.Host)
 	}
 	if !slices.Contains([]string{"allow", "refuse", "replace"}, a.Users.SecondLogin) {
@@ -118,7 +119,7 @@ func (a *App) validate(bad complain) {
 			}
 		}
 	}
-	if !loopback(a.Push.Host) && len(a.Push.Tokens) == 0 {
+	if !socket.IsLoopback(a.Push.Host) && len(a.Push.Tokens) == 0 {
 		bad("app", "push.tokens", "a token is needed when the push port listens on %s", a.Push.Host)
 	}
 	l := &a.Limits
@@ -308,14 +309,6 @@ func isOrigin(o string) bool {
 	}
 	u, err := url.Parse(strings.TrimSuffix(o, "/"))
 	return err == nil && u.Host != "" && (isHost(u.Hostname()) || strings.HasPrefix(u.Host, "[")) && u.Scheme+"://"+u.Host == strings.TrimSuffix(o, "/")
-}
-
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
 
 // Warnings are the settings that somebody chose and should know about, a line each.

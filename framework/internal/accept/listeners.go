@@ -3,7 +3,6 @@ package accept
 import (
 	"errors"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +11,7 @@ import (
 
 	"wsframe/framework/internal/backoff"
 	"wsframe/framework/internal/lograte"
+	"wsframe/library/socket"
 )
 
 // listeners accept sockets, and know those of which it is not decided yet what they are. A stop
@@ -23,22 +23,23 @@ type listeners struct {
 
 	// Guarded by mu, a leaf.
 	mu      sync.Mutex
-	list    []net.Listener
-	paused  chan struct{}         // non-nil: the accept loops wait for its close
+	list    []*socket.Pausable
+	paused  bool
 	waiting map[net.Conn]struct{} // undecided sockets, and refused ones whose answer is being read
 	over    bool                  // nothing is added to waiting any more
 }
 
 // serve accepts on ln until stop, and calls handle in a goroutine for each socket.
-func (l *listeners) serve(ln net.Listener, log *zap.Logger, handle func(Conn)) error {
+func (l *listeners) serve(ln socket.Deadliner, log *zap.Logger, handle func(Conn)) error {
 	l.mu.Lock()
 	if l.stopping.Load() {
 		l.mu.Unlock()
 		return ln.Close()
 	}
-	l.list = append(l.list, ln)
-	if l.paused != nil {
-		l.wake(time.Unix(1, 0))
+	pausable := socket.NewPausable(ln)
+	l.list = append(l.list, pausable)
+	if l.paused {
+		pausable.Pause()
 	}
 	l.working.Add(1)
 	l.mu.Unlock()
@@ -47,14 +48,10 @@ func (l *listeners) serve(ln net.Listener, log *zap.Logger, handle func(Conn)) e
 	pauses := backoff.Backoff{Min: 5 * time.Millisecond, Max: 500 * time.Millisecond}
 	failures := lograte.Limit{Every: time.Second}
 	for {
-		nc, err := ln.Accept()
+		nc, err := pausable.Accept()
 		if err != nil {
 			if l.stopping.Load() || errors.Is(err, net.ErrClosed) {
 				return nil
-			}
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				l.waitPaused()
-				continue
 			}
 			// Out of descriptors or memory: it helps nobody to ask again at once.
 			pause := pauses.Next()
@@ -68,7 +65,7 @@ func (l *listeners) serve(ln net.Listener, log *zap.Logger, handle func(Conn)) e
 		conn, ok := nc.(Conn)
 		if !ok {
 			_ = nc.Close()
-			return errors.New("only TCP listeners can be served")
+			return errNotTCP
 		}
 		l.working.Add(1)
 		l.handling.Add(1)
@@ -83,38 +80,18 @@ func (l *listeners) serve(ln net.Listener, log *zap.Logger, handle func(Conn)) e
 func (l *listeners) pause() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.paused == nil {
-		l.paused = make(chan struct{})
-		l.wake(time.Unix(1, 0))
+	l.paused = true
+	for _, ln := range l.list {
+		ln.Pause()
 	}
 }
 
 func (l *listeners) resume() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.paused != nil {
-		l.wake(time.Time{})
-		close(l.paused)
-		l.paused = nil
-	}
-}
-
-// wake sets the deadline of Accept. mu is held.
-func (l *listeners) wake(t time.Time) {
+	l.paused = false
 	for _, ln := range l.list {
-		if d, ok := ln.(interface{ SetDeadline(time.Time) error }); ok {
-			_ = d.SetDeadline(t) // a closed one wakes anyway
-		}
-	}
-}
-
-// waitPaused returns when accepting may go on.
-func (l *listeners) waitPaused() {
-	l.mu.Lock()
-	paused := l.paused
-	l.mu.Unlock()
-	if paused != nil {
-		<-paused
+		ln.Resume()
 	}
 }
 
@@ -125,10 +102,6 @@ func (l *listeners) stop() {
 	l.mu.Lock()
 	for _, ln := range l.list {
 		_ = ln.Close() // it may have failed before: the goal is reached
-	}
-	if l.paused != nil {
-		close(l.paused)
-		l.paused = nil
 	}
 	l.over = true
 	for c := range l.waiting {

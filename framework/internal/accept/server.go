@@ -33,6 +33,7 @@ import (
 	"wsframe/framework/auth"
 	"wsframe/framework/internal/lograte"
 	"wsframe/framework/internal/tally"
+	"wsframe/library/socket"
 )
 
 // Config of a Server. Functions may be called by many goroutines at once.
@@ -74,6 +75,8 @@ type Handshake struct {
 	Protocol string // Sec-WebSocket-Protocol to answer, "" = none
 }
 
+var errNotTCP = errors.New("only TCP listeners can be served")
+
 // Server is made by New. It is safe for concurrent use; its locks are leaves.
 type Server struct {
 	cfg       Config
@@ -102,7 +105,13 @@ func New(cfg Config) (*Server, error) {
 }
 
 // Serve accepts on ln until Stop. Several listeners may be served at once.
-func (s *Server) Serve(ln net.Listener) error { return s.listeners.serve(ln, s.cfg.Log, s.handle) }
+func (s *Server) Serve(ln net.Listener) error {
+	deadliner, ok := ln.(socket.Deadliner)
+	if !ok {
+		return errors.Join(errNotTCP, ln.Close())
+	}
+	return s.listeners.serve(deadliner, s.cfg.Log, s.handle)
+}
 
 // Pause has Serve wait, and returns at once. The listeners stay open: who comes waits in the
 // kernel's queue, and another process that shares them may accept.
@@ -254,15 +263,12 @@ func (s *Server) refuse(conn Conn, remote string, r *Refusal) {
 			zap.String("remote", remote), zap.Error(r.Cause))
 	}
 	bare := r.Status == http.StatusForbidden && !s.addresses.refused(remote)
-	if conn.SetDeadline(time.Now().Add(time.Second)) != nil {
+	if conn.SetDeadline(time.Now().Add(socket.LingerTime)) != nil {
 		return
 	}
-	if _, err := conn.Write(r.response(bare)); err != nil || conn.CloseWrite() != nil || bare || s.listeners.stopping.Load() {
-		return
+	if _, err := conn.Write(r.response(bare)); err == nil && !bare && !s.listeners.stopping.Load() {
+		socket.Linger(conn)
 	}
-	// The client sees the answer although it may have sent more than was read: what is closed with
-	// unread bytes is reset.
-	_, _ = io.CopyN(io.Discard, conn, 64<<10) // until the client closes, or a second has passed
 }
 
 func peerOf(conn net.Conn) string {
