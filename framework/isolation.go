@@ -71,7 +71,7 @@ func (i *isolation) step(now time.Time) {
 		if i.closed >= due {
 			return false
 		}
-		if !c.Doomed() {
+		if !c.ClosingSoon() {
 			i.closed++
 			c.Close(wire.CloseRestart, "server is cut off")
 		}

@@ -114,7 +114,7 @@ func (a *App) answerOthers() {
 // kick closes connections after what is on its way to them. Who it is shows at once: who asks need not wait for the close.
 func (a *App) kick(q closeQuestion, t ask.Turn[none], find func() []*hub.Conn) {
 	t.Answer(func() ask.Answer[none] {
-		conns := slices.DeleteFunc(find(), func(c *hub.Conn) bool { return !c.Doom() })
+		conns := slices.DeleteFunc(find(), func(c *hub.Conn) bool { return !c.SetClosingSoon() })
 		t.After(a.askTime, func() { hub.CloseAfter(conns, q.Code, q.Reason) })
 		return ask.Answer[none]{Found: q.UID == "" && len(conns) > 0, Count: len(conns)}
 	})
@@ -126,7 +126,7 @@ func (a *App) dismiss(room string) (n int) {
 		if a.link.Phase() == link.HandedOver {
 			break
 		}
-		if doomed := c.Doomed(); a.sessions.Leave(c, room) && !doomed {
+		if closing := c.ClosingSoon(); a.sessions.Leave(c, room) && !closing {
 			n++
 		}
 	}

@@ -83,10 +83,10 @@ func New(cfg Config) *Directory {
 	ask.Handle(n, hello, func(int64, none) ask.Answer[none] { return ask.Answer[none]{} })
 	ask.Handle(n, online, func(fd int64, _ none) ask.Answer[none] {
 		c := h.Get(fd)
-		return ask.Answer[none]{Found: c != nil && !c.Doomed()}
+		return ask.Answer[none]{Found: c != nil && !c.ClosingSoon()}
 	})
 	ask.Handle(n, uidOnline, func(_ int64, q uidQuestion) ask.Answer[none] {
-		return ask.Answer[none]{Found: slices.ContainsFunc(h.User(q.UID), func(c *hub.Conn) bool { return !c.Doomed() })}
+		return ask.Answer[none]{Found: slices.ContainsFunc(h.User(q.UID), func(c *hub.Conn) bool { return !c.ClosingSoon() })}
 	})
 	ask.Handle(n, roomCount, func(_ int64, q roomQuestion) ask.Answer[none] { return ask.Answer[none]{Count: h.Members(q.Room)} })
 	ask.Handle(n, counts, func(int64, none) ask.Answer[share] { return ask.Answer[share]{Value: d.share()} })

@@ -71,7 +71,7 @@ func (in *inbound) back(from int64) {
 func (in *inbound) mindHangUp() {
 	c := in.c
 	if c.sock.hungUp() {
-		c.tellDone()
+		c.endDone()
 	}
 }
 
@@ -84,7 +84,7 @@ func (in *inbound) ahead() {
 	for in.fault.Code == 0 && len(in.buf)-in.off < aheadBytes {
 		data, pooled, err := c.sock.readNow()
 		if err != nil {
-			c.tellDone()
+			c.endDone()
 		}
 		if data == nil {
 			return
@@ -98,7 +98,7 @@ func (in *inbound) ahead() {
 		}
 	}
 	in.brimful = true
-	// What shows that it lives may lie behind. The kernel finds a peer that is dead by our pings.
+	// What shows that the peer lives may come later. The kernel finds a peer that is dead by our pings.
 	c.lastIn.Store(c.hub.clock.seconds.Load())
 	in.mindHangUp()
 }
@@ -110,7 +110,7 @@ func (in *inbound) aheadControl(h wire.Header, raw []byte) (taken bool) {
 	case wire.OpPing:
 		c.out.controlLocked(wire.ControlFrame(wire.OpPong, h.Unmask(raw)))
 	case wire.OpClose:
-		c.tellDone() // the reader answers it, behind what came before
+		c.endDone() // the reader answers it, after what came before
 		return false
 	}
 	return true

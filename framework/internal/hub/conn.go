@@ -43,14 +43,14 @@ type Conn struct {
 	in inbound
 
 	// Guarded by mu.
-	mu         sync.Mutex
-	state      state
-	out        outbox
-	close      wire.Close
-	closedHere bool // the close code is the server's choice
-	doomed     bool // it will be closed: see Doom
-	ended      bool
-	done       chan struct{} // made on demand, closed when the connection ends
+	mu          sync.Mutex
+	state       state
+	out         outbox
+	close       wire.Close
+	closedHere  bool // the close code is the server's choice
+	closingSoon bool // it will be closed: see SetClosingSoon
+	ended       bool
+	done        chan struct{} // made on demand, closed when the connection ends
 
 	move // to another process; guarded by mu
 
@@ -62,7 +62,7 @@ type Conn struct {
 }
 
 // Accept registers nothing yet: it wraps an accepted socket whose handshake request was read. early holds bytes that
-// arrived behind the handshake. The Conn must be given to Serve.
+// arrived after the handshake. The Conn must be given to Serve.
 func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, remote, protocol string) (*Conn, error) {
 	c := &Conn{Auth: id, Remote: remote, Since: time.Now(), hub: h, proto: protocol}
 	c.init(fd)
@@ -93,9 +93,10 @@ func (c *Conn) leaveAll() []string {
 }
 
 // Serve writes the 101, calls opened, and starts the connection's reader; it returns as soon as that runs. The reader calls first, if
-// there is one, before it reads. The close path
-// runs exactly once, whatever happens: leave all rooms, Handler.Closed, flush what is queued, close the socket. On an
-// error the connection never was: the socket is closed and neither opened nor Handler is called.
+// there is one, before it reads.
+//
+// The close path runs exactly once, whatever happens: leave all rooms, Handler.Closed, flush what is queued, close the socket. After an
+// error the connection never existed: the socket is closed, and neither opened nor Handler is called.
 func (c *Conn) Serve(r *http.Request, opened, first func()) error {
 	h := c.hub
 	h.inside.Add(1)
@@ -146,11 +147,11 @@ func (c *Conn) end(code int, reason string) {
 	c.close = wire.Close{Code: code, Reason: reason}
 	c.out.corked = false
 	c.stay()
-	c.tellDone()
+	c.endDone()
 }
 
-// tellDone closes Done, once. c.mu is held.
-func (c *Conn) tellDone() {
+// endDone closes Done, once. c.mu is held.
+func (c *Conn) endDone() {
 	switch {
 	case c.ended:
 	case c.done == nil:
@@ -175,30 +176,30 @@ func (c *Conn) ClosedHere() bool {
 	return c.closedHere
 }
 
-// Close sends a close frame behind what is queued and ends the connection. It returns at once; the first call counts.
+// Close sends a close frame after what is queued and ends the connection. It returns at once; the first call counts.
 func (c *Conn) Close(code int, reason string) {
 	c.mu.Lock()
 	c.closeLocked(code, reason)
 	c.mu.Unlock()
 }
 
-// Doom notes that the connection is to be closed behind something that is still on its way; it is served until then. false: that was
-// noted before, or it is closing.
-func (c *Conn) Doom() bool {
+// SetClosingSoon notes that the connection will be closed after something that is still on its way; it is served until then. false: that
+// was noted before, or it is closing.
+func (c *Conn) SetClosingSoon() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.doomed || c.state >= closing {
+	if c.closingSoon || c.state >= closing {
 		return false
 	}
-	c.doomed = true
+	c.closingSoon = true
 	return true
 }
 
-// Doomed tells whether the connection is closed, closing, or to be closed.
-func (c *Conn) Doomed() bool {
+// ClosingSoon tells whether the connection is closed, closing, or will be closed.
+func (c *Conn) ClosingSoon() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.doomed || c.state >= closing
+	return c.closingSoon || c.state >= closing
 }
 
 // CloseAfter closes connections as Close does, after what was published to their rooms before.
@@ -225,7 +226,7 @@ func (c *Conn) closeLocked(code int, reason string) {
 		if c.late == nil {
 			c.late = &wire.Close{Code: code, Reason: reason}
 			c.mover.RelayClose(c.FD, code, reason)
-			c.tellDone()
+			c.endDone()
 		}
 		return
 	}

@@ -23,7 +23,7 @@ type frames struct {
 
 	busy    bool                                         // a message came, or a part of one, since the reader last waited
 	control func(h wire.Header, raw []byte) (taken bool) // of frames that are read ahead; nil: gws gets them
-	fault   wire.Close                                   // found behind ready; takes effect when all before it was dispatched
+	fault   wire.Close                                   // found after ready; takes effect when all before it was dispatched
 }
 
 func (f *frames) receive(data []byte) {

@@ -197,7 +197,7 @@ func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Du
 			case <-ctx.Done():
 			}
 		}
-		if c.Doom() { // else it is closed behind what else it waits for
+		if c.SetClosingSoon() { // else it is closed after what it waits for
 			CloseAfter([]*Conn{c}, code, reason)
 		}
 	}
@@ -207,7 +207,7 @@ func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Du
 		case <-tick.C:
 			// A connection that was accepted while the others were closed is found here.
 			h.Each(func(c *Conn) bool {
-				if c.Doom() {
+				if c.SetClosingSoon() {
 					CloseAfter([]*Conn{c}, code, reason)
 				}
 				return true
@@ -246,7 +246,7 @@ func (h *Hub) housekeep() {
 	}
 }
 
-// look is one round of housekeeping. Behind a gap, in which this process did not run, the readers get a round to take what came.
+// look is one round of housekeeping. After a gap, in which this process did not run, the readers get a round to take what came.
 func (h *Hub) look(now time.Time) {
 	ran := h.clock.tick(now)
 	seconds := h.clock.seconds.Load()

@@ -52,7 +52,7 @@ type move struct {
 type freezing struct {
 	on     atomic.Bool // new connections are frozen, too
 	left   atomic.Int64
-	parked chan struct{} // told when left becomes 0
+	parked chan struct{} // signalled when left becomes 0
 }
 
 func (f *freezing) done() {
@@ -134,7 +134,7 @@ func (h *Hub) Thaw() {
 		c.release()
 		return true
 	})
-	h.frozen.Store(moved) // those whose action still runs must not go on behind it
+	h.frozen.Store(moved) // those whose action still runs must not go on after it
 }
 
 // stay takes a connection that ends here out of a move that is under way: what waits is written, and the reader goes on. c.mu is held.
@@ -190,7 +190,7 @@ func (m *move) park() (moved bool) {
 	return m.moved
 }
 
-// parkBusy waits behind an action during which the connection was exported. When it has moved, the reader goes on only to end:
+// parkBusy waits after an action during which the connection was exported. When it has moved, the reader goes on only to end:
 // the next read says so, and what gws has in its buffer is not dispatched here.
 func (m *move) parkBusy() {
 	c := m.c
@@ -245,7 +245,7 @@ func (h *Hub) Left() (movable, inside int) {
 func (h *Hub) PeerGone(fd int64) {
 	if c := h.Get(fd); c != nil {
 		c.mu.Lock()
-		c.tellDone()
+		c.endDone()
 		c.mu.Unlock()
 	}
 }
@@ -273,7 +273,7 @@ func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
 		MessageFrom: k.toWall(c.messageFrom.Load()),
 	}
 	if s.Busy {
-		// gws has taken the begin of what follows into its buffer. The reader is in an action, and waits for c.mu behind it.
+		// gws has taken the begin of what follows into its buffer. The reader is in an action, and waits for c.mu after it.
 		rest, _ := c.in.br.Peek(c.in.br.Buffered())
 		s.In = append(bytes.Clone(rest), in.buf[in.off:]...)
 	} else {
@@ -305,13 +305,13 @@ func (h *Hub) Release(left func(fd int64)) (moved int) {
 	return moved
 }
 
-// leaveMoved is the end of a moved connection in the old process: nobody is told of a close.
+// leaveMoved is the end of a moved connection in the old process: no close is reported.
 func (m *move) leaveMoved() {
 	c := m.c
 	h := c.hub
 	c.mu.Lock()
 	m.settled()
-	c.tellDone()
+	c.endDone()
 	c.mu.Unlock()
 	c.SettleRooms() // what was published in time goes the way of the connection
 	c.leaveAll()
@@ -326,7 +326,7 @@ func (m *move) leaveMoved() {
 // errMoved ends gws's read loop in the old process.
 var errMoved = errors.New("connection has moved")
 
-// The requests that gws is told an adopted connection came with. It only reads them.
+// The requests with which an adopted connection came, as gws sees it. It only reads them.
 var (
 	plainRequest   = adoptRequest("")
 	deflateRequest = adoptRequest("permessage-deflate")

@@ -12,7 +12,7 @@ import (
 type socket struct {
 	nc     Stream
 	shut   bool
-	woken  bool // the reader has been told to end
+	woken  bool // the reader must end
 	cutOff bool // nothing is written any more
 }
 

@@ -19,7 +19,7 @@ type socket struct {
 	raw    syscall.RawConn
 	fd     int
 	shut   bool
-	woken  bool // the reader has been told to end
+	woken  bool // the reader must end
 	cutOff bool // nothing is written any more
 
 	// The outcome of the read in progress; the reader's.

@@ -23,7 +23,7 @@ func (o *outbox) broken() {
 	if c.state == open {
 		c.end(wire.CloseAbnormal, "")
 	}
-	c.tellDone() // also where it has moved, and its action runs here
+	c.endDone() // also where it has moved, and its action runs here
 	c.sock.cut()
 }
 
@@ -81,7 +81,7 @@ func (o *outbox) writeLoop() {
 	}
 }
 
-// mayWrite tells whether the writer goes on behind a write of n bytes whose time was over. Where a hold has ended it, the peer is not
+// mayWrite tells whether the writer goes on after a write of n bytes whose time was over. Where a hold has ended it, the peer is not
 // to blame; progress counts until the connection closes. c.mu is held.
 func (o *outbox) mayWrite(n int64, holds int) bool {
 	return !o.c.sock.cutOff && (o.holds != holds || n > 0 && o.c.state == open)

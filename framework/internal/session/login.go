@@ -99,7 +99,7 @@ func (ss *Sessions) LoggedIn(m *bus.Message) {
 		switch {
 		case c.FD == fd:
 			Of(c).addLogin(m.Key)
-		case c.Doomed() || !Of(c).hasLogin(m.Key):
+		case c.ClosingSoon() || !Of(c).hasLogin(m.Key):
 		case ss.cfg.SecondLogin == loginReplace:
 			hub.CloseAfter([]*hub.Conn{c}, wire.CloseReplaced, closeReplaced)
 		case ss.cfg.SecondLogin == loginRefuse:

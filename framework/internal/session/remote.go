@@ -51,7 +51,7 @@ var (
 func handle[Q, A any](ss *Sessions, op ask.Op[Q, A], f func(c *hub.Conn, q Q) (A, error)) {
 	ask.Handle(ss.cfg.Nodes, op, func(fd int64, q Q) ask.Answer[A] {
 		c := ss.cfg.Hub.Get(fd)
-		if c == nil || c.Doomed() {
+		if c == nil || c.ClosingSoon() {
 			return ask.Answer[A]{}
 		}
 		v, err := f(c, q)
