@@ -52,7 +52,7 @@ type Counted = api.Counted
 func (a *App) Refused() []Counted { return a.accept.Refused() }
 
 // ClosedByServer counts the connections that the server closed, by close code and reason.
-func (a *App) ClosedByServer() []Counted { return a.closed.List() }
+func (a *App) ClosedByServer() []Counted { return a.closer.Counts.List() }
 
 // authenticate tells whose token it is. Where the check is off a good token still says who it is,
 // and a bad one says nothing.
@@ -69,7 +69,7 @@ func (a *App) authenticate(token string) (id Identity, err error) {
 
 // unavailable tells why other nodes are to have the clients now; "" = they may come.
 func (a *App) unavailable() string {
-	if a.evicts() {
+	if a.isolation.Evicts() {
 		return "the server is cut off from Redis"
 	}
 	return ""

@@ -19,13 +19,17 @@ import (
 	"wsframe/framework/frame"
 	"wsframe/framework/internal/accept"
 	"wsframe/framework/internal/ask"
+	"wsframe/framework/internal/closing"
 	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/directory"
 	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/isolation"
 	"wsframe/framework/internal/link"
+	"wsframe/framework/internal/presence"
+	"wsframe/framework/internal/publish"
+	"wsframe/framework/internal/roomsync"
 	"wsframe/framework/internal/session"
-	"wsframe/framework/internal/tally"
 	"wsframe/framework/internal/wire"
 	"wsframe/library/cache"
 	"wsframe/library/config"
@@ -97,8 +101,7 @@ type App struct {
 	decoding   frame.Options
 	heartbeats heartbeats
 	accept     *accept.Server
-	closed     tally.Tally // connections that the server closed, by close code
-	syncs      *roomSyncs
+	roomsync   *roomsync.Syncer
 	since      time.Time
 
 	nodeID    string
@@ -110,12 +113,14 @@ type App struct {
 	directory *directory.Directory
 	history   *history.History
 	sessions  *session.Sessions
-	presences presences
-	endings   *endings
+	presence  *presence.Presence
+	publisher *publish.Publisher
+	closer    *closing.Closer
+	isolation *isolation.Watch
 	start     func() error    // runs OnWorkerStart, once
 	life      context.Context // ends when this worker's part is over
 	endLife   context.CancelFunc
-	closing   sync.Once
+	closeOnce sync.Once
 
 	opening openings
 }
@@ -146,7 +151,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	})
 	a.history.Serve(a.life, a.hub.Rooms)
 	a.sessions = session.NewSessions(session.Config{
-		Hub: a.hub, Nodes: a.nodes, History: a.history, Link: a.link, Cluster: func() session.Cluster { return a.node }, Presence: &a.presences,
+		Hub: a.hub, Nodes: a.nodes, History: a.history, Link: a.link, Cluster: func() session.Cluster { return a.node }, Presence: a.presence,
 		Keys: lim.CloseKeysPerConnection, UIDTypes: a.cfg.Users.UIDTypes, SecondLogin: a.cfg.Users.SecondLogin, Listener: a.listenerName,
 		Life: a.life, Protect: a.protect, Log: a.log,
 	})
@@ -165,30 +170,32 @@ func New(ctx context.Context, o Options) (*App, error) {
 	a.node, err = cluster.Start(ctx, cluster.Config{
 		Client: a.stores.Cluster, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Place: o.Place, Reload: o.Reload, Timeout: o.StoreTimeout,
 		Lease: lease, Silence: silence, Sync: sync, Log: a.log,
-		Live: a.live, Orphan: a.orphan, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil }, Deposed: a.deposed, About: a.saidBesideLease, Away: leaveTime,
+		Live: a.live, Orphan: func(ctx context.Context, o cluster.Orphan) { a.closer.Orphan(ctx, o) }, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil }, Deposed: func(floor int64) { a.closer.Deposed(floor) }, About: a.saidBesideLease, Away: presence.AwayTime,
 	})
 	if err == nil {
-		a.endings = newEndings(a.node, a.log)
+		a.attach(2 * silence)
 	}
 	if err == nil && !o.Reload {
 		err = a.link.Join(ctx)
 	}
 	if err != nil {
 		if a.node != nil {
+			if a.roomsync != nil {
+				a.roomsync.Close()
+			}
 			_ = a.node.Stop(ctx) // it says less than err
 		}
 		a.hub.Close()
 		return nil, fmt.Errorf("take this node's place in Redis: %w", a.nameTaken(err))
 	}
-	a.syncs = newRoomSyncs(a)
 	a.node.Run()
-	go a.presences.run()
+	go a.presence.Run()
 	if !o.Reload { // else the others know it
 		if err := a.directory.Greet(ctx); err != nil {
 			a.log.Info("not all nodes have heard of this one yet", zap.Error(err))
 		}
 	}
-	go (&isolation{app: a, spread: 2 * silence}).run()
+	go a.isolation.Run(a.life)
 	if o.Reload { // the other worker's timers still run
 		return a, nil
 	}
@@ -196,6 +203,27 @@ func New(ctx context.Context, o Options) (*App, error) {
 		return nil, errors.Join(err, a.Close(ctx))
 	}
 	return a, nil
+}
+
+// attach makes the parts that need this node's bookkeeping, before anything comes from other nodes. spread is the time over which a
+// node that is cut off sends its clients away.
+func (a *App) attach(spread time.Duration) {
+	a.closer = closing.New(closing.Config{
+		Hub: a.hub, Nodes: a.nodes, Link: a.link, Sessions: a.sessions, Cluster: a.node, Notify: a.notifyListeners, Protect: a.protect, Log: a.log,
+	})
+	a.roomsync = roomsync.New(roomsync.Config{
+		Hub: a.hub, Sessions: a.sessions, Cluster: a.node, Log: a.log,
+		IsMember: func(ctx context.Context, room string, fd int64) (bool, error) {
+			return a.stores.Cluster.SIsMember(ctx, a.deps.Prefix+room, fd).Result()
+		},
+	})
+	a.publisher = publish.New(publish.Config{
+		Hub: a.hub, Nodes: a.nodes, Link: a.link, History: a.history, Alone: a.alone, OutboxBytes: a.cfg.Limits.OutboxBytes, Log: a.log,
+		Isolated: a.node.Isolated, Published: a.roomsync.Published, Sync: func(ctx context.Context) error { return cache.Sync(ctx, a.stores.Bus) },
+	})
+	a.isolation = isolation.New(isolation.Config{
+		Policy: a.cfg.Cluster.Isolated, Spread: spread, Hub: a.hub, Cluster: a.node, Log: a.log,
+	})
 }
 
 // Start runs OnWorkerStart. New does so itself, but for a worker that takes over from another one: there it is called when that
@@ -255,10 +283,6 @@ func mount(o Options) (*App, error) {
 		return nil, err
 	}
 	a.life, a.endLife = context.WithCancel(context.Background())
-	a.presences.init(a)
-	if a.presences.rooms, err = presenceRooms(o.Config.Presence.Rooms); err != nil {
-		return nil, err
-	}
 	if a.log == nil {
 		a.log = zap.NewNop()
 	}
@@ -276,7 +300,13 @@ func mount(o Options) (*App, error) {
 		return nil, err
 	}
 	a.nodes = a.newNodes()
-	a.answerOthers()
+	a.presence, err = presence.New(presence.Config{
+		Rooms: o.Config.Presence.Rooms, Hub: func() *hub.Hub { return a.hub }, Nodes: a.nodes, Link: a.link,
+		Cluster: func() presence.Cluster { return a.node }, Publish: func(room string, r *Reply) error { return a.SendToRoom(room, r) }, Log: a.log,
+	})
+	if err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
@@ -352,7 +382,7 @@ func (a *App) Shutdown(ctx context.Context, code int, reason string, spread time
 
 // Close runs OnWorkerStop and ends the background work of an App whose connections are gone.
 func (a *App) Close(ctx context.Context) (err error) {
-	a.closing.Do(func() { err = a.close(ctx) })
+	a.closeOnce.Do(func() { err = a.close(ctx) })
 	return err
 }
 
@@ -361,10 +391,10 @@ func (a *App) close(ctx context.Context) error {
 	a.endLife()
 	stopped := a.runHooks("OnWorkerStop", func(h *hooks) func(context.Context) error { return h.stop }, ctx)
 	a.accept.Close()
-	a.syncs.close()
-	a.presences.close()
+	a.roomsync.Close()
+	a.presence.Close()
 	a.nodes.Close()
-	a.endings.close(ctx)
+	a.closer.Close(ctx)
 	err := errors.Join(stopped, a.link.Leave(ctx), a.node.Stop(ctx))
 	a.history.GiveUp()
 	a.hub.Close()

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"wsframe/framework/api"
-	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/wire"
 )
@@ -47,7 +46,7 @@ func (s *Sender) DismissRoom(ctx context.Context, room string) (int, error) {
 	if err := names.Room(room); err != nil {
 		return 0, err
 	}
-	return ask.Sum(ctx, s.app.nodes, opDismiss, room, roomQuestion{room})
+	return s.app.closer.Dismiss(ctx, room)
 }
 
 // BindUID has a connection reached by a uid; a token of a type in users.uid_types binds its id by itself.
@@ -97,8 +96,7 @@ func (s *Sender) Kick(ctx context.Context, fd int64, code int, reason string) er
 	if err := checkClose(&code, reason); err != nil {
 		return err
 	}
-	_, err := ask.One(ctx, s.app.nodes, opKick, fd, closeQuestion{Code: code, Reason: reason})
-	return err
+	return s.app.closer.Kick(ctx, fd, code, reason)
 }
 
 // KickUID closes all connections of a user, as Kick does, and counts them.
@@ -106,7 +104,7 @@ func (s *Sender) KickUID(ctx context.Context, uid string, code int, reason strin
 	if err := errors.Join(names.UID(uid), checkClose(&code, reason)); err != nil {
 		return 0, err
 	}
-	return ask.Sum(ctx, s.app.nodes, opKickUID, uid, closeQuestion{uid, code, reason})
+	return s.app.closer.KickUID(ctx, uid, code, reason)
 }
 
 // Reach is SendToUID that waits for how many connections have taken the push. Like DismissRoom it comes behind what was sent before.
@@ -114,18 +112,12 @@ func (s *Sender) Reach(ctx context.Context, uid string, r *Reply, o ...PublishOp
 	if err := names.UID(uid); err != nil {
 		return 0, err
 	}
-	payload, err := s.app.payload(r)
-	if err != nil {
-		return 0, err
-	}
-	q := reachQuestion{UID: uid, Payload: string(payload[wire.Headroom:])}
+	var d *delivery
 	if len(o) > 0 {
-		q.Delivery = &delivery{}
-		for _, option := range o {
-			option(q.Delivery)
-		}
+		d = &delivery{}
+		apply(o)(d)
 	}
-	return ask.Sum(ctx, s.app.nodes, opReach, uid, q)
+	return s.app.publisher.Reach(ctx, uid, r, d)
 }
 
 // IsOnline tells whether a node has the connection.

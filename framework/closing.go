@@ -2,7 +2,6 @@ package framework
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -10,11 +9,11 @@ import (
 
 	"go.uber.org/zap"
 
-	"wsframe/framework/internal/cluster"
+	"wsframe/framework/internal/closing"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
+	"wsframe/framework/internal/presence"
 	"wsframe/framework/internal/session"
-	"wsframe/framework/internal/wire"
 )
 
 var (
@@ -34,6 +33,12 @@ var (
 // function or where it makes its controllers, for the Redis keys of its own: else an application that lets clients name rooms lets
 // them reach those keys. Prefixes are compared byte by byte. ErrName where prefix cannot begin a name. Safe for concurrent use.
 func Reserve(prefix string) error { return names.Reserve(prefix) }
+
+// Events of announced rooms; param is {"room","id","nickname"}.
+const (
+	EventJoined = presence.EventJoined
+	EventLeft   = presence.EventLeft
+)
 
 // JoinOption changes what a Join does.
 type JoinOption func(*joining)
@@ -78,69 +83,23 @@ func (a *App) listener(name string) (*Controller, error) {
 	return t, nil
 }
 
-// Closed implements hub.Handler: the listeners' OnClose, then the close keys, then the bookkeeping (contract §4). A node that was
-// declared dead leaves all that to whoever did so; while Redis does not answer nobody knows whether it was, and it waits.
+// Closed implements hub.Handler.
 func (a *App) Closed(c *hub.Conn, code int, reason string, rooms []string) {
 	a.accept.Left(c.Remote)
-	a.countClosed(c, code, reason)
-	e := session.Traces(c, rooms)
-	end := func(owned bool) {
-		if owned {
-			a.tellListeners(e.Listeners, &Closed{FD: c.FD, Auth: c.Auth, Code: code, Reason: reason})
-		}
-		a.sessions.Ended(c, rooms, owned) // also where another node cleans up: it may not have known of all of them
-		if owned {
-			a.node.Closed(e)
-		}
-		if a.log.Core().Enabled(zap.DebugLevel) {
-			a.log.Debug("connection ended", zap.Int64("fd", c.FD), zap.Int("code", code))
-		}
-	}
-	if mine, known := a.node.Owner(c.FD); known {
-		end(mine)
-	} else {
-		a.endings.hold(c.FD, end)
-	}
-}
-
-// countClosed counts what the server has closed. What a client or a slow line has brought about is logged, once a minute for each reason.
-func (a *App) countClosed(c *hub.Conn, code int, reason string) {
-	if !c.ClosedHere() {
-		return
-	}
-	switch code {
-	case wire.CloseProtocolError, wire.CloseBadData, wire.ClosePolicy, wire.CloseTooLarge, wire.CloseInternal, wire.CloseSlow:
-		if n := a.closed.Note(code, reason, time.Now()); n > 0 {
-			a.log.Warn("connection closed", zap.Int("code", code), zap.String("reason", reason), zap.Int64("since_last", n),
-				zap.Int64("fd", c.FD), zap.String("remote", c.Remote))
-		}
-	case wire.CloseNormal, wire.CloseGoingAway, wire.CloseRestart, wire.CloseIdle, CloseReplaced, CloseRefused:
-		a.closed.Note(code, reason, time.Now())
-	default: // a Kick, with words of the application's
-		a.closed.Note(code, "application", time.Now())
-	}
-}
-
-// deposed closes the connections of before this node was declared dead; their clients come back at once.
-func (a *App) deposed(floor int64) {
-	a.hub.Each(func(c *hub.Conn) bool {
-		if c.FD < floor {
-			hub.CloseAfter([]*hub.Conn{c}, wire.CloseRestart, "server was away")
-		}
-		return true
-	})
+	a.closer.Ended(c, code, reason, rooms)
 }
 
 // closeTime is how long the listeners of one connection may take before their context ends.
 const closeTime = 5 * time.Second
 
-func (a *App) tellListeners(list []string, closed *Closed) {
+// notifyListeners runs the OnClose of mounted controllers.
+func (a *App) notifyListeners(list []string, e closing.End) {
 	if len(list) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
-	closed.Context, closed.Sender = ctx, &a.Sender
+	closed := &Closed{Context: ctx, Sender: &a.Sender, FD: e.FD, Auth: e.Auth, Code: e.Code, Reason: e.Reason}
 	for _, name := range list {
 		t := a.router.controllers[name]
 		if t == nil || t.hooks.close == nil {
@@ -148,15 +107,6 @@ func (a *App) tellListeners(list []string, closed *Closed) {
 		}
 		a.protect("OnClose of "+name, func() { t.hooks.close(closed) })
 	}
-}
-
-// orphan runs the close listeners of a connection whose process died.
-func (a *App) orphan(_ context.Context, o cluster.Orphan) {
-	var id Identity
-	if err := json.Unmarshal(o.Auth, &id); err != nil {
-		a.log.Warn("identity of a dead connection cannot be read", zap.Int64("fd", o.FD), zap.Error(err))
-	}
-	a.tellListeners(o.Listeners, &Closed{FD: o.FD, Auth: id, Code: wire.CloseAbnormal, Reason: "server ended"})
 }
 
 // protect runs a hook and logs its panic, or that it has ended its goroutine: which is one of its own for that.

@@ -54,3 +54,6 @@ func (a *App) saidBesideLease() []byte {
 // Signs lists the nodes that live, or that are dead and not yet cleaned up after, by id. This one's is of now; the others' are as old as
 // their Age, some seconds at most while they live. It asks Redis, and no other node: two round trips, none where the node is alone.
 func (a *App) Signs(ctx context.Context) ([]NodeSign, error) { return a.directory.Signs(ctx) }
+
+// Isolated tells whether this node has not reached Redis for the time of a lease: it is not ready for clients. It asks nobody.
+func (a *App) Isolated() bool { return a.node.Isolated() }

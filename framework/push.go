@@ -2,21 +2,16 @@ package framework
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
-	"go.uber.org/zap"
-
 	"wsframe/framework/api"
 	"wsframe/framework/bus"
-	"wsframe/framework/frame"
 	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
+	"wsframe/framework/internal/publish"
 	"wsframe/framework/internal/wire"
-	"wsframe/library/cache"
 )
 
 // ErrTooLarge is returned for a push that would not fit into an empty outbox (limits.outbox_bytes), as it would be sent.
@@ -60,100 +55,23 @@ var (
 	ErrQueued   = bus.ErrQueued   // connections of this node have it
 )
 
-// dispatch sends a push to wherever its targets are. It waits for nobody.
-func (a *App) dispatch(kind byte, key string, r *Reply, options []PublishOption) error {
-	if a.node.Isolated() && (kind == envelope.ToRoom || !a.alone) {
-		return ErrUnavailable
-	}
-	var d delivery
-	if kind == envelope.ToRoom {
-		a.history.Limits(key, &d)
-	}
-	for _, o := range options {
-		o(&d)
-	}
-	payload, err := a.payload(r)
-	if err != nil {
-		return err
-	}
-	if size := wire.FrameLen(len(payload) - wire.Headroom + envelope.MaxPosition(key)); d.Keep > 0 && size > a.cfg.Limits.OutboxBytes {
-		return fmt.Errorf("%s: %d bytes: %w", r.Event, size, ErrTooLarge)
-	}
-	// The only node tells itself nothing, but for what gets its position in Redis, and what is to come behind that.
-	if a.alone && d.Keep == 0 && a.link.Phase().Owns() && (kind != envelope.ToRoom || !a.link.Keeps(key)) {
-		a.deliverHere(kind, key, d.Frame(payload))
-		return nil
-	}
-	m := &bus.Message{Kind: kind, Key: key, Body: envelope.Seal(&d, payload[wire.Headroom:]), Keep: d.Keep, Age: d.Age}
-	err = a.link.Put(m, d.Durable)
-	switch {
-	case errors.Is(err, ErrQueued):
-		a.deliverHere(kind, key, d.Frame(payload))
-		if !d.Durable {
-			return nil
-		}
-	case err == nil && d.Durable && d.Keep > 0 && a.alone:
-		return a.sync()
-	}
-	return err
-}
+// ErrUnavailable is returned for a push that no other node could get: this one has not reached Redis for the time of a lease.
+var ErrUnavailable = publish.ErrUnavailable
 
-// sync waits for the embedded store's disk.
-func (a *App) sync() error {
-	ctx, cancel := context.WithTimeout(context.Background(), a.askTime)
-	defer cancel()
-	if err := cache.Sync(ctx, a.stores.Bus); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnknown, err)
-	}
-	return nil
-}
-
-// payload encodes a push behind the headroom of its frame.
-func (a *App) payload(r *Reply) ([]byte, error) {
-	payload, err := frame.AppendReply(make([]byte, wire.Headroom, 256), r, nil)
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", r.Event, err)
-	}
-	if size := wire.FrameLen(len(payload) - wire.Headroom); size > a.cfg.Limits.OutboxBytes {
-		return nil, fmt.Errorf("%s: %d bytes: %w", r.Event, size, ErrTooLarge)
-	}
-	return payload, nil
-}
-
-// deliverHere writes a push to those of its targets that are here, and counts them.
-func (a *App) deliverHere(kind byte, key string, f wire.Frame) int {
-	switch kind {
-	case envelope.ToRoom:
-		n := a.hub.Publish(key, f)
-		a.syncRoom(key)
-		return n
-	case envelope.ToUID:
-		return hub.SendTo(a.hub.User(key), f)
-	case envelope.ToAll:
-		return a.hub.Broadcast(f)
-	case envelope.ToFD:
-		if fd, err := strconv.ParseInt(key, 10, 64); err == nil {
-			if c := a.hub.Get(fd); c != nil && c.Send(f) == nil {
-				return 1
-			}
+// apply is what options change of a push.
+func apply(options []PublishOption) func(*delivery) {
+	return func(d *delivery) {
+		for _, o := range options {
+			o(d)
 		}
 	}
-	return 0
 }
 
 // received takes what a node has told, this one too (bus.Config.Receive). It does not wait for Redis.
 func (a *App) received(m *bus.Message) {
 	switch m.Kind {
 	case envelope.ToRoom, envelope.ToUID, envelope.ToAll, envelope.ToFD:
-		d, payload, err := envelope.Open(m.Body)
-		if err != nil {
-			a.log.Warn("push from another node", zap.Error(err))
-			return
-		}
-		if m.Kind == envelope.ToRoom {
-			a.history.Before(m)
-		}
-		a.deliverHere(m.Kind, m.Key, d.FrameOf(payload, m))
+		a.publisher.Received(m)
 	case envelope.Position:
 		a.history.Position(m)
 	case envelope.Question:
@@ -165,19 +83,6 @@ func (a *App) received(m *bus.Message) {
 	case envelope.Refusal:
 		a.sessions.LoginRefused(m)
 	}
-}
-
-// pushAs is push with options.
-func (a *App) pushAs(c *hub.Conn, r *Reply, options []PublishOption) error {
-	var d delivery
-	for _, o := range options {
-		o(&d)
-	}
-	payload, err := a.payload(r)
-	if err != nil {
-		return err
-	}
-	return c.Send(d.Frame(payload))
 }
 
 // HistoryItem is a kept push.
@@ -199,16 +104,16 @@ func (s *Sender) History(ctx context.Context, room string, after int64, limit in
 // node's connections; for another's it costs one write to Redis, in the background.
 func (s *Sender) SendToFD(fd int64, r *Reply, o ...PublishOption) error {
 	a := s.app
-	if c := a.hub.Get(fd); c != nil || a.alone && a.link.Phase().Owns() {
-		if c == nil {
-			return ErrNoConnection
-		}
-		if len(o) == 0 {
-			return a.push(c, r)
-		}
-		return a.pushAs(c, r, o) // the same way: the two keep their order
+	c, elsewhere := a.publisher.Find(fd)
+	switch {
+	case elsewhere:
+		return a.publisher.Send(envelope.ToFD, strconv.FormatInt(fd, 10), r, apply(o))
+	case c == nil:
+		return ErrNoConnection
+	case len(o) == 0:
+		return a.push(c, r)
 	}
-	return a.dispatch(envelope.ToFD, strconv.FormatInt(fd, 10), r, o)
+	return a.publisher.SendTo(c, r, apply(o)) // the same way: the two keep their order
 }
 
 // SendToUID sends an unasked frame to all connections of a user, on all nodes. It never waits, and costs one write to Redis where
@@ -217,7 +122,7 @@ func (s *Sender) SendToUID(uid string, r *Reply, o ...PublishOption) error {
 	if err := names.UID(uid); err != nil {
 		return err
 	}
-	return s.app.dispatch(envelope.ToUID, uid, r, o)
+	return s.app.publisher.Send(envelope.ToUID, uid, r, apply(o))
 }
 
 // SendToRoom sends an unasked frame to every member of a room, on all nodes. Members get a room's frames in one order, the same on
@@ -228,7 +133,7 @@ func (s *Sender) SendToRoom(room string, r *Reply, o ...PublishOption) error {
 	if err := names.Room(room); err != nil {
 		return err
 	}
-	return s.app.dispatch(envelope.ToRoom, room, r, o)
+	return s.app.publisher.Send(envelope.ToRoom, room, r, apply(o))
 }
 
 // Publish is SendToRoom.
@@ -238,7 +143,7 @@ func (s *Sender) Publish(room string, r *Reply, o ...PublishOption) error {
 
 // SendToAll sends an unasked frame to every connection of all nodes. It never waits.
 func (s *Sender) SendToAll(r *Reply, o ...PublishOption) error {
-	return s.app.dispatch(envelope.ToAll, "", r, o)
+	return s.app.publisher.Send(envelope.ToAll, "", r, apply(o))
 }
 
 // Settle waits until Redis has what was sent here before, so that it arrives although this node dies: a round trip or two. It waits at

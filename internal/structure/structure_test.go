@@ -59,6 +59,7 @@ framework/internal/ask
 framework/internal/directory
 framework/internal/history
 framework/internal/session
+framework/internal/closing framework/internal/isolation framework/internal/presence framework/internal/publish framework/internal/roomsync
 framework
 framework/manager framework/push
 framework/process

@@ -1,55 +1,53 @@
-package framework
+package closing
 
 import (
 	"context"
 	"sync"
 
 	"go.uber.org/zap"
-
-	"wsframe/framework/internal/cluster"
 )
 
 const (
-	// maxEndings is how many ends of connections wait for Redis. The listeners of more are told at once, and once more by another
+	// maxHeld is how many ends of connections wait for Redis. The listeners of more are told at once, and once more by another
 	// node if that has declared this one dead.
-	maxEndings = 100_000
-	// endingsAtOnce is how many are told beside each other when it is back.
-	endingsAtOnce = 64
+	maxHeld = 100_000
+	// heldAtOnce is how many are told beside each other when it is back.
+	heldAtOnce = 64
 )
 
-// endings are connections that have ended while Redis does not answer. Another node may have declared this one dead and told their
+// heldEnds are connections that have ended while Redis does not answer. Another node may have declared this one dead and told their
 // listeners, or do so before Redis hears that this one has. So they are told when Redis answers and says whose they are; it is the
 // listeners that wait, since the connections have left their rooms and their sockets are closed.
-type endings struct {
-	node *cluster.Node
+type heldEnds struct {
+	node Cluster
 	log  *zap.Logger
 	ctx  context.Context
 	stop context.CancelFunc
 	work sync.WaitGroup
 
 	mu     sync.Mutex // a leaf
-	list   []ending
+	list   []heldEnd
 	busy   bool // a goroutine waits with the list
 	closed bool
 }
 
-type ending struct {
+type heldEnd struct {
 	fd  int64
 	end func(mine bool)
 }
 
-func newEndings(node *cluster.Node, log *zap.Logger) *endings {
-	e := &endings{node: node, log: log}
+func newHeldEnds(node Cluster, log *zap.Logger) *heldEnds {
+	e := &heldEnds{node: node, log: log}
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	return e
 }
 
 // hold calls end when it is known whose the connection is.
-func (e *endings) hold(fd int64, end func(mine bool)) {
+func (e *heldEnds) hold(fd int64, end func(mine bool)) {
 	e.mu.Lock()
-	full := len(e.list) >= maxEndings
+	full := len(e.list) >= maxHeld
 	if !full {
-		e.list = append(e.list, ending{fd, end})
+		e.list = append(e.list, heldEnd{fd, end})
 	}
 	if !e.busy && !e.closed {
 		e.busy = true
@@ -62,8 +60,8 @@ func (e *endings) hold(fd int64, end func(mine bool)) {
 }
 
 // run waits for Redis and goes through the list, until it is empty or the node stops.
-func (e *endings) run() {
-	slots := make(chan struct{}, endingsAtOnce)
+func (e *heldEnds) run() {
+	slots := make(chan struct{}, heldAtOnce)
 	for {
 		e.mu.Lock()
 		if len(e.list) == 0 {
@@ -78,7 +76,7 @@ func (e *endings) run() {
 			return
 		}
 		e.mu.Lock()
-		e.list[0] = ending{}
+		e.list[0] = heldEnd{}
 		e.list = e.list[1:]
 		e.mu.Unlock()
 		slots <- struct{}{}
@@ -91,7 +89,7 @@ func (e *endings) run() {
 
 // close waits until all are told, as long as ctx lasts. Whoever cleans up after this node tells the listeners of the rest, which Redis has in this
 // node's list; but of those that it has never heard of they are told here.
-func (e *endings) close(ctx context.Context) {
+func (e *heldEnds) close(ctx context.Context) {
 	e.mu.Lock()
 	e.closed = true
 	e.mu.Unlock()
