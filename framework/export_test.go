@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/reload"
 	"wsframe/framework/internal/session"
 )
 
@@ -21,15 +22,15 @@ func (a *App) LoginsWait(uid string) bool {
 
 // AdoptInVain is Adopt of a worker that comes too late: the old one takes everything back.
 func (a *App) AdoptInVain(ctx context.Context, peer *os.File) error {
-	w, err := newUnixWire(ctx, peer)
+	p, err := reload.NewPipe(ctx, peer)
 	if err != nil {
 		return err
 	}
-	defer w.close()
-	_, err = a.adopt(tooLate{w}, func() {})
+	defer p.Close()
+	_, err = reload.Receive(a.reloadConfig(), tooLate{p}, func() {})
 	return err
 }
 
-type tooLate struct{ *unixPipe }
+type tooLate struct{ *reload.UnixPipe }
 
-func (tooLate) claim() bool { return false }
+func (tooLate) Claim() bool { return false }

@@ -74,6 +74,13 @@ type HistoryPage struct {
 	Items  []HistoryItem `json:"items" doc:"the oldest first"`
 }
 
+// Moved tells what a transfer of connections to the next worker did.
+type Moved struct {
+	Connections int
+	Pause       time.Duration // from the freeze until the new process serves
+	Notes       []string      // what people should know of it
+}
+
 // Counted is how often something has happened since this worker started.
 type Counted struct {
 	Code   int    // HTTP status of a refused handshake, close code of a connection; 0 = of those that are not told apart

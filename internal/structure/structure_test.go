@@ -60,6 +60,7 @@ framework/internal/directory
 framework/internal/history
 framework/internal/session
 framework/internal/closing framework/internal/isolation framework/internal/presence framework/internal/publish framework/internal/roomsync
+framework/internal/reload
 framework
 framework/manager framework/push
 framework/process

@@ -1,6 +1,6 @@
 //go:build unix
 
-package framework
+package reload
 
 import (
 	"context"
@@ -19,31 +19,8 @@ import (
 	"wsframe/library/socket"
 )
 
-// Transfer moves all connections to the worker at the other end of peer, a Unix stream socket, which it closes. It is called in
-// the old worker while the new one runs Adopt. handed is called as soon as they are that one's; what is left is to wait, until ctx
-// ends, for actions that still run here. After an error nothing has moved and everything goes on here.
-func (a *App) Transfer(ctx context.Context, peer *os.File, handed func(moved int)) (Moved, error) {
-	w, err := newUnixWire(context.WithoutCancel(ctx), peer) // the last word is sent when ctx has ended; every step has its own limit
-	if err != nil {
-		return Moved{}, err
-	}
-	defer w.close()
-	return a.transfer(ctx, w, handed)
-}
-
-// Adopt takes over the connections of the worker at the other end of peer. serving is called as soon as they are served here,
-// while actions may still run there.
-func (a *App) Adopt(ctx context.Context, peer *os.File, serving func()) (Moved, error) {
-	w, err := newUnixWire(ctx, peer)
-	if err != nil {
-		return Moved{}, err
-	}
-	defer w.close()
-	return a.adopt(w, serving)
-}
-
-// unixPipe passes messages, and descriptors with the first byte of one.
-type unixPipe struct {
+// UnixPipe passes messages, and descriptors with the first byte of one.
+type UnixPipe struct {
 	ctx   context.Context
 	conn  *net.UnixConn
 	stop  func() bool
@@ -54,7 +31,8 @@ type unixPipe struct {
 	claims, offers *os.File
 }
 
-func newUnixWire(ctx context.Context, f *os.File) (*unixPipe, error) {
+// NewPipe makes a Pipe of one end of a Unix stream socket, which it closes. Every wait ends with ctx.
+func NewPipe(ctx context.Context, f *os.File) (*UnixPipe, error) {
 	defer f.Close()
 	c, err := net.FileConn(f)
 	if err != nil {
@@ -62,14 +40,14 @@ func newUnixWire(ctx context.Context, f *os.File) (*unixPipe, error) {
 	}
 	conn, ok := c.(*net.UnixConn)
 	if !ok {
-		return nil, errors.Join(errWire, c.Close())
+		return nil, errors.Join(errNotTransfer, c.Close())
 	}
-	w := &unixPipe{ctx: ctx, conn: conn, oob: make([]byte, syscall.CmsgSpace(4*maxRights))}
-	w.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // every wait ends with ctx
+	w := &UnixPipe{ctx: ctx, conn: conn, oob: make([]byte, syscall.CmsgSpace(4*maxRights))}
+	w.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	return w, nil
 }
 
-func (w *unixPipe) close() {
+func (w *UnixPipe) Close() {
 	w.stop()
 	_ = w.conn.Close()
 	for _, fd := range w.files {
@@ -87,7 +65,7 @@ const (
 	spareFiles = 1024 // besides the connections'
 )
 
-func (w *unixPipe) send(kind byte, body []byte, conns []*hub.Conn) error {
+func (w *UnixPipe) Send(kind byte, body []byte, conns []*hub.Conn) error {
 	// The descriptors are not this function's, but nobody closes them meanwhile.
 	fds := make([]int, len(conns))
 	for i, c := range conns {
@@ -96,7 +74,7 @@ func (w *unixPipe) send(kind byte, body []byte, conns []*hub.Conn) error {
 	return w.sendRights(kind, body, fds)
 }
 
-func (w *unixPipe) sendRights(kind byte, body []byte, fds []int) error {
+func (w *UnixPipe) sendRights(kind byte, body []byte, fds []int) error {
 	if len(body) > maxBody {
 		return fmt.Errorf("transfer message of %d bytes", len(body))
 	}
@@ -122,7 +100,7 @@ func (w *unixPipe) sendRights(kind byte, body []byte, fds []int) error {
 }
 
 // limit sets a deadline, which ctx's end moves into the past.
-func (w *unixPipe) limit(set func(time.Time) error, d time.Duration) error {
+func (w *UnixPipe) limit(set func(time.Time) error, d time.Duration) error {
 	end := time.Time{}
 	if d > 0 {
 		end = time.Now().Add(d)
@@ -133,7 +111,7 @@ func (w *unixPipe) limit(set func(time.Time) error, d time.Duration) error {
 	return w.ctx.Err()
 }
 
-func (w *unixPipe) receive(limit time.Duration) (byte, []byte, error) {
+func (w *UnixPipe) Receive(limit time.Duration) (byte, []byte, error) {
 	if err := w.limit(w.conn.SetReadDeadline, limit); err != nil {
 		return 0, nil, err
 	}
@@ -158,7 +136,7 @@ func (w *unixPipe) receive(limit time.Duration) (byte, []byte, error) {
 }
 
 // read fills b and keeps the descriptors that come along.
-func (w *unixPipe) read(b []byte) error {
+func (w *UnixPipe) read(b []byte) error {
 	for len(b) > 0 {
 		n, oobn, _, _, err := w.conn.ReadMsgUnix(b, w.oob)
 		fds, bad := socket.Rights(w.oob[:oobn])
@@ -176,10 +154,10 @@ func (w *unixPipe) read(b []byte) error {
 	return nil
 }
 
-func (w *unixPipe) hangUp() { _ = w.conn.CloseRead() } // the reader sees an end
+func (w *UnixPipe) HangUp() { _ = w.conn.CloseRead() } // the reader sees an end
 
 // take gives the next descriptor; they come in the order in which they were sent.
-func (w *unixPipe) take(name string) (*os.File, error) {
+func (w *UnixPipe) take(name string) (*os.File, error) {
 	if len(w.files) == 0 {
 		return nil, errors.New("a descriptor is missing")
 	}
@@ -188,8 +166,8 @@ func (w *unixPipe) take(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// socket is a file, since it does not block and so is in the poller. net.FileConn would duplicate it and set anew what is set.
-func (w *unixPipe) socket() (hub.Stream, error) {
+// Socket is a file, since it does not block and so is in the poller. net.FileConn would duplicate it and set anew what is set.
+func (w *UnixPipe) Socket() (hub.Stream, error) {
 	f, err := w.take("moved")
 	if err != nil {
 		return nil, err
@@ -197,9 +175,9 @@ func (w *unixPipe) socket() (hub.Stream, error) {
 	return f, nil
 }
 
-// prepare has the kernel enlarge the table of descriptors once: in a process with several threads each of the many small steps
+// Prepare has the kernel enlarge the table of descriptors once: in a process with several threads each of the many small steps
 // to the same size takes milliseconds.
-func (w *unixPipe) prepare(n int) {
+func (w *UnixPipe) Prepare(n int) {
 	raw, err := w.conn.SyscallConn()
 	if err != nil {
 		return
@@ -215,27 +193,27 @@ func (w *unixPipe) prepare(n int) {
 	})
 }
 
-func (w *unixPipe) hello(body []byte) (err error) {
+func (w *UnixPipe) Hello(body []byte) (err error) {
 	if w.claims, w.offers, err = os.Pipe(); err != nil {
 		return err
 	}
 	return control(w.claims, func(fd int) error { return w.sendRights(msgHello, body, []int{fd}) })
 }
 
-func (w *unixPipe) greeted() (err error) {
+func (w *UnixPipe) greeted() (err error) {
 	if w.claims != nil {
-		return errWire
+		return errNotTransfer
 	}
 	w.claims, err = w.take("claims")
 	return err
 }
 
-func (w *unixPipe) offer() error {
+func (w *UnixPipe) Offer() error {
 	_, err := w.offers.Write([]byte{1})
 	return err
 }
 
-func (w *unixPipe) claim() bool {
+func (w *UnixPipe) Claim() bool {
 	if w.claims == nil {
 		return false
 	}

@@ -1,32 +1,31 @@
-package framework
+package reload
 
 import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/api"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/session"
 	"wsframe/framework/internal/wire"
 )
 
-// adoption is the new process's side of a transfer.
-type adoption struct {
-	app     *App
-	w       pipe
+// receiver is the new process's side of a transfer.
+type receiver struct {
+	Config
+	w       Pipe
 	greeted bool // the old process has said what it writes
 	states  hub.States
 	held    map[int64]*adopted
 	begun   time.Time // when the first connections came
-	moved   Moved
+	moved   api.Moved
 	serving func() // nil once called
 
 	sending sync.Mutex     // answers come from several goroutines
@@ -34,14 +33,10 @@ type adoption struct {
 	over    chan struct{}  // closed at the end
 }
 
-var (
-	errTakenBack = errors.New("the old process took its connections back")
-	errWire      = errors.New("not a transfer")
-)
-
-// adopt takes over what the process at the other end of w moves. An error means that nothing was taken over.
-func (a *App) adopt(w pipe, serving func()) (Moved, error) {
-	t := &adoption{app: a, w: w, held: map[int64]*adopted{}, serving: serving, over: make(chan struct{})}
+// Receive takes over what the process at the other end of w moves. An error means that nothing was
+// taken over. serving is called as soon as the connections are served here; actions may still run there.
+func Receive(cfg Config, w Pipe, serving func()) (api.Moved, error) {
+	t := &receiver{Config: cfg, w: w, held: map[int64]*adopted{}, serving: serving, over: make(chan struct{})}
 	err := t.run()
 	close(t.over)
 	served := t.serving == nil
@@ -54,24 +49,24 @@ func (a *App) adopt(w pipe, serving func()) (Moved, error) {
 	case !served:
 		return t.moved, err
 	}
-	a.log.Error("transfer", zap.Error(err), zap.Int("moved", t.moved.Connections))
+	t.Log.Error("transfer", zap.Error(err), zap.Int("moved", t.moved.Connections))
 	t.moved.Notes = append(t.moved.Notes, err.Error())
 	return t.moved, nil
 }
 
-func (t *adoption) run() error {
+func (t *receiver) run() error {
 	for {
 		limit := time.Duration(0)
 		if !t.begun.IsZero() && t.serving != nil {
 			limit = roundTime // its clients wait
 		}
-		kind, body, err := t.w.receive(limit)
+		kind, body, err := t.w.Receive(limit)
 		switch {
 		case err != nil && isTimeout(err):
 			return fmt.Errorf("wait for the old process: %w", err) // it lives, and claims what it still has
 		case err != nil && !t.greeted: // nobody has said yet who claims what
 			return fmt.Errorf("the old process ended before the transfer: %w", err)
-		case err != nil && t.w.claim():
+		case err != nil && t.w.Claim():
 			t.begin(false) // whatever has come over is only here now
 			return fmt.Errorf("the old process ended in the middle of the transfer: %w", err)
 		case err != nil && t.serving == nil:
@@ -89,13 +84,9 @@ func (t *adoption) run() error {
 	}
 }
 
-func isTimeout(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-}
-
-func (t *adoption) handle(kind byte, body []byte) error {
+func (t *receiver) handle(kind byte, body []byte) error {
 	if t.greeted == (kind == msgHello) {
-		return errWire
+		return errNotTransfer
 	}
 	switch kind {
 	case msgHello:
@@ -130,47 +121,47 @@ type adopted struct {
 	begun bool
 }
 
-func (t *adoption) greet(body []byte) error {
+func (t *receiver) greet(body []byte) error {
 	switch {
 	case len(body) == 0:
-		return errWire
+		return errNotTransfer
 	case body[0] != hub.TransferVersion:
-		return fmt.Errorf("%w: the old process writes version %d, this one reads %d", errWire, body[0], hub.TransferVersion)
+		return fmt.Errorf("%w: the old process writes version %d, this one reads %d", errNotTransfer, body[0], hub.TransferVersion)
 	}
 	t.greeted = true
 	if n, size := binary.Uvarint(body[1:]); size > 0 && n < 1<<24 {
-		t.w.prepare(int(n))
+		t.w.Prepare(int(n))
 	}
 	return t.send(msgTaken, nil)
 }
 
-func (t *adoption) send(kind byte, body []byte) error {
+func (t *receiver) send(kind byte, body []byte) error {
 	t.sending.Lock()
 	defer t.sending.Unlock()
-	return t.w.send(kind, body, nil)
+	return t.w.Send(kind, body, nil)
 }
 
 // answer tells the old process what it has asked. It is of no use to it if that fails.
-func (t *adoption) answer(f ask.Findings) {
+func (t *receiver) answer(f ask.Findings) {
 	if body, err := json.Marshal(f); err == nil {
 		_ = t.send(msgAnswer, body)
 	}
 }
 
-func (t *adoption) batch(body []byte) error {
+func (t *receiver) batch(body []byte) error {
 	states, err := t.states.Decode(body)
 	if err != nil {
 		return err
 	}
 	for i := range states {
 		s := &states[i]
-		socket, err := t.w.socket()
+		socket, err := t.w.Socket()
 		if err != nil {
 			return fmt.Errorf("descriptor of %d: %w", s.FD, err)
 		}
-		c, err := t.app.hub.Adopt(socket, *s, func(c *hub.Conn) error {
+		c, err := t.Hub.Adopt(socket, *s, func(c *hub.Conn) error {
 			var err error
-			if c.Data, err = t.app.sessions.Import(c, s.Data); err != nil {
+			if c.Data, err = t.Sessions.Import(c, s.Data); err != nil {
 				return fmt.Errorf("session of %d: %w", s.FD, err)
 			}
 			return nil
@@ -179,13 +170,13 @@ func (t *adoption) batch(body []byte) error {
 			_ = socket.Close()
 			return err
 		}
-		t.app.accept.Entered(c.Remote)
+		t.Port.Entered(c.Remote)
 		t.held[s.FD] = &adopted{conn: c, busy: s.Busy}
 	}
 	return nil
 }
 
-func (t *adoption) commit(body []byte) error {
+func (t *receiver) commit(body []byte) error {
 	var c commit
 	if err := json.Unmarshal(body, &c); err != nil {
 		return err
@@ -193,11 +184,11 @@ func (t *adoption) commit(body []byte) error {
 	goOn := func() {}
 	if t.serving != nil {
 		var err error
-		if goOn, err = t.app.adoptApp(c.App); err != nil {
+		if goOn, err = t.importWorker(c.App); err != nil {
 			return err
 		}
 	}
-	if !t.w.claim() { // nor may anything be said in the old process's name then
+	if !t.w.Claim() { // nor may anything be said in the old process's name then
 		return errTakenBack
 	}
 	goOn()
@@ -206,8 +197,26 @@ func (t *adoption) commit(body []byte) error {
 	return nil
 }
 
+// importWorker prepares to go on where the previous worker stopped. That is so when goOn is called;
+// before, nothing can be seen of it.
+func (t *receiver) importWorker(raw []byte) (goOn func(), err error) {
+	var state workerState
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &state); err != nil {
+			return nil, fmt.Errorf("state of the previous worker: %w", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), t.Timeout)
+	defer cancel()
+	takeOver, err := t.Link.Adopt(ctx, state.Bus)
+	if err != nil {
+		return nil, err
+	}
+	return func() { takeOver(t.Timeout) }, nil
+}
+
 // watch has the old process hear of the end of a connection whose action still runs there.
-func (t *adoption) watch(c *hub.Conn) {
+func (t *receiver) watch(c *hub.Conn) {
 	select {
 	case <-c.Done():
 		if body, err := json.Marshal(c.FD); err == nil {
@@ -218,9 +227,8 @@ func (t *adoption) watch(c *hub.Conn) {
 }
 
 // begin serves what is held. stored tells that the store knows it already.
-func (t *adoption) begin(stored bool) {
-	a := t.app
-	a.startLate()
+func (t *receiver) begin(stored bool) {
+	t.Start()
 	for fd, h := range t.held {
 		if h.begun {
 			continue
@@ -228,12 +236,12 @@ func (t *adoption) begin(stored bool) {
 		h.begun = true
 		t.moved.Connections++
 		if stored {
-			a.node.Adopted(fd)
+			t.Node.Adopted(fd)
 		} else {
-			a.node.Opened(session.Entry(h.conn, h.conn.Rooms()))
+			t.Node.Opened(session.Entry(h.conn, h.conn.Rooms()))
 		}
 		h.conn.Begin(!h.busy)
-		a.sessions.Begin(h.conn)
+		t.Sessions.Begin(h.conn)
 		if h.busy {
 			go t.watch(h.conn)
 		}
@@ -253,7 +261,7 @@ func (t *adoption) begin(stored bool) {
 // finish reads from connections whose action in the old process will not end any more, and forgets those that are not this
 // process's. Died means that the actions ended with that process: their clients would wait for an answer, so they are closed,
 // and ask again. It returns how many.
-func (t *adoption) finish(died bool) (lost int) {
+func (t *receiver) finish(died bool) (lost int) {
 	t.asked.Wait() // as long as a question takes
 	for fd, h := range t.held {
 		if h.begun {
@@ -264,22 +272,23 @@ func (t *adoption) finish(died bool) (lost int) {
 			}
 		} else {
 			h.conn.Discard()
-			t.app.accept.Left(h.conn.Remote)
+			t.Port.Left(h.conn.Remote)
 		}
 		delete(t.held, fd)
 	}
 	return lost
 }
 
-// closeRelayed closes a moved connection behind what the old process had sent: what it has left to this one, and what it has said since.
-func (a *App) closeRelayed(c *hub.Conn, r *relay) {
-	a.afterOwn(func() {
-		a.link.After(r.Token, r.Mark, a.askTime, func() { hub.CloseAfter([]*hub.Conn{c}, r.Code, r.Reason) })
+// closeRelayed closes a moved connection behind what the old process had sent: what it has left to
+// this one, and what it has said since.
+func (t *receiver) closeRelayed(c *hub.Conn, r *relayed) {
+	t.Link.AfterOwn(t.Timeout, func() {
+		t.Link.After(r.Token, r.Mark, t.Timeout, func() { hub.CloseAfter([]*hub.Conn{c}, r.Code, r.Reason) })
 	})
 }
 
-func (t *adoption) deliver(body []byte) error {
-	var list []relay
+func (t *receiver) deliver(body []byte) error {
+	var list []relayed
 	if err := json.Unmarshal(body, &list); err != nil {
 		return err
 	}
@@ -290,17 +299,17 @@ func (t *adoption) deliver(body []byte) error {
 			x = &wire.Handling{Class: r.Class, Key: r.Key}
 		}
 		for _, fd := range r.FDs {
-			c := t.app.hub.Get(fd)
+			c := t.Hub.Get(fd)
 			switch {
 			case c == nil:
 			case r.Code != 0:
-				t.app.closeRelayed(c, r)
+				t.closeRelayed(c, r)
 			default:
 				c.Deliver(r.Frames, r.N, x)
 			}
 		}
 		if r.Ask != nil {
-			t.app.nodes.Inquire(r.Ask, &t.asked, t.answer)
+			t.Nodes.Inquire(r.Ask, &t.asked, t.answer)
 		}
 	}
 	return nil

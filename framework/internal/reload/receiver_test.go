@@ -1,4 +1,4 @@
-package framework
+package reload
 
 import (
 	"errors"
@@ -11,13 +11,13 @@ import (
 
 // script is an old process that says one thing.
 type script struct {
-	pipe
+	Pipe
 	kind byte
 	body []byte
 }
 
-func (s script) receive(time.Duration) (byte, []byte, error) { return s.kind, s.body, nil }
-func (script) send(byte, []byte, []*hub.Conn) error          { return nil }
+func (s script) Receive(time.Duration) (byte, []byte, error) { return s.kind, s.body, nil }
+func (script) Send(byte, []byte, []*hub.Conn) error          { return nil }
 
 // A worker reads its own version of the transfer only, and says which one came.
 func TestOtherTransferVersion(t *testing.T) {
@@ -30,8 +30,8 @@ func TestOtherTransferVersion(t *testing.T) {
 		"no version":      {script{kind: msgHello}, ""},
 		"no hello":        {script{kind: msgBatch, body: []byte("[]")}, ""},
 	} {
-		moved, err := new(App).adopt(test.s, func() { t.Errorf("%s: it serves", name) })
-		if !errors.Is(err, errWire) || !strings.Contains(err.Error(), test.says) || moved.Connections != 0 {
+		moved, err := Receive(Config{}, test.s, func() { t.Errorf("%s: it serves", name) })
+		if !errors.Is(err, errNotTransfer) || !strings.Contains(err.Error(), test.says) || moved.Connections != 0 {
 			t.Errorf("%s: %v, %+v", name, err, moved)
 		}
 	}

@@ -1,4 +1,4 @@
-package framework
+package reload
 
 import (
 	"context"
@@ -8,11 +8,12 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/internal/ask"
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/wire"
 )
 
-// relay is something that the old process still has for moved connections, or a question to the new one.
-type relay struct {
+// relayed is something that the old process still has for moved connections, or a question to the new one.
+type relayed struct {
 	FDs    []int64
 	Frames []byte       `json:",omitempty"`
 	N      int          `json:",omitempty"`
@@ -26,12 +27,12 @@ type relay struct {
 	Mark  bus.Mark `json:",omitempty"`
 }
 
-// mover collects what goes to the new process; the transfer sends it on, in this order. Bounded by what the old process may still
+// relay collects what goes to the new process; the transfer sends it on, in this order. Bounded by what the old process may still
 // say: its running actions, and whatever timers publish while it ends. After the hand-over it is the old process's way to ask:
 // what its last actions do to their connections, and what they want to know, is done and known there.
-type mover struct {
+type relay struct {
 	mu      sync.Mutex
-	relays  []relay
+	relays  []relayed
 	done    []int64
 	asked   map[int64]chan ask.Findings
 	last    int64
@@ -39,11 +40,16 @@ type mover struct {
 	changed chan struct{}
 }
 
-func newMover() *mover {
-	return &mover{asked: map[int64]chan ask.Findings{}, changed: make(chan struct{}, 1)}
+var (
+	_ hub.Mover     = (*relay)(nil)
+	_ ask.Successor = (*relay)(nil)
+)
+
+func newRelay() *relay {
+	return &relay{asked: map[int64]chan ask.Findings{}, changed: make(chan struct{}, 1)}
 }
 
-func (m *mover) Relay(fd int64, frames []byte, n int, x *wire.Handling, shared bool) {
+func (m *relay) Relay(fd int64, frames []byte, n int, x *wire.Handling, shared bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	// A fan-out gives the same frame to many.
@@ -54,20 +60,20 @@ func (m *mover) Relay(fd int64, frames []byte, n int, x *wire.Handling, shared b
 	if !shared {
 		frames = slices.Clone(frames)
 	}
-	r := relay{FDs: []int64{fd}, Frames: frames, N: n}
+	r := relayed{FDs: []int64{fd}, Frames: frames, N: n}
 	if x != nil {
 		r.Class, r.Key = x.Class, x.Key
 	}
 	m.add(r)
 }
 
-func (m *mover) RelayClose(fd int64, code int, reason string) {
+func (m *relay) RelayClose(fd int64, code int, reason string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.add(relay{FDs: []int64{fd}, Code: code, Reason: reason})
+	m.add(relayed{FDs: []int64{fd}, Code: code, Reason: reason})
 }
 
-func (m *mover) left(fd int64) {
+func (m *relay) left(fd int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.done = append(m.done, fd)
@@ -75,7 +81,7 @@ func (m *mover) left(fd int64) {
 }
 
 // add appends a relay. mu is held.
-func (m *mover) add(r relay) {
+func (m *relay) add(r relayed) {
 	if m.closed {
 		return
 	}
@@ -83,14 +89,14 @@ func (m *mover) add(r relay) {
 	m.wake()
 }
 
-func (m *mover) wake() {
+func (m *relay) wake() {
 	select {
 	case m.changed <- struct{}{}:
 	default:
 	}
 }
 
-func (m *mover) take() (relays []relay, done []int64) {
+func (m *relay) take() (relays []relayed, done []int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	relays, done, m.relays, m.done = m.relays, m.done, nil, nil
@@ -101,7 +107,7 @@ func (m *mover) take() (relays []relay, done []int64) {
 const relayBytes = 1 << 20
 
 // sendRelays passes on what was taken.
-func sendRelays(w pipe, relays []relay) error {
+func sendRelays(w Pipe, relays []relayed) error {
 	for len(relays) > 0 {
 		n, bytes := 0, 0
 		for n < len(relays) && bytes < relayBytes {
@@ -118,17 +124,17 @@ func sendRelays(w pipe, relays []relay) error {
 
 // Ask puts a question to the new process, behind all that was relayed before. It waits as long as ctx, or until nobody passes it
 // on any more.
-func (m *mover) Ask(ctx context.Context, i ask.Inquiry) (ask.Findings, error) {
+func (m *relay) Ask(ctx context.Context, i ask.Inquiry) (ask.Findings, error) {
 	ch := make(chan ask.Findings, 1)
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
-		return ask.Findings{}, fmt.Errorf("ask the next worker: %w", ErrPartial)
+		return ask.Findings{}, fmt.Errorf("ask the next worker: %w", ask.ErrPartial)
 	}
 	m.last++
 	i.ID = m.last
 	m.asked[i.ID] = ch
-	m.add(relay{Ask: &i})
+	m.add(relayed{Ask: &i})
 	m.mu.Unlock()
 	select {
 	case f, ok := <-ch:
@@ -140,10 +146,10 @@ func (m *mover) Ask(ctx context.Context, i ask.Inquiry) (ask.Findings, error) {
 		delete(m.asked, i.ID)
 		m.mu.Unlock()
 	}
-	return ask.Findings{}, fmt.Errorf("ask the next worker: %w", ErrPartial)
+	return ask.Findings{}, fmt.Errorf("ask the next worker: %w", ask.ErrPartial)
 }
 
-func (m *mover) answered(f ask.Findings) {
+func (m *relay) answered(f ask.Findings) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if ch := m.asked[f.ID]; ch != nil {
@@ -153,7 +159,7 @@ func (m *mover) answered(f ask.Findings) {
 }
 
 // close ends all questions: the transfer is over.
-func (m *mover) close() {
+func (m *relay) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed, m.relays = true, nil
@@ -161,9 +167,4 @@ func (m *mover) close() {
 		close(ch)
 	}
 	clear(m.asked)
-}
-
-// afterOwn calls f behind what the previous worker has left to this one to send, and what this one has sent.
-func (a *App) afterOwn(f func()) {
-	a.link.AfterOwn(a.askTime, f)
 }
