@@ -9,8 +9,8 @@ import (
 )
 
 // TakeOver prepares a store that belongs to one node alone, before any process of it runs: the
-// connections that processes of other names left behind, before a move of the runtime directory or in
-// another container, become leftovers of this node, which its first worker cleans up. Claims of
+// connections that processes of other names left behind, before a move of the runtime directory or
+// in another container, become leftovers of this node, which its first worker cleans up. Claims of
 // processes that have ended go, but for those which say that a listener has been told. It reads all
 // keys at once.
 func TakeOver(ctx context.Context, client redis.UniversalClient, prefix, nodeID string) error {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A node that is alone cleans up after every process that had its store before, whatever its name was,
-// and waits for no claim of a process that has ended.
+// A node that is alone cleans up after every process that had its store before, whatever its name
+// was, and waits for no claim of a process that has ended.
 func TestTakeOver(t *testing.T) {
 	for _, name := range []string{"a", "another"} {
 		t.Run(name, func(t *testing.T) {

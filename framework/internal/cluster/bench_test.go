@@ -24,8 +24,9 @@ func (h *counting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
-// BenchmarkOpenedClosed_1room is a connection's whole bookkeeping: opened, a listener, a room, closed; "noted" is what
-// the connection's own goroutine pays, "written" with the pipelines to Redis (with miniredis its work too).
+// BenchmarkOpenedClosed_1room is a connection's whole bookkeeping: opened, a listener, a room,
+// closed; "noted" is what the connection's own goroutine pays, "written" with the pipelines to
+// Redis (with miniredis its work too).
 func BenchmarkOpenedClosed_1room(b *testing.B) {
 	for _, user := range []string{"", "ann"} {
 		name := map[string]string{"": "wall", "ann": "wechatUser"}[user]

@@ -14,10 +14,12 @@ import (
 	"wsframe/library/cache"
 )
 
-// pipeline is how many commands leave together: enough to make a round trip cheap, few enough for Timeout.
+// pipeline is how many commands leave together: enough to make a round trip cheap, few enough for
+// Timeout.
 const pipeline = 512
 
-// deadTime is how long the mark of a dead member stays. A process that was frozen for half of it trusts its clock instead.
+// deadTime is how long the mark of a dead member stays. A process that was frozen for half of it
+// trusts its clock instead.
 const deadTime = 24 * time.Hour
 
 // client is this process's access to Redis: all other parts of a node have it.
@@ -55,8 +57,9 @@ func (c *client) exec(ctx context.Context, fill func(context.Context, redis.Pipe
 	return c.run(ctx, p)
 }
 
-// run executes a pipeline. Only an error that a repetition may cure is returned; what Redis refused for good is logged. Where Redis
-// answered all of it, and has no memory for some, the error is one that cache.Full knows.
+// run executes a pipeline. Only an error that a repetition may cure is returned; what Redis refused
+// for good is logged. Where Redis answered all of it, and has no memory for some, the error is one
+// that cache.Full knows.
 func (c *client) run(ctx context.Context, p redis.Pipeliner) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -95,8 +98,9 @@ func (c *client) refused(cmd redis.Cmder, err error) {
 	}
 }
 
-// A full Redis refuses a script whose first write needs memory. Those by which nodes live and are cleaned up after begin with a write
-// that needs none and changes nothing, so they go on: what they add is small, and cleaning up is what frees memory.
+// A full Redis refuses a script whose first write needs memory. Those by which nodes live and are
+// cleaned up after begin with a write that needs none and changes nothing, so they go on: what they
+// add is small, and cleaning up is what frees memory.
 const (
 	enterList = `
 redis.call('SREM', KEYS[1], '')
@@ -130,8 +134,8 @@ func isOne(answer *redis.Cmd) bool {
 	return err == nil && number == 1
 }
 
-// members reads a set in portions, so that a large one does not hold up Redis. A member that was there all the time is
-// there once.
+// members reads a set in portions, so that a large one does not hold up Redis. A member that was
+// there all the time is there once.
 func (c *client) members(ctx context.Context, key string) ([]string, error) {
 	var all []string
 	var cursor uint64

@@ -15,10 +15,11 @@ import (
 	"wsframe/library/cache"
 )
 
-// All of this runs in the writer's goroutine: whatever changes after a connection was read is noted after that, and so
-// is written after it.
+// All of this runs in the writer's goroutine: whatever changes after a connection was read is noted
+// after that, and so is written after it.
 
-// parts is into how many parts the live connections are divided; one of them is compared each time in full.
+// parts is into how many parts the live connections are divided; one of them is compared each time
+// in full.
 const parts = 16
 
 // comparison makes Redis and the live connections agree. It is the writer's.
@@ -48,8 +49,9 @@ func (co *comparison) write(ctx context.Context, fill func(context.Context, *pla
 	return co.c.write(ctx, co.full, fill)
 }
 
-// reconcile makes Redis and the live connections agree on those fds: a live one's places are written and those too many
-// removed, a dead one is removed. Redis's own lists say where it may be, extra says where else.
+// reconcile makes Redis and the live connections agree on those fds: a live one's places are
+// written and those too many removed, a dead one is removed. Redis's own lists say where it may be,
+// extra says where else.
 func (co *comparison) reconcile(ctx context.Context, fds []int64, extra map[int64]*Entry) error {
 	co.journal.tryAll()
 	slices.SortFunc(fds, func(a, b int64) int { return cmp.Compare(b, a) }) // of a user's connections the newest first
@@ -87,8 +89,9 @@ func rank(e *Entry) int {
 	return 1
 }
 
-// compare is reconcile for fds of one kind: all live, or none. What a full Redis does not take is noted as lacking, and the error is its. fresh = their
-// users' entries are theirs, whoever has them.
+// compare is reconcile for fds of one kind: all live, or none. What a full Redis does not take is
+// noted as lacking, and the error is its. fresh = their users' entries are theirs, whoever has
+// them.
 func (co *comparison) compare(ctx context.Context, fds []int64, wanted, extra map[int64]*Entry, fresh bool) error {
 	for at := 0; at < len(fds); {
 		chunk := fds[at:min(at+co.batch/8, len(fds))] // each takes about eight commands
@@ -152,7 +155,8 @@ func (co *comparison) correct(ctx context.Context, p *plan, is, found *Entry, fr
 	}
 }
 
-// doubt notes what a pipeline wrote that has failed: Redis may still execute it, at any time, after later ones.
+// doubt notes what a pipeline wrote that has failed: Redis may still execute it, at any time, after
+// later ones.
 func (co *comparison) doubt(fd int64, e *Entry) {
 	d := co.doubts[fd]
 	if d == nil {
@@ -223,8 +227,8 @@ func (co *comparison) rewrite(ctx context.Context) error {
 	return co.departures.again(ctx)
 }
 
-// resync makes Redis and the live connections agree after the journal was dropped. The listeners of connections that
-// ended meanwhile have been told.
+// resync makes Redis and the live connections agree after the journal was dropped. The listeners of
+// connections that ended meanwhile have been told.
 func (co *comparison) resync(ctx context.Context) error {
 	known, err := co.c.members(ctx, co.c.keys.fds(co.c.self()))
 	if err != nil {
@@ -233,7 +237,8 @@ func (co *comparison) resync(ctx context.Context) error {
 	if err := co.numbers.check(ctx); err != nil {
 		return err
 	}
-	// Redis itself tells where they were, unless a part of that was lost, as by a FLUSHALL in the middle of it.
+	// Redis itself tells where they were, unless a part of that was lost, as by a FLUSHALL in the
+	// middle of it.
 	for _, o := range co.journal.places() {
 		if co.doubtAt = co.c.now(); o.kind == opClosed {
 			co.doubt(o.fd, o.entry)
@@ -244,7 +249,8 @@ func (co *comparison) resync(ctx context.Context) error {
 	return co.reconcile(ctx, append(co.local.fds(), co.ghosts(known)...), nil)
 }
 
-// ghosts are the known fds that do not live. Before the previous worker of a reload has ended, it may hold them.
+// ghosts are the known fds that do not live. Before the previous worker of a reload has ended, it
+// may hold them.
 func (co *comparison) ghosts(known []string) []int64 {
 	if !co.leftovers.settled.Load() {
 		return nil
@@ -259,9 +265,10 @@ func (co *comparison) ghosts(known []string) []int64 {
 	return ghosts
 }
 
-// heal compares the node's list with what lives. What is missing is written; what is too much twice in a row is removed:
-// the first time its listeners may just be running. A part of the connections is compared in any case, all of them
-// where the list is empty, and after an outage: a Redis that failed over has lost its last second.
+// heal compares the node's list with what lives. What is missing is written; what is too much twice
+// in a row is removed: the first time its listeners may just be running. A part of the connections
+// is compared in any case, all of them where the list is empty, and after an outage: a Redis that
+// failed over has lost its last second.
 func (co *comparison) heal(ctx context.Context) error {
 	if err := co.numbers.check(ctx); err != nil {
 		return err

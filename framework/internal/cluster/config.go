@@ -22,8 +22,9 @@ type Config struct {
 	Client redis.UniversalClient
 	Prefix string // before every key
 	NodeID string // of this server, the same over reloads and restarts of its worker, other than that of every other server
-	// Place is where this process runs, such that there is no other server of the node in the same place, and who ran there before has
-	// ended. A node that starts in its last place is there at once; in another one it asks whether the last one lives. "" = not known.
+	// Place is where this process runs, such that there is no other server of the node in the same
+	// place, and who ran there before has ended. A node that starts in its last place is there at
+	// once; in another one it asks whether the last one lives. "" = not known.
 	Place   string
 	Reload  bool          // the previous worker of this node still lives: its connections are no leftovers
 	Timeout time.Duration // of one call; 500 ms
@@ -35,28 +36,30 @@ type Config struct {
 
 	Away time.Duration // how long a user may be away before Depart looks at it; 0 = who is in rooms is not told
 
-	// Lease is how long this node counts as living without a sign of life; 0 = it takes no lease: it watches nobody, and
-	// only its own next worker cleans up after it. DefaultLease is 15 s.
+	// Lease is how long this node counts as living without a sign of life; 0 = it takes no lease:
+	// it watches nobody, and only its own next worker cleans up after it. DefaultLease is 15 s.
 	Lease   time.Duration
 	Silence time.Duration // how long Redis may be silent until the node is Isolated; Lease, or DefaultLease without one
 	Refresh time.Duration // how often the lease is refreshed, or without one the store is asked for a sign of life; a third of Silence
-	// About is what this node says of itself beside its lease, for Signs; it is asked at each refresh, and must not wait. nil: what
-	// was said before stays.
+	// About is what this node says of itself beside its lease, for Signs; it is asked at each
+	// refresh, and must not wait. nil: what was said before stays.
 	About func() []byte
 
-	// Sync returns when what was written before is on the disk of the store. nil: the store sees to that itself.
+	// Sync returns when what was written before is on the disk of the store. nil: the store sees to
+	// that itself.
 	Sync func(ctx context.Context) error
 
-	// Live walks the live connections, Alive tells whether one is among them. A connection is among them before
-	// Opened and no longer at Closed.
+	// Live walks the live connections, Alive tells whether one is among them. A connection is among
+	// them before Opened and no longer at Closed.
 	Live  func(yield func(Entry) bool)
 	Alive func(fd int64) bool // nil: Live is walked
-	// Orphan is called for each connection of a dead process, in this node or another, before its keys are removed.
-	// ctx ends after half a Claim. It must not panic.
+	// Orphan is called for each connection of a dead process, in this node or another, before its
+	// keys are removed. ctx ends after half a Claim. It must not panic.
 	Orphan func(ctx context.Context, o Orphan)
-	// Deposed is called in a goroutine of its own after this node was declared dead: it has frozen, or has not reached
-	// Redis while others did. All connections of before, with numbers below floor, are to be closed (1012), and what is noted of
-	// them is ignored. Owner tells of which the listeners are to be told.
+	// Deposed is called in a goroutine of its own after this node was declared dead: it has frozen,
+	// or has not reached Redis while others did. All connections of before, with numbers below
+	// floor, are to be closed (1012), and what is noted of them is ignored. Owner tells of which
+	// the listeners are to be told.
 	Deposed func(floor int64)
 
 	Log *zap.Logger

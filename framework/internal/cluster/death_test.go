@@ -13,7 +13,8 @@ func (w *conns) deposals() int {
 	return w.deposed
 }
 
-// A node is killed. Whichever of the survivors comes first cleans up after it, and each connection once.
+// A node is killed. Whichever of the survivors comes first cleans up after it, and each connection
+// once.
 func TestDeadNode(t *testing.T) { bubble(t, testDeadNode) }
 
 func testDeadNode(t *testing.T) {
@@ -48,7 +49,8 @@ func testDeadNode(t *testing.T) {
 	}
 }
 
-// Several processes sweep the same connections at the same time, without the claim on the whole that keeps them apart.
+// Several processes sweep the same connections at the same time, without the claim on the whole
+// that keeps them apart.
 func TestRacingSweepers(t *testing.T) { bubble(t, testRacingSweepers) }
 
 func testRacingSweepers(t *testing.T) {
@@ -86,7 +88,8 @@ func testRacingSweepers(t *testing.T) {
 	same(t, c)
 }
 
-// A sweeper dies: at its claim, after Orphan, after the removal. Another goes on as soon as its claims have run out.
+// A sweeper dies: at its claim, after Orphan, after the removal. Another goes on as soon as its
+// claims have run out.
 func TestSweeperDies(t *testing.T) { bubble(t, testSweeperDies) }
 
 func testSweeperDies(t *testing.T) {
@@ -230,7 +233,8 @@ func TestWorkerCrash(t *testing.T) {
 	}
 }
 
-// A reload: the old worker's connections are no leftovers while it lives. Then they are, unless they were taken over.
+// A reload: the old worker's connections are no leftovers while it lives. Then they are, unless
+// they were taken over.
 func TestReload(t *testing.T) {
 	for name, change := range map[string]func(*Config){"lease": leases, "none": func(*Config) {}} {
 		for _, crash := range []bool{false, true} {

@@ -13,7 +13,8 @@ type departed struct {
 	at      time.Time
 }
 
-// departures are what the writer has written of users who left, until they are told: where Redis is emptied, nobody else knows.
+// departures are what the writer has written of users who left, until they are told: where Redis is
+// emptied, nobody else knows.
 type departures struct {
 	c        *client
 	peers    *Peers
@@ -22,7 +23,8 @@ type departures struct {
 	list     []departed // the oldest first
 }
 
-// remember keeps departures that were written, since nothing tells of them any more where Redis is emptied before they are told.
+// remember keeps departures that were written, since nothing tells of them any more where Redis is
+// emptied before they are told.
 func (de *departures) remember(ops []op) {
 	if !de.c.leased() {
 		return // nobody empties a store that is the server's own
@@ -49,8 +51,8 @@ func (de *departures) forgetTold() {
 	de.list = slices.Delete(de.list, 0, max(i, 0))
 }
 
-// again writes into a Redis that was emptied who has left. Some may have been told just before that: they are told again, and so
-// is the coming of who is back meanwhile.
+// again writes into a Redis that was emptied who has left. Some may have been told just before
+// that: they are told again, and so is the coming of who is back meanwhile.
 func (de *departures) again(ctx context.Context) error {
 	for part := range slices.Chunk(de.list, pipeline/2) {
 		list := make([]*Present, len(part))

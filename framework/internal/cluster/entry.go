@@ -33,7 +33,8 @@ func (p *Present) asserted() string { return "+ " + p.Nickname }
 // leaving is the name of a departure. A room's name has no space.
 func leaving(room, id string) string { return room + " " + id }
 
-// uidOf is the user id in an identity's JSON whose type has an entry in UIDTOFD (contract §4: wechatUser only).
+// uidOf is the user id in an identity's JSON whose type has an entry in UIDTOFD (contract §4:
+// wechatUser only).
 func uidOf(auth []byte) string {
 	var id struct{ ID, Type string }
 	if json.Unmarshal(auth, &id) != nil || id.Type != "wechatUser" {

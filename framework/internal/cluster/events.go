@@ -12,7 +12,8 @@ func (w *Writer) append(o op) {
 	}
 }
 
-// Handed tells that the next worker has taken the connections: those that no longer live here are no ghosts.
+// Handed tells that the next worker has taken the connections: those that no longer live here are
+// no ghosts.
 func (w *Writer) Handed() {
 	w.leftovers.settled.Store(false)
 	w.journal.filled(slices.Collect(maps.Keys(w.journal.lacks()))) // the next worker writes them
@@ -24,8 +25,8 @@ func (w *Writer) Opened(e Entry) {
 	w.append(op{kind: opOpened, fd: e.FD, entry: &e})
 }
 
-// Closed takes a connection out of all its sets, then removes its bookkeeping. It is called after the connection's
-// Live and Alive have ended and its listeners have been told.
+// Closed takes a connection out of all its sets, then removes its bookkeeping. It is called after
+// the connection's Live and Alive have ended and its listeners have been told.
 func (w *Writer) Closed(e Entry) {
 	w.owners.ended(e.FD)
 	w.append(op{kind: opClosed, fd: e.FD, entry: &e})
@@ -60,8 +61,8 @@ func (w *Writer) ListenerRemoved(fd int64, name string) {
 // Stale removes the fd of a connection that is gone from a set; it may have been another node's.
 func (w *Writer) Stale(fd int64, key string) { w.journal.append(op{kind: opStale, fd: fd, key: key}) }
 
-// Leaving notes that a user may have left, to be looked at by Depart of any node after Config.Away. told = the room's members know
-// that he is there, whatever has become of Redis since.
+// Leaving notes that a user may have left, to be looked at by Depart of any node after Config.Away.
+// told = the room's members know that he is there, whatever has become of Redis since.
 func (w *Writer) Leaving(p Present, told bool) {
 	if told {
 		p.value = p.asserted()

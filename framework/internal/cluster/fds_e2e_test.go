@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A Redis that crashes or fails over has lost the last reservations. Nobody gets the numbers again, whoever asks first: not even a
-// node that starts before those who had them have noticed.
+// A Redis that crashes or fails over has lost the last reservations. Nobody gets the numbers again,
+// whoever asks first: not even a node that starts before those who had them have noticed.
 func TestNumbersAfterLoss(t *testing.T) { bubble(t, testNumbersAfterLoss) }
 
 func testNumbersAfterLoss(t *testing.T) {

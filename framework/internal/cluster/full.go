@@ -11,9 +11,10 @@ import (
 	"wsframe/library/cache"
 )
 
-// Removals never wait for memory. A Redis that has none refuses additions and takes removals, so the writer divides what happened: what
-// removes is written at once, and of what adds only the connections are noted, as lacking. They are compared with Redis, as after
-// an outage, until it takes them.
+// Removals never wait for memory. A Redis that has none refuses additions and takes removals, so
+// the writer divides what happened: what removes is written at once, and of what adds only the
+// connections are noted, as lacking. They are compared with Redis, as after an outage, until it
+// takes them.
 
 const (
 	fillTime = time.Second // between two tries to write what Redis lacks
@@ -34,7 +35,8 @@ func (co *comparison) isFull(err error) {
 	co.c.log.Warn("redis has no memory: the bookkeeping of new connections and rooms waits, that of ended ones does not", zap.Error(err))
 }
 
-// removing gives those of the ops that need no memory, and notes which connections the others are about.
+// removing gives those of the ops that need no memory, and notes which connections the others are
+// about.
 func (co *comparison) removing(ops []op) []op {
 	kept := make([]op, 0, len(ops))
 	lacking := map[int64]lack{}

@@ -21,8 +21,9 @@ func memory(t testing.TB, c redis.UniversalClient, enough bool) {
 	}
 }
 
-// A full Redis takes removals: connections that end, nodes that died and users who left go at once, in whatever order they come with
-// additions. The additions follow when there is memory. Nodes go on living.
+// A full Redis takes removals: connections that end, nodes that died and users who left go at once,
+// in whatever order they come with additions. The additions follow when there is memory. Nodes go
+// on living.
 func TestFullRedis(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
@@ -98,7 +99,8 @@ func TestNewestOverFullRedis(t *testing.T) {
 	}
 }
 
-// Wherever a process is killed beside a Redis that is full now and then, the next one finds all that it has left.
+// Wherever a process is killed beside a Redis that is full now and then, the next one finds all
+// that it has left.
 func TestKilledBesideFullRedis(t *testing.T) {
 	s := newStore(t)
 	for left := 0; ; left++ {

@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// noMemory refuses, while it is set, what a Redis without memory refuses: plain commands that add. Scripts that begin with a write which
-// needs none pass there, so all pass here.
+// noMemory refuses, while it is set, what a Redis without memory refuses: plain commands that add.
+// Scripts that begin with a write which needs none pass there, so all pass here.
 type noMemory struct {
 	passing
 	set atomic.Bool
@@ -47,8 +47,8 @@ func (h *noMemory) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
-// Beside a store without memory removals are done at once, and additions follow, without a word being lost: for a server, and for
-// servers that take parts.
+// Beside a store without memory removals are done at once, and additions follow, without a word
+// being lost: for a server, and for servers that take parts.
 func TestWithoutMemory(t *testing.T) {
 	for _, cluster := range []bool{false, true} {
 		run(t, fmt.Sprintf("cluster %v", cluster), func(t *testing.T) {

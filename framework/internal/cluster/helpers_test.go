@@ -309,7 +309,8 @@ func want(workers ...*conns) string {
 	return strings.Join(lines, "\n")
 }
 
-// same waits until Redis says what is. Where a call has timed out that takes a while: it may be executed after others.
+// same waits until Redis says what is. Where a call has timed out that takes a while: it may be
+// executed after others.
 func same(t testing.TB, c redis.UniversalClient, workers ...*conns) {
 	t.Helper()
 	for _, w := range workers {

@@ -22,7 +22,8 @@ const (
 	opLeaving
 )
 
-// op is one thing that happened. Doing it twice does no harm: a pipeline that timed out may have been executed.
+// op is one thing that happened. Doing it twice does no harm: a pipeline that timed out may have
+// been executed.
 type op struct {
 	kind  opKind
 	fd    int64
@@ -43,7 +44,8 @@ func (o *op) commands() int {
 	return 1
 }
 
-// withoutConflicts gives the first of the ops that one plan can do: it forgets last, so nothing that is to be forgotten may be noted again.
+// withoutConflicts gives the first of the ops that one plan can do: it forgets last, so nothing
+// that is to be forgotten may be noted again.
 func withoutConflicts(ops []op) []op {
 	type name struct {
 		fd  int64
@@ -64,7 +66,8 @@ func withoutConflicts(ops []op) []op {
 	return ops
 }
 
-// journal is what Redis does not know yet, in order. It has two buffers: one is appended to, one is being written.
+// journal is what Redis does not know yet, in order. It has two buffers: one is appended to, one is
+// being written.
 type journal struct {
 	max  int
 	now  func() time.Time
@@ -95,7 +98,8 @@ func newJournal(max int, now func() time.Time) *journal {
 	return &journal{max: max, now: now, changed: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
-// pending is how many ops Redis does not have, how often everything was compared instead, and about how old the oldest op is.
+// pending is how many ops Redis does not have, how often everything was compared instead, and about
+// how old the oldest op is.
 func (j *journal) pending() (ops, resyncs int, lag time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -132,7 +136,8 @@ func (j *journal) poke() {
 	}
 }
 
-// drop forgets everything but places that were left; mu is held. The buffers are left to the writer, which may be reading them.
+// drop forgets everything but places that were left; mu is held. The buffers are left to the
+// writer, which may be reading them.
 func (j *journal) drop() {
 	for _, list := range [][]op{j.taken[j.at:], j.ops} {
 		for i := range list {
@@ -147,7 +152,8 @@ func (j *journal) drop() {
 	j.notify()
 }
 
-// abandon drops everything for good: it is for others to clean up. It gives the connections of which they never heard.
+// abandon drops everything for good: it is for others to clean up. It gives the connections of
+// which they never heard.
 func (j *journal) abandon() (unheard map[int64]bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -164,7 +170,8 @@ func (j *journal) notify() {
 	}
 }
 
-// take gives the writer its next ops, at most so many commands, and says what number of drops they belong to.
+// take gives the writer its next ops, at most so many commands, and says what number of drops they
+// belong to.
 func (j *journal) take(commands int) (ops []op, dropped int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -243,7 +250,8 @@ func (j *journal) done(count, dropped int) {
 	j.notify()
 }
 
-// overflowed tells whether Redis must be compared, and the number of drops that the comparison will answer.
+// overflowed tells whether Redis must be compared, and the number of drops that the comparison will
+// answer.
 func (j *journal) overflowed() (bool, int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

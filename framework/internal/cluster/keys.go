@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// keys are the names in Redis. The contract's carry no hash tag, so no command touches two of them; a member's own
-// share a slot of a Redis Cluster.
+// keys are the names in Redis. The contract's carry no hash tag, so no command touches two of them;
+// a member's own share a slot of a Redis Cluster.
 type keys struct{ prefix string }
 
 func (k keys) info() string               { return k.prefix + "WEBSOCKET_FDINFO" }

@@ -18,7 +18,8 @@ var errDeposed = errors.New("this node was declared dead while it did not show a
 
 // Like those of client.go, these scripts run beside a full Redis.
 //
-// The value of a lease is the worker that took it last: at a reload that is the new one, and the old one extends it only.
+// The value of a lease is the worker that took it last: at a reload that is the new one, and the
+// old one extends it only.
 const (
 	takeLease = `
 if redis.call('EXISTS', KEYS[2]) == 1 then return -1 end
@@ -91,8 +92,8 @@ func (l *Lease) nextAnswer() <-chan struct{} {
 	return l.answered
 }
 
-// holds tells, without asking Redis, whether nobody can have declared this node dead yet. Both clocks count: the
-// monotonic one can stand still while the machine sleeps, the other one be set.
+// holds tells, without asking Redis, whether nobody can have declared this node dead yet. Both
+// clocks count: the monotonic one can stand still while the machine sleeps, the other one be set.
 func (l *Lease) holds() bool {
 	at := l.refreshed.Load()
 	if at == nil {
@@ -176,7 +177,8 @@ func (l *Lease) depose() {
 	l.changed()
 }
 
-// start gives this process its incarnation, and shows that it lives. At a reload that is the previous worker's.
+// start gives this process its incarnation, and shows that it lives. At a reload that is the
+// previous worker's.
 func (l *Lease) start(ctx context.Context, reload bool) (member, error) {
 	m := member{node: l.c.id}
 	if !l.c.leased() {
@@ -252,11 +254,12 @@ func (l *Lease) giveBack(ctx context.Context) error {
 	return nil
 }
 
-// Isolated tells whether nobody counts on this node any more: it has not reached Redis for Config.Silence, or another server has its
-// id. It asks nobody, and ends by itself.
+// Isolated tells whether nobody counts on this node any more: it has not reached Redis for
+// Config.Silence, or another server has its id. It asks nobody, and ends by itself.
 func (l *Lease) Isolated() bool { return l.lost.Load() || !l.holds() }
 
-// Accompanied tells whether another node lived in the time of this one's last lease, or has its id by now. It asks nobody.
+// Accompanied tells whether another node lived in the time of this one's last lease, or has its id
+// by now. It asks nobody.
 func (l *Lease) Accompanied() bool {
 	if l.nameTaken.Load() {
 		return true

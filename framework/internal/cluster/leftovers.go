@@ -14,7 +14,8 @@ import (
 	"wsframe/framework/internal/backoff"
 )
 
-// Leftovers are connections of this node that earlier processes of it have left behind: they crashed, or it was not handed over by a reload.
+// Leftovers are connections of this node that earlier processes of it have left behind: they
+// crashed, or it was not handed over by a reload.
 type Leftovers struct {
 	c       *client
 	life    *life
@@ -45,7 +46,8 @@ func (lo *Leftovers) inherit(ctx context.Context, m member) error {
 	return nil
 }
 
-// alone finds what earlier incarnations of this node have left, and declares them dead: no other process of it lives.
+// alone finds what earlier incarnations of this node have left, and declares them dead: no other
+// process of it lives.
 func (lo *Leftovers) alone(ctx context.Context) error {
 	lo.settled.Store(true)
 	list, err := lo.c.listMembers(ctx)
@@ -81,7 +83,8 @@ func (lo *Leftovers) Run(ctx context.Context) {
 	lo.members = nil
 }
 
-// Adopted notes a connection that was taken over from the previous worker, which has told Redis all of it.
+// Adopted notes a connection that was taken over from the previous worker, which has told Redis all
+// of it.
 func (lo *Leftovers) Adopted(fd int64) {
 	if lo.settled.Load() {
 		return
@@ -93,8 +96,8 @@ func (lo *Leftovers) Adopted(fd int64) {
 	lo.mu.Unlock()
 }
 
-// Settle says that the previous worker of a reload has ended: whatever of this node's connections was neither taken over
-// nor is live here was left behind by it, and is cleaned up now.
+// Settle says that the previous worker of a reload has ended: whatever of this node's connections
+// was neither taken over nor is live here was left behind by it, and is cleaned up now.
 func (lo *Leftovers) Settle() {
 	lo.mu.Lock()
 	adopted := lo.adopted

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// life is the time in which a node's parts work in the background. Goroutines that belong to it end with it.
+// life is the time in which a node's parts work in the background. Goroutines that belong to it end
+// with it.
 type life struct {
 	ctx context.Context
 	end context.CancelFunc
@@ -52,7 +53,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// turn lets one goroutine at a time do what waits for Redis. Unlike at a mutex, waiting for it ends with ctx.
+// turn lets one goroutine at a time do what waits for Redis. Unlike at a mutex, waiting for it ends
+// with ctx.
 type turn chan struct{}
 
 func newTurn() turn { return make(turn, 1) }

@@ -26,8 +26,8 @@ func (lc *local) alive() func(fd int64) bool {
 	return func(fd int64) bool { return fds[fd] }
 }
 
-// gone tells of an operation whose connection has ended before it was noted: nothing would undo it. If the connection
-// ends from here on, its Closed is noted later.
+// gone tells of an operation whose connection has ended before it was noted: nothing would undo it.
+// If the connection ends from here on, its Closed is noted later.
 func (lc *local) gone(fd int64) bool { return lc.has != nil && !lc.has(fd) }
 
 func (lc *local) fds() []int64 {

@@ -24,8 +24,9 @@ func (e *TakenError) Error() string { return fmt.Sprintf("node %s: %v", e.Node, 
 // Is makes errors.Is find ErrTaken.
 func (e *TakenError) Is(target error) bool { return target == ErrTaken }
 
-// The holder of a node's id is the incarnation that takes its lease. Its key says also where its process runs, and lasts as long as a
-// lease. A newcomer takes it when nobody has it, or only whom it knows to be gone; in the same step it has a lease, by which it lives.
+// The holder of a node's id is the incarnation that takes its lease. Its key says also where its
+// process runs, and lasts as long as a lease. A newcomer takes it when nobody has it, or only whom
+// it knows to be gone; in the same step it has a lease, by which it lives.
 const claimName = `
 local holder = redis.call('GET', KEYS[1])
 if holder then
@@ -39,8 +40,8 @@ return ''`
 // holder is what the key of the node's holder says.
 func (l *Lease) holder(m member) string { return m.inc + " " + l.where }
 
-// claimName makes m the node's incarnation. A holder that ran in this place is gone, since a place has one server; another one is
-// asked. The error is a TakenError where it answers.
+// claimName makes m the node's incarnation. A holder that ran in this place is gone, since a place
+// has one server; another one is asked. The error is a TakenError where it answers.
 func (l *Lease) claimName(ctx context.Context, m member) error {
 	for gone := ""; ; {
 		holder, err := call(l.c, ctx, func(ctx context.Context) (string, error) {
@@ -63,7 +64,8 @@ func (l *Lease) claimName(ctx context.Context, m member) error {
 	}
 }
 
-// askHolder puts a question to the holder, a key that it removes when it next looks for the others. nil = it does not live.
+// askHolder puts a question to the holder, a key that it removes when it next looks for the others.
+// nil = it does not live.
 func (l *Lease) askHolder(ctx context.Context, m member) error {
 	limit := l.every/2 + 2*l.c.timeout
 	err := l.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.Set(ctx, l.c.keys.asked(m), "1", 2*limit) })
@@ -97,8 +99,8 @@ func (l *Lease) taken(ctx context.Context, m member) error {
 	return &TakenError{m.node, about}
 }
 
-// predecessor finds the incarnation that the previous worker of a reload lives in. Where Redis was emptied that worker
-// enters it again with its next refresh; where it does not, there is none.
+// predecessor finds the incarnation that the previous worker of a reload lives in. Where Redis was
+// emptied that worker enters it again with its next refresh; where it does not, there is none.
 func (l *Lease) predecessor(ctx context.Context) (member, error) {
 	tick := time.NewTicker(max(l.every/10, time.Millisecond))
 	defer tick.Stop()

@@ -50,7 +50,8 @@ func TestSameName(t *testing.T) {
 	}
 }
 
-// A node whose process was killed is there again: at once in its place, and in another one when nobody answers.
+// A node whose process was killed is there again: at once in its place, and in another one when
+// nobody answers.
 func TestSameNameAgain(t *testing.T) {
 	for _, place := range []string{"here", "there", ""} {
 		t.Run(place, func(t *testing.T) {
@@ -100,7 +101,8 @@ func TestSameNameAtOnce(t *testing.T) {
 	}
 }
 
-// A node whose id another server took while it was frozen does not go on, until the other one has ended.
+// A node whose id another server took while it was frozen does not go on, until the other one has
+// ended.
 func TestNameTakenFromFrozen(t *testing.T) {
 	s := newStore(t)
 	g := &gate{}

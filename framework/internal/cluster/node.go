@@ -26,8 +26,8 @@ type Node struct {
 	strays  *Strays
 }
 
-// Start reserves numbers, takes the lease, and looks for what a crashed worker of this node left behind. It fails when
-// Redis does not answer within ctx. Run must follow, and Stop in any case.
+// Start reserves numbers, takes the lease, and looks for what a crashed worker of this node left
+// behind. It fails when Redis does not answer within ctx. Run must follow, and Stop in any case.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
@@ -99,8 +99,8 @@ func (n *Node) start(ctx context.Context, reload bool) error {
 	return n.alone(ctx)
 }
 
-// Run starts the background work: writing the journal, asserting what lives, sweeping leftovers, and with a lease
-// keeping it and watching the other nodes.
+// Run starts the background work: writing the journal, asserting what lives, sweeping leftovers,
+// and with a lease keeping it and watching the other nodes.
 func (n *Node) Run() {
 	loops := []func(context.Context){n.Writer.Run, n.Lease.Run, n.Leftovers.Run}
 	if n.c.leased() {
@@ -115,8 +115,8 @@ func (n *Node) Run() {
 	}
 }
 
-// Stop writes what is left of the journal, takes this node's keys out of Redis unless another worker of it goes on, and
-// ends the background work.
+// Stop writes what is left of the journal, takes this node's keys out of Redis unless another
+// worker of it goes on, and ends the background work.
 func (n *Node) Stop(ctx context.Context) error {
 	err := n.Flush(ctx)
 	n.life.stop()
@@ -147,7 +147,8 @@ func (n *Node) Stats() Stats {
 	return s
 }
 
-// Pending is how many operations Redis does not know yet, and how often the journal was dropped and compared.
+// Pending is how many operations Redis does not know yet, and how often the journal was dropped and
+// compared.
 func (n *Node) Pending() (ops, resyncs int) {
 	ops, resyncs, _ = n.Writer.journal.pending()
 	return ops, resyncs

@@ -92,7 +92,8 @@ func (r *removals) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
-// contract §4: a connection leaves its sets first, then its bookkeeping goes; last the list by which it would be found after a crash.
+// contract §4: a connection leaves its sets first, then its bookkeeping goes; last the list by
+// which it would be found after a crash.
 func TestOrderOfAnEnd(t *testing.T) { bubble(t, testOrderOfAnEnd) }
 
 func testOrderOfAnEnd(t *testing.T) {
@@ -224,7 +225,8 @@ func testOverflow(t *testing.T) {
 	same(t, c)
 }
 
-// Redis emptied: everything is there again, noticed by the mark of the lease, or without one by comparing.
+// Redis emptied: everything is there again, noticed by the mark of the lease, or without one by
+// comparing.
 func TestFlushAll(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"lease":   leases,

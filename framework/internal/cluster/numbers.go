@@ -14,21 +14,22 @@ import (
 	"go.uber.org/zap"
 )
 
-// ErrNoFD means that no number can be given: Redis has been away for longer than the reserved ones lasted, or has none.
+// ErrNoFD means that no number can be given: Redis has been away for longer than the reserved ones
+// lasted, or has none.
 var ErrNoFD = errors.New("no connection number is left")
 
 // maxFD keeps numbers exact in JavaScript.
 const maxFD = 1 << 53
 
-// lostJump is how far the counter is moved beyond what this node has seen when Redis has lost its value: other nodes may
-// have reserved more since.
+// lostJump is how far the counter is moved beyond what this node has seen when Redis has lost its
+// value: other nodes may have reserved more since.
 const lostJump = 1 << 20
 
 // block is a range of numbers, [next, end).
 type block struct{ next, end int64 }
 
-// Numbers gives connections their numbers. They are reserved in blocks, so that a connection waits for Redis only when
-// Redis has been away for a whole block.
+// Numbers gives connections their numbers. They are reserved in blocks, so that a connection waits
+// for Redis only when Redis has been away for a whole block.
 type Numbers struct {
 	c      *client
 	life   *life
@@ -56,8 +57,8 @@ func (n *Numbers) start(ctx context.Context) (first int64, err error) {
 	return b.next, nil
 }
 
-// renew goes on with a block, of which nobody gets a number before between has run: what it does must not wait. What has a number of
-// before belongs to others.
+// renew goes on with a block, of which nobody gets a number before between has run: what it does
+// must not wait. What has a number of before belongs to others.
 func (n *Numbers) renew(b block, between func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -73,12 +74,13 @@ func (n *Numbers) left() int64 {
 	return n.fds.end - n.fds.next + n.spare.end - n.spare.next
 }
 
-// The counter is the last number reserved by anybody, and behind an @ the run of the Redis server that reserved it. Another run may have
-// lost the last seconds before it, by a failover or a crash, and with them reservations: it begins with a jump. Where the server does not tell
-// its run, as the embedded one, there is none.
+// The counter is the last number reserved by anybody, and behind an @ the run of the Redis server
+// that reserved it. Another run may have lost the last seconds before it, by a failover or a crash,
+// and with them reservations: it begins with a jump. Where the server does not tell its run, as the
+// embedded one, there is none.
 //
-// Nor is the counter ever below the time: 2^22 for each second since 2026, by Redis' own clock. So a
-// store that was emptied or came back with older data does not give a number again either.
+// Nor is the counter ever below the time: 2^22 for each second since 2026, by Redis' own clock. So
+// a store that was emptied or came back with older data does not give a number again either.
 const takeBlock = `
 local at, was = string.match(redis.call('GET', KEYS[1]) or '0', '^(%d+)@?(%w*)$')
 local info = redis.pcall('INFO', 'server')
@@ -93,7 +95,8 @@ redis.call('PERSIST', KEYS[1]) -- see client.go
 redis.call('SET', KEYS[1], string.format('%.0f', at) .. (run ~= '' and '@' .. run or ''))
 return at`
 
-// reserve takes the next block. A counter below what has been seen was lost with Redis's data, and is raised first.
+// reserve takes the next block. A counter below what has been seen was lost with Redis's data, and
+// is raised first.
 func (n *Numbers) reserve(ctx context.Context) (block, error) {
 	for range 3 {
 		end, err := call(n.c, ctx, func(ctx context.Context) (int64, error) {
@@ -137,8 +140,8 @@ func (n *Numbers) raise(ctx context.Context, to int64) error {
 	return nil
 }
 
-// check notes how far the counter is, and raises it when it was lost, before a node that starts can be given the
-// numbers of live connections.
+// check notes how far the counter is, and raises it when it was lost, before a node that starts can
+// be given the numbers of live connections.
 func (n *Numbers) check(ctx context.Context) error {
 	text, err := call(n.c, ctx, func(ctx context.Context) (string, error) {
 		return n.c.redis.Get(ctx, n.c.keys.counter()).Result()
@@ -158,8 +161,8 @@ func (n *Numbers) check(ctx context.Context) error {
 	return n.raise(ctx, seen+lostJump)
 }
 
-// NextFD gives a number that no connection of any node ever had. It never waits for Redis: the next block is reserved
-// while half of this one is left. The error is ErrNoFD.
+// NextFD gives a number that no connection of any node ever had. It never waits for Redis: the next
+// block is reserved while half of this one is left. The error is ErrNoFD.
 func (n *Numbers) NextFD() (int64, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -194,8 +197,8 @@ func (n *Numbers) fetch() {
 	}
 }
 
-// sync has the store write everything to its disk. A disk that fails keeps nobody out: that a number is
-// not given twice needs it only where the clock was set back.
+// sync has the store write everything to its disk. A disk that fails keeps nobody out: that a
+// number is not given twice needs it only where the clock was set back.
 func (n *Numbers) sync(ctx context.Context) {
 	if n.toDisk == nil {
 		return

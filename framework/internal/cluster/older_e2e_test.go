@@ -12,8 +12,8 @@ import (
 	"wsframe/internal/testserver"
 )
 
-// Redis comes back with older data, and the node stops before it has compared all. Whoever is there or starts next removes what has
-// come back.
+// Redis comes back with older data, and the node stops before it has compared all. Whoever is there
+// or starts next removes what has come back.
 func TestStopAfterOlderData(t *testing.T) {
 	for _, when := range []string{"before the node", "with connections", "when half had ended"} {
 		for _, next := range []string{"the same again", "another", "one beside it"} {
@@ -74,7 +74,8 @@ func TestStopAfterOlderData(t *testing.T) {
 	}
 }
 
-// Of a Redis Cluster some masters come back with older data, others lose nothing: what has come back is on no node's list.
+// Of a Redis Cluster some masters come back with older data, others lose nothing: what has come
+// back is on no node's list.
 func TestUnlistedAfterOlderData(t *testing.T) {
 	for _, next := range []string{"the same again", "another", "one beside it", "the same"} {
 		t.Run(next, func(t *testing.T) {

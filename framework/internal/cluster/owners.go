@@ -18,9 +18,10 @@ type Owners struct {
 	unheard map[int64]bool // live connections of earlier incarnations that Redis never heard of
 }
 
-// Owner tells, without asking, whether the close listeners of a connection that has ended are to be told here. They are not when
-// this node was declared dead: whoever did that tells them, but of connections that Redis never heard of. known = false: Redis
-// does not answer, so nobody knows what the others have declared, or whether Redis will hear that they were told.
+// Owner tells, without asking, whether the close listeners of a connection that has ended are to be
+// told here. They are not when this node was declared dead: whoever did that tells them, but of
+// connections that Redis never heard of. known = false: Redis does not answer, so nobody knows what
+// the others have declared, or whether Redis will hear that they were told.
 func (ow *Owners) Owner(fd int64) (mine, known bool) {
 	if ow.lease.c.leased() && (ow.lease.lost.Load() || ow.lease.away.Load() || !ow.lease.holds()) {
 		return false, false
@@ -50,7 +51,8 @@ func (ow *Owners) Owns(ctx context.Context, fd int64) (bool, error) {
 	}
 }
 
-// Unheard are the connections that Redis has not heard of yet: nobody else can tell their listeners. Of live ones it may hear still.
+// Unheard are the connections that Redis has not heard of yet: nobody else can tell their
+// listeners. Of live ones it may hear still.
 func (ow *Owners) Unheard() map[int64]bool {
 	fds := ow.journal.unheard()
 	ow.mu.Lock()

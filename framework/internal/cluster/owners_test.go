@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Whose a connection is is known while the lease holds. After a death only those are this node's that Redis never heard of.
+// Whose a connection is is known while the lease holds. After a death only those are this node's
+// that Redis never heard of.
 func TestOwnersAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(&Config{NodeID: "a", Lease: 10 * time.Second, Now: time.Now})

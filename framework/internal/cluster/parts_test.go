@@ -45,7 +45,8 @@ func nothingLeft(t *testing.T, c *client) {
 	}
 }
 
-// Numbers alone: the next block is reserved while half of one is left, and after a death nobody gets a number of before.
+// Numbers alone: the next block is reserved while half of one is left, and after a death nobody
+// gets a number of before.
 func TestNumbersAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := &Numbers{c: part(t, "a", 0), life: newLife(), size: 10}
@@ -127,7 +128,8 @@ func TestSweeperAlone(t *testing.T) {
 	})
 }
 
-// Leftovers alone: what a reload has not taken over is swept when the previous worker has ended, and nothing else.
+// Leftovers alone: what a reload has not taken over is swept when the previous worker has ended,
+// and nothing else.
 func TestLeftoversAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := part(t, "a", 0)
@@ -157,7 +159,8 @@ func TestLeftoversAlone(t *testing.T) {
 	})
 }
 
-// Strays are removed when no list has had them for a while; what a node lists again in that time stays.
+// Strays are removed when no list has had them for a while; what a node lists again in that time
+// stays.
 func TestStraysAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := part(t, "a", time.Minute)

@@ -26,9 +26,10 @@ type Peers struct {
 	intact  time.Time       // when it was last asked and had not been
 }
 
-// Living lists the ids of the nodes that may have connections, this one among them, each once: those that have entered the list and
-// have neither left it nor been declared dead. A Redis that was emptied has not said of anybody that it left: who was listed before
-// has a lease's time to enter again. It costs two round trips.
+// Living lists the ids of the nodes that may have connections, this one among them, each once:
+// those that have entered the list and have neither left it nor been declared dead. A Redis that
+// was emptied has not said of anybody that it left: who was listed before has a lease's time to
+// enter again. It costs two round trips.
 func (ps *Peers) Living(ctx context.Context) ([]string, error) {
 	list, err := ps.c.listMembers(ctx)
 	if err != nil {
@@ -103,7 +104,8 @@ func (ps *Peers) lastIntact() time.Time {
 	return ps.intact
 }
 
-// Recent is what Living gave, or the watch over the others found, where that is at most so old. It asks nobody.
+// Recent is what Living gave, or the watch over the others found, where that is at most so old. It
+// asks nobody.
 func (ps *Peers) Recent(age time.Duration) (ids []string, ok bool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -119,7 +121,8 @@ func (ps *Peers) Recent(age time.Duration) (ids []string, ok bool) {
 	return ids, true
 }
 
-// Nodes lists the ids of the nodes that have a lease, or whose connections are not cleaned up yet, each once.
+// Nodes lists the ids of the nodes that have a lease, or whose connections are not cleaned up yet,
+// each once.
 func (ps *Peers) Nodes(ctx context.Context) ([]string, error) {
 	list, err := ps.c.listMembers(ctx)
 	if err != nil {
@@ -136,8 +139,8 @@ func (ps *Peers) Nodes(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// Heard tells that another node has just spoken. Until Redis is next asked it counts as living, and where Redis was emptied meanwhile
-// for a lease.
+// Heard tells that another node has just spoken. Until Redis is next asked it counts as living, and
+// where Redis was emptied meanwhile for a lease.
 func (ps *Peers) Heard(id string) {
 	ps.company(ps.c.now())
 	ps.mu.Lock()
@@ -156,7 +159,8 @@ func (ps *Peers) Heard(id string) {
 // company notes that another node has a lease.
 func (ps *Peers) company(at time.Time) { ps.companyAt.Store(&at) }
 
-// aboutTime is how long what a node said of itself stays: longer than its lease, so that of a dead one it is known too.
+// aboutTime is how long what a node said of itself stays: longer than its lease, so that of a dead
+// one it is known too.
 const aboutTime = time.Hour
 
 // Sign is a node's last sign of life.
@@ -167,8 +171,8 @@ type Sign struct {
 	About  []byte        // what the node said of itself with it (Config.About); nil: nothing
 }
 
-// Signs lists the nodes that have a lease, this one among them, or whose connections are not cleaned up yet; each once, by id. It
-// costs two round trips.
+// Signs lists the nodes that have a lease, this one among them, or whose connections are not
+// cleaned up yet; each once, by id. It costs two round trips.
 func (ps *Peers) Signs(ctx context.Context) ([]Sign, error) {
 	list, err := ps.c.listMembers(ctx)
 	if err != nil {
@@ -202,7 +206,8 @@ func (ps *Peers) Signs(ctx context.Context) ([]Sign, error) {
 		}
 		signs = append(signs, s)
 	}
-	// Of a node that came back while its earlier incarnation is being cleaned up, the living one counts.
+	// Of a node that came back while its earlier incarnation is being cleaned up, the living one
+	// counts.
 	slices.SortStableFunc(signs, func(x, y Sign) int {
 		switch {
 		case x.Node != y.Node:

@@ -9,10 +9,11 @@ import (
 	"wsframe/library/cache"
 )
 
-// plan is what one write to Redis does, in the order in which it must happen: a process that is killed in between leaves nothing
-// behind by which nobody finds it. One Redis server executes a pipeline in its order. The masters of a Redis Cluster get their shares side
-// by side, so there each part goes when the one before has been taken. So it does beside a Redis without memory, which may take a later
-// command and not the one that it needs.
+// plan is what one write to Redis does, in the order in which it must happen: a process that is
+// killed in between leaves nothing behind by which nobody finds it. One Redis server executes a
+// pipeline in its order. The masters of a Redis Cluster get their shares side by side, so there
+// each part goes when the one before has been taken. So it does beside a Redis without memory,
+// which may take a later command and not the one that it needs.
 type plan struct {
 	c *client
 
@@ -23,10 +24,12 @@ type plan struct {
 	unlist redis.Pipeliner // it, from the list
 }
 
-// errPartly says that the first part of a plan may have been executed: Redis has heard of the connections.
+// errPartly says that the first part of a plan may have been executed: Redis has heard of the
+// connections.
 var errPartly = errors.New("a part was written")
 
-// write runs a plan; apart = each part goes when the one before has been taken, whatever Redis it is. After an error any part of it may have been executed.
+// write runs a plan; apart = each part goes when the one before has been taken, whatever Redis it
+// is. After an error any part of it may have been executed.
 func (c *client) write(ctx context.Context, apart bool, fill func(context.Context, *plan)) error {
 	if !c.slots && !apart {
 		err := c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { fill(ctx, &plan{c, p, p, p, p, p}) })
@@ -54,7 +57,8 @@ func (c *client) write(ctx context.Context, apart bool, fill func(context.Contex
 	return nil
 }
 
-// releaseUID removes users' entries only while they still point to these connections: a second device may have come since.
+// releaseUID removes users' entries only while they still point to these connections: a second
+// device may have come since.
 const releaseUID = `
 for i = 1, #ARGV, 2 do
 	if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i+1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
@@ -66,8 +70,8 @@ func (p *plan) entry(ctx context.Context, e *Entry, fresh bool) {
 	p.entries(ctx, []*Entry{e}, fresh)
 }
 
-// entries asserts live connections: the node's list first, by which they are found, then their bookkeeping and their
-// places in the sets they are in.
+// entries asserts live connections: the node's list first, by which they are found, then their
+// bookkeeping and their places in the sets they are in.
 func (p *plan) entries(ctx context.Context, list []*Entry, fresh bool) {
 	if len(list) == 0 {
 		return

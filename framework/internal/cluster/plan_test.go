@@ -11,7 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// killed ends its process in the middle of a pipeline, when a server has got a part of it, or some of a cluster's masters their shares.
+// killed ends its process in the middle of a pipeline, when a server has got a part of it, or some
+// of a cluster's masters their shares.
 type killed struct {
 	passing
 	share func(i, of int) bool // the commands that arrive

@@ -11,12 +11,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Who is in a room whose members hear of it stands in the room's hash: id → how he came, a ticket that only this coming has, and
-// his nickname. How he came is + for the first one, - for one who was there, ! while his leaving is told.
+// Who is in a room whose members hear of it stands in the room's hash: id → how he came, a ticket
+// that only this coming has, and his nickname. How he came is + for the first one, - for one who
+// was there, ! while his leaving is told.
 //
-// Who may have left stands in one sorted set of all nodes, by the time at which somebody is to look: whichever node comes first. It
-// claims what is due by moving that time, so that another one goes on where it dies. No command touches two keys: a room's hash may
-// be anywhere in a Redis Cluster.
+// Who may have left stands in one sorted set of all nodes, by the time at which somebody is to
+// look: whichever node comes first. It claims what is due by moving that time, so that another one
+// goes on where it dies. No command touches two keys: a room's hash may be anywhere in a Redis
+// Cluster.
 
 const (
 	lookAtOnce = 64 // departures of one Depart
@@ -41,7 +43,8 @@ for i = 1, #ARGV, 2 do
 end
 return fresh`
 
-	// A leaving is written beside a full Redis, too: what tells of the connection goes after it. See client.go.
+	// A leaving is written beside a full Redis, too: what tells of the connection goes after it.
+	// See client.go.
 	noteLeaving = `
 redis.call('ZREM', KEYS[1], '')
 local t = redis.call('TIME')
@@ -96,8 +99,9 @@ type Presence struct {
 	flush func(context.Context) error // waits until Redis knows what has happened
 }
 
-// Came notes users who have come, once Redis knows that their connections are in these rooms. It tells for each whether he was not
-// there before; asked again after an error it gives the same answer, by the tickets.
+// Came notes users who have come, once Redis knows that their connections are in these rooms. It
+// tells for each whether he was not there before; asked again after an error it gives the same
+// answer, by the tickets.
 func (pr *Presence) Came(ctx context.Context, list []Present) ([]bool, error) {
 	if err := pr.flush(ctx); err != nil {
 		return nil, err
@@ -138,8 +142,8 @@ func args(first any, names []string) []any {
 	return list
 }
 
-// recordDepartures notes the departures of connections before what tells of them is removed: found is what Redis knows of each, is gives what
-// is left of it, nil = nothing.
+// recordDepartures notes the departures of connections before what tells of them is removed: found
+// is what Redis knows of each, is gives what is left of it, nil = nothing.
 func (pr *Presence) recordDepartures(ctx context.Context, found []Entry, is func(fd int64) *Entry) error {
 	if pr.away == 0 {
 		return nil
@@ -173,9 +177,10 @@ func (pr *Presence) recordDepartures(ctx context.Context, found []Entry, is func
 	return nil
 }
 
-// Depart looks at departures whose time has come: here tells who of them is in his room by another connection, and tell is called
-// for the others. Of all nodes one is at it; what it does not finish is looked at again. It tells twice only where its process, or
-// Redis, goes away between that and its note of it, or Redis is emptied soon after it. more = there may be others.
+// Depart looks at departures whose time has come: here tells who of them is in his room by another
+// connection, and tell is called for the others. Of all nodes one is at it; what it does not finish
+// is looked at again. It tells twice only where its process, or Redis, goes away between that and
+// its note of it, or Redis is emptied soon after it. more = there may be others.
 func (pr *Presence) Depart(ctx context.Context, here func(context.Context, []Present) ([]bool, error), tell func(Present)) (more bool, err error) {
 	due, err := call(pr.c, ctx, func(ctx context.Context) ([]string, error) {
 		return pr.c.redis.Eval(ctx, claimLeaving, []string{pr.c.keys.leaving()}, lookTime*pr.c.timeout.Milliseconds(), lookAtOnce).StringSlice()
@@ -253,7 +258,8 @@ func (pr *Presence) knownPresent(ctx context.Context, due []string) ([]Present, 
 	return list, nil
 }
 
-// inRooms runs a script on the hashes of those users' rooms. It gives what it answered for each; false where Redis refuses it.
+// inRooms runs a script on the hashes of those users' rooms. It gives what it answered for each;
+// false where Redis refuses it.
 func (pr *Presence) inRooms(ctx context.Context, script string, list []Present) ([]bool, error) {
 	if len(list) == 0 {
 		return nil, nil

@@ -160,7 +160,8 @@ func testDepartureOfDeadNode(t *testing.T) {
 	h.depart(t, 100, b)
 }
 
-// Places that Redis knew are departures when they are cleaned up: after a death, and after what happened was dropped.
+// Places that Redis knew are departures when they are cleaned up: after a death, and after what
+// happened was dropped.
 func TestDeparturesOfLost(t *testing.T) {
 	for name, lose := range map[string]func(t *testing.T, s *store, a *conns) *conns{
 		"worker killed": func(t *testing.T, s *store, a *conns) *conns {
@@ -203,7 +204,8 @@ func TestDeparturesOfLost(t *testing.T) {
 	}
 }
 
-// Who left just before Redis was emptied is told all the same; who was told long ago is not told again.
+// Who left just before Redis was emptied is told all the same; who was told long ago is not told
+// again.
 func TestDeparturesOverFlushAll(t *testing.T) { bubble(t, testDeparturesOverFlushAll) }
 
 func testDeparturesOverFlushAll(t *testing.T) {

@@ -9,7 +9,8 @@ import (
 // Rooms reads the sets in which Redis has the members of rooms, of all nodes.
 type Rooms struct{ c *client }
 
-// SyncRoom reads the members of a room's set from Redis, of all nodes, in no order. What is not a number is left out.
+// SyncRoom reads the members of a room's set from Redis, of all nodes, in no order. What is not a
+// number is left out.
 func (r *Rooms) SyncRoom(ctx context.Context, room string) ([]int64, error) {
 	list, err := r.c.members(ctx, r.c.keys.prefix+room)
 	if err != nil {

@@ -16,13 +16,15 @@ import (
 	"wsframe/framework/internal/backoff"
 )
 
-// Strays are connections that Redis knows and no node's list has. One server never makes any, since a list gets a connection first and
-// loses it last. But the masters of a Redis Cluster fail over one by one: where the list's has lost nothing, and another one comes back with
-// older data, the bookkeeping of connections that have ended is there again. Nobody else would look for it.
+// Strays are connections that Redis knows and no node's list has. One server never makes any, since
+// a list gets a connection first and loses it last. But the masters of a Redis Cluster fail over
+// one by one: where the list's has lost nothing, and another one comes back with older data, the
+// bookkeeping of connections that have ended is there again. Nobody else would look for it.
 //
-// A node looks for strays when it has started, after an outage, and when it has cleaned up after another. What is unlisted may also belong to
-// a living node whose list was lost. So it is removed if it still is when every node has had the time to write its list again. The close listeners
-// of a stray were told before its list lost it, and are not told again.
+// A node looks for strays when it has started, after an outage, and when it has cleaned up after
+// another. What is unlisted may also belong to a living node whose list was lost. So it is removed
+// if it still is when every node has had the time to write its list again. The close listeners of a
+// stray were told before its list lost it, and are not told again.
 
 // strayPause is how long after a failure strays are looked for again.
 const strayPause = 5 * time.Second
@@ -63,7 +65,8 @@ func (st *Strays) Run(ctx context.Context) {
 	}
 }
 
-// remove removes what is unlisted now and after a while. One node is at it; done = this one was, or nothing had to be removed.
+// remove removes what is unlisted now and after a while. One node is at it; done = this one was, or
+// nothing had to be removed.
 func (st *Strays) remove(ctx context.Context) (done bool, err error) {
 	claim := st.c.keys.strays()
 	mine, err := st.c.ifMine(ctx, takeClaim, claim, (st.wait + time.Minute).Milliseconds())
@@ -114,7 +117,8 @@ func (st *Strays) remove(ctx context.Context) (done bool, err error) {
 	return true, nil
 }
 
-// everywhere gives all connections that Redis knows in any way, each with its user where he has an entry.
+// everywhere gives all connections that Redis knows in any way, each with its user where he has an
+// entry.
 func (st *Strays) everywhere(ctx context.Context) (map[int64]string, error) {
 	found := map[int64]string{}
 	note := func(fd, uid string) {

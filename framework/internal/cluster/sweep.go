@@ -14,14 +14,16 @@ import (
 	"wsframe/framework/internal/backoff"
 )
 
-// sweepAtOnce is how many connections share the round trips of a sweep. Where Redis is slow there are fewer, down to an eighth.
+// sweepAtOnce is how many connections share the round trips of a sweep. Where Redis is slow there
+// are fewer, down to an eighth.
 const sweepAtOnce = pipeline / 4
 
 // ran is the claim of a connection whose Orphan has returned: only its keys are left to remove.
 const ran = "ran"
 
-// Sweeper cleans up after processes that ended without doing it themselves: it tells the close listeners of their connections, then removes
-// what Redis knows of these. Any number of sweepers may be at it at the same time.
+// Sweeper cleans up after processes that ended without doing it themselves: it tells the close
+// listeners of their connections, then removes what Redis knows of these. Any number of sweepers
+// may be at it at the same time.
 type Sweeper struct {
 	c        *client
 	presence *Presence
@@ -69,8 +71,8 @@ func (s *Sweeper) untilDone(ctx context.Context, m member, only map[string]bool)
 	}
 }
 
-// sweep cleans up after a dead member, or after some of its connections, unless another node is at it. done = nothing is
-// left to do.
+// sweep cleans up after a dead member, or after some of its connections, unless another node is at
+// it. done = nothing is left to do.
 func (s *Sweeper) sweep(ctx context.Context, m member, only map[string]bool) (done bool, err error) {
 	if err := s.turn.take(ctx); err != nil {
 		return false, err
@@ -173,7 +175,8 @@ func (s *Sweeper) some(ctx context.Context, m member, fds []string) (int, error)
 	if err != nil {
 		return 0, err
 	}
-	// Only now: what is not listed is not found again. The claim goes after that, or somebody could claim it anew.
+	// Only now: what is not listed is not found again. The claim goes after that, or somebody could
+	// claim it anew.
 	err = s.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		for _, d := range list {
 			p.SRem(ctx, s.c.keys.fds(m), d.name)
@@ -189,7 +192,8 @@ func (s *Sweeper) some(ctx context.Context, m member, fds []string) (int, error)
 	return len(list), nil
 }
 
-// claim gives those of the connections that are this process's to clean up, with what Redis knows of them.
+// claim gives those of the connections that are this process's to clean up, with what Redis knows
+// of them.
 func (s *Sweeper) claim(ctx context.Context, m member, fds []string) ([]*dying, error) {
 	list := make([]*dying, len(fds))
 	err := s.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
@@ -231,8 +235,9 @@ func (s *Sweeper) claim(ctx context.Context, m member, fds []string) ([]*dying, 
 	return list, nil
 }
 
-// tellAll runs Orphan for the connections of which that is not known to have happened, and marks each one. The marks are written
-// while the next ones run, so that not each of them waits for a round trip. Connections whose claim was lost lose their name.
+// tellAll runs Orphan for the connections of which that is not known to have happened, and marks
+// each one. The marks are written while the next ones run, so that not each of them waits for a
+// round trip. Connections whose claim was lost lose their name.
 func (s *Sweeper) tellAll(ctx context.Context, list []*dying, claimed time.Time) (err error) {
 	told, marked := make(chan string, len(list)), make(chan error, 1)
 	go func() { marked <- s.mark(ctx, told) }()
@@ -270,7 +275,8 @@ func (s *Sweeper) tellAll(ctx context.Context, list []*dying, claimed time.Time)
 	return nil
 }
 
-// extend renews the claims of those that are still to be told, and gives the time since which all of the others' hold.
+// extend renews the claims of those that are still to be told, and gives the time since which all
+// of the others' hold.
 func (s *Sweeper) extend(ctx context.Context, list []*dying, which func(*dying) bool, since time.Time) (time.Time, error) {
 	var old []*dying
 	for _, d := range list {
@@ -290,7 +296,8 @@ func (s *Sweeper) extend(ctx context.Context, list []*dying, which func(*dying) 
 	return since, err
 }
 
-// mark notes which connections' Orphan has run, those together that were told since the last round trip.
+// mark notes which connections' Orphan has run, those together that were told since the last round
+// trip.
 func (s *Sweeper) mark(ctx context.Context, told <-chan string) error {
 	for claim := range told {
 		claims := []string{claim}

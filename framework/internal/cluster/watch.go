@@ -60,8 +60,8 @@ func (wa *Watch) look(ctx context.Context, doubted map[member]time.Time) error {
 	return nil
 }
 
-// deadMembers are the members to clean up after. A member is declared dead when its lease was missing for longer than a
-// living one needs to renew it, and Redis answered all the time.
+// deadMembers are the members to clean up after. A member is declared dead when its lease was
+// missing for longer than a living one needs to renew it, and Redis answered all the time.
 func (wa *Watch) deadMembers(ctx context.Context, doubted map[member]time.Time) ([]member, error) {
 	type state struct {
 		m              member

@@ -12,11 +12,13 @@ import (
 	"wsframe/library/cache"
 )
 
-// gatherTime is how long the writer waits behind a pipeline: what comes meanwhile leaves together. Nothing waits where it is quiet.
+// gatherTime is how long the writer waits behind a pipeline: what comes meanwhile leaves together.
+// Nothing waits where it is quiet.
 const gatherTime = 2 * time.Millisecond
 
-// doubtTime is how many timeouts after a failed pipeline its commands are taken to have been executed or lost. A server
-// that answers again has them behind it at once; a proxy may hold them longer.
+// doubtTime is how many timeouts after a failed pipeline its commands are taken to have been
+// executed or lost. A server that answers again has them behind it at once; a proxy may hold them
+// longer.
 const doubtTime = 4
 
 // Writer writes to Redis what happens to connections. Its methods only note it; Run writes.
@@ -37,8 +39,8 @@ type Writer struct {
 	deposed func(floor int64) // nil: nobody is told
 }
 
-// Run writes the journal until the node stops, and does whatever else must not happen beside that. What Redis does not
-// take is repeated, with growing pauses.
+// Run writes the journal until the node stops, and does whatever else must not happen beside that.
+// What Redis does not take is repeated, with growing pauses.
 func (w *Writer) Run(ctx context.Context) {
 	tries := backoff.Backoff{Min: 20 * time.Millisecond, Max: time.Second}
 	assert := time.NewTimer(rand.N(w.every)) // many nodes started at once do not assert at once
@@ -114,8 +116,8 @@ func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 	if len(ops) == 0 && !overflow && !w.lease.forgotten.Load() && !*due && !doubtful && !fill {
 		return true, nil
 	}
-	// Nothing is written by a node that may have been declared dead meanwhile: others clean up after it. Nor while Redis is away, so that
-	// it is known what it has never heard of.
+	// Nothing is written by a node that may have been declared dead meanwhile: others clean up
+	// after it. Nor while Redis is away, so that it is known what it has never heard of.
 	if w.c.leased() && (w.lease.away.Load() || !w.lease.holds()) {
 		if err := w.lease.refresh(ctx); err != nil {
 			return false, err
@@ -174,7 +176,8 @@ func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 	return false, nil
 }
 
-// renounce leaves all connections to those who declared this node dead, and goes on as another incarnation.
+// renounce leaves all connections to those who declared this node dead, and goes on as another
+// incarnation.
 func (w *Writer) renounce(ctx context.Context) error {
 	if err := w.lease.turn.take(ctx); err != nil {
 		return err
@@ -212,8 +215,9 @@ func (w *Writer) renounce(ctx context.Context) error {
 	return nil
 }
 
-// writeOps writes a batch. What opened comes first and what closed last, each kind as few commands: no two connections' operations
-// disturb each other, but for a user's entry, which the newest keeps in any order.
+// writeOps writes a batch. What opened comes first and what closed last, each kind as few commands:
+// no two connections' operations disturb each other, but for a user's entry, which the newest keeps
+// in any order.
 func (w *Writer) writeOps(ctx context.Context, p *plan, ops []op) {
 	floor := w.numbers.floor.Load()
 	var opened, closed []*Entry
