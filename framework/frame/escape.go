@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// html is PHP's htmlspecialchars with ENT_QUOTES, its default since 8.1.
-var html = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#039;")
+// HTML is PHP's htmlspecialchars with ENT_QUOTES, its default since 8.1 (contract §3). It is safe for concurrent use.
+var HTML = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#039;")
 
 // EscapeHTML returns the JSON document with every string value, at every depth, escaped for HTML; keys are left as they
 // are (contract §3). doc must be what Decode accepted; the result never shares its memory.
@@ -35,7 +35,7 @@ func EscapeHTML(doc []byte) []byte {
 		if json.Unmarshal(raw, &text) != nil {
 			return append(out, doc[from:]...)
 		}
-		out = appendString(out, html.Replace(text))
+		out = appendString(out, HTML.Replace(text))
 	}
 	return out
 }

@@ -243,7 +243,7 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 func escapeValue(v any) any {
 	switch v := v.(type) {
 	case string:
-		return html.Replace(v)
+		return HTML.Replace(v)
 	case []any:
 		for i := range v {
 			v[i] = escapeValue(v[i])

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"wsframe/framework/frame"
 )
 
 // maxTo bounds a list of users: each costs what a request costs.
@@ -18,9 +20,6 @@ const maxTo = 100
 
 // listItem is how PHP names the entries of a list: to[] by hand, to[0] by http_build_query.
 var listItem = regexp.MustCompile(`^to\[[0-9]*\]$`)
-
-// escape is PHP's htmlspecialchars.
-var escape = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#039;")
 
 // form is web-msg-sender's: type=publish&to=UID&content=TEXT by GET or POST. It answers ok, offline or fail, all with status 200 as the
 // original does, but for who may not call; the header message says why it is fail, as the outside port does (contract §1).
@@ -86,7 +85,7 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error
 		return "", e
 	}
 	defer s.leave()
-	p := &Push{Event: "new_msg", Param: JSON(escape.Replace(f.content))}
+	p := &Push{Event: "new_msg", Param: JSON(frame.HTML.Replace(f.content))}
 	if f.all {
 		return s.tellAll(ctx, p)
 	}
