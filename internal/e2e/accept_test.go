@@ -92,7 +92,7 @@ func TestGoodAmongBad(t *testing.T) {
 			t.Fatalf("a good token: %d", got)
 		}
 	}
-	if status, text := fetch(t, "GET", "http://"+s.push+"/metrics", "", ""); status != 200 || !strings.Contains(text, `wsframe_handshakes_refused_total{status="403",reason="token"} 60`) {
+	if status, text := fetch(t, "GET", "http://"+s.push+"/metrics", "", ""); status != 200 || !strings.Contains(text, `wsframe_handshakes_refused_total{reason="token",status="403"} 60`) {
 		t.Errorf("%d %s", status, text)
 	}
 	if n := strings.Count(s.log(), "handshake refused"); n != 1 {
