@@ -44,9 +44,9 @@ type Conn struct {
 
 	// Guarded by mu.
 	mu          sync.Mutex
-	state       state
 	out         outbox
 	close       wire.Close
+	state       state
 	closedHere  bool // the close code is the server's choice
 	closingSoon bool // it will be closed: see SetClosingSoon
 	ended       bool

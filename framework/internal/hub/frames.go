@@ -6,8 +6,7 @@ import "wsframe/framework/internal/wire"
 // frame, no header reaches gws that could harm it, and what must travel at a move is known: the bytes that are not dispatched, and the
 // fragments of a message that has begun. It needs neither socket nor connection.
 type frames struct {
-	cfg     *Config
-	deflate bool // permessage-deflate was negotiated; set before the reader starts
+	cfg *Config
 	allowance
 
 	// buf[off:ready] are complete frames for gws, buf[ready:] is the begin of one.
@@ -15,13 +14,15 @@ type frames struct {
 	off, ready int
 	pooled     *[]byte // buf lies in this pooled buffer
 
+	deflate bool // permessage-deflate was negotiated; set before the reader starts
+	busy    bool // a message came, or a part of one, since the reader last waited
+
 	// The message that is being assembled by gws.
 	begun     bool
 	size      int
 	fragments int
 	parts     []byte // its raw frames, kept for a move
 
-	busy    bool                                         // a message came, or a part of one, since the reader last waited
 	control func(h wire.Header, raw []byte) (taken bool) // of frames that are read ahead; nil: gws gets them
 	fault   wire.Close                                   // found after ready; takes effect when all before it was dispatched
 }

@@ -35,10 +35,10 @@ type Mover interface {
 // move is where a connection stands in its move to another process. It is guarded by Conn.mu.
 type move struct {
 	c        *Conn
-	adopted  bool          // came from another process: gws's handshake answer is swallowed
 	since    int64         // when it did, in seconds of Hub.clock
 	start    func()        // begins reading, once adopted
 	thaw     chan struct{} // non-nil: frozen
+	adopted  bool          // came from another process: gws's handshake answer is swallowed
 	parked   bool          // the reader waits for thaw
 	counted  bool          // Freeze waits for the reader
 	exported bool          // another process has a copy; what is sent here goes there too

@@ -35,10 +35,10 @@ type chunk struct {
 // queue is what waits to be written to one connection, in order.
 type queue struct {
 	chunks []chunk
-	load        // of chunks, and of what take has taken until wrote
-	held   bool // nothing is written: the connection is being moved
-	holds  int  // how often that has begun
-	extra  load // of what waits, what came while it was held
+	load         // of chunks, and of what take has taken until wrote
+	held   bool  // nothing is written: the connection is being moved
+	holds  int32 // how often that has begun
+	extra  load  // of what waits, what came while it was held
 }
 
 // add appends frames. shared tells that b may be kept, and that others read it.

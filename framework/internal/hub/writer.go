@@ -83,7 +83,7 @@ func (o *outbox) writeLoop() {
 
 // mayWrite tells whether the writer goes on after a write of n bytes whose time was over. Where a hold has ended it, the peer is not
 // to blame; progress counts until the connection closes. c.mu is held.
-func (o *outbox) mayWrite(n int64, holds int) bool {
+func (o *outbox) mayWrite(n int64, holds int32) bool {
 	return !o.c.sock.cutOff && (o.holds != holds || n > 0 && o.c.state == open)
 }
 
