@@ -120,3 +120,20 @@ func TestPackageDocs(t *testing.T) {
 		}
 	}
 }
+
+// The picture of the layers in docs/architecture.md has each package of framework, by its last name.
+func TestLayersAreDrawn(t *testing.T) {
+	text := documents(t)["docs/architecture.md"]
+	_, text, _ = strings.Cut(text, "## Layers")
+	text, _, _ = strings.Cut(text, "\n## ")
+	for _, p := range packages(t) {
+		path := strings.TrimPrefix(p.ImportPath, "wsframe/")
+		name := path[strings.LastIndex(path, "/")+1:]
+		if _, below, _ := strings.Cut(path, "/internal/"); !strings.HasPrefix(path, "framework/") || strings.Contains(below, "/") {
+			continue // a part of a package
+		}
+		if !strings.Contains(text, "/"+name+"/ ") && !strings.Contains(text, "\n  "+name+"/ ") {
+			t.Errorf("docs/architecture.md does not draw %s", path)
+		}
+	}
+}
