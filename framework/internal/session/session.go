@@ -105,7 +105,7 @@ func NewSessions(cfg Config) *Sessions {
 	return s
 }
 
-// Lock locks the session of a connection for a change, and tells whether the connection is here. Where it is being moved it waits
+// lock locks the session of a connection for a change, and tells whether the connection is here. Where it is being moved it waits
 // until that is decided: a change is either in what moves or made where the connection is then. It is not for goroutines that a
 // move waits for. Without here nothing is locked: see forward.
 func (ss *Sessions) lock(c *hub.Conn) (s *Session, here bool) {
