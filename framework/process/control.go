@@ -192,13 +192,19 @@ func (p *peer) write(m message, files []*os.File) error {
 // call asks the other side and waits for its answer until ctx ends. The files are handed over: here they are closed as soon as
 // they are sent, so that the other process alone holds them.
 func (p *peer) call(ctx context.Context, kind string, in, out any, files ...*os.File) error {
-	defer closeFiles(files)
-	m := message{Kind: kind}
+	limit := time.Duration(0)
 	if end, ok := ctx.Deadline(); ok {
 		// A little less than we wait, so that the reason for which it took too long arrives here too.
 		left := max(time.Until(end), 1)
-		m.Limit = left - min(left/10, time.Second)
+		limit = left - min(left/10, time.Second)
 	}
+	return p.callWithin(ctx, limit, kind, in, out, files...)
+}
+
+// callWithin is call that gives the other side a limit of its own for the work, 0 = none.
+func (p *peer) callWithin(ctx context.Context, limit time.Duration, kind string, in, out any, files ...*os.File) error {
+	defer closeFiles(files)
+	m := message{Kind: kind, Limit: limit}
 	if in != nil {
 		var err error
 		if m.Body, err = json.Marshal(in); err != nil {

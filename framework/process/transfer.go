@@ -42,8 +42,9 @@ const (
 	// verdictTime is how long the master waits for one worker's word when the other has failed. A worker waits 5 s at most for each
 	// step of the other one.
 	verdictTime = 10 * time.Second
-	// lastTime is how much longer the new worker may take than the old one, for its last word.
-	lastTime = 2 * time.Second
+	// lastTime is how much longer the new worker may take than the old one, and the master waits than a worker may take: for their
+	// last words, which say why it took so long.
+	lastTime = 5 * time.Second
 )
 
 // beginTransfer returns when the connections are next's. After an error they are still old's, which goes on, and next has none.
@@ -173,14 +174,14 @@ func (m *Master) finish(t *transfer, r *manager.ReloadReport) error {
 	return nil
 }
 
-// half asks one worker for its part.
+// half asks one worker for its part, for which it has limit.
 func half(ctx context.Context, c *child, kind string, pair *os.File, limit time.Duration) *side {
 	s := &side{done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
-		ctx, cancel := context.WithTimeout(ctx, limit)
+		ctx, cancel := context.WithTimeout(ctx, limit+lastTime)
 		defer cancel()
-		s.err = c.peer.call(ctx, kind, nil, &s.answer, pair)
+		s.err = c.peer.callWithin(ctx, limit, kind, nil, &s.answer, pair)
 		if s.err == nil && s.answer.Error != "" {
 			s.err = errors.New(s.answer.Error)
 		}
