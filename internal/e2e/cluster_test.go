@@ -251,6 +251,9 @@ func TestNodeMissesPushes(t *testing.T) {
 	late.mu.Unlock()
 	frozen(30, 3)
 	say(3, 3)
+	// Where it is told counts: what was stored by then may be among what it is told to have missed.
+	until(t, "it to be told", func() bool { late.mu.Lock(); defer late.mu.Unlock(); return len(late.recovered) > 0 })
+	say(1, 3)
 	until(t, "the last to come", func() bool { k := late.notes(); return k[len(k)-1] == note{0, said} })
 	late.mu.Lock()
 	defer late.mu.Unlock()
