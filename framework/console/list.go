@@ -20,46 +20,49 @@ func (c *console) status(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if c.json {
-			return c.encode(s)
-		}
-		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-		row := func(name string, v any) { fmt.Fprintf(w, "%s\t%s\n", name, log.EscapeLine(fmt.Sprint(v))) }
-		if s.WorkerState == manager.WorkerHangs {
-			row("worker", fmt.Sprintf("hangs: it has not answered for %d s", s.WorkerSilentSeconds))
-		} else if s.WorkerState != "" {
-			row("worker", s.WorkerState)
-		}
-		row("connections", s.Connections)
-		row("users", s.UIDs)
-		row("rooms", s.Rooms)
-		row("master pid", s.MasterPID)
-		row("worker pid", s.WorkerPID)
-		row("worker restarts", s.WorkerRestarts)
-		row("memory", fmt.Sprintf("%d MB", s.MemoryBytes>>20))
-		row("uptime", time.Duration(s.UptimeSeconds)*time.Second)
-		row("messages in", s.MessagesIn)
-		row("messages out", s.MessagesOut)
-		row("bytes in", s.BytesIn)
-		row("bytes out", s.BytesOut)
-		row("closed as slow", s.ClosedSlow)
-		row("closed as idle", s.ClosedIdle)
-		row("frames dropped", s.Dropped)
-		row("goroutines", s.Goroutines)
-		row("store", fmt.Sprintf("%s (%d pending)", s.Store, s.StorePending))
-		row("nodes", nodesLine(s.Nodes, s.NodesError))
-		row("version", s.Version)
-		if s.MasterVersion != s.Version {
-			row("master's version", s.MasterVersion)
-		}
-		return w.Flush()
+		return c.show(s, func(w io.Writer) {
+			row := func(name string, v any) { fmt.Fprintf(w, "%s\t%s\n", name, log.EscapeLine(fmt.Sprint(v))) }
+			if s.WorkerState == manager.WorkerHangs {
+				row("worker", fmt.Sprintf("hangs: it has not answered for %d s", s.WorkerSilentSeconds))
+			} else if s.WorkerState != "" {
+				row("worker", s.WorkerState)
+			}
+			row("connections", s.Connections)
+			row("users", s.UIDs)
+			row("rooms", s.Rooms)
+			row("master pid", s.MasterPID)
+			row("worker pid", s.WorkerPID)
+			row("worker restarts", s.WorkerRestarts)
+			row("memory", fmt.Sprintf("%d MB", s.MemoryBytes>>20))
+			row("uptime", time.Duration(s.UptimeSeconds)*time.Second)
+			row("messages in", s.MessagesIn)
+			row("messages out", s.MessagesOut)
+			row("bytes in", s.BytesIn)
+			row("bytes out", s.BytesOut)
+			row("closed as slow", s.ClosedSlow)
+			row("closed as idle", s.ClosedIdle)
+			row("frames dropped", s.Dropped)
+			row("goroutines", s.Goroutines)
+			row("store", fmt.Sprintf("%s (%d pending)", s.Store, s.StorePending))
+			row("nodes", nodesLine(s.Nodes, s.NodesError))
+			row("version", s.Version)
+			if s.MasterVersion != s.Version {
+				row("master's version", s.MasterVersion)
+			}
+		})
 	})
 }
 
-func (c *console) encode(v any) error {
-	e := json.NewEncoder(c.out)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+// show writes v as JSON where that is wanted, else the rows of a table, whose cells end with tabs.
+func (c *console) show(v any, rows func(w io.Writer)) error {
+	if c.json {
+		e := json.NewEncoder(c.out)
+		e.SetIndent("", "  ")
+		return e.Encode(v)
+	}
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	rows(w)
+	return w.Flush()
 }
 
 // nodesLine counts the nodes and names them.
@@ -85,26 +88,23 @@ func (c *console) nodes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if c.json {
-			return c.encode(list)
-		}
-		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "NODE\tADDRESS\tSTATE\tREFRESHED\tCONNECTIONS\tUSERS\tROOMS\tSINCE\tWORKER\tVERSION")
-		for _, n := range list {
-			since, refreshed := "-", "-"
-			if n.Since > 0 {
-				since = time.Unix(n.Since, 0).Format(time.DateTime)
+		return c.show(list, func(w io.Writer) {
+			fmt.Fprintln(w, "NODE\tADDRESS\tSTATE\tREFRESHED\tCONNECTIONS\tUSERS\tROOMS\tSINCE\tWORKER\tVERSION")
+			for _, n := range list {
+				since, refreshed := "-", "-"
+				if n.Since > 0 {
+					since = time.Unix(n.Since, 0).Format(time.DateTime)
+				}
+				switch {
+				case n.Self:
+					refreshed = "now"
+				case n.RefreshedSeconds >= 0:
+					refreshed = fmt.Sprintf("%d s ago", n.RefreshedSeconds)
+				}
+				cells(w, n.ID, cmp.Or(n.Address, n.Host, "-"), n.State, refreshed, n.Connections, n.UIDs, n.Rooms,
+					since, n.WorkerPID, cmp.Or(n.Version, "-"))
 			}
-			switch {
-			case n.Self:
-				refreshed = "now"
-			case n.RefreshedSeconds >= 0:
-				refreshed = fmt.Sprintf("%d s ago", n.RefreshedSeconds)
-			}
-			cells(w, n.ID, cmp.Or(n.Address, n.Host, "-"), n.State, refreshed, n.Connections, n.UIDs, n.Rooms,
-				since, n.WorkerPID, cmp.Or(n.Version, "-"))
-		}
-		return w.Flush()
+		})
 	})
 }
 
@@ -123,16 +123,13 @@ func (c *console) connections(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if c.json {
-			return c.encode(list)
-		}
-		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "FD\tID\tTYPE\tCODE\tREMOTE\tSINCE\tIDLE\tIN\tOUT\tOUTBOX\tROOMS")
-		for _, i := range list {
-			cells(w, i.FD, i.ID, i.Type, i.Code, i.Remote, time.Unix(i.Since, 0).Format(time.DateTime), fmt.Sprint(i.IdleSeconds, "s"),
-				i.MessagesIn, i.MessagesOut, i.OutboxBytes, i.Rooms)
-		}
-		return w.Flush()
+		return c.show(list, func(w io.Writer) {
+			fmt.Fprintln(w, "FD\tID\tTYPE\tCODE\tREMOTE\tSINCE\tIDLE\tIN\tOUT\tOUTBOX\tROOMS")
+			for _, i := range list {
+				cells(w, i.FD, i.ID, i.Type, i.Code, i.Remote, time.Unix(i.Since, 0).Format(time.DateTime), fmt.Sprint(i.IdleSeconds, "s"),
+					i.MessagesIn, i.MessagesOut, i.OutboxBytes, i.Rooms)
+			}
+		})
 	})
 }
 
