@@ -37,7 +37,7 @@ import (
 
 // TypeWechatUser and TypeWall are the user types of the original; a token may carry others.
 const (
-	TypeWechatUser = "wechatUser"
+	TypeWechatUser = auth.TypeWechatUser
 	TypeWall       = "wall"
 )
 

@@ -64,23 +64,15 @@ func joinOptions(options []JoinOption) (j joining) {
 
 // listenerName is the mounted name of a controller that has OnClose.
 func (a *App) listenerName(name string) (string, error) {
-	t, err := a.listener(name)
-	if err != nil {
-		return "", err
-	}
-	return t.name, nil
-}
-
-func (a *App) listener(name string) (*Controller, error) {
 	name = strings.ToLower(name)
 	if !strings.Contains(name, ".") {
 		name = "index." + name
 	}
 	t := a.router.controllers[name]
 	if t == nil || t.hooks.close == nil {
-		return nil, fmt.Errorf("close listener %.64q: no mounted controller of that name has OnClose", name)
+		return "", fmt.Errorf("close listener %.64q: no mounted controller of that name has OnClose", name)
 	}
-	return t, nil
+	return t.name, nil
 }
 
 // Closed implements hub.Handler.

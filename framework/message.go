@@ -25,15 +25,6 @@ var bufPool = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 // maxPooled keeps a huge reply's buffer from staying.
 const maxPooled = 64 << 10
 
-// encode makes a frame that many connections may share.
-func encode(r *Reply) (wire.Frame, error) {
-	b, err := frame.AppendReply(make([]byte, wire.Headroom, 256), r, nil)
-	if err != nil {
-		return wire.Frame{}, fmt.Errorf("encode %s: %w", r.Event, err)
-	}
-	return wire.InPlace(b), nil
-}
-
 // push sends an unasked frame to one connection.
 func (a *App) push(c *hub.Conn, r *Reply) error { return a.send(c, r, nil) }
 

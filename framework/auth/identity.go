@@ -27,6 +27,9 @@ type Identity struct {
 	CTime    int64  `json:"ctime" doc:"UNIX seconds"` // of issue
 }
 
+// TypeWechatUser is the type of user that the original has, beside walls: connections of its users can be looked up in Redis (contract §4).
+const TypeWechatUser = "wechatUser"
+
 // Limits of an identity's fields. ID, Type and Code enter the names of Redis keys, hence the alphabet.
 const (
 	maxName     = 64  // bytes of ID and Code

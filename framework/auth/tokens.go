@@ -62,7 +62,7 @@ func New(cfg Config) (*Tokens, error) {
 		return nil, errors.New("auth.accept_3des is on, but auth.key_3des is empty")
 	}
 	if cfg.Types3DES == nil {
-		t.cfg.Types3DES = []string{"wechatUser"}
+		t.cfg.Types3DES = []string{TypeWechatUser}
 	}
 	if t.cfg.Skew == 0 {
 		t.cfg.Skew = 30 * time.Second

@@ -70,6 +70,7 @@ type Link interface {
 	Cursor() (token string, m bus.Mark)
 	Send(m *bus.Message) error
 	After(token string, m bus.Mark, limit time.Duration, f func())
+	AfterOwn(limit time.Duration, f func())
 }
 
 // Members names the nodes of the cluster, this one among them (package cluster).

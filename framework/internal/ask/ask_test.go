@@ -68,6 +68,11 @@ func (n *node) After(_ string, _ bus.Mark, limit time.Duration, f func()) {
 	time.AfterFunc(limit, n.arrive)
 }
 
+func (n *node) AfterOwn(limit time.Duration, f func()) {
+	token, m := n.Cursor()
+	n.After(token, m, limit, f)
+}
+
 // arrive has everything come that was on its way.
 func (n *node) arrive() {
 	n.mu.Lock()

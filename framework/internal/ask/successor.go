@@ -113,8 +113,7 @@ func (n *Nodes) Inquire(i *Inquiry, background *sync.WaitGroup, send func(Findin
 	own := make(chan Reply, 1)
 	respond := func() { n.respond(&i.Query, i.Token, func(r Reply) { own <- r }) }
 	if n.kind(i.Query.Op) == Follows { // what the previous worker has left to this one to send comes first
-		token, m := n.cfg.Link.Cursor()
-		n.cfg.Link.After(token, m, n.cfg.Timeout, respond)
+		n.cfg.Link.AfterOwn(n.cfg.Timeout, respond)
 	} else {
 		respond()
 	}

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"encoding/json"
+
+	"wsframe/framework/auth"
 )
 
 // Entry is what Redis knows of one connection.
@@ -35,9 +37,9 @@ func leaving(room, id string) string { return room + " " + id }
 
 // uidOf is the user id in an identity's JSON whose type has an entry in UIDTOFD (contract §4:
 // wechatUser only).
-func uidOf(auth []byte) string {
+func uidOf(identity []byte) string {
 	var id struct{ ID, Type string }
-	if json.Unmarshal(auth, &id) != nil || id.Type != "wechatUser" {
+	if json.Unmarshal(identity, &id) != nil || id.Type != auth.TypeWechatUser {
 		return ""
 	}
 	return id.ID

@@ -213,15 +213,6 @@ func (l *Link) History(ctx context.Context, room string, after int64, limit int)
 	return b.History(ctx, room, after, limit)
 }
 
-// Stats counts what went over the bus so far; false before this worker has a place.
-func (l *Link) Stats() (bus.Stats, bool) {
-	b := l.bus.Load()
-	if b == nil {
-		return bus.Stats{}, false
-	}
-	return b.Stats(), true
-}
-
 // Suspend stops reading and writing, and gives what the next worker goes on with; nil without a place. Resume or HandedOver follows.
 func (l *Link) Suspend(ctx context.Context) ([]byte, error) {
 	b := l.bus.Load()

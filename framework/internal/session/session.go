@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/auth"
 	"wsframe/framework/bus"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/cluster"
@@ -200,7 +201,7 @@ func (ss *Sessions) Import(c *hub.Conn, raw json.RawMessage) (*Session, error) {
 func Traces(c *hub.Conn, rooms []string) cluster.Entry {
 	s := Of(c)
 	e := cluster.Entry{FD: c.FD}
-	if c.Auth.Type == typeWechatUser {
+	if c.Auth.Type == auth.TypeWechatUser {
 		e.UID = c.Auth.ID
 	}
 	s.mu.Lock()
@@ -209,9 +210,6 @@ func Traces(c *hub.Conn, rooms []string) cluster.Entry {
 	e.Listeners = slices.Clone(s.listeners)
 	return e
 }
-
-// typeWechatUser is the type of user whose ids have a key of their own in Redis (contract §4).
-const typeWechatUser = "wechatUser"
 
 // Entry is what Redis is to know of a connection that is in those rooms.
 func Entry(c *hub.Conn, rooms []string) cluster.Entry {
