@@ -16,6 +16,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"wsframe/framework/manager"
 	"wsframe/library/config"
 	"wsframe/library/log"
 )
@@ -116,19 +117,14 @@ func (c *console) rebuild(ctx context.Context, cfg *config.Config, bin string) e
 	if err := c.build(ctx, bin); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, reloadTime)
-	defer cancel()
 	// By the configuration that the server was started with: the one on disk may be what it will refuse.
-	m, err := c.dialWith(ctx, cfg)
-	if err != nil {
+	return c.askWith(ctx, cfg, reloadTime, func(ctx context.Context, m *manager.Client) error {
+		r, err := m.Reload(ctx, false)
+		if err == nil {
+			fmt.Fprintf(c.out, "reloaded: %d connections moved, %d drained, worker %d → %d\n", r.Moved, r.Drained, r.OldPID, r.NewPID)
+		}
 		return err
-	}
-	defer m.Close()
-	r, err := m.Reload(ctx, false)
-	if err == nil {
-		fmt.Fprintf(c.out, "reloaded: %d connections moved, %d drained, worker %d → %d\n", r.Moved, r.Drained, r.OldPID, r.NewPID)
-	}
-	return err
+	})
 }
 
 // build compiles beside the target and then takes its name: the running binary cannot be written over.
