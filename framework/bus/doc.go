@@ -26,7 +26,7 @@
 //
 // # Behind
 //
-// The messages of two keys may come by two shards, in any order. Mark and After have something done behind everything that was sent
+// The messages of two keys may come by two shards, in any order. Cursor and After have something done behind everything that was sent
 // before, here or on another node that is told the mark: when it has been received, or has not been for so long as nothing should wait.
 //
 // # Alone

@@ -67,9 +67,9 @@ type Answer[A any] struct {
 
 // Link is this node's way to the others (package link).
 type Link interface {
-	Cursor() (token string, m bus.Mark)
+	Cursor() (token string, m bus.Cursor)
 	Send(m *bus.Message) error
-	After(token string, m bus.Mark, limit time.Duration, f func())
+	After(token string, m bus.Cursor, limit time.Duration, f func())
 	AfterOwn(limit time.Duration, f func())
 }
 

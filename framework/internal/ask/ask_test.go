@@ -39,7 +39,7 @@ type node struct {
 	told []string // questions and answers that this node has sent
 }
 
-func (n *node) Cursor() (string, bus.Mark) { return n.id, bus.Mark{"x"} }
+func (n *node) Cursor() (string, bus.Cursor) { return n.id, bus.Cursor{"x"} }
 
 func (n *node) Send(m *bus.Message) error {
 	n.mu.Lock()
@@ -57,7 +57,7 @@ func (n *node) Send(m *bus.Message) error {
 	return nil
 }
 
-func (n *node) After(_ string, _ bus.Mark, limit time.Duration, f func()) {
+func (n *node) After(_ string, _ bus.Cursor, limit time.Duration, f func()) {
 	if n.quiet {
 		f()
 		return

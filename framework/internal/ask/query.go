@@ -15,7 +15,7 @@ type Query struct {
 	Node string // who asks
 	Op   string
 	FD   int64    // the connection that it is about; 0 = none
-	Mark bus.Mark // of Follows: what the asker had sent before
+	Mark bus.Cursor // of Follows: what the asker had sent before
 
 	question any             // the operation's, where it was asked in this process
 	body     json.RawMessage // else an object with the operation's fields, and perhaps others
@@ -27,7 +27,7 @@ type head struct {
 	Node string   `json:"n"`
 	Op   string   `json:"o"`
 	FD   int64    `json:"f,omitempty"`
-	Mark bus.Mark `json:"m,omitempty"`
+	Mark bus.Cursor `json:"m,omitempty"`
 }
 
 // MarshalJSON puts the operation's fields between the others: {"i":…,"n":…,"o":…,"f":…, FIELDS ,"m":…}.

@@ -164,16 +164,16 @@ func (l *Link) Keeps(room string) bool {
 }
 
 // Cursor is what this worker has sent so far, for After here or on another node.
-func (l *Link) Cursor() (token string, m bus.Mark) {
+func (l *Link) Cursor() (token string, m bus.Cursor) {
 	if b := l.bus.Load(); b != nil {
-		return b.Token(), b.Mark()
+		return b.Token(), b.Cursor()
 	}
 	return "", nil
 }
 
 // After calls f when this node has got what that sender had sent before its mark, or has not for as long as limit: at once where
 // nothing is on its way. f must not wait.
-func (l *Link) After(token string, m bus.Mark, limit time.Duration, f func()) {
+func (l *Link) After(token string, m bus.Cursor, limit time.Duration, f func()) {
 	if b := l.bus.Load(); b != nil {
 		b.After(token, m, limit, f)
 		return

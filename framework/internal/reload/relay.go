@@ -24,7 +24,7 @@ type relayed struct {
 	Ask    *ask.Inquiry `json:",omitempty"`
 
 	Token string   `json:",omitempty"` // of a close: what this sender had sent before comes first
-	Mark  bus.Mark `json:",omitempty"`
+	Mark  bus.Cursor `json:",omitempty"`
 }
 
 // relay collects what goes to the new process; the transfer sends it on, in this order. Bounded by what the old process may still

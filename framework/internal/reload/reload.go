@@ -72,8 +72,8 @@ type Link interface {
 	Detach()
 	Adopt(ctx context.Context, state []byte) (takeOver func(limit time.Duration), err error)
 
-	Cursor() (token string, m bus.Mark)
-	After(token string, m bus.Mark, limit time.Duration, f func())
+	Cursor() (token string, m bus.Cursor)
+	After(token string, m bus.Cursor, limit time.Duration, f func())
 	AfterOwn(limit time.Duration, f func())
 }
 

@@ -10,19 +10,19 @@ import (
 	"go.uber.org/zap"
 )
 
-// Mark is what a sender has sent so far, where that may still be on its way. Of each shard it has "#NUMBER" while the sender itself
+// Cursor is what a sender has sent so far, where that may still be on its way. Of each shard it has "#NUMBER" while the sender itself
 // has not received the last of it, then for a while the id of that one's entry, else "".
-type Mark []string
+type Cursor []string
 
 // markTime is for how long something is thought to be on its way. Whatever Redis has not passed on by then, nothing waits for.
 const markTime = 10 * time.Second
 
-// Mark is the place behind everything that was sent here before; nil where nothing is on its way.
-func (b *Bus) Mark() (m Mark) {
+// Cursor is the place behind everything that was sent here before; nil where nothing is on its way.
+func (b *Bus) Cursor() (m Cursor) {
 	for i, s := range b.shards {
 		if text := s.mark(); text != "" {
 			if m == nil {
-				m = make(Mark, len(b.shards))
+				m = make(Cursor, len(b.shards))
 			}
 			m[i] = text
 		}
@@ -72,7 +72,7 @@ func (s *shard) reached(token, mark string) bool {
 type follower struct {
 	f     func()
 	token string
-	marks Mark
+	marks Cursor
 	left  atomic.Int32 // shards that it waits for
 	done  atomic.Bool
 	timer *time.Timer
@@ -81,7 +81,7 @@ type follower struct {
 // After calls f when everything has been received here that the sender had sent before its mark, or has not been for as long as
 // limit: at once where nothing is on its way, else in the goroutine that receives the last of it, which f must not hold up. So it does
 // where very much waits already, when the bus stops, and in a process that has handed it over, which receives nothing.
-func (b *Bus) After(token string, m Mark, limit time.Duration, f func()) {
+func (b *Bus) After(token string, m Cursor, limit time.Duration, f func()) {
 	w := &follower{f: f, token: token, marks: m}
 	if m == nil || !b.enlist(w, limit) {
 		f()

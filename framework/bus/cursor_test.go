@@ -33,7 +33,7 @@ func TestAfter(t *testing.T) {
 				nodes = append(nodes, join(t, c(), change))
 			}
 			s, sent := nodes[0], 0
-			if s.Mark() != nil {
+			if s.Cursor() != nil {
 				t.Error("something is on its way before anything was sent")
 			}
 			for round := range 30 {
@@ -45,7 +45,7 @@ func TestAfter(t *testing.T) {
 					}
 					sent++
 				}
-				m := s.Mark()
+				m := s.Cursor()
 				for i, n := range nodes {
 					f, called := n.place()
 					n.After(s.Token(), m, never, f)
@@ -56,10 +56,10 @@ func TestAfter(t *testing.T) {
 			}
 			// All has come: it is called by After itself, also of a node that was not there then.
 			called := 0
-			s.After(s.Token(), s.Mark(), never, func() { called++ })
+			s.After(s.Token(), s.Cursor(), never, func() { called++ })
 			if name == "nodes" {
 				late := join(t, c(), change)
-				late.After(s.Token(), s.Mark(), never, func() { called++ })
+				late.After(s.Token(), s.Cursor(), never, func() { called++ })
 				called--
 			}
 			if called != 1 {
@@ -83,12 +83,12 @@ func TestAfterEnds(t *testing.T) {
 			h.gate.Lock()
 			n.keep("r", "a 0", 5, time.Hour)
 			f, called := n.place()
-			n.After(n.Token(), n.Mark(), 20*time.Millisecond, f)
+			n.After(n.Token(), n.Cursor(), 20*time.Millisecond, f)
 			called()
 			var all []func() int
 			for range 4 {
 				f, called := n.place()
-				n.After(n.Token(), n.Mark(), never, f)
+				n.After(n.Token(), n.Cursor(), never, f)
 				all = append(all, called)
 			}
 			all[3]() // too many wait
@@ -107,7 +107,7 @@ func TestAfterEnds(t *testing.T) {
 			h.gate.Lock()
 			n.keep("r", "a 1", 5, time.Hour)
 			f, called = n.place()
-			n.After(n.Token(), n.Mark(), never, f)
+			n.After(n.Token(), n.Cursor(), never, f)
 			if state, err = n.Suspend(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -116,26 +116,26 @@ func TestAfterEnds(t *testing.T) {
 			n.Handed()
 			called()
 			n.send("k", "a 0")
-			token, m := n.Token(), n.Mark()
+			token, m := n.Token(), n.Cursor()
 			f, called = n.place()
 			n.After(token, m, never, f)
 			called()
 			h.gate.Unlock()
 			// The next process has what both had sent.
 			f, called = next.place()
-			next.After(next.Token(), next.Mark(), never, func() { next.After(token, m, never, f) })
+			next.After(next.Token(), next.Cursor(), never, func() { next.After(token, m, never, f) })
 			if got := called(); got != 3 {
 				t.Errorf("called behind %d", got)
 			}
 
 			f, called = next.place()
-			next.After("nobody", Mark{"#1"}, never, f)
+			next.After("nobody", Cursor{"#1"}, never, f)
 			if err := next.Stop(t.Context()); err != nil {
 				t.Error(err)
 			}
 			called()
 			f, called = next.place()
-			next.After("nobody", Mark{"#1", "?", "5-x", "", "#7", "1-1"}, never, f)
+			next.After("nobody", Cursor{"#1", "?", "5-x", "", "#7", "1-1"}, never, f)
 			called()
 		})
 	}
