@@ -14,7 +14,7 @@ type Query struct {
 	ID   int64
 	Node string // who asks
 	Op   string
-	FD   int64    // the connection that it is about; 0 = none
+	FD   int64      // the connection that it is about; 0 = none
 	Mark bus.Cursor // of Follows: what the asker had sent before
 
 	question any             // the operation's, where it was asked in this process
@@ -23,10 +23,10 @@ type Query struct {
 
 // head is what each Query has, in the order of the object.
 type head struct {
-	ID   int64    `json:"i"`
-	Node string   `json:"n"`
-	Op   string   `json:"o"`
-	FD   int64    `json:"f,omitempty"`
+	ID   int64      `json:"i"`
+	Node string     `json:"n"`
+	Op   string     `json:"o"`
+	FD   int64      `json:"f,omitempty"`
 	Mark bus.Cursor `json:"m,omitempty"`
 }
 

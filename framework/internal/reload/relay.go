@@ -23,7 +23,7 @@ type relayed struct {
 	Reason string       `json:",omitempty"`
 	Ask    *ask.Inquiry `json:",omitempty"`
 
-	Token string   `json:",omitempty"` // of a close: what this sender had sent before comes first
+	Token string     `json:",omitempty"` // of a close: what this sender had sent before comes first
 	Mark  bus.Cursor `json:",omitempty"`
 }
 
