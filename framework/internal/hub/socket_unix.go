@@ -42,7 +42,7 @@ func (s *socket) init(nc Stream) (err error) {
 func (s *socket) tryRead(fd uintptr) bool {
 	buf := readPool.Get().(*[]byte)
 	for {
-		s.n, s.err = syscall.Read(int(fd), *buf)
+		s.n, s.err = receiveNow(int(fd), *buf)
 		if s.err != syscall.EINTR {
 			break
 		}
@@ -99,7 +99,7 @@ func (s *socket) tryWrite(b []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	for {
-		n, err := syscall.Write(s.fd, b)
+		n, err := sendNow(s.fd, b)
 		switch {
 		case err == syscall.EINTR:
 			continue
