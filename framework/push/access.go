@@ -7,9 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
-
-	"golang.org/x/time/rate"
 
 	"wsframe/library/socket"
 )
@@ -40,6 +37,14 @@ type caller struct {
 	scopes []string
 	rate   *bucket
 	kept   *quota
+}
+
+// spend takes n requests from the caller's rate; remark follows the limit in the error.
+func (c *caller) spend(n int, remark string) *Error {
+	if !c.rate.allow(n) {
+		return fail(CodeRateLimited, "more than %d requests a second%s", c.rate.limiter.Burst(), remark)
+	}
+	return nil
 }
 
 func (c *caller) may(scope string) bool {
@@ -117,30 +122,4 @@ func foreign(r *http.Request) string {
 		return "this one is for another host"
 	}
 	return ""
-}
-
-// bucket allows so many requests a second, and as many at once.
-type bucket struct{ limiter *rate.Limiter }
-
-// newBucket makes a full one; 0 allows all.
-func newBucket(perSecond int) *bucket {
-	if perSecond == 0 {
-		return &bucket{rate.NewLimiter(rate.Inf, 0)}
-	}
-	return &bucket{rate.NewLimiter(rate.Limit(perSecond), perSecond)}
-}
-
-// take lets n requests in, or none. A batch that is larger than the bucket is let in when that is full, and leaves it in debt.
-func (b *bucket) take(n int) bool {
-	now, burst := time.Now(), b.limiter.Burst()
-	if b.limiter.Limit() == rate.Inf {
-		return true
-	}
-	if !b.limiter.AllowN(now, min(n, burst)) {
-		return false
-	}
-	for n -= burst; n > 0; n -= burst {
-		b.limiter.ReserveN(now, min(n, burst))
-	}
-	return true
 }

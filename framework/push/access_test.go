@@ -31,12 +31,12 @@ func TestAccess(t *testing.T) {
 	}
 	for _, more := range []string{"X-Forwarded-For", "Origin", "Sec-Fetch-Site", "User-Agent"} { // the second occurrence of a header
 		r := &http.Request{RemoteAddr: "127.0.0.1:5", Host: "127.0.0.1", Header: http.Header{more: {"", "Mozilla/5.0"}}}
-		if _, e := open.access.of(r); e == nil || e.Code != CodeForbidden {
+		if _, e := open.door.access.of(r); e == nil || e.Code != CodeForbidden {
 			t.Errorf("a second %s: %v", more, e)
 		}
 	}
 	r := &http.Request{RemoteAddr: "192.0.2.1:5", Host: "127.0.0.1", Header: http.Header{}}
-	if _, e := open.access.of(r); e == nil || e.Code != CodeForbidden {
+	if _, e := open.door.access.of(r); e == nil || e.Code != CodeForbidden {
 		t.Errorf("a stranger: %v", e)
 	}
 
@@ -95,10 +95,10 @@ func TestRate(t *testing.T) {
 		t.Error("60 requests at once, but 20 a second, were all let in")
 	}
 	b := newBucket(10)
-	if !b.take(100) || b.take(1) {
+	if !b.allow(100) || b.allow(1) {
 		t.Error("a batch larger than the rate takes all, and is let in")
 	}
-	if free := newBucket(0); !free.take(1e6) {
+	if free := newBucket(0); !free.allow(1e6) {
 		t.Error("0 is no limit")
 	}
 }

@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 )
 
 type batchIn struct {
@@ -14,9 +15,9 @@ type batchCall struct {
 	Params json.RawMessage `json:"params,omitempty" doc:"its body"`
 }
 
-var callFields = fieldsOf(reflectType[batchCall]())
+var callFields = fieldsOf(reflect.TypeFor[batchCall]())
 
-// UnmarshalJSON is as strict as with any request.
+// UnmarshalJSON is as strict as the decoding of any request.
 func (c *batchCall) UnmarshalJSON(b []byte) error {
 	type plain batchCall
 	if e := decode(b, callFields, (*plain)(c)); e != nil {
@@ -29,10 +30,10 @@ type batchOut struct {
 	Results []envelope `json:"results" doc:"one for each call, with result or error"`
 }
 
-var batchFields = fieldsOf(reflectType[batchIn]())
+var batchFields = fieldsOf(reflect.TypeFor[batchIn]())
 
-// batch reads several calls; one that fails does not stop the others.
-func (s *Server) batch(c *caller, body []byte) (*job, *Error) {
+// batch reads several calls. One that fails does not stop the others.
+func (s *calls) batch(c *caller, body []byte) (*job, *Error) {
 	var in batchIn
 	if e := decode(body, batchFields, &in); e != nil {
 		return nil, e
@@ -44,18 +45,20 @@ func (s *Server) batch(c *caller, body []byte) (*job, *Error) {
 			j.sends = j.sends || m.scope == ScopeSend
 		}
 	}
-	j.do = func(ctx context.Context) (any, *Error) { return s.calls(ctx, c, in.Calls) }
+	j.do = func(ctx context.Context) (any, *Error) { return s.invokeAll(ctx, c, in.Calls) }
 	return j, nil
 }
 
-// calls does them one after the other. Those that are not begun in time are not done.
-func (s *Server) calls(ctx context.Context, c *caller, list []batchCall) (any, *Error) {
-	if n := len(list) - 1; n > 0 && !c.rate.take(n) {
-		return nil, fail(CodeRateLimited, "more than %d requests a second, of which a batch is as many as it has calls", s.cfg.RateLimit)
+// invokeAll makes the calls one after the other. Calls that have not begun within the request's time are not made.
+func (s *calls) invokeAll(ctx context.Context, c *caller, list []batchCall) (any, *Error) {
+	if n := len(list) - 1; n > 0 {
+		if e := c.spend(n, ", of which a batch is as many as it has calls"); e != nil {
+			return nil, e
+		}
 	}
 	out := batchOut{Results: make([]envelope, len(list))}
 	for i, call := range list {
-		result, e := s.one(ctx, c, call)
+		result, e := s.invokeOne(ctx, c, call)
 		if e == nil && result == nil {
 			result = nothing{}
 		}
@@ -64,7 +67,7 @@ func (s *Server) calls(ctx context.Context, c *caller, list []batchCall) (any, *
 	return out, nil
 }
 
-func (s *Server) one(ctx context.Context, c *caller, call batchCall) (any, *Error) {
+func (s *calls) invokeOne(ctx context.Context, c *caller, call batchCall) (any, *Error) {
 	m := findMethod(call.Method)
 	switch {
 	case m == nil:

@@ -9,24 +9,29 @@ import (
 	"time"
 )
 
-// conns are a server's open connections. Where there are too many the one that has waited longest for its next request
-// gives way, first of those that have never shown who they are: so nobody keeps others out by holding connections.
+const (
+	maxConns = 2048                   // are open at once; of more, the one that has waited longest for a request is closed
+	newTime  = 200 * time.Millisecond // from the accept of a connection to its first request, by which Pause waits for it
+)
+
+// conns are a server's open connections. Holding connections keeps nobody else out: where there are too many, the one that has waited
+// longest for its next request is closed, first among those without any request of a caller.
 type conns struct {
 	mu        sync.Mutex
 	max       int
 	all       map[net.Conn]*conn
-	strangers *list.List // that wait for a request, the longest first
-	known     *list.List // the same of those whose last request came from a caller
-	displaced int64
+	strangers *list.List // wait for a request, in the order in which they began to; no caller has used them
+	known     *list.List // wait for a request, in the order in which they began to; a caller has used them
+	displaced int64      // were closed to make room
 }
 
 // conn is one connection.
 type conn struct {
 	net.Conn
-	since  time.Time     // of its accept, until its first request has ended
-	active bool          // a request has begun to come, or is served
-	known  bool          // a caller's
-	place  *list.Element // among those that wait; nil while a handler runs
+	since  time.Time     // when it was accepted; zero after its first request
+	active bool          // a request arrives or is served
+	known  bool          // a caller has used it
+	place  *list.Element // in strangers or known; nil while a handler runs
 }
 
 func newConns() *conns {
@@ -41,7 +46,7 @@ func (s *conns) track(nc net.Conn, state http.ConnState) {
 	switch {
 	case state == http.StateNew:
 		s.add(nc)
-	case c == nil: // it had to give way
+	case c == nil: // closed to make room
 	case state == http.StateActive:
 		c.active = true
 	case state == http.StateIdle:
@@ -51,7 +56,7 @@ func (s *conns) track(nc net.Conn, state http.ConnState) {
 	}
 }
 
-// add is for who was accepted. s.mu is held.
+// add notes a connection that was accepted. s.mu is held.
 func (s *conns) add(nc net.Conn) {
 	c := &conn{Conn: nc, since: time.Now()}
 	s.all[nc] = c
@@ -66,10 +71,10 @@ func (s *conns) add(nc net.Conn) {
 	s.displaced++
 	c = oldest.Value.(*conn)
 	s.remove(c)
-	_ = c.Close() // it holds a descriptor that clients could have
+	_ = c.Close() // its descriptor is one that clients could have
 }
 
-// wait puts a connection behind the others that wait. s.mu is held.
+// wait puts a connection after the others that wait. s.mu is held.
 func (s *conns) wait(c *conn) {
 	if c.known {
 		c.place = s.known.PushBack(c)
@@ -101,7 +106,7 @@ func (s *conns) context(ctx context.Context, nc net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, nc)
 }
 
-// serve holds the place of a request's connection until done is called.
+// serve keeps a request's connection open until done is called.
 func (s *conns) serve(r *http.Request) (done func()) {
 	nc, _ := r.Context().Value(connKey{}).(net.Conn)
 	s.mu.Lock()
@@ -120,7 +125,7 @@ func (s *conns) serve(r *http.Request) (done func()) {
 	}
 }
 
-// know notes that a request came from a caller.
+// know notes that a caller has used a request's connection.
 func (s *conns) know(r *http.Request) {
 	nc, _ := r.Context().Value(connKey{}).(net.Conn)
 	s.mu.Lock()
@@ -142,7 +147,7 @@ func (s *conns) busy() bool {
 	return false
 }
 
-// count is how many are open, and how many have had to give way.
+// count returns how many are open, and how many were closed to make room.
 func (s *conns) count() (open int, displaced int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -95,7 +95,7 @@ func TestConnsServed(t *testing.T) {
 	h.backend.hold = make(chan struct{})
 	said := make(chan string, 1)
 	go func() { _, text := h.post("kick", `{"fd":1}`); said <- text }()
-	until(t, "it is under way", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return h.acting == 1 })
+	until(t, "it is under way", func() bool { return h.gate.busy() })
 	for range 5 {
 		h.dial()
 	}

@@ -1,7 +1,6 @@
 package push
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -67,22 +66,4 @@ var ErrQueued = errors.New("queued for other nodes")
 
 func fail(c Code, format string, args ...any) *Error {
 	return &Error{Code: c, Message: fmt.Sprintf(format, args...)}
-}
-
-// errorOf is what the caller is told of a backend's error, and what the log is.
-func errorOf(b Backend, err error) (e *Error, cause error) {
-	if errors.As(err, &e) {
-		return e, nil
-	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return fail(CodeTimeout, "it took too long; it may still happen"), nil
-	}
-	code, message := b.ErrorCode(err)
-	switch {
-	case statuses[code] == 0 || code == CodeInternal:
-		return fail(CodeInternal, "internal error"), err
-	case message == "":
-		message = err.Error()
-	}
-	return fail(code, "%s", message), nil
 }

@@ -15,23 +15,33 @@ import (
 	"wsframe/framework/frame"
 )
 
-// maxTo bounds a list of users: each costs what a request costs.
+// maxTo bounds a list of users, of which each costs as much as a request.
 const maxTo = 100
 
-// listItem is how PHP names the entries of a list: to[] by hand, to[0] by http_build_query.
+// listItem matches PHP's names for the entries of a list: to[] by hand, to[0] by http_build_query.
 var listItem = regexp.MustCompile(`^to\[[0-9]*\]$`)
 
-// form is web-msg-sender's: type=publish&to=UID&content=TEXT by GET or POST. It answers ok, offline or fail, all with status 200 as the
-// original does, but for who may not call; the header message says why it is fail, as the outside port does (contract §1).
-func (s *Server) form(w http.ResponseWriter, r *http.Request) {
+// form is GET and POST /, web-msg-sender's call: type=publish&to=UID&content=TEXT.
+//
+// Its responses are ok, offline or fail, with status 200 as the original's are (contract §1). Callers without the right to send, or beyond
+// a limit, get the status of the API. The header message says why it is fail.
+type form struct {
+	door    *door
+	gate    *gate
+	backend Backend
+	report  *reporter
+	maxBody int // bytes
+}
+
+func (s *form) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/" {
 		write(w, problem(fail(CodeNotFound, "there is nothing here; GET /openapi.json lists what there is"), nil))
 		return
 	}
-	say, e := s.publish(w, r)
+	text, e := s.publish(w, r)
 	status := http.StatusOK
 	if e != nil {
-		say = "fail"
+		text = "fail"
 		w.Header().Set("message", header(e.Error()))
 		switch e.Code {
 		case CodeBadRequest, CodePartial, CodeTimeout, CodeInternal:
@@ -42,10 +52,10 @@ func (s *Server) form(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	decorate(w.Header(), status)
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, say) // the caller's loss
+	_, _ = io.WriteString(w, text) // a failure is the caller's loss
 }
 
-// header makes a text fit for a header.
+// header replaces the characters of a text that may not stand in a header.
 func header(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -55,9 +65,9 @@ func header(text string) string {
 	}, text)
 }
 
-// publish checks a form and sends it.
-func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error) {
-	c, e := s.caller(w, r)
+// publish checks a form and sends its message.
+func (s *form) publish(w http.ResponseWriter, r *http.Request) (string, *Error) {
+	c, e := s.door.admit(w, r)
 	switch {
 	case e != nil:
 		return "", e
@@ -65,36 +75,38 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) (string, *Error
 		return "", fail(CodeForbidden, "this needs a token with the scope %s", ScopeSend)
 	case r.Method != http.MethodGet && r.Method != http.MethodPost:
 		return "", fail(CodeNotAllowed, "GET or POST")
-	case !c.rate.take(1):
-		return "", fail(CodeRateLimited, "more than %d requests a second", s.cfg.RateLimit)
+	}
+	if e := c.spend(1, ""); e != nil {
+		return "", e
 	}
 	fields, e := s.fields(w, r)
 	if e != nil {
 		return "", e
 	}
-	f, e := readForm(fields)
+	m, e := readForm(fields)
 	if e != nil {
 		return "", e
 	}
-	if n := len(f.to) - 1; n > 0 && !c.rate.take(n) {
-		return "", fail(CodeRateLimited, "more than %d requests a second, of which a list of users is as many as it has entries", s.cfg.RateLimit)
+	if n := len(m.to) - 1; n > 0 {
+		if e := c.spend(n, ", of which a list of users is as many as it has entries"); e != nil {
+			return "", e
+		}
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), callTime)
-	defer cancel()
-	if e := s.enter(ctx); e != nil {
+	ctx, leave, e := s.gate.enter(r.Context())
+	if e != nil {
 		return "", e
 	}
-	defer s.leave()
-	p := &Push{Event: "new_msg", Param: JSON(frame.HTML.Replace(f.content))}
-	if f.all {
-		return s.tellAll(ctx, p)
+	defer leave()
+	p := &Push{Event: "new_msg", Param: JSON(frame.HTML.Replace(m.content))}
+	if m.all {
+		return s.sendToAll(ctx, p)
 	}
-	return s.tell(ctx, f.to, p)
+	return s.sendTo(ctx, m.to, p)
 }
 
-// fields are the request's, from its query or from its body: where both have some, one of them would be passed over.
-func (s *Server) fields(w http.ResponseWriter, r *http.Request) (url.Values, *Error) {
-	body, e := s.body(w, r)
+// fields returns the fields of the query or of the body. Both at once are refused, since one of them would be ignored.
+func (s *form) fields(w http.ResponseWriter, r *http.Request) (url.Values, *Error) {
+	body, e := readBody(w, r, s.maxBody)
 	switch {
 	case e != nil:
 		return nil, e
@@ -105,7 +117,7 @@ func (s *Server) fields(w http.ResponseWriter, r *http.Request) (url.Values, *Er
 	case r.URL.RawQuery != "":
 		return nil, fail(CodeBadRequest, "the fields stand in the query or in the body, not in both")
 	}
-	kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // what cannot be read is no form
+	kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // a type that cannot be parsed is no form
 	switch kind {
 	case "application/x-www-form-urlencoded":
 		return parseFields(string(body)), nil
@@ -115,15 +127,15 @@ func (s *Server) fields(w http.ResponseWriter, r *http.Request) (url.Values, *Er
 	return nil, fail(CodeBadRequest, "the body must be a form: application/x-www-form-urlencoded or multipart/form-data")
 }
 
-// message is what a form asks for.
+// message is the content of a form.
 type message struct {
 	content string
 	all     bool
-	to      []string // users; none where all is true
+	to      []string // users; empty where all is true
 }
 
-// readForm understands a form wholly or not at all: a recipient in some other spelling must not make a message for one user a
-// message for all.
+// readForm reads a form, and refuses any field that it does not know: a recipient under another name would make a message for one user
+// one for all.
 func readForm(fields url.Values) (m message, e *Error) {
 	var list []string
 	for name, values := range fields {
@@ -144,7 +156,7 @@ func readForm(fields url.Values) (m message, e *Error) {
 	switch {
 	case fields.Get("type") != "publish":
 		return m, fail(CodeBadRequest, "type must be publish")
-	case !fields.Has("content"): // what was left out by mistake must not reach everybody
+	case !fields.Has("content"): // a message without a text must not reach everybody
 		return m, fail(CodeBadRequest, "content is missing")
 	case !utf8.ValidString(m.content):
 		return m, fail(CodeBadRequest, "content is not UTF-8")
@@ -169,42 +181,33 @@ func readForm(fields url.Values) (m message, e *Error) {
 	return m, nil
 }
 
-func (s *Server) tellAll(ctx context.Context, p *Push) (string, *Error) {
-	_, err := taken(s.cfg.Backend.SendToAll(p))
-	s.cfg.Backend.Settle(ctx)
+func (s *form) sendToAll(ctx context.Context, p *Push) (string, *Error) {
+	_, err := queued(s.backend.SendToAll(p))
+	s.backend.Settle(ctx)
 	if err != nil {
-		return "", s.untold(err)
+		return "", s.report.errorOf("publish", err)
 	}
 	return "ok", nil
 }
 
-// tell sends to users. Where it fails for one of several, that is the answer.
-func (s *Server) tell(ctx context.Context, to []string, p *Push) (string, *Error) {
-	reached, wrong := 0, (*Error)(nil)
+// sendTo sends to users. A failure for one of several is the result of the whole.
+func (s *form) sendTo(ctx context.Context, to []string, p *Push) (string, *Error) {
+	reached, failed := 0, (*Error)(nil)
 	for _, uid := range to {
-		switch n, err := s.cfg.Backend.Reach(ctx, uid, p); {
+		switch n, err := s.backend.Reach(ctx, uid, p); {
 		case n > 0:
 			reached++
 		case err != nil:
-			wrong = s.untold(err)
+			failed = s.report.errorOf("publish", err)
 		}
 	}
 	switch {
-	case wrong != nil && len(to) > 1:
-		return "", fail(CodePartial, "%d of %d users have taken it; of others: %s", reached, len(to), wrong.Message)
-	case wrong != nil:
-		return "", wrong
+	case failed != nil && len(to) > 1:
+		return "", fail(CodePartial, "%d of %d users have taken it; of others: %s", reached, len(to), failed.Message)
+	case failed != nil:
+		return "", failed
 	case reached == 0:
 		return "offline", nil
 	}
 	return "ok", nil
-}
-
-// untold is what the caller hears of an error.
-func (s *Server) untold(err error) *Error {
-	e, cause := errorOf(s.cfg.Backend, err)
-	if cause != nil {
-		s.warn("publish", cause)
-	}
-	return e
 }

@@ -143,12 +143,12 @@ func define[In, Out any](name, scope, about string, call func(ctx context.Contex
 // done is for calls that only succeed or fail.
 func done(err error) (nothing, error) { return nothing{}, err }
 
-// sent answers what sends.
+// sent is the result of a send.
 type sent struct {
 	Queued bool `json:"queued,omitempty" doc:"Redis does not take it at the moment: connections of this node have it, others get it when it does"`
 }
 
-func taken(err error) (sent, error) {
+func queued(err error) (sent, error) {
 	if errors.Is(err, ErrQueued) {
 		return sent{Queued: true}, nil
 	}
@@ -202,7 +202,7 @@ func sendToRoom(_ context.Context, b Backend, in *pushToRoom) (sent, error) {
 	if err := first(in.Push.check(), in.Keep.check()); err != nil {
 		return sent{}, err
 	}
-	return taken(b.SendToRoom(in.Room, &in.Push, in.Keep))
+	return queued(b.SendToRoom(in.Room, &in.Push, in.Keep))
 }
 
 // methods are all calls but batch, which is made of them.
@@ -211,13 +211,13 @@ var methods = []*method{
 		if err := first(in.Push.check()); err != nil {
 			return sent{}, err
 		}
-		return taken(b.SendToFD(in.FD, &in.Push))
+		return queued(b.SendToFD(in.FD, &in.Push))
 	}),
 	define("sendToUID", ScopeSend, "Sends a push to all connections of a user, and does not wait for how many there are.", func(_ context.Context, b Backend, in *pushToUID) (sent, error) {
 		if err := first(in.Push.check()); err != nil {
 			return sent{}, err
 		}
-		return taken(b.SendToUID(in.UID, &in.Push))
+		return queued(b.SendToUID(in.UID, &in.Push))
 	}),
 	define("sendToRoom", ScopeSend, "Sends a push to all members of a room.", sendToRoom),
 	define("publish", ScopeSend, "The same as sendToRoom.", sendToRoom),
@@ -225,7 +225,7 @@ var methods = []*method{
 		if err := first(in.Push.check()); err != nil {
 			return sent{}, err
 		}
-		return taken(b.SendToAll(&in.Push))
+		return queued(b.SendToAll(&in.Push))
 	}),
 	define("reach", ScopeSend, "Sends a push to all connections of a user and says how many have taken it.", func(ctx context.Context, b Backend, in *pushToUID) (reached, error) {
 		if err := first(in.Push.check()); err != nil {

@@ -165,7 +165,11 @@ func (a *asker) want(t *testing.T, want Code, done int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), callTime)
 	defer cancel()
-	_, e := a.once(ctx, "k", a.access.local, "kick", []byte("{}"), func() (answer, Code) { a.done++; return success(nil), "" })
+	k, e := newClaim(a.door.access.local, "k", "kick", []byte("{}"))
+	if e != nil {
+		t.Fatal(e)
+	}
+	_, e = a.once.do(ctx, k, func() (response, Code) { a.done++; return success(nil), "" })
 	got := Code("")
 	if e != nil {
 		got = e.Code
@@ -231,22 +235,25 @@ func TestOnceClaimLost(t *testing.T) {
 // The store's client may ask twice: a claim that it finds may be its own.
 func TestOnceClaimedTwice(t *testing.T) {
 	a := newAsk(t)
-	k := newClaim(a.access.local, "k", "kick", nil)
+	k, e := newClaim(a.door.access.local, "k", "kick", nil)
+	if e != nil {
+		t.Fatal(e)
+	}
 	for range 2 {
-		if there, err := a.hold(t.Context(), k); there != nil || err != nil {
+		if there, err := a.once.hold(t.Context(), k); there != nil || err != nil {
 			t.Errorf("got %q, %v", there, err)
 		}
 	}
 }
 
 // The server's end does not wait long for a store that does not answer.
-func TestKeepingEnds(t *testing.T) {
+func TestRetriesEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsk(t)
 		a.store.broken = errStore
 		a.want(t, "", 1)
 		begun := time.Now()
-		if err := a.Shutdown(t.Context()); err != nil || time.Since(begun) > keepingStop {
+		if err := a.Shutdown(t.Context()); err != nil || time.Since(begun) > retryStop {
 			t.Error(err, time.Since(begun))
 		}
 		synctest.Wait()
@@ -291,13 +298,13 @@ func TestQuota(t *testing.T) {
 	q, now := quota{max: 100}, time.Unix(1e9, 0)
 	q.add(now, 60)
 	q.add(now.Add(5*time.Minute), 40)
-	if q.left(now.Add(9 * time.Minute)) {
+	if q.hasRoom(now.Add(9 * time.Minute)) {
 		t.Error("forgotten too soon")
 	}
-	if !q.left(now.Add(11*time.Minute)) || q.used != 40 {
+	if !q.hasRoom(now.Add(11*time.Minute)) || q.used != 40 {
 		t.Error("the first minute still counts")
 	}
-	if !q.left(now.Add(time.Hour)) || q.used != 0 {
+	if !q.hasRoom(now.Add(time.Hour)) || q.used != 0 {
 		t.Error("an hour later something still counts")
 	}
 }

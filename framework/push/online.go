@@ -7,39 +7,44 @@ import (
 	"time"
 )
 
-// EventOnline tells all clients how many there are: param is {"users","connections"}.
+// EventOnline is the event of the push with the number of online users: its param is {"users","connections"}.
 const EventOnline = "update_online_count"
 
-// watch is a running watchOnline.
-type watch struct {
-	stop context.CancelFunc
-	done chan struct{}
+// onlineCount pushes the number of users and connections to all clients when it has changed, at most once a second.
+//
+// Of all nodes, the one that claims the second pushes. So no leader is elected, and another node takes over a second after one has died.
+// The cost is a call to Redis a second on each node, and one question to all nodes a second in all.
+type onlineCount struct {
+	backend Backend
+	store   Store
+	report  *reporter
+
+	cancel context.CancelFunc // nil while it does not run
+	ended  chan struct{}
 }
 
-// watch starts watchOnline. s.mu is held.
-func (s *Server) watch() {
-	if !s.cfg.OnlineCount || s.online != nil {
+// start begins to push. Calls of start and stop are serialized by the caller; a nil onlineCount does nothing.
+func (o *onlineCount) start() {
+	if o == nil || o.cancel != nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &watch{cancel, make(chan struct{})}
-	s.online = w
-	go func() { defer close(w.done); s.watchOnline(ctx) }()
+	ended := make(chan struct{})
+	o.cancel, o.ended = cancel, ended
+	go func() { defer close(ended); o.run(ctx) }()
 }
 
-// unwatch ends it. s.mu is held; watchOnline never takes it.
-func (s *Server) unwatch() {
-	if s.online != nil {
-		s.online.stop()
-		<-s.online.done
-		s.online = nil
+// stop returns when nothing is pushed any more.
+func (o *onlineCount) stop() {
+	if o == nil || o.cancel == nil {
+		return
 	}
+	o.cancel()
+	<-o.ended
+	o.cancel = nil
 }
 
-// watchOnline tells all clients when the number of users or connections has changed, once a second at most: of all nodes the one that
-// claims the second does so, so that nobody has to be elected, and another one takes over a second after a node died. That costs
-// a call to Redis a second on each node, and one question to all nodes a second in all.
-func (s *Server) watchOnline(ctx context.Context) {
+func (o *onlineCount) run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -49,19 +54,20 @@ func (s *Server) watchOnline(ctx context.Context) {
 		case <-tick.C:
 		}
 		call, cancel := context.WithTimeout(ctx, callTime)
-		if err := s.tellOnline(call); err != nil && ctx.Err() == nil {
-			s.note("online count", err)
+		if err := o.pushChange(call); err != nil && ctx.Err() == nil {
+			o.report.note("online count", err)
 		}
 		cancel()
 	}
 }
 
-func (s *Server) tellOnline(ctx context.Context) error {
-	mine := []byte{1}
-	if there, err := s.cfg.Store.Claim(ctx, "ONLINE_TURN", mine, 900*time.Millisecond); err != nil || there != nil {
+// pushChange does the work of one second, where this node claims it.
+func (o *onlineCount) pushChange(ctx context.Context) error {
+	claim := []byte{1}
+	if there, err := o.store.Claim(ctx, "ONLINE_TURN", claim, 900*time.Millisecond); err != nil || there != nil {
 		return err
 	}
-	n, err := s.cfg.Backend.Counts(ctx)
+	n, err := o.backend.Counts(ctx)
 	if err != nil {
 		return err
 	}
@@ -69,15 +75,16 @@ func (s *Server) tellOnline(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	there, err := s.cfg.Store.Claim(ctx, "ONLINE", param, time.Hour)
+	there, err := o.store.Claim(ctx, "ONLINE", param, time.Hour)
 	if err != nil || string(there) == string(param) {
 		return err
 	}
 	if there != nil {
-		if err := s.cfg.Store.Put(ctx, "ONLINE", param, time.Hour); err != nil {
+		if err := o.store.Put(ctx, "ONLINE", param, time.Hour); err != nil {
 			return err
 		}
 	}
-	_, err = taken(s.cfg.Backend.SendToAll(&Push{Event: EventOnline, Info: fmt.Sprintf("当前%d人在线，共打开%d个页面", n.UIDs, n.Connections), Param: param, Class: Latest, Key: EventOnline}))
+	info := fmt.Sprintf("当前%d人在线，共打开%d个页面", n.UIDs, n.Connections)
+	_, err = queued(o.backend.SendToAll(&Push{Event: EventOnline, Info: info, Param: param, Class: Latest, Key: EventOnline}))
 	return err
 }

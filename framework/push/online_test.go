@@ -8,10 +8,10 @@ import (
 
 func TestOnline(t *testing.T) {
 	t.Parallel()
-	s := NewServer(Config{Backend: &recorder{}, Store: newMemory()})
-	b, turns := s.cfg.Backend.(*recorder), s.cfg.Store.(*memory)
+	b, turns := &recorder{}, newMemory()
+	o := &onlineCount{backend: b, store: turns}
 	for i, want := range []int{1, 0, 0} { // once for a number, however often it is looked at, whoever does
-		if err := s.tellOnline(t.Context()); err != nil {
+		if err := o.pushChange(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		sent := slices.DeleteFunc(b.said(), func(c string) bool { return c == "Counts" })

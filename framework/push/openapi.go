@@ -2,23 +2,11 @@ package push
 
 import (
 	"encoding/json"
-	"net/http"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
 )
-
-func reflectType[T any]() reflect.Type { return reflect.TypeFor[T]() }
-
-// document is GET /openapi.json: OpenAPI 3.1 of the same table that decodes and checks the calls.
-func (s *Server) document(w http.ResponseWriter, r *http.Request) {
-	if _, e := s.caller(w, r); e != nil {
-		write(w, problem(e, nil))
-		return
-	}
-	write(w, answer{http.StatusOK, openAPI()})
-}
 
 type object = map[string]any
 
@@ -49,7 +37,7 @@ var openAPI = sync.OnceValue(func() []byte {
 	for _, m := range methods {
 		describe(m.name, m.scope, m.about, m.in, m.out)
 	}
-	describe("batch", "that of each call", "Does several calls, one after the other; one that fails does not stop the others.", reflectType[batchIn](), reflectType[batchOut]())
+	describe("batch", "that of each call", "Does several calls, one after the other; one that fails does not stop the others.", reflect.TypeFor[batchIn](), reflect.TypeFor[batchOut]())
 	b, err := json.MarshalIndent(object{
 		"openapi": "3.1.0",
 		"info":    object{"title": "wsframe push API", "version": "1", "license": object{"name": "Apache-2.0", "identifier": "Apache-2.0"}},
@@ -78,7 +66,7 @@ func ref(name string) object { return object{"$ref": "#/components/schemas/" + n
 // schemaOf describes a type (JSON Schema 2020-12). Named structs that are exported have a schema of their own.
 func schemaOf(t reflect.Type, schemas object) object {
 	switch {
-	case t == reflectType[json.RawMessage]() || t.Kind() == reflect.Interface:
+	case t == reflect.TypeFor[json.RawMessage]() || t.Kind() == reflect.Interface:
 		return object{}
 	case t.Kind() == reflect.Pointer:
 		return schemaOf(t.Elem(), schemas)

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// quota bounds what a caller's Idempotency-Keys take in the Store: the bytes that were put there in the last onceTime. It
-// counts by the minute. Requests that run side by side may pass the bound by one answer each.
+// quota bounds the bytes that a caller's Idempotency-Keys have put into the Store in the last onceTime.
+//
+// The bytes are counted by the minute. Concurrent requests may exceed the bound by one response each.
 type quota struct {
 	max int // bytes; 0 = any
 
@@ -16,24 +17,24 @@ type quota struct {
 	used    int
 }
 
-// left tells whether more may be kept.
-func (q *quota) left(now time.Time) bool {
+// hasRoom tells whether more may be kept.
+func (q *quota) hasRoom(now time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.turn(now)
+	q.advance(now)
 	return q.max == 0 || q.used < q.max
 }
 
 func (q *quota) add(now time.Time, n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.turn(now)
+	q.advance(now)
 	q.used += n
 	q.minutes[q.minute%int64(len(q.minutes))] += n
 }
 
-// turn forgets the minutes that are over. q.mu is held.
-func (q *quota) turn(now time.Time) {
+// advance forgets the minutes before the last onceTime. q.mu is held.
+func (q *quota) advance(now time.Time) {
 	minute := now.Unix() / 60
 	q.minute = max(q.minute, minute-int64(len(q.minutes)))
 	for q.minute < minute {

@@ -11,13 +11,13 @@ import (
 	"wsframe/framework/internal/lograte"
 )
 
-// maxAddresses are remembered; beyond that all are forgotten.
+// maxAddresses have a limit each; one more, and all begin anew.
 const maxAddresses = 10_000
 
-// refusals counts the requests of those who may not call. Tokens are looked at whatever an address did before: the limit is for
-// what is refused, so nobody's wrong tokens keep a right one out.
+// refusals counts, logs and limits the requests of those who may not call. The limit concerns refused requests alone, so that wrong
+// tokens from an address keep no right one out.
 type refusals struct {
-	rate int // wrong tokens of one address that are answered as such, a second and at once; 0 = any
+	rate int // wrong tokens a second of one address that get CodeUnauthorized; 0 = any
 	log  *zap.Logger
 	line lograte.Limit
 
@@ -30,7 +30,7 @@ func newRefusals(rate int, log *zap.Logger) *refusals {
 	return &refusals{rate: rate, log: log, total: map[Code]int64{}, addresses: map[netip.Prefix]*bucket{}}
 }
 
-// add counts a refusal, and gives what is answered.
+// add counts a refusal and returns the error of its response.
 func (l *refusals) add(peer string, e *Error) *Error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -38,16 +38,16 @@ func (l *refusals) add(peer string, e *Error) *Error {
 	if n := l.line.Due(time.Now()); n > 0 {
 		l.log.Warn("push port: requests are refused", zap.String("code", string(e.Code)), zap.String("why", e.Message), zap.String("peer", peer), zap.Int64("since the last such line", n))
 	}
-	if e.Code == CodeUnauthorized && !l.of(peer).take(1) {
+	if e.Code == CodeUnauthorized && !l.of(peer).allow(1) {
 		return fail(CodeRateLimited, "too many requests without a right token come from this address")
 	}
 	return e
 }
 
-// of is an address's limit, of IPv6 that of its /64: a host has all of one. l.mu is held.
+// of returns the limit of an address. Those of one IPv6 /64 share a limit, since a host has a whole one. l.mu is held.
 func (l *refusals) of(peer string) *bucket {
-	host, _, _ := net.SplitHostPort(peer) // net/http's own
-	addr, _ := netip.ParseAddr(host)      // the zero one where it cannot be read: they share a limit
+	host, _, _ := net.SplitHostPort(peer) // net/http has made it
+	addr, _ := netip.ParseAddr(host)      // all that cannot be parsed share a limit
 	addr, bits := addr.Unmap().WithZone(""), 32
 	if addr.Is6() {
 		bits = 64
@@ -64,7 +64,7 @@ func (l *refusals) of(peer string) *bucket {
 	return b
 }
 
-// counts are the refusals of each kind.
+// counts returns the refusals by their code.
 func (l *refusals) counts() map[Code]int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -40,9 +40,6 @@ var limits = map[string]int{
 	"wsframe/framework/manager.Status fields":             26,
 	"wsframe/framework/process cycle":                     12,
 	"wsframe/framework/process.Master methods":            37,
-	"wsframe/framework/push cycle":                        12,
-	"wsframe/framework/push.Client methods":               31, // one for each call of the API
-	"wsframe/framework/push.Server methods":               39,
 	"wsframe/framework/process/master.go lines":           515,
 }
 

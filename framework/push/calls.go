@@ -11,18 +11,27 @@ import (
 	"wsframe/framework/internal/ijson"
 )
 
-// job is a request of the JSON API that may be done: what does it, and what it takes.
+// calls is POST /api/v1/{method}.
+type calls struct {
+	door    *door
+	gate    *gate
+	once    *once
+	backend Backend
+	report  *reporter
+	maxBody int // bytes
+}
+
+// job is a request that its caller may make: a call, or a batch of calls.
 type job struct {
 	method  string
 	body    []byte
 	changes bool // doing it twice makes a difference
-	sends   bool
+	sends   bool // its response waits until what was sent is safe
 	do      func(ctx context.Context) (any, *Error)
 }
 
-// api is POST /api/v1/{method}.
-func (s *Server) api(w http.ResponseWriter, r *http.Request) {
-	a, e := s.call(w, r)
+func (s *calls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a, e := s.serve(w, r)
 	if e != nil {
 		a = problem(e, nil)
 		if e.Code == CodeInProgress {
@@ -32,44 +41,47 @@ func (s *Server) api(w http.ResponseWriter, r *http.Request) {
 	write(w, a)
 }
 
-func (s *Server) call(w http.ResponseWriter, r *http.Request) (answer, *Error) {
-	c, e := s.caller(w, r)
+func (s *calls) serve(w http.ResponseWriter, r *http.Request) (response, *Error) {
+	c, e := s.door.admit(w, r)
 	if e != nil {
-		return answer{}, e
+		return response{}, e
 	}
 	if e := checkCall(w, r); e != nil {
-		return answer{}, e
+		return response{}, e
 	}
-	if !c.rate.take(1) {
-		return answer{}, fail(CodeRateLimited, "more than %d requests a second", s.cfg.RateLimit)
+	if e := c.spend(1, ""); e != nil {
+		return response{}, e
 	}
 	key, keyed, e := keyOf(r)
 	if e != nil {
-		return answer{}, e
+		return response{}, e
 	}
 	j, e := s.job(w, r, c)
 	if e != nil {
-		return answer{}, e
+		return response{}, e
 	}
 	base := r.Context()
 	if keyed {
-		base = context.WithoutCancel(base) // whoever asks again wants to know what became of it
+		base = context.WithoutCancel(base) // a later request with the key gets this one's response
 	}
-	ctx, cancel := context.WithTimeout(base, callTime)
-	defer cancel()
-	if e := s.enter(ctx); e != nil {
-		return answer{}, e
+	ctx, leave, e := s.gate.enter(base)
+	if e != nil {
+		return response{}, e
 	}
-	defer s.leave()
-	do := func() (answer, Code) { return s.perform(ctx, j) }
+	defer leave()
+	do := func() (response, Code) { return s.perform(ctx, j) }
 	if keyed && j.changes {
-		return s.once(ctx, key, c, j.method, j.body, do)
+		k, e := newClaim(c, key, j.method, j.body)
+		if e != nil {
+			return response{}, e
+		}
+		return s.once.do(ctx, k, do)
 	}
 	a, _ := do()
 	return a, nil
 }
 
-// checkCall looks at what stands before the body.
+// checkCall checks what precedes the body.
 func checkCall(w http.ResponseWriter, r *http.Request) *Error {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
@@ -78,13 +90,13 @@ func checkCall(w http.ResponseWriter, r *http.Request) *Error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return fail(CodeMediaType, "the Content-Type must be application/json")
 	}
-	if r.URL.RawQuery != "" { // a field there would be passed over, and the call do more than was meant
+	if r.URL.RawQuery != "" { // a field there would be ignored, and the call do more than was meant
 		return fail(CodeBadRequest, "fields stand in the body; the query must be empty")
 	}
 	return nil
 }
 
-// keyOf is the request's Idempotency-Key.
+// keyOf returns the request's Idempotency-Key.
 func keyOf(r *http.Request) (key string, keyed bool, e *Error) {
 	keys := r.Header.Values("Idempotency-Key")
 	switch {
@@ -96,8 +108,8 @@ func keyOf(r *http.Request) (key string, keyed bool, e *Error) {
 	return keys[0], true, nil
 }
 
-// job reads a request and looks at who may do it.
-func (s *Server) job(w http.ResponseWriter, r *http.Request, c *caller) (*job, *Error) {
+// job reads a request and checks whether its caller may make it.
+func (s *calls) job(w http.ResponseWriter, r *http.Request, c *caller) (*job, *Error) {
 	name := r.PathValue("method")
 	m := findMethod(name)
 	switch {
@@ -106,7 +118,7 @@ func (s *Server) job(w http.ResponseWriter, r *http.Request, c *caller) (*job, *
 	case m != nil && !c.may(m.scope):
 		return nil, m.forbidden()
 	}
-	body, e := s.body(w, r)
+	body, e := readBody(w, r, s.maxBody)
 	if e != nil {
 		return nil, e
 	}
@@ -120,8 +132,8 @@ func (s *Server) job(w http.ResponseWriter, r *http.Request, c *caller) (*job, *
 	return &job{m.name, body, m.changes(), m.scope == ScopeSend, do}, nil
 }
 
-// checkJSON refuses what clients' readers would understand differently or not at all (RFC 7493). What is no JSON at all is told with the
-// fields.
+// checkJSON refuses JSON that clients' parsers would read differently or not at all (RFC 7493). Text that is no JSON is left to decode,
+// whose errors are more precise.
 func checkJSON(body []byte) *Error {
 	if !json.Valid(body) {
 		return nil
@@ -132,10 +144,10 @@ func checkJSON(body []byte) *Error {
 	return nil
 }
 
-func (s *Server) perform(ctx context.Context, j *job) (answer, Code) {
+func (s *calls) perform(ctx context.Context, j *job) (response, Code) {
 	result, e := j.do(ctx)
 	if j.sends {
-		s.cfg.Backend.Settle(ctx) // who is told that it was taken does not send it again
+		s.backend.Settle(ctx) // the caller of a successful send does not send again
 	}
 	if e != nil {
 		return problem(e, result), e.Code
@@ -143,28 +155,25 @@ func (s *Server) perform(ctx context.Context, j *job) (answer, Code) {
 	return success(result), ""
 }
 
-// invoke does one call. Where not all nodes have answered there is both a result and an error.
-func (s *Server) invoke(ctx context.Context, c *caller, m *method, body []byte) (any, *Error) {
+// invoke makes one call. Where not all nodes have replied, it returns both a result and an error.
+func (s *calls) invoke(ctx context.Context, c *caller, m *method, body []byte) (any, *Error) {
 	if !c.may(m.scope) {
 		return nil, m.forbidden()
 	}
-	result, err := m.call(ctx, s.cfg.Backend, body)
+	result, err := m.call(ctx, s.backend, body)
 	if err == nil {
 		return result, nil
 	}
-	e, cause := errorOf(s.cfg.Backend, err)
-	if cause != nil {
-		s.warn(m.name, cause)
-	}
+	e := s.report.errorOf(m.name, err)
 	if e.Code != CodePartial {
 		result = nil
 	}
 	return result, e
 }
 
-// body reads a request's body, of Config.MaxBody bytes at most.
-func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, *Error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody)))
+// readBody reads a request's body of at most maxBytes.
+func readBody(w http.ResponseWriter, r *http.Request, maxBytes int) ([]byte, *Error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(maxBytes)))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
