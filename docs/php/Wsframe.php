@@ -1,31 +1,31 @@
 <?php
 /**
- * Pushes to the clients of wsframe, and asks about them, from PHP 7.2 or newer. One file, no dependency but PHP's own HTTP
- * streams (allow_url_fopen, which is on by default). All calls, their fields and errors: docs/push.md.
+ * Pushes to clients of wsframe and queries who is online, from PHP 7.2 or newer. This single file needs only PHP's own
+ * HTTP streams (allow_url_fopen, which is on by default). For all calls, fields and errors, see docs/push.md.
  *
  *   require 'Wsframe.php';
- *   $ws = new Wsframe('http://127.0.0.1:2121', getenv('WSFRAME_PUSH_TOKEN'));  // the token may be '' where none is configured
- *   $ws->sendToUID('7', 'orderPaid', ['id' => 5]);           // clients get {"status":200,"event":"orderPaid","info":"","param":{"id":5}}
+ *   $ws = new Wsframe('http://127.0.0.1:2121', getenv('WSFRAME_PUSH_TOKEN'));  // '' if no token is configured
+ *   $ws->sendToUID('7', 'orderPaid', ['id' => 5]);           // clients receive {"status":200,"event":"orderPaid","info":"","param":{"id":5}}
  *   $ws->sendToRoom('LIVE_5', 'barrage', 'hi', ['class' => 'drop-oldest']);
  *   $ws->sendToAll('notice', 'Closing at ten', ['info' => 'notice', 'except' => [$fd]]);
- *   if ($ws->reach('7', 'call', 'ring') === 0) { … }         // how many connections of the user have taken it
- *   $ws->once('order-5-paid')->sendToUID('7', 'orderPaid');  // once in ten minutes, however often this is run
+ *   if ($ws->reach('7', 'call', 'ring') === 0) { … }         // how many connections accepted it
+ *   $ws->once('order-5-paid')->sendToUID('7', 'orderPaid');  // once in ten minutes, however often it runs
  *   foreach ($ws->batch([['join', ['fd' => 5, 'room' => 'A']], ['counts']]) as $answer) { … }
- *   $ws->newMsg('7', 'text');                                // as web-msg-sender does: 'ok', 'offline' or 'fail'
+ *   $ws->newMsg('7', 'text');                                // as with web-msg-sender: 'ok', 'offline' or 'fail'
  *
- * What the server refuses is a RuntimeException: its message begins with the error code ("noConnection: …"), getCode() is the HTTP
- * status; 0 means that there was no answer. A call that certainly was not done, or of which nothing was heard, is tried three
- * times in all, always with the same Idempotency-Key: it is done at most once.
+ * A refused call throws a RuntimeException. Its message begins with the error code ("noConnection: …"), and getCode() is the
+ * HTTP status; 0 means that there was no response. A call that was certainly not done, or received no response, is repeated,
+ * up to three attempts in total, always with the same Idempotency-Key, so it is done at most once.
  *
  * ---- 中文 ----
  *
  * 从 PHP（7.2 及以上）向 wsframe 的客户端推送消息，并查询在线情况。单文件，只用 PHP 自带的 HTTP 流
  * （allow_url_fopen，默认开启）。全部方法、字段与错误码见 docs/push.zh-CN.md，用法见上例：
  *   sendToUID 发给某个用户的所有连接；sendToFD 发给一个连接；sendToRoom 发给房间；sendToAll 发给所有人；
- *   reach 同 sendToUID，并返回收到的连接数；once('键') 使同一操作在十分钟内只执行一次；batch 一次执行多个调用；
+ *   reach 同 sendToUID，并返回接收了推送的连接数；once('键') 使同一操作在十分钟内只执行一次；batch 一次执行多个调用；
  *   newMsg 与 web-msg-sender 相同，返回 'ok'、'offline' 或 'fail'。
- * 服务端拒绝时抛出 RuntimeException：消息以错误码开头（"noConnection: …"），getCode() 为 HTTP 状态码，0 表示没有收到应答。
- * 确定未执行、或没有收到应答的调用会用同一个 Idempotency-Key 重试，共三次，因此最多只执行一次。
+ * 服务器拒绝时抛出 RuntimeException：信息以错误码开头（"noConnection: …"），getCode() 为 HTTP 状态码，0 表示没有收到响应。
+ * 确定没有执行、或没有收到响应的调用，会用同一个 Idempotency-Key 重试，总共最多三次，因此最多只执行一次。
  */
 class Wsframe
 {
@@ -36,7 +36,7 @@ class Wsframe
     private $timeout;
     private $key;
 
-    /** $timeout: seconds for one try. */
+    /** Creates a client. $timeout is the time limit of one attempt in seconds. */
     public function __construct(string $base = 'http://127.0.0.1:2121', string $token = '', float $timeout = 10.0)
     {
         $this->base = rtrim($base, '/');
@@ -44,7 +44,7 @@ class Wsframe
         $this->timeout = $timeout;
     }
 
-    /** A client for one call, which is done once in ten minutes for this key (1 to 128 printable ASCII characters). */
+    /** Returns a client for one call, which runs once in ten minutes for this key (1 to 128 printable ASCII characters). */
     public function once(string $key): self
     {
         $copy = clone $this;
@@ -52,7 +52,7 @@ class Wsframe
         return $copy;
     }
 
-    /** Any call of the JSON API; its answer as an array. */
+    /** Makes any call of the JSON API, and returns its result as an array. */
     public function call(string $method, array $params = []): array
     {
         $body = json_encode((object) $params, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_PRESERVE_ZERO_FRACTION);
@@ -75,8 +75,8 @@ class Wsframe
     }
 
     /**
-     * Several calls, one after the other, in one request: [['method', [params]], …], at most 100. The answers stand in the same
-     * order, each ['result' => …] or ['error' => ['code' => …, 'message' => …]]; one that fails does not stop the others.
+     * Makes up to 100 calls, [['method', [params]], …], one after the other in one request. The results have the same order,
+     * each ['result' => …] or ['error' => ['code' => …, 'message' => …]]. A failed call does not stop the others.
      */
     public function batch(array $calls): array
     {
@@ -87,7 +87,7 @@ class Wsframe
         return $this->call('batch', ['calls' => $list])['results'];
     }
 
-    /** web-msg-sender's form: $content, which the server escapes for HTML, for one user, or all where $uid is ''. It is not tried again. */
+    /** Sends $content by web-msg-sender's form to one user, or to all if $uid is ''. The server escapes HTML. There is no retry. */
     public function newMsg(string $uid, string $content): string
     {
         $form = http_build_query(['type' => 'publish', 'to' => $uid, 'content' => $content], '', '&');
@@ -95,8 +95,8 @@ class Wsframe
         return $status === 0 ? 'fail' : $text;
     }
 
-    // Pushes. $param: anything that json_encode takes; null = none. $more: info, status, except, class, key; of rooms also keep
-    // and age_seconds.
+    // Pushes. $param is any value for json_encode; null means none. $more may have info, status, except, class and key, and
+    // for rooms also keep and age_seconds.
 
     public function sendToFD(int $fd, string $event, $param = null, array $more = []): void
     {
@@ -124,7 +124,7 @@ class Wsframe
         $this->call('sendToAll', self::push($event, $param, $more));
     }
 
-    /** As sendToUID; returns how many connections have taken it. */
+    /** Sends like sendToUID, and returns how many connections accepted the push. */
     public function reach(string $uid, string $event, $param = null, array $more = []): int
     {
         return $this->call('reach', ['uid' => $uid] + self::push($event, $param, $more))['connections'];
@@ -132,7 +132,7 @@ class Wsframe
 
     // Rooms, users, connections.
 
-    /** $announce: the room's members are told who comes and leaves. */
+    /** Puts a connection into a room. With $announce, the members are notified when users join or leave. */
     public function join(int $fd, string $room, bool $announce = false): void
     {
         $this->call('join', ['fd' => $fd, 'room' => $room, 'announce' => $announce]);
@@ -148,7 +148,7 @@ class Wsframe
         $this->call('leaveAll', ['fd' => $fd]);
     }
 
-    /** Takes all members out of a room; returns how many there were. */
+    /** Removes all members from a room, and returns their number. */
     public function dismissRoom(string $room): int
     {
         return $this->call('dismissRoom', ['room' => $room])['members'];
@@ -164,19 +164,19 @@ class Wsframe
         $this->call('unbindUID', ['fd' => $fd, 'uid' => $uid]);
     }
 
-    /** Closes a connection behind what was sent to it before. $code: 1000 or 3000-4999. */
+    /** Closes a connection after it has received everything sent before. $code is 1000 or 3000-4999. */
     public function kick(int $fd, int $code = 4011, string $reason = ''): void
     {
         $this->call('kick', ['fd' => $fd, 'code' => $code, 'reason' => $reason]);
     }
 
-    /** Closes all connections of a user; returns how many there were. */
+    /** Closes all connections of a user, and returns their number. */
     public function kickUID(string $uid, int $code = 4011, string $reason = ''): int
     {
         return $this->call('kickUID', ['uid' => $uid, 'code' => $code, 'reason' => $reason])['connections'];
     }
 
-    /** The values kept with a connection, by name. */
+    /** Returns the values stored with a connection, by name. */
     public function session(int $fd): array
     {
         return $this->call('session', ['fd' => $fd])['values'];
@@ -187,13 +187,13 @@ class Wsframe
         $this->call('setSession', ['fd' => $fd, 'values' => (object) $values]);
     }
 
-    /** Merges; null removes a value. */
+    /** Merges values into the stored ones; null removes a value. */
     public function updateSession(int $fd, array $values): void
     {
         $this->call('updateSession', ['fd' => $fd, 'values' => (object) $values]);
     }
 
-    // Who is there. Lists come in pages of at most 1,000: $after is the last of the page before.
+    // Queries. Lists are paged, at most 1,000 entries a page; $after is the last entry of the previous page.
 
     public function isOnline(int $fd): bool
     {
@@ -205,7 +205,7 @@ class Wsframe
         return $this->call('isUIDOnline', ['uid' => $uid])['online'];
     }
 
-    /** ['connections' => …, 'uids' => …, 'rooms' => …, 'nodes' => …] */
+    /** Returns ['connections' => …, 'uids' => …, 'rooms' => …, 'nodes' => …]. */
     public function counts(): array
     {
         return $this->call('counts');
@@ -216,7 +216,7 @@ class Wsframe
         return $this->call('roomCount', ['room' => $room])['members'];
     }
 
-    /** Each ['fd' => …, 'auth' => ['id' => …, 'type' => …, …], 'uids' => […], 'node' => …] */
+    /** Returns a list; each entry is ['fd' => …, 'auth' => ['id' => …, 'type' => …, …], 'uids' => […], 'node' => …] */
     public function connections(int $after = 0, int $limit = 100): array
     {
         return $this->call('connections', ['after' => $after, 'limit' => $limit])['items'];
@@ -237,7 +237,7 @@ class Wsframe
         return $this->call('roomNames', ['after' => $after, 'limit' => $limit])['items'];
     }
 
-    /** ['room', 'epoch', 'offset', 'first', 'items' => [['offset', 'time', 'push'], …]]; $after -1 = the newest. */
+    /** Returns ['room', 'epoch', 'offset', 'first', 'items' => [['offset', 'time', 'push'], …]]; $after -1 means the newest. */
     public function history(string $room, int $after = -1, int $limit = 100): array
     {
         return $this->call('history', ['room' => $room, 'after' => $after, 'limit' => $limit]);
@@ -248,7 +248,7 @@ class Wsframe
         return ['event' => $event] + ($param === null ? [] : ['param' => $param]) + $more;
     }
 
-    /** @return array [HTTP status, body]; [0, reason] where there was no answer. */
+    /** @return array [HTTP status, body], or [0, reason] if there was no response. */
     private function post(string $path, string $body, array $headers): array
     {
         if ($this->token !== '') {

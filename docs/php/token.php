@@ -1,6 +1,6 @@
 <?php
 /**
- * Issues the tokens with which clients connect to wsframe. PHP 7.2 or newer with the openssl extension.
+ * Issues the tokens with which clients connect to wsframe. Requires PHP 7.2 or newer with the openssl extension.
  *
  *   require 'token.php';
  *   $token = wsframe_token(getenv('WSFRAME_APP_AUTH_KEY'), [
@@ -8,12 +8,12 @@
  *   ]);
  *   // the page connects to wss://example.com/?auth=$token
  *
- * id and code: strings or integers of at most 64 of the characters A-Z a-z 0-9 _ . : @ - since they enter the names of
- * Redis keys; code may be empty. type: at most 32 of the same. nickname: at most 128 characters, UTF-8.
- * ctime: UNIX time of issue, now where it is left out; a token lives as long as auth.lifetime says.
+ * id and code: strings or integers of at most 64 of the characters A-Z a-z 0-9 _ . : @ - because they become part of
+ * Redis key names. code may be empty. type: at most 32 of the same characters. nickname: at most 128 characters, UTF-8.
+ * ctime: UNIX time of issue, by default now. auth.lifetime limits how long a token is valid.
  */
 
-/** AES-256-GCM, the form to use: $key is auth.key of config/app.yaml, at least 16 bytes. */
+/** Issues a token in the current format (AES-256-GCM). $key is auth.key from config/app.yaml, at least 16 bytes. */
 function wsframe_token(string $key, array $identity): string
 {
     if (strlen($key) < 16) {
@@ -28,7 +28,7 @@ function wsframe_token(string $key, array $identity): string
     return 'w1.' . rtrim(strtr(base64_encode($nonce . $sealed . $tag), '+/', '-_'), '=');
 }
 
-/** 3DES, the form of MSwoole-ws: only while auth.accept_3des is on. $key is auth.key_3des, 1 to 24 bytes. */
+/** Issues a token in the format of MSwoole-ws (3DES), for servers with auth.accept_3des. $key is auth.key_3des, 1 to 24 bytes. */
 function wsframe_token_3des(string $key, array $identity): string
 {
     if ($key === '' || strlen($key) > 24) {
@@ -41,7 +41,7 @@ function wsframe_token_3des(string $key, array $identity): string
     return strtr($sealed, '+/=', '*:_');
 }
 
-/** The token's plain text; what the server would refuse is refused here already. */
+/** Returns the plain text of a token. Throws for values that the server would refuse. */
 function wsframe_identity(array $identity): string
 {
     $five = ['id' => '', 'type' => '', 'code' => '', 'nickname' => '', 'ctime' => time()];
