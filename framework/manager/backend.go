@@ -24,36 +24,41 @@ type Backend interface {
 	Nodes(ctx context.Context) ([]NodeInfo, error)
 }
 
-// Status is what the server is doing.
+// Status is the state of a server. All but Nodes concerns this node alone.
 type Status struct {
 	Version        string `json:"version"`        // of the worker's program, which a reload replaces
-	MasterVersion  string `json:"master_version"` // of the master's
+	MasterVersion  string `json:"master_version"` // of the master's program
 	Connections    int    `json:"connections"`
 	UIDs           int    `json:"uids"` // users with connections
 	Rooms          int    `json:"rooms"`
 	MasterPID      int    `json:"master_pid"`
 	WorkerPID      int    `json:"worker_pid"`
 	WorkerRestarts int    `json:"worker_restarts"`
-	MemoryBytes    int64  `json:"memory_bytes"` // resident, master and worker
+	MemoryBytes    int64  `json:"memory_bytes"` // resident, of master and worker
 	UptimeSeconds  int64  `json:"uptime_seconds"`
-	MessagesIn     int64  `json:"messages_in"`
-	MessagesOut    int64  `json:"messages_out"`
-	BytesIn        int64  `json:"bytes_in"`
-	BytesOut       int64  `json:"bytes_out"`
-	ClosedSlow     int64  `json:"closed_slow"`
-	ClosedIdle     int64  `json:"closed_idle"`
-	Dropped        int64  `json:"dropped"` // frames that may be dropped (drop-oldest, latest) and that slow connections did not get
-	Goroutines     int    `json:"goroutines"`
-	Store          string `json:"store"`         // embedded or redis
-	StorePending   int    `json:"store_pending"` // bookkeeping that the store does not know yet
+	Traffic
+	Goroutines   int    `json:"goroutines"`
+	Store        string `json:"store"`         // embedded or redis
+	StorePending int    `json:"store_pending"` // operations of bookkeeping that the store does not have yet
 
 	WorkerState         string `json:"worker_state"`          // WorkerServes, WorkerHangs or WorkerRestarts
-	WorkerSilentSeconds int64  `json:"worker_silent_seconds"` // for so long it has not answered; 0: it does
-	RuntimeDir          string `json:"runtime_dir"`           // absolute
-	KeyFile             string `json:"key_file"`              // where the key of tokens lies; "": in the configuration
+	WorkerSilentSeconds int64  `json:"worker_silent_seconds"` // since its last heartbeat, where it hangs; else 0
+	RuntimeDir          string `json:"runtime_dir"`           // absolute path
+	KeyFile             string `json:"key_file"`              // path of the key of tokens; "" = the key stands in the configuration
 
-	Nodes      []NodeInfo `json:"nodes"`                 // all else here is this node's alone
-	NodesError string     `json:"nodes_error,omitempty"` // why not all nodes are known
+	Nodes      []NodeInfo `json:"nodes"`
+	NodesError string     `json:"nodes_error,omitempty"` // why Nodes is not complete
+}
+
+// Traffic is what a server's connections have carried, and why they were closed, since the server was started.
+type Traffic struct {
+	MessagesIn  int64 `json:"messages_in"`
+	MessagesOut int64 `json:"messages_out"`
+	BytesIn     int64 `json:"bytes_in"`
+	BytesOut    int64 `json:"bytes_out"`
+	ClosedSlow  int64 `json:"closed_slow"`
+	ClosedIdle  int64 `json:"closed_idle"`
+	Dropped     int64 `json:"dropped"` // pushes of the classes drop-oldest and latest that slow connections did not get
 }
 
 // The states of the worker. One that hangs does not answer its heartbeat: what else only it knows is missing then.

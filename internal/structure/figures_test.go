@@ -37,7 +37,6 @@ var limits = map[string]int{
 	"wsframe/framework/console cycle":                     13,
 	"wsframe/framework/console.console methods":           41,
 	"wsframe/framework/internal/session.Sessions methods": 35,
-	"wsframe/framework/manager.Status fields":             26,
 	"wsframe/framework/process cycle":                     12,
 	"wsframe/framework/process.Master methods":            37,
 	"wsframe/framework/process/master.go lines":           515,
