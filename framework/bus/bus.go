@@ -3,87 +3,13 @@ package bus
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"wsframe/library/cache"
-)
-
-// Config of a Bus. Zero means the default.
-type Config struct {
-	Client redis.UniversalClient
-	Prefix string // before every key
-
-	// Alone: the store is this server's own. Nothing is written to the streams.
-	Alone   bool
-	Shards  int           // streams; every node must have the same number; 4
-	Timeout time.Duration // of one Redis call; 500 ms
-
-	// Bounds of what waits to be written; beyond them Send returns ErrFull. 100,000 and 32 MiB.
-	PendingMessages, PendingBytes int
-
-	// What is kept per shard for nodes that are late, about, whichever is reached first: 100,000 messages, 64 MiB, 1 minute.
-	StreamLength, StreamBytes int
-	StreamAge                 time.Duration
-
-	// Doubt is how long the nodes are waited for that compare what they know with what a Redis has that began anew. 5 s.
-	Doubt time.Duration
-
-	// Receive is called for each message, in the order of its shard, by one goroutine per shard. What it holds up, it
-	// holds up for the whole shard. It must not wait for Redis; panics are logged.
-	Receive func(m *Message)
-
-	// Lost is called, like Receive and before the message behind them, where messages were gone before they could be read. concerns
-	// tells whether those of a key may be among them. nil = nobody wants to know.
-	Lost func(concerns func(key string) bool)
-
-	State []byte // of another process's Suspend: go on as that sender, from those positions
-
-	Log *zap.Logger
-}
-
-func (c *Config) fill() error {
-	if c.Client == nil || c.Receive == nil {
-		return errors.New("bus: Client and Receive are needed")
-	}
-	if i := strings.Index(c.Prefix, "{"); i >= 0 && strings.Index(c.Prefix[i:], "}") < 2 { // unclosed, or empty
-		return fmt.Errorf("bus: the prefix %q would spoil the hash tags of a Redis Cluster", c.Prefix)
-	}
-	for _, d := range []struct {
-		p *int
-		v int
-	}{{&c.Shards, 4}, {&c.PendingMessages, 100_000}, {&c.PendingBytes, 32 << 20}, {&c.StreamLength, 100_000}, {&c.StreamBytes, 64 << 20}} {
-		if *d.p <= 0 {
-			*d.p = d.v
-		}
-	}
-	if c.StreamAge <= 0 {
-		c.StreamAge = time.Minute
-	}
-	if c.Doubt <= 0 {
-		c.Doubt = 5 * time.Second
-	}
-	if c.Timeout <= 0 {
-		c.Timeout = 500 * time.Millisecond
-	}
-	if c.Log == nil {
-		c.Log = zap.NewNop()
-	}
-	return nil
-}
-
-// Errors of Send.
-var (
-	ErrFull     = errors.New("bus: too much waits for redis")
-	ErrTooLarge = errors.New("bus: a message is larger than 4 MiB")
-	ErrStopped  = errors.New("bus: stopped")
 )
 
 // phase is where a Bus is in its life.
@@ -93,90 +19,89 @@ const (
 	started phase = iota
 	running
 	suspended
-	handed
+	detached
 	stopped
 )
 
-// Bus is this process's end of it.
+// afterReloadTime is for how long after a reload a Bus that is alone reads what the previous process still sends.
+const afterReloadTime = 10 * time.Minute
+
+// Bus is this process's connection to the other nodes.
 type Bus struct {
-	cfg    Config
-	shards []*shard
+	cfg       *Config
+	sender    *sender
+	shards    []*shard
+	budget    *budget
+	counts    *counts
+	followers *followers
+	readUntil time.Time // when a Bus that is alone ends to read what the previous process still sends
 
-	pending, bytes       atomic.Int64 // of all shards' queues
-	sent, received, lost atomic.Int64
-	closed               atomic.Bool  // no Send any more
-	following            atomic.Int64 // what waits in After
-
-	passed atomic.Bool // Handed
-	token  atomic.Pointer[string]
-	late   time.Time // until then an alone Bus reads what its predecessor still says
-
-	// Lock order: mu, then shard.mu; of several shards in their order.
+	// mu is taken before shard.mu. Of several shard.mu, that of the lower index comes first.
 	mu    sync.Mutex
 	phase phase
-	run   *run // the goroutines of now, or the last ones
-
-	complaints complaints
+	run   *run // the current goroutines, or the last ones
 }
 
-// run is one generation of goroutines. They end soon after stop is closed, whatever Redis does; done is closed then.
+// run is one generation of goroutines. They end soon after stop is closed, whatever Redis does. Then
+// done is closed.
 type run struct {
 	stop, done chan struct{}
 	work       sync.WaitGroup
 }
 
-// Start notes where the streams end, or takes the state, but reads and writes nothing yet. It fails when Redis does not
-// answer within ctx and Timeout.
+// Start finds the ends of the streams, or takes the state, but reads and writes nothing yet. It fails
+// when Redis does not answer within ctx and Config.Timeout.
 func Start(ctx context.Context, cfg Config) (*Bus, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	b := &Bus{cfg: cfg}
-	b.complaints.log = cfg.Log
-	token := rand.Text()
-	b.token.Store(&token)
-	for i := range cfg.Shards {
-		b.shards = append(b.shards, newShard(b, i))
-	}
-	ends, err := b.ends(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i, s := range b.shards {
-		s.floor, s.position = ends[i], ends[i]
-	}
-	b.examine(ctx)
-	if len(cfg.State) > 0 {
-		if err := b.adopt(cfg.State); err != nil {
-			return nil, err
-		}
-		b.late = time.Now().Add(lateTime)
-	}
-	return b, nil
-}
-
-// examine says where this node cannot see that Redis has begun anew.
-func (b *Bus) examine(ctx context.Context) {
-	if b.cfg.Alone {
-		return
-	}
-	_, err := call(ctx, b.cfg.Timeout, func(ctx context.Context) (string, error) { return b.cfg.Client.Info(ctx, "server").Result() })
-	if err != nil && cache.Final(err) {
-		b.cfg.Log.Warn("redis refuses INFO to this user: histories cannot tell when it came back with older data", zap.Error(err))
-	}
-}
-
-// ends asks for the last id of each stream.
-func (b *Bus) ends(ctx context.Context) ([]id, error) {
-	ends := make([]id, len(b.shards))
-	for i, s := range b.shards {
+	b := newBus(&cfg)
+	for _, s := range b.shards {
 		end, _, err := s.end(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("find the end of a stream between nodes: %w", err)
 		}
-		ends[i] = end
+		s.progress.floor, s.progress.position = end, end
 	}
-	return ends, nil
+	if !cfg.Alone {
+		b.examine(ctx)
+	}
+	if len(cfg.State) > 0 {
+		if err := b.adopt(cfg.State); err != nil {
+			return nil, err
+		}
+		b.readUntil = time.Now().Add(afterReloadTime)
+	}
+	return b, nil
+}
+
+func newBus(cfg *Config) *Bus {
+	b := &Bus{
+		cfg: cfg, sender: newSender(rand.Text(), cfg.Alone), counts: &counts{},
+		budget: &budget{maxMessages: int64(cfg.PendingMessages), maxBytes: int64(cfg.PendingBytes)},
+	}
+	log := newComplaints(cfg.Log)
+	b.followers = &followers{sender: b.sender, limit: int64(cfg.PendingMessages), log: log}
+	for i := range cfg.Shards {
+		s := &shard{
+			stream: newStream(cfg, i), index: i, cfg: cfg, sender: b.sender, budget: b.budget, counts: b.counts,
+			receiver: &receiver{cfg, b.counts, log}, log: log, waits: b.followers, wake: make(chan struct{}, 1),
+			queue: queue{sender: b.sender, next: 1}, progress: progress{origins: map[string]*origin{}},
+		}
+		s.epoch = newShardEpoch(cfg, &s.stream, b.sender)
+		s.writer = writer{s: s, batch: maxBatch}
+		b.shards = append(b.shards, s)
+	}
+	b.followers.shards = b.shards
+	return b
+}
+
+// examine warns where this node cannot see that Redis was restarted.
+func (b *Bus) examine(ctx context.Context) {
+	_, err := call(ctx, b.cfg.Timeout, func(ctx context.Context) (string, error) { return b.cfg.Client.Info(ctx, "server").Result() })
+	if err != nil && cache.Final(err) {
+		b.cfg.Log.Warn("redis refuses INFO to this user: histories cannot tell when it came back with older data", zap.Error(err))
+	}
 }
 
 // Run begins to write and to read.
@@ -189,7 +114,7 @@ func (b *Bus) Run() {
 	}
 }
 
-// begin starts the goroutines, once those of before have ended. The caller holds mu.
+// begin starts the goroutines, once the previous ones have ended. The caller holds mu.
 func (b *Bus) begin(reading bool) {
 	before, r := b.run, &run{stop: make(chan struct{}), done: make(chan struct{})}
 	b.run = r
@@ -204,21 +129,21 @@ func (b *Bus) begin(reading bool) {
 			return false
 		}
 	}
-	until := func() time.Time { return time.Time{} }
+	until := time.Time{}
 	if b.cfg.Alone {
-		reading = reading && time.Now().Before(b.late)
-		until = func() time.Time { return b.late }
+		until = b.readUntil
+		reading = reading && time.Now().Before(until)
 	}
 	for _, s := range b.shards {
 		r.work.Go(func() {
 			if ready() {
-				s.write(r.stop)
+				s.writer.run(r.stop)
 			}
 		})
 		if reading {
 			r.work.Go(func() {
 				if ready() {
-					s.read(r.stop, until())
+					s.receive(r.stop, until)
 				}
 			})
 		}
@@ -226,13 +151,13 @@ func (b *Bus) begin(reading bool) {
 	go func() {
 		r.work.Wait()
 		if before != nil {
-			<-before.done // Receive has no bound
+			<-before.done // Receive has no time limit
 		}
 		close(r.done)
 	}()
 }
 
-// end stops the goroutines of now and waits for them. The caller holds mu.
+// end stops the current goroutines and waits for them. The caller holds mu.
 func (b *Bus) end(ctx context.Context) error {
 	if b.run == nil {
 		return nil
@@ -250,52 +175,67 @@ func (b *Bus) end(ctx context.Context) error {
 	}
 }
 
-// Stop writes what waits, then ends everything. Its error says how many messages were not written within ctx; no Receive
-// runs any more unless it hangs. A read that blocks in Redis ends by itself within seconds, or with the client.
+// Stop writes what waits, then ends everything. Its error says how many messages were not written
+// within ctx. No Receive runs any more unless it hangs. A read that blocks in Redis ends by itself
+// within seconds, or with the client.
 func (b *Bus) Stop(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var err error
-	if b.phase == running || b.phase == handed {
-		err = b.flush(ctx)
+	if b.phase == running || b.phase == detached {
+		err = b.Flush(ctx)
 	}
 	if b.phase == stopped {
 		return nil
 	}
-	b.closed.Store(true)
+	b.sender.closed.Store(true)
 	for _, s := range b.shards {
-		_ = s.emptied() // takes the lock: whoever pushes has pushed
+		_ = s.emptied() // takes the lock: every push has ended
 	}
-	b.dismissAll()
-	left := b.pending.Load()
-	state := b.phase == suspended || b.phase == started && len(b.cfg.State) > 0
-	if state {
-		left = 0 // they are another process's, or are its again
+	b.followers.expireAll()
+	unwritten := b.budget.messages.Load()
+	shared := b.phase == suspended || b.phase == started && len(b.cfg.State) > 0
+	if shared {
+		unwritten = 0 // another process writes them
 	}
 	b.phase = stopped
-	// What runs ends within Timeout, also where ctx has ended.
+	// The goroutines end within Timeout, also where ctx has ended.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*b.cfg.Timeout)
 	defer cancel()
 	if e := b.end(ctx); e != nil {
 		return e
 	}
-	if left > 0 {
+	if unwritten > 0 {
 		if err == nil {
 			err = ErrStopped // sent meanwhile, or never run
 		}
-		return fmt.Errorf("%d messages to other nodes were not written: %w", left, err)
+		return fmt.Errorf("%d messages to other nodes were not written: %w", unwritten, err)
 	}
-	if !state {
+	if !shared {
 		b.erase(ctx)
 	}
 	return nil
 }
 
-// Flush waits until nothing waits to be written any more.
-func (b *Bus) Flush(ctx context.Context) error { return b.flush(ctx) }
+// erase removes this sender's records, except where a call may still be executed that they guard against.
+func (b *Bus) erase(ctx context.Context) {
+	for _, s := range b.shards {
+		if !b.cfg.Alone && !b.sender.detached.Load() {
+			if err := s.epoch.leave(ctx); err != nil {
+				return // others wait for it if Redis is restarted within seconds
+			}
+		}
+		if s.queue.next == 1 || s.writer.uncertain {
+			continue
+		}
+		if err := s.forget(ctx, b.Token()); err != nil {
+			return // they expire
+		}
+	}
+}
 
-// flush waits until nothing waits.
-func (b *Bus) flush(ctx context.Context) error {
+// Flush waits until Redis has everything that was sent, or ctx ends.
+func (b *Bus) Flush(ctx context.Context) error {
 	for _, s := range b.shards {
 		select {
 		case <-s.emptied():
@@ -306,86 +246,63 @@ func (b *Bus) flush(ctx context.Context) error {
 	return nil
 }
 
-// erase removes this sender's records, where nothing can be under way any more that they guard against.
-func (b *Bus) erase(ctx context.Context) {
-	for _, s := range b.shards {
-		if !b.cfg.Alone && !b.passed.Load() {
-			if _, err := s.look(ctx, "leave"); err != nil {
-				return // it is waited for where Redis begins anew within seconds
+// Token is this sender's name, as in Message.From.
+func (b *Bus) Token() string { return b.sender.Token() }
+
+// Send appends a message to the queue of its shard; it never waits. From, Offset, Epoch and At are
+// ignored. The message is delivered on all nodes, this one included.
+func (b *Bus) Send(m *Message) error {
+	_, err := b.send(m, nil)
+	return err
+}
+
+func (b *Bus) send(m *Message, done chan error) (*item, error) {
+	if len(m.Body) > maxBody {
+		return nil, ErrTooLarge
+	}
+	if b.sender.closed.Load() {
+		return nil, ErrStopped
+	}
+	size := int64(m.size())
+	if !b.budget.acquire(size) {
+		return nil, ErrFull
+	}
+	it := b.shard(m.Key).push(m, done)
+	if it == nil {
+		b.budget.release(1, size)
+		return nil, ErrStopped
+	}
+	return it, nil
+}
+
+func (b *Bus) shard(key string) *shard { return b.shards[shardOf(key, len(b.shards))] }
+
+// Keeps reports whether messages of the key wait here to be kept, or wait for such. A message that is
+// delivered otherwise would overtake them.
+func (b *Bus) Keeps(key string) bool { return b.shard(key).keeps(key) }
+
+// Cursor is the position after everything that was sent here before; nil where nothing is on its way.
+func (b *Bus) Cursor() (c Cursor) {
+	for i, s := range b.shards {
+		if text := s.cursor(); text != "" {
+			if c == nil {
+				c = make(Cursor, len(b.shards))
 			}
-		}
-		if s.next == 1 || s.late {
-			continue
-		}
-		_, err := call(ctx, b.cfg.Timeout, func(ctx context.Context) (int64, error) { return b.cfg.Client.Del(ctx, s.written(b.Token())).Result() })
-		if err != nil {
-			return // they expire
+			c[i] = text
 		}
 	}
+	return c
 }
 
-// Token is this sender's, as in Message.From.
-func (b *Bus) Token() string { return *b.token.Load() }
-
-// Stats is what a Bus counts.
-type Stats struct {
-	Pending  int   // messages that Redis does not have yet
-	Sent     int64 // messages that it took
-	Received int64 // messages given to Receive
-	Lost     int64 // messages that Redis refused for good, or that were gone before they could be read
-	Shards   int
+// After calls f once this node has received everything that the sender had sent before its cursor, or
+// after limit. Where nothing is on its way it calls f at once, else in the goroutine that receives the
+// last message, which f must not delay. It also calls f at once where very many functions wait already,
+// when the bus stops, and after Detach: then nothing is received.
+func (b *Bus) After(token string, c Cursor, limit time.Duration, f func()) {
+	b.followers.after(token, c, limit, f)
 }
 
-// Stats asks nobody.
+// Stats returns the current counts. It needs no Redis.
 func (b *Bus) Stats() Stats {
-	return Stats{int(b.pending.Load()), b.sent.Load(), b.received.Load(), b.lost.Load(), len(b.shards)}
-}
-
-// call runs f with the time a call has, and leaves it alone where the client goes on longer.
-func call[T any](ctx context.Context, timeout time.Duration, f func(context.Context) (T, error)) (T, error) {
-	type result struct {
-		v   T
-		err error
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	done := make(chan result, 1)
-	go func() {
-		defer cancel()
-		v, err := f(ctx)
-		done <- result{v, err}
-	}()
-	select {
-	case r := <-done:
-		return r.v, r.err
-	case <-ctx.Done():
-	}
-	select {
-	case r := <-done: // both
-		return r.v, r.err
-	default:
-		var zero T
-		return zero, ctx.Err()
-	}
-}
-
-// complaints logs at most one of a kind per second.
-type complaints struct {
-	log  *zap.Logger
-	mu   sync.Mutex
-	last map[string]time.Time
-}
-
-func (c *complaints) say(text string, fields ...zap.Field) {
-	now := time.Now()
-	c.mu.Lock()
-	if now.Sub(c.last[text]) < time.Second {
-		c.mu.Unlock()
-		return
-	}
-	if c.last == nil {
-		c.last = map[string]time.Time{}
-	}
-	c.last[text] = now
-	c.mu.Unlock()
-	c.log.Error(text, fields...)
+	return Stats{int(b.budget.messages.Load()), b.counts.sent.Load(), b.counts.received.Load(), b.counts.lost.Load(), len(b.shards)}
 }

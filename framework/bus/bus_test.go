@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/zap"
 )
 
 func TestOneOrder(t *testing.T) {
@@ -104,7 +103,7 @@ func TestAlone(t *testing.T) {
 		}
 	}
 	for i := range 4 {
-		if client.Exists(t.Context(), n.shards[i].stream()).Val() != 0 {
+		if client.Exists(t.Context(), n.shards[i].entries()).Val() != 0 {
 			t.Error("there is a stream")
 		}
 	}
@@ -236,7 +235,7 @@ func TestFull(t *testing.T) {
 	if err := big.Send(&Message{Body: make([]byte, 2<<20)}); !errors.Is(err, ErrFull) {
 		t.Error(err)
 	}
-	if s := big.Stats(); s.Pending != 0 || big.bytes.Load() != 0 {
+	if s := big.Stats(); s.Pending != 0 || big.budget.bytes.Load() != 0 {
 		t.Errorf("%+v", s)
 	}
 	if err := big.Stop(t.Context()); err != nil {
@@ -292,7 +291,7 @@ func TestMalformed(t *testing.T) {
 		}
 	})
 	for _, values := range [][]any{{"x", "y"}, {"h", ""}, {"h", "a b c"}, {"h", "a 1 999"}, {"h", "a 1 1 x y z", "k", "r"}, {"h", "t 5 1"}} {
-		if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: n.shard("r").stream(), Values: values}).Err(); err != nil {
+		if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: n.shard("r").entries(), Values: values}).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -343,9 +342,9 @@ func TestOlderData(t *testing.T) {
 	eventually(t, "all to come", func() bool { return a.count() == 50 && b.count() == 50 })
 	epoch := a.got()[0].Epoch
 	// The last 20 are lost.
-	ids := client.XRevRangeN(t.Context(), s.stream(), "+", "-", 20).Val()
+	ids := client.XRevRangeN(t.Context(), s.entries(), "+", "-", 20).Val()
 	for i, e := range ids {
-		client.XDel(t.Context(), s.stream(), e.ID)
+		client.XDel(t.Context(), s.entries(), e.ID)
 		client.XDel(t.Context(), s.history("r"), fmt.Sprintf("%d-1", 50-i))
 	}
 	client.HSet(t.Context(), s.written(a.Token()), "n", 30)
@@ -389,7 +388,7 @@ func TestCut(t *testing.T) {
 		a.send("r", fmt.Sprintf("a %d", i+1))
 	}
 	eventually(t, "all to be written", func() bool { return a.count() == 3001 })
-	client.XTrimMaxLen(t.Context(), a.shard("r").stream(), 100)
+	client.XTrimMaxLen(t.Context(), a.shard("r").entries(), 100)
 	close(hold)
 	eventually(t, "the end", func() bool { g := slow.got(); return len(g) > 0 && string(g[len(g)-1].Body) == "a 3000" })
 	if got, s := slow.count(), slow.Stats(); int64(got)+s.Lost != 3001 || s.Lost == 0 {
@@ -454,9 +453,7 @@ func FuzzParseHead(f *testing.F) {
 
 func FuzzParsePage(f *testing.F) {
 	f.Add("s,1,e,1,1,1,1,2,body")
-	b := &Bus{}
-	b.cfg.Log = zap.NewNop()
-	f.Fuzz(func(t *testing.T, text string) { _, _, _ = newShard(b, 0).parsePage(strings.Split(text, ",")) })
+	f.Fuzz(func(t *testing.T, text string) { _, _ = parsePage(strings.Split(text, ",")) })
 }
 
 // bound is for tests that store what a stream must not keep.
@@ -494,7 +491,7 @@ func testStreamBounds(t *testing.T, client func() redis.UniversalClient) {
 				}
 			}
 			eventually(t, "all to come", func() bool { return n.count() == tc.count })
-			if kept := int(redis.XLen(t.Context(), n.shards[0].stream()).Val()); kept > tc.most || kept < tc.least {
+			if kept := int(redis.XLen(t.Context(), n.shards[0].entries()).Val()); kept > tc.most || kept < tc.least {
 				t.Errorf("%d entries are kept, wanted are %d to %d", kept, tc.least, tc.most)
 			}
 			if fields := redis.HLen(t.Context(), n.shards[0].ledger()).Val(); fields > 9+66 {
@@ -514,7 +511,7 @@ func TestStreamAge(t *testing.T) {
 func testStreamAge(t *testing.T, client redis.UniversalClient) {
 	n := join(t, client, bound(1<<20, time.Hour))
 	s := n.shards[0]
-	length := func() int64 { return client.XLen(t.Context(), s.stream()).Val() }
+	length := func() int64 { return client.XLen(t.Context(), s.entries()).Val() }
 	later := func(d time.Duration) { // as if the last was written so long ago
 		at, err := client.HGet(t.Context(), s.ledger(), "at").Int64()
 		if err != nil {
@@ -546,7 +543,7 @@ func testStreamAge(t *testing.T, client redis.UniversalClient) {
 	quiet := join(t, client, bound(1<<20, time.Millisecond), func(c *Config) { c.Prefix = "quiet:" })
 	quiet.send("r", "a 0")
 	eventually(t, "it to come", func() bool { return quiet.count() == 1 })
-	eventually(t, "it to go", func() bool { return client.XLen(t.Context(), quiet.shards[0].stream()).Val() == 0 })
+	eventually(t, "it to go", func() bool { return client.XLen(t.Context(), quiet.shards[0].entries()).Val() == 0 })
 	quiet.send("r", "a 1")
 	eventually(t, "the next", func() bool { return quiet.count() == 2 })
 	if lost := quiet.Stats().Lost; lost > 0 {
@@ -579,8 +576,8 @@ func TestKeepsNothingOfRooms(t *testing.T) {
 	}
 	eventually(t, "all to come", func() bool { return n.count() == 1000 && n.Stats().Pending == 0 })
 	for _, s := range n.shards {
-		if len(s.keeping) > 0 || n.Keeps("room1") {
-			t.Errorf("%d rooms are remembered", len(s.keeping))
+		if len(s.queue.keeping) > 0 || n.Keeps("room1") {
+			t.Errorf("%d rooms are remembered", len(s.queue.keeping))
 		}
 	}
 	state, err := n.Suspend(t.Context())

@@ -10,139 +10,63 @@ import (
 	"go.uber.org/zap"
 )
 
-// Cursor is what a sender has sent so far, where that may still be on its way. Of each shard it has "#NUMBER" while the sender itself
-// has not received the last of it, then for a while the id of that one's entry, else "".
+// Cursor is the position after everything that a sender has sent so far, as far as that may not have
+// arrived yet. It has one text for each shard: "#NUMBER" while the sender itself has not received its
+// last message, then for some seconds the id of that message's entry, else "".
 type Cursor []string
 
-// markTime is for how long something is thought to be on its way. Whatever Redis has not passed on by then, nothing waits for.
-const markTime = 10 * time.Second
+// cursorTime is for how long a sent message counts as not arrived everywhere.
+const cursorTime = 10 * time.Second
 
-// Cursor is the place behind everything that was sent here before; nil where nothing is on its way.
-func (b *Bus) Cursor() (m Cursor) {
-	for i, s := range b.shards {
-		if text := s.mark(); text != "" {
-			if m == nil {
-				m = make(Cursor, len(b.shards))
-			}
-			m[i] = text
-		}
-	}
-	return m
-}
-
-func (s *shard) mark() string {
+// cursor is the shard's part of a Cursor.
+func (s *shard) cursor() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	own := s.senders[s.b.Token()]
+	own := s.progress.origins[s.sender.Token()]
 	switch {
-	case time.Since(s.last) > markTime:
+	case time.Since(s.queue.last) > cursorTime:
 		return ""
-	case s.b.direct() && s.popped == s.pushed:
+	case s.sender.direct() && s.queue.popped == s.queue.pushed:
 		return ""
-	case s.b.direct():
-		return "#" + strconv.FormatInt(s.pushed, 10)
-	case s.next == 1:
+	case s.sender.direct():
+		return "#" + strconv.FormatInt(s.queue.pushed, 10)
+	case s.queue.next == 1:
 		return ""
-	case own == nil || own.number < s.next-1:
-		return "#" + strconv.FormatInt(s.next-1, 10)
+	case own == nil || own.number < s.queue.next-1:
+		return "#" + strconv.FormatInt(s.queue.next-1, 10)
 	case own.at == id{}: // the previous process has received it
 		return ""
 	}
 	return own.at.String()
 }
 
-// reached tells whether everything before the mark has been received here. The caller holds mu.
-func (s *shard) reached(token, mark string) bool {
-	if text, ok := strings.CutPrefix(mark, "#"); ok {
+// reached reports whether everything before the cursor has been received here. The caller holds mu.
+func (s *shard) reached(token, cursor string) bool {
+	if text, ok := strings.CutPrefix(cursor, "#"); ok {
 		number, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
 			return true
 		}
-		if s.b.direct() && token == s.b.Token() {
-			return s.popped >= number
+		if s.sender.direct() && token == s.sender.Token() {
+			return s.queue.popped >= number
 		}
-		from := s.senders[token]
-		return from != nil && from.number >= number
+		return s.progress.has(token, number)
 	}
-	at, err := parseID(mark)
-	return err != nil || !s.position.less(at)
+	at, err := parseID(cursor)
+	return err != nil || !s.progress.position.less(at)
 }
 
-// follower is what waits for messages to be received.
-type follower struct {
-	f     func()
-	token string
-	marks Cursor
-	left  atomic.Int32 // shards that it waits for
-	done  atomic.Bool
-	timer *time.Timer
-}
-
-// After calls f when everything has been received here that the sender had sent before its mark, or has not been for as long as
-// limit: at once where nothing is on its way, else in the goroutine that receives the last of it, which f must not hold up. So it does
-// where very much waits already, when the bus stops, and in a process that has handed it over, which receives nothing.
-func (b *Bus) After(token string, m Cursor, limit time.Duration, f func()) {
-	w := &follower{f: f, token: token, marks: m}
-	if m == nil || !b.enlist(w, limit) {
-		f()
-	}
-}
-
-// enlist tells whether w has to wait.
-func (b *Bus) enlist(w *follower, limit time.Duration) bool {
-	for _, s := range b.shards {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-	}
-	if b.closed.Load() || b.passed.Load() || b.following.Load() >= int64(b.cfg.PendingMessages) {
-		return false
-	}
-	for i, s := range b.shards[:min(len(w.marks), len(b.shards))] {
-		if !s.reached(w.token, w.marks[i]) {
-			s.followers = append(s.followers, w)
-			w.left.Add(1)
-		}
-	}
-	if w.left.Load() == 0 {
-		return false
-	}
-	b.following.Add(1)
-	w.timer = time.AfterFunc(limit, func() { b.dismiss(w) })
-	return true
-}
-
-// dismiss ends a wait that was too long.
-func (b *Bus) dismiss(w *follower) {
-	for _, s := range b.shards {
-		s.mu.Lock()
-		s.followers = slices.DeleteFunc(s.followers, func(o *follower) bool { return o == w })
-		s.mu.Unlock()
-	}
-	b.let(w)
-}
-
-// dismissAll ends all waits.
-func (b *Bus) dismissAll() {
-	for _, s := range b.shards {
-		s.mu.Lock()
-		list := s.followers
-		s.followers = nil
-		s.mu.Unlock()
-		b.let(list...)
-	}
-}
-
-// arrived are the followers that wait for nothing more. The caller holds mu, and lets them go when it no longer does.
+// arrived removes and returns the followers that wait for no further shard. The caller holds mu, and
+// releases them when it no longer does.
 func (s *shard) arrived() (ready []*follower) {
 	if len(s.followers) == 0 {
 		return nil
 	}
-	i := slices.Index(s.b.shards, s)
 	s.followers = slices.DeleteFunc(s.followers, func(w *follower) bool {
-		if !s.reached(w.token, w.marks[i]) {
+		if !s.reached(w.token, w.cursor[s.index]) {
 			return false
 		}
-		if w.left.Add(-1) == 0 {
+		if w.missing.Add(-1) == 0 {
 			ready = append(ready, w)
 		}
 		return true
@@ -150,18 +74,90 @@ func (s *shard) arrived() (ready []*follower) {
 	return ready
 }
 
-// let calls what has waited, each once.
-func (b *Bus) let(list ...*follower) {
+// follower is a function that is called once the messages before a cursor have been received.
+type follower struct {
+	f       func()
+	token   string
+	cursor  Cursor
+	missing atomic.Int32 // shards that it waits for
+	done    atomic.Bool
+	timer   *time.Timer
+}
+
+// followers are the functions that wait for messages of any shard: those of each shard stand in
+// shard.followers. It is safe for concurrent use; no function is called under a lock.
+type followers struct {
+	shards  []*shard
+	sender  *sender
+	limit   int64 // how many may wait
+	waiting atomic.Int64
+	log     *complaints
+}
+
+// after calls f as Bus.After says.
+func (fs *followers) after(token string, c Cursor, limit time.Duration, f func()) {
+	w := &follower{f: f, token: token, cursor: c}
+	if c == nil || !fs.enlist(w, limit) {
+		f()
+	}
+}
+
+// enlist reports whether w has to wait.
+func (fs *followers) enlist(w *follower, limit time.Duration) bool {
+	for _, s := range fs.shards {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+	}
+	if fs.sender.closed.Load() || fs.sender.detached.Load() || fs.waiting.Load() >= fs.limit {
+		return false
+	}
+	for i, s := range fs.shards[:min(len(w.cursor), len(fs.shards))] {
+		if !s.reached(w.token, w.cursor[i]) {
+			s.followers = append(s.followers, w)
+			w.missing.Add(1)
+		}
+	}
+	if w.missing.Load() == 0 {
+		return false
+	}
+	fs.waiting.Add(1)
+	w.timer = time.AfterFunc(limit, func() { fs.expire(w) })
+	return true
+}
+
+// expire ends a wait that took too long.
+func (fs *followers) expire(w *follower) {
+	for _, s := range fs.shards {
+		s.mu.Lock()
+		s.followers = slices.DeleteFunc(s.followers, func(o *follower) bool { return o == w })
+		s.mu.Unlock()
+	}
+	fs.release(w)
+}
+
+// expireAll ends all waits.
+func (fs *followers) expireAll() {
+	for _, s := range fs.shards {
+		s.mu.Lock()
+		list := s.followers
+		s.followers = nil
+		s.mu.Unlock()
+		fs.release(list...)
+	}
+}
+
+// release calls functions that have waited, each once.
+func (fs *followers) release(list ...*follower) {
 	for _, w := range list {
 		if w.done.Swap(true) {
 			continue
 		}
 		w.timer.Stop()
-		b.following.Add(-1)
+		fs.waiting.Add(-1)
 		func() {
 			defer func() {
 				if p := recover(); p != nil {
-					b.complaints.say("what follows messages between nodes panics", zap.Any("panic", p), zap.Stack("stack"))
+					fs.log.say("what follows messages between nodes panics", zap.Any("panic", p), zap.Stack("stack"))
 				}
 			}()
 			w.f()

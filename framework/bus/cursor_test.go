@@ -65,7 +65,7 @@ func TestAfter(t *testing.T) {
 			if called != 1 {
 				t.Error("it waits for nothing")
 			}
-			if n := s.following.Load(); n != 0 {
+			if n := s.followers.waiting.Load(); n != 0 {
 				t.Errorf("%d still wait", n)
 			}
 		})
@@ -113,7 +113,7 @@ func TestAfterEnds(t *testing.T) {
 			}
 			next := join(t, c(), change, from(state))
 			n.send("r", "a 2")
-			n.Handed()
+			n.Detach()
 			called()
 			n.send("k", "a 0")
 			token, m := n.Token(), n.Cursor()

@@ -4,14 +4,17 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // Page is a part of a room's history.
 type Page struct {
-	Epoch  string // as long as nothing was kept of that room for a month, one that the first kept message ends
+	// Epoch is the room's epoch. Of a room in which nothing was kept for a month it is temporary, and
+	// ends with the first kept message.
+	Epoch  string
 	Offset int64  // of the newest message
-	First  int64  // of the oldest that is still kept; 0 = none is
+	First  int64  // of the oldest one that is still kept; 0 = none is
 	Items  []Item // oldest first
 
 	read time.Time
@@ -24,11 +27,16 @@ type Item struct {
 	Body   []byte
 }
 
-// PageItems is how many entries one call asks for: the bodies may be large.
+// PageItems is the number of entries that one call to Redis asks for: bodies may be large.
 const PageItems = 100
 
-// History gives the messages of a room with offsets after that one, oldest first, at most limit of them. Fewer are given only
-// where there are no more. Each 100 cost a call to Redis, each with Timeout.
+// emptyRoomTime is for how long a position is valid that was given while nothing was kept of its room. It is
+// shorter than Redis remembers a room's offset.
+const emptyRoomTime = 30 * 24 * time.Hour
+
+// History returns the messages of a room with offsets above after, oldest first, at most limit of
+// them. Fewer are returned only where there are no more. Each 100 cost a call to Redis, which has
+// Config.Timeout.
 func (b *Bus) History(ctx context.Context, room string, after int64, limit int) (Page, error) {
 	s := b.shard(room)
 	keys := []string{s.history(room), s.offset(room), s.record()}
@@ -36,18 +44,18 @@ func (b *Bus) History(ctx context.Context, room string, after int64, limit int) 
 	var page Page
 	for begin := after; ; {
 		n := max(min(limit-len(page.Items), PageItems), 1) // the head of a page costs an entry too
-		args := append([]any{begin, n}, s.arguments()...)
-		answer, err := call(ctx, b.cfg.Timeout, func(ctx context.Context) ([]string, error) {
-			return read.Run(ctx, b.cfg.Client, keys, args...).StringSlice()
-		})
+		reply, err := s.run(ctx, read, keys, append([]any{begin, n}, s.epoch.arguments()...))
 		if err != nil {
 			return Page{}, fmt.Errorf("read the history of %q: %w", room, err)
 		}
-		part, looked, err := s.parsePage(answer)
+		part, err := parsePage(reply)
+		if err == nil {
+			err = s.epoch.learn(part.shardEpoch, part.shardCount)
+		}
 		if err != nil {
 			return Page{}, fmt.Errorf("read the history of %q: %w", room, err)
 		}
-		if page.Epoch != "" && part.Epoch != page.Epoch { // it was emptied in between
+		if page.Epoch != "" && part.Epoch != page.Epoch { // the room was emptied in between
 			page, begin = Page{}, after
 			if err := ctx.Err(); err != nil {
 				return Page{}, err
@@ -55,24 +63,28 @@ func (b *Bus) History(ctx context.Context, room string, after int64, limit int) 
 			continue
 		}
 		part.Items = append(page.Items, part.Items...)
-		page = part
-		if len(page.Items) >= limit || looked == begin || looked >= page.Offset {
+		page = part.Page
+		if len(page.Items) >= limit || part.looked == begin || part.looked >= page.Offset {
 			page.Items = page.Items[:min(len(page.Items), max(limit, 0))]
 			return page, nil
 		}
-		begin = looked
+		begin = part.looked
 	}
 }
 
-func (s *shard) parsePage(a []string) (p Page, looked int64, err error) {
+// pageReply is the script's reply to one call.
+type pageReply struct {
+	Page
+	shardEpoch, shardCount string
+	looked                 int64 // the last offset that was looked at
+}
+
+func parsePage(a []string) (p pageReply, err error) {
 	if len(a) == 1 && a[0] == "DOUBT" {
-		return p, 0, errDoubt
+		return p, errDoubt
 	}
 	if len(a) < 6 || len(a)%3 != 0 {
-		return p, 0, fmt.Errorf("an answer of %d parts", len(a))
-	}
-	if err := s.told(a[0], a[1]); err != nil {
-		return p, 0, err
+		return p, fmt.Errorf("an answer of %d parts", len(a))
 	}
 	p.read = time.Now()
 	number := func(text string) (n int64) {
@@ -82,9 +94,22 @@ func (s *shard) parsePage(a []string) (p Page, looked int64, err error) {
 		}
 		return n
 	}
-	p.Epoch, p.Offset, p.First, looked = a[2], number(a[3]), number(a[4]), number(a[5])
+	p.shardEpoch, p.shardCount = a[0], a[1]
+	p.Epoch, p.Offset, p.First, p.looked = a[2], number(a[3]), number(a[4]), number(a[5])
 	for a = a[6:]; len(a) > 0; a = a[3:] {
 		p.Items = append(p.Items, Item{number(a[0]), time.UnixMilli(number(a[1])), []byte(a[2])})
 	}
-	return p, looked, err
+	return p, err
+}
+
+// Follows reports whether a position that was given before is one of the page's epoch, and its offset
+// there. A position from a time when nothing was kept of the room is the beginning of the history.
+func (p *Page) Follows(epoch string, offset int64) (int64, bool) {
+	if epoch == p.Epoch || epoch == "" {
+		return offset, epoch != ""
+	}
+	at, shard, ok := strings.Cut(strings.TrimPrefix(epoch, "~"), ".")
+	seconds, err := strconv.ParseInt(at, 10, 64)
+	_, now, _ := strings.Cut(p.Epoch, ".")
+	return 0, ok && epoch[0] == '~' && err == nil && offset == 0 && shard == now && p.read.Sub(time.Unix(seconds, 0)) < emptyRoomTime
 }

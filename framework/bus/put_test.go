@@ -8,20 +8,18 @@ import (
 // A message that is withdrawn while the queue lets go of it leaves no bytes behind, and takes none away.
 func TestWithdrawnBytes(t *testing.T) {
 	for range 100 {
-		b := &Bus{}
-		b.token.Store(new(string))
-		s := newShard(b, 0)
+		b := newBus(&Config{Shards: 1})
+		s := b.shards[0]
 		m := &Message{Key: "r", Body: make([]byte, 1000), Keep: 1, Age: time.Hour}
-		b.pending.Add(1)
-		b.bytes.Add(int64(m.size()))
+		b.budget.add(int64(m.size()))
 		it := s.push(m, make(chan error, 1))
 		withdrawn := make(chan error)
-		go func() { withdrawn <- s.give(it) }()
+		go func() { withdrawn <- s.withdraw(it) }()
 		s.pop([]*item{it})
 		if err := <-withdrawn; err != nil && err != ErrNotTaken {
 			t.Fatal(err)
 		}
-		if n, bytes := b.pending.Load(), b.bytes.Load(); n != 0 || bytes != 0 {
+		if n, bytes := b.budget.messages.Load(), b.budget.bytes.Load(); n != 0 || bytes != 0 {
 			t.Fatalf("%d messages of %d bytes are said to wait", n, bytes)
 		}
 	}

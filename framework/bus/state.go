@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// stateVersion is of the form below. A process reads its own and the one before.
+// stateVersion is the version of a state. A process reads no other.
 const stateVersion = 1
 
 type state struct {
@@ -22,12 +22,12 @@ type state struct {
 type shardState struct {
 	Next     int64            `json:"next"`     // number of the next message
 	Known    int64            `json:"known"`    // number that Redis has
-	Late     bool             `json:"late"`     // a call's answer was lost
+	Late     bool             `json:"late"`     // the reply to a call was lost
 	Position string           `json:"position"` // in the stream
 	Floor    string           `json:"floor"`    // before it nothing is ever read
-	Senders  map[string]int64 `json:"senders"`  // how far each was read
+	Senders  map[string]int64 `json:"senders"`  // the newest message that was read of each
 	Epoch    string           `json:"epoch,omitempty"`
-	Count    int64            `json:"count,omitempty"` // that the shard has at least, in that epoch
+	Count    int64            `json:"count,omitempty"` // of kept messages, in that epoch
 	Aside    []int64          `json:"aside,omitempty"`
 	Waiting  []waiting        `json:"waiting"`
 }
@@ -42,9 +42,9 @@ type waiting struct {
 	Place  bool   `json:"place,omitempty"`
 }
 
-// Suspend stops writing and reading for a reload: within about Timeout if no Receive takes longer, none runs any more. The
-// result is for the next process's Config.State. Resume or Handed must follow; messages sent before that wait for them. After an error
-// everything goes on.
+// Suspend stops writing and reading for a reload: within about Config.Timeout if no Receive takes
+// longer, none runs any more. The result is the next process's Config.State. Resume or Detach must
+// follow; messages sent before that wait for them. After an error everything continues.
 func (b *Bus) Suspend(ctx context.Context) ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -72,22 +72,25 @@ func (b *Bus) Suspend(ctx context.Context) ([]byte, error) {
 func (s *shard) state() shardState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := shardState{Next: s.next, Known: s.known, Late: s.late, Position: s.position.String(), Floor: s.floor.String(), Senders: map[string]int64{},
-		Epoch: s.knows.epoch, Count: s.knows.count}
-	for token, from := range s.senders {
+	st := shardState{
+		Next: s.queue.next, Known: s.writer.retention.known, Late: s.writer.uncertain,
+		Position: s.progress.position.String(), Floor: s.progress.floor.String(), Senders: map[string]int64{},
+	}
+	st.Epoch, st.Count = s.epoch.known()
+	for token, from := range s.progress.origins {
 		st.Senders[token] = from.number
 	}
-	for number := range s.aside {
+	for number := range s.bypass.numbers {
 		st.Aside = append(st.Aside, number)
 	}
-	for _, it := range s.queue {
+	for _, it := range s.queue.items {
 		st.Waiting = append(st.Waiting, waiting{it.number, it.Kind, it.Key, it.Body, it.Keep, it.Age.Milliseconds(), it.Place})
 	}
-	s.stated = len(s.queue)
+	s.queue.stated = len(s.queue.items)
 	return st
 }
 
-// Resume goes on after a reload that failed.
+// Resume continues after a reload that failed.
 func (b *Bus) Resume() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -97,9 +100,9 @@ func (b *Bus) Resume() {
 	}
 }
 
-// Handed tells that another process goes on with the state: this one has nothing of it any more. From now on it is another
-// sender, which only writes, until Stop.
-func (b *Bus) Handed() {
+// Detach gives up the state that Suspend returned: another process continues with it. From now on this
+// Bus is another sender, which only writes, until Stop.
+func (b *Bus) Detach() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.phase != suspended {
@@ -108,33 +111,22 @@ func (b *Bus) Handed() {
 	for _, s := range b.shards {
 		s.mu.Lock()
 	}
-	token := rand.Text()
-	b.token.Store(&token)
-	b.passed.Store(true)
+	b.sender.detach(rand.Text())
 	for _, s := range b.shards {
-		s.rename(token)
+		s.detach()
 		s.mu.Unlock()
 	}
-	b.phase = handed
+	b.phase = detached
 	b.begin(false)
-	b.dismissAll()
+	b.followers.expireAll()
 }
 
-// rename makes another sender of the shard, with what is not in the state. The caller holds mu.
-func (s *shard) rename(token string) {
-	messages, bytes := int64(s.stated), int64(0)
-	for _, it := range s.queue[:s.stated] {
-		bytes += int64(it.size())
-	}
-	s.b.release(messages, bytes)
-	s.queue, s.keeping = append([]*item(nil), s.queue[s.stated:]...), nil
-	s.stated, s.next, s.known, s.late = 0, 1, 0, false
-	s.aside, s.delivering = nil, 0
-	s.retained, s.resend, s.bytes = nil, nil, 0
-	for _, it := range s.queue {
-		it.From, it.number, it.counted = token, s.next, false
-		s.next++
-	}
+// detach begins anew with the messages that are not in the state. The caller holds mu.
+func (s *shard) detach() {
+	messages, bytes := s.queue.detach()
+	s.budget.release(messages, bytes)
+	s.bypass = bypass{}
+	s.writer.retention, s.writer.uncertain = retention{}, false
 }
 
 // adopt takes another process's state.
@@ -143,7 +135,7 @@ func (b *Bus) adopt(text []byte) error {
 	if err := json.Unmarshal(text, &st); err != nil {
 		return fmt.Errorf("read the state of the previous process's bus: %w", err)
 	}
-	if st.Version < stateVersion-1 || st.Version > stateVersion || st.Version < 1 {
+	if st.Version != stateVersion {
 		return fmt.Errorf("the state of the previous process's bus has version %d, not %d", st.Version, stateVersion)
 	}
 	if len(st.Shards) != len(b.shards) || st.Token == "" {
@@ -151,7 +143,7 @@ func (b *Bus) adopt(text []byte) error {
 	}
 	same := st.Alone == b.cfg.Alone // else it is another store, where nobody knows that sender
 	if same {
-		b.token.Store(&st.Token)
+		b.sender.token.Store(&st.Token)
 	}
 	for i := range st.Shards {
 		if err := b.shards[i].adopt(&st.Shards[i], same); err != nil {
@@ -165,36 +157,32 @@ func (s *shard) adopt(st *shardState, same bool) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if same {
-		s.next, s.known, s.late = st.Next, st.Known, st.Late
-		s.knows = knowledge{st.Epoch, st.Count}
-		s.aside = map[int64]bool{}
-		for _, number := range st.Aside {
-			s.aside[number] = true
-		}
-		if s.position, err = parseID(st.Position); err == nil {
-			s.floor, err = parseID(st.Floor)
+		if s.progress.position, err = parseID(st.Position); err == nil {
+			s.progress.floor, err = parseID(st.Floor)
 		}
 		if err != nil {
 			return fmt.Errorf("read the state of the previous process's bus: %w", err)
 		}
+		s.queue.next = st.Next
+		s.writer.retention.known, s.writer.uncertain = st.Known, st.Late
+		s.epoch.adopt(st.Epoch, st.Count)
+		for _, number := range st.Aside {
+			s.bypass.add(number)
+		}
 		for token, number := range st.Senders {
-			s.senders[token] = &sender{number: number, seen: time.Now()}
+			s.progress.origins[token] = &origin{number: number, seen: time.Now()}
 		}
 	}
 	for _, w := range st.Waiting {
 		it := &item{number: w.Number}
-		it.Message = Message{Kind: w.Kind, Key: w.Key, Body: w.Body, From: s.b.Token(), Keep: w.Keep, Age: time.Duration(w.AgeMS) * time.Millisecond, Place: w.Place}
+		it.Message = Message{Kind: w.Kind, Key: w.Key, Body: w.Body, From: s.sender.Token(), Keep: w.Keep, Age: time.Duration(w.AgeMS) * time.Millisecond, Place: w.Place}
 		if !same {
 			it.number = 0
-			if !s.b.direct() || it.placed() {
-				it.number = s.next
-				s.next++
-			}
+			s.queue.number(it)
 		}
-		s.b.pending.Add(1)
-		s.b.bytes.Add(int64(it.size()))
-		s.enqueue(it)
+		s.budget.add(int64(it.size()))
+		s.queue.append(it)
 	}
-	s.last = time.Now() // what the previous process had sent may be on its way
+	s.queue.last = time.Now() // what the previous process had sent may not have arrived
 	return nil
 }

@@ -64,7 +64,7 @@ func testHandOver(t *testing.T, first func() *node, next func([]byte) *node) {
 		if n.Token() != old.Token() {
 			t.Error("another token")
 		}
-		old.Handed()
+		old.Detach()
 		old.send("r", fmt.Sprintf("later%d 0", g))
 		if n.Token() == old.Token() {
 			t.Error("the same token")
@@ -139,7 +139,7 @@ func TestSuspendWithSlowRedis(t *testing.T) {
 			}
 			n := join(t, c(), change, from(state))
 			h.gate.Unlock() // the abandoned calls run now, beside the new process's
-			old.Handed()
+			old.Detach()
 			eventually(t, "all to come", func() bool { return old.count()+n.count() >= 21 && n.Stats().Pending == 0 })
 			n.send("r", "a 21")
 			eventually(t, "the last", func() bool { return old.count()+n.count() >= 22 })
@@ -179,7 +179,7 @@ func TestSuspendFails(t *testing.T) {
 	eventually(t, "both", func() bool { return n.count() == 2 })
 	n.inOrder(2)
 	n.Resume() // of nothing
-	n.Handed()
+	n.Detach()
 	n.send("r", "a 2")
 	eventually(t, "the third", func() bool { return n.count() == 3 })
 }
@@ -198,7 +198,7 @@ func TestStateForAnotherStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := join(t, b(), from(state))
-	old.Handed()
+	old.Detach()
 	if n.Token() == old.Token() {
 		t.Error("the same token")
 	}

@@ -15,27 +15,30 @@ import (
 )
 
 const (
-	maxBatch = 256       // messages of one call, so that Redis is not held up for long
-	maxCall  = 256 << 10 // bytes of them, unless one alone is larger
-
-	// What Redis took is remembered for that long: with appendfsync everysec it writes within 2 s.
-	retainTime  = 3 * time.Second
-	retainBytes = 4 << 20
+	maxBatch = 256 // messages of one call, so that it does not occupy Redis for long
 
 	doubtPause = 50 * time.Millisecond
 
 	retryMin = 10 * time.Millisecond // the pauses, before jitter, while Redis does not answer
 	retryMax = time.Second
 
-	// fullTime is how long a Redis without memory is waited for; then messages are lost.
+	// fullTime is for how long a Redis without memory is given messages again; then they are lost.
 	fullTime = 5 * time.Second
 )
 
-// direct tells whether messages are delivered without the stream.
-func (b *Bus) direct() bool { return b.cfg.Alone && !b.passed.Load() }
+// writer brings the messages of one shard's queue to Redis, in order. Its fields belong to the
+// goroutine that runs it, and to Suspend and Stop while none does.
+type writer struct {
+	s         *shard
+	retention retention
+	batch     int       // messages of the next call
+	uncertain bool      // the reply to a call was lost: it may still be executed
+	full      time.Time // since when Redis has no memory; zero = it has
+}
 
-// write writes what waits until stop. What Redis does not take is repeated, with growing pauses.
-func (s *shard) write(stop <-chan struct{}) {
+// run writes what waits until stop. Calls that fail are repeated, with growing pauses.
+func (w *writer) run(stop <-chan struct{}) {
+	s := w.s
 	pauses := backoff.Backoff{Min: retryMin, Max: retryMax}
 	for {
 		select {
@@ -43,7 +46,7 @@ func (s *shard) write(stop <-chan struct{}) {
 			return
 		default:
 		}
-		idle, err := s.step()
+		idle, err := w.step()
 		if errors.Is(err, errDoubt) {
 			select {
 			case <-time.After(doubtPause):
@@ -53,10 +56,10 @@ func (s *shard) write(stop <-chan struct{}) {
 			continue
 		}
 		if err != nil {
-			s.late = true
-			s.batch = max(s.batch/2, 1)
+			w.uncertain = true
+			w.batch = max(w.batch/2, 1)
 			if !pauses.Failing() {
-				s.b.cfg.Log.Warn("redis does not take the messages between nodes; they are kept and repeated", zap.String("shard", s.tag), zap.Error(err))
+				s.cfg.Log.Warn("redis does not take the messages between nodes; they are kept and repeated", zap.String("shard", s.tag), zap.Error(err))
 			}
 			if !pauses.Wait(stop) {
 				return
@@ -64,18 +67,18 @@ func (s *shard) write(stop <-chan struct{}) {
 			continue
 		}
 		if pauses.Reset() {
-			s.b.cfg.Log.Info("redis takes the messages between nodes again", zap.String("shard", s.tag))
+			s.cfg.Log.Info("redis takes the messages between nodes again", zap.String("shard", s.tag))
 		}
 		if !idle {
 			continue
 		}
 		var settle <-chan time.Time
-		if len(s.retained) > 0 {
+		if len(w.retention.items) > 0 {
 			settle = time.After(retainTime)
 		}
 		select {
 		case <-settle:
-			s.doubtful.Store(true) // if Redis still has them, they are forgotten
+			s.doubtful.Store(true) // if Redis still has them, they are dropped
 		case <-s.wake:
 		case <-stop:
 			return
@@ -83,69 +86,70 @@ func (s *shard) write(stop <-chan struct{}) {
 	}
 }
 
-// step does the next thing there is to do. idle = there was nothing.
-func (s *shard) step() (idle bool, err error) {
-	if items := head(s.resend, s.batch); len(items) > 0 {
-		return false, s.rewrite(items)
+// step does the next thing there is to do. idle means that there was nothing.
+func (w *writer) step() (idle bool, err error) {
+	s := w.s
+	if items := head(w.retention.resend, w.batch); len(items) > 0 {
+		done, err := w.send(items)
+		if done && err == nil {
+			w.retention.resend = w.retention.resend[len(items):]
+		}
+		return false, err
 	}
-	items := s.trying(s.batch)
+	items := s.next(w.batch)
 	if len(items) == 0 {
 		if !s.doubtful.Load() {
 			return true, nil
 		}
-		_, err := s.send(nil)
+		_, err := w.send(nil)
 		return false, err
 	}
-	var numbered []*item
-	if s.b.direct() {
+	direct, numbered := s.sender.direct(), items
+	if direct {
+		numbered = nil
 		for _, it := range items {
 			if it.number > 0 {
 				numbered = append(numbered, it)
 			}
 		}
-	} else {
-		numbered = items
 	}
 	if len(numbered) > 0 {
-		if done, err := s.send(numbered); !done || err != nil {
+		if done, err := w.send(numbered); !done || err != nil {
 			return false, err
 		}
 	}
-	if s.b.direct() {
-		for _, it := range items {
-			if !it.delivered && !it.refused {
-				m := it.Message
-				m.Keep, m.Age, m.Place = 0, 0, false // as from the stream
-				it.delivered = true
-				s.deliver(&m)
-			}
-		}
+	if direct {
+		w.deliver(items)
 	}
 	for _, it := range items {
 		if !it.refused {
-			s.b.sent.Add(1)
+			s.counts.sent.Add(1)
 		}
 	}
 	s.pop(items)
 	return false, nil
 }
 
-// rewrite sends again what Redis has lost.
-func (s *shard) rewrite(items []*item) error {
-	done, err := s.send(items)
-	if done && err == nil {
-		s.resend = s.resend[len(items):]
+// deliver gives messages to the application without the stream.
+func (w *writer) deliver(items []*item) {
+	for _, it := range items {
+		if !it.delivered && !it.refused {
+			m := it.Message
+			m.Keep, m.Age, m.Place = 0, 0, false // as from the stream
+			it.delivered = true
+			w.s.deliver(&m)
+		}
 	}
-	return err
 }
 
-// send writes messages with numbers, without gaps. They are done unless Redis has lost others, which are to be sent before
-// them. Without messages it only asks for that.
-func (s *shard) send(items []*item) (done bool, err error) {
+// send writes messages with numbers, without gaps. done is false where Redis has lost others, which
+// are to be sent before them. Without messages it only finds out whether that is so.
+func (w *writer) send(items []*item) (done bool, err error) {
+	s := w.s
 	doubtful := s.doubtful.Swap(false)
 	begun := time.Now()
-	answer, err := s.ask(items)
-	if err == nil && len(answer) == 1 && answer[0] == "DOUBT" {
+	reply, err := w.call(items)
+	if err == nil && len(reply) == 1 && reply[0] == "DOUBT" {
 		err = errDoubt
 	}
 	s.tried(items, err)
@@ -153,50 +157,53 @@ func (s *shard) send(items []*item) (done bool, err error) {
 		if doubtful {
 			s.doubtful.Store(true)
 		}
-		return s.failed(items, err)
+		return w.failed(items, err)
 	}
-	s.full = time.Time{}
-	s.batch = min(2*s.batch, maxBatch)
+	w.full = time.Time{}
+	w.batch = min(2*w.batch, maxBatch)
 	switch {
-	case len(answer) == 2 && answer[0] == "BACK":
-		had, err := strconv.ParseInt(answer[1], 10, 64)
+	case len(reply) == 2 && reply[0] == "BACK":
+		had, err := strconv.ParseInt(reply[1], 10, 64)
 		if err != nil {
 			return false, fmt.Errorf("the number that redis has: %w", err)
 		}
-		s.lag(had)
+		lost := w.retention.rewind(had)
+		if again := len(w.retention.resend); again > 0 {
+			s.cfg.Log.Warn("redis has lost messages between nodes; they are written again",
+				zap.String("shard", s.tag), zap.Int64("lost", lost), zap.Int("again", again))
+		}
 		return false, nil
-	case len(answer) != 3+len(items) || answer[0] != "OK":
-		return false, fmt.Errorf("redis answers %d messages with %d texts", len(items), len(answer)-3)
+	case len(reply) != 3+len(items) || reply[0] != "OK":
+		return false, fmt.Errorf("redis answers %d messages with %d texts", len(items), len(reply)-3)
 	}
-	if err := s.told(answer[1], answer[2]); err != nil {
+	if err := s.epoch.learn(reply[1], reply[2]); err != nil {
 		return false, err
 	}
 	for i, it := range items {
-		s.answered(it, answer[3+i])
+		w.accepted(it, reply[3+i])
 	}
-	s.forget(begun)
+	w.retention.expire(begun)
 	if len(items) > 0 {
-		s.known = items[len(items)-1].number
-		s.retain(items, begun)
+		w.retention.add(items, begun)
 	}
 	return true, nil
 }
 
-// ask makes the call.
-func (s *shard) ask(items []*item) ([]string, error) {
-	token := s.b.Token()
+// call executes the script that writes.
+func (w *writer) call(items []*item) ([]string, error) {
+	s, token := w.s, w.s.sender.Token()
 	keys := make([]string, 4, 4+len(items))
-	keys[0], keys[1], keys[2], keys[3] = s.written(token), s.stream(), s.ledger(), s.record()
-	first, stream := int64(0), s.b.cfg.StreamLength
+	keys[0], keys[1], keys[2], keys[3] = s.written(token), s.entries(), s.ledger(), s.record()
+	first, length := int64(0), s.cfg.StreamLength
 	if len(items) > 0 {
 		first = items[0].number
 	}
-	if s.b.direct() {
-		stream = 0
+	if s.sender.direct() {
+		length = 0
 	}
 	args := make([]any, 0, 12+4*len(items))
-	args = append(args, s.known, first, len(items), stream, rand.Text()[:10], s.b.cfg.StreamBytes, s.b.cfg.StreamAge.Milliseconds())
-	args = append(args, s.arguments()...)
+	args = append(args, w.retention.known, first, len(items), length, rand.Text()[:10], s.cfg.StreamBytes, s.cfg.StreamAge.Milliseconds())
+	args = append(args, s.epoch.arguments()...)
 	for _, it := range items {
 		h := appendHead(nil, token, it.number, it.Kind)
 		if !it.placed() {
@@ -210,22 +217,20 @@ func (s *shard) ask(items []*item) ([]string, error) {
 		keys = append(keys, s.history(it.Key), s.offset(it.Key))
 		args = append(args, keep, h, it.Key, it.Body, max(it.Age.Milliseconds(), 1), it.Offset)
 	}
-	return call(context.Background(), s.b.cfg.Timeout, func(ctx context.Context) ([]string, error) {
-		return write.Run(ctx, s.b.cfg.Client, keys, args...).StringSlice()
-	})
+	return s.run(context.Background(), write, keys, args)
 }
 
-// failed decides whether a call is repeated: it is unless Redis will never take what it contains. Which of several messages
-// that is, is found by sending fewer and fewer.
-func (s *shard) failed(items []*item, err error) (done bool, _ error) {
+// failed decides whether a call is repeated. That is so unless Redis will never accept what it
+// contains. Which of several messages that is, is found by sending fewer and fewer.
+func (w *writer) failed(items []*item, err error) (done bool, _ error) {
 	switch {
 	case len(items) == 0:
 		return false, err
 	case cache.Full(err):
-		if s.full.IsZero() {
-			s.full = time.Now()
+		if w.full.IsZero() {
+			w.full = time.Now()
 		}
-		if time.Since(s.full) < fullTime {
+		if time.Since(w.full) < fullTime {
 			return false, err
 		}
 	case !cache.Final(err):
@@ -234,81 +239,30 @@ func (s *shard) failed(items []*item, err error) (done bool, _ error) {
 		return false, err
 	}
 	for _, it := range items {
-		s.refused(it, err.Error())
+		w.refused(it, err.Error())
 	}
 	return true, nil
 }
 
-func (s *shard) refused(it *item, why string) {
+// refused counts a message as lost.
+func (w *writer) refused(it *item, why string) {
 	if it.delivered || it.refused {
-		return // it is only written again
+		return // it was only to be written again
 	}
 	it.refused = true
-	s.b.lost.Add(1)
-	s.b.complaints.say("redis refuses a message between nodes", zap.String("key", it.Key), zap.Uint8("kind", it.Kind), zap.String("error", why))
+	w.s.counts.lost.Add(1)
+	w.s.log.say("redis refuses a message between nodes", zap.String("key", it.Key), zap.Uint8("kind", it.Kind), zap.String("error", why))
 }
 
-// answered notes what Redis made of a message.
-func (s *shard) answered(it *item, text string) {
+// accepted notes what Redis replied to a message.
+func (w *writer) accepted(it *item, text string) {
 	switch {
 	case text == "" || text == "?":
 	case text[0] == 'E':
-		s.refused(it, text[1:])
+		w.refused(it, text[1:])
 	default:
 		if o, e, at, _, ok := parseKept(text); ok && !it.delivered {
 			it.Offset, it.Epoch, it.At = o, e, at
 		}
-	}
-}
-
-// lag notes that Redis has lost messages of ours.
-func (s *shard) lag(had int64) {
-	s.resend = nil
-	for i, it := range s.retained {
-		if it.number > had {
-			s.resend = append([]*item(nil), s.retained[i:]...)
-			break
-		}
-	}
-	if len(s.resend) > 0 {
-		s.b.cfg.Log.Warn("redis has lost messages between nodes; they are written again",
-			zap.String("shard", s.tag), zap.Int64("lost", s.known-had), zap.Int("again", len(s.resend)))
-	}
-	s.known = had
-}
-
-// retain remembers what Redis took.
-func (s *shard) retain(items []*item, begun time.Time) {
-	if len(s.resend) > 0 {
-		return // they are remembered
-	}
-	for _, it := range items {
-		it.taken = begun
-		s.bytes += it.size()
-	}
-	s.retained = append(s.retained, items...)
-	drop := 0
-	for ; s.bytes > retainBytes; drop++ {
-		s.bytes -= s.retained[drop].size()
-	}
-	s.discard(drop)
-}
-
-// forget drops what Redis still has after retainTime.
-func (s *shard) forget(now time.Time) {
-	if len(s.resend) > 0 {
-		return
-	}
-	drop := 0
-	for ; drop < len(s.retained) && now.Sub(s.retained[drop].taken) >= retainTime; drop++ {
-		s.bytes -= s.retained[drop].size()
-	}
-	s.discard(drop)
-}
-
-func (s *shard) discard(n int) {
-	clear(s.retained[:n])
-	if s.retained = s.retained[n:]; len(s.retained) == 0 {
-		s.retained = nil
 	}
 }

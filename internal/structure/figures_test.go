@@ -30,10 +30,6 @@ var limits = map[string]int{
 	"wsframe/framework cycle":                             15, // to be 5
 	"wsframe/framework.App methods":                       55,
 	"wsframe/framework.App fields":                        32, // to be 22
-	"wsframe/framework/bus cycle":                         12,
-	"wsframe/framework/bus.Bus methods":                   31,
-	"wsframe/framework/bus.shard methods":                 51,
-	"wsframe/framework/bus.shard fields":                  30,
 	"wsframe/framework/console cycle":                     13,
 	"wsframe/framework/console.console methods":           41,
 	"wsframe/framework/internal/session.Sessions methods": 35,

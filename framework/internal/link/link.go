@@ -246,7 +246,7 @@ func (l *Link) HandedOver() { l.phase.Store(int32(HandedOver)) }
 // Detach makes this worker a sender of its own, for what it still has to say; it reads no more.
 func (l *Link) Detach() {
 	if b := l.bus.Load(); b != nil {
-		b.Handed()
+		b.Detach()
 	}
 }
 
