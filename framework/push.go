@@ -79,9 +79,9 @@ func (a *App) received(m *bus.Message) {
 	case envelope.Answer:
 		a.nodes.Answered(m)
 	case envelope.Login:
-		a.sessions.LoggedIn(m)
+		a.sessions.Logins.Received(m)
 	case envelope.Refusal:
-		a.sessions.LoginRefused(m)
+		a.sessions.Logins.Refused(m)
 	}
 }
 

@@ -290,7 +290,7 @@ func (p *Presence) here(list []cluster.Present) []bool {
 		if !known {
 			ids = map[string]bool{}
 			for _, c := range p.cfg.Hub().RoomMembers(e.Room) {
-				if id := session.Of(c).Announces(e.Room); id != "" && !c.Ended() {
+				if id := session.Of(c).AnnouncedAs(e.Room); id != "" && !c.Ended() {
 					ids[id] = true
 				}
 			}

@@ -12,12 +12,12 @@ import (
 // ErrTooManyKeys is returned when a connection has as many close keys or listeners as it may have.
 var ErrTooManyKeys = errors.New("connection has too many close keys or listeners")
 
-// add puts name into one of a session's lists. It tells whether it is new.
-func (ss *Sessions) add(list *[]string, name string) (bool, error) {
+// insert adds name to a list of at most limit names, and reports whether it is new.
+func insert(list *[]string, name string, limit int) (bool, error) {
 	if slices.Contains(*list, name) {
 		return false, nil
 	}
-	if len(*list) >= ss.cfg.Keys {
+	if len(*list) >= limit {
 		return false, ErrTooManyKeys
 	}
 	*list = append(*list, name)
@@ -38,12 +38,12 @@ func (ss *Sessions) AddCloseKey(c *hub.Conn, key string) error {
 	if err := names.Room(key); err != nil {
 		return err
 	}
-	s, here := ss.lock(c)
+	s, here := lock(c)
 	if !here {
 		return forward(context.Background(), ss, opAddKey, c, nameQuestion{key})
 	}
 	defer s.mu.Unlock()
-	fresh, err := ss.add(&s.keys, key)
+	fresh, err := insert(&s.keys, key, ss.cfg.Keys)
 	if fresh {
 		ss.cfg.Cluster().CloseKeyAdded(c.FD, key)
 	}
@@ -52,9 +52,9 @@ func (ss *Sessions) AddCloseKey(c *hub.Conn, key string) error {
 
 // RemoveCloseKey undoes AddCloseKey.
 func (ss *Sessions) RemoveCloseKey(c *hub.Conn, key string) {
-	s, here := ss.lock(c)
+	s, here := lock(c)
 	if !here {
-		_ = forward(context.Background(), ss, opRemoveKey, c, nameQuestion{key}) // logged there
+		_ = forward(context.Background(), ss, opRemoveKey, c, nameQuestion{key}) // logs its failure
 		return
 	}
 	defer s.mu.Unlock()
@@ -69,12 +69,12 @@ func (ss *Sessions) AddListener(c *hub.Conn, name string) error {
 	if err != nil {
 		return err
 	}
-	s, here := ss.lock(c)
+	s, here := lock(c)
 	if !here {
 		return forward(context.Background(), ss, opAddListener, c, nameQuestion{mounted})
 	}
 	defer s.mu.Unlock()
-	fresh, err := ss.add(&s.listeners, mounted)
+	fresh, err := insert(&s.listeners, mounted, ss.cfg.Keys)
 	if fresh {
 		ss.cfg.Cluster().ListenerAdded(c.FD, mounted)
 	}
@@ -87,9 +87,9 @@ func (ss *Sessions) RemoveListener(c *hub.Conn, name string) {
 	if err != nil {
 		return
 	}
-	s, here := ss.lock(c)
+	s, here := lock(c)
 	if !here {
-		_ = forward(context.Background(), ss, opRemoveListener, c, nameQuestion{mounted}) // logged there
+		_ = forward(context.Background(), ss, opRemoveListener, c, nameQuestion{mounted}) // logs its failure
 		return
 	}
 	defer s.mu.Unlock()

@@ -8,46 +8,7 @@ import (
 	"wsframe/framework/internal/hub"
 )
 
-// none is what a question or an answer says where its other fields are enough.
-type none = struct{}
-
-// What is asked of the node that has a connection. The names and fields travel between nodes.
-type (
-	joinQuestion struct {
-		Room     string `json:"r,omitempty"`
-		Announce bool   `json:"b,omitempty"`
-		Kept     bool   `json:"k,omitempty"`
-	}
-	roomQuestion struct {
-		Room string `json:"r,omitempty"`
-	}
-	uidQuestion struct {
-		UID string `json:"u,omitempty"`
-	}
-	valuesQuestion struct {
-		Merge  bool                       `json:"b,omitempty"`
-		Values map[string]json.RawMessage `json:"v,omitempty"`
-	}
-	nameQuestion struct {
-		Name string `json:"t,omitempty"`
-	}
-)
-
-var (
-	opJoin           = ask.Op[joinQuestion, none]{Name: "join", Kind: ask.Changes}
-	opLeave          = ask.Op[roomQuestion, none]{Name: "leave", Kind: ask.Changes}
-	opLeaveAll       = ask.Op[none, none]{Name: "leaveAll", Kind: ask.Changes}
-	opBind           = ask.Op[uidQuestion, none]{Name: "bind", Kind: ask.Changes}
-	opUnbind         = ask.Op[uidQuestion, none]{Name: "unbind", Kind: ask.Changes}
-	opGet            = ask.Op[none, map[string]json.RawMessage]{Name: "session"}
-	opSet            = ask.Op[valuesQuestion, none]{Name: "setSession", Kind: ask.Changes}
-	opAddKey         = ask.Op[nameQuestion, none]{Name: "addKey"}
-	opRemoveKey      = ask.Op[nameQuestion, none]{Name: "removeKey"}
-	opAddListener    = ask.Op[nameQuestion, none]{Name: "addListener"}
-	opRemoveListener = ask.Op[nameQuestion, none]{Name: "removeListener"}
-)
-
-// handle has f answer for a connection of this node.
+// handle registers f for questions about connections of this node.
 func handle[Q, A any](ss *Sessions, op ask.Op[Q, A], f func(c *hub.Conn, q Q) (A, error)) {
 	ask.Handle(ss.cfg.Nodes, op, func(fd int64, q Q) ask.Answer[A] {
 		c := ss.cfg.Hub.Get(fd)
@@ -59,20 +20,20 @@ func handle[Q, A any](ss *Sessions, op ask.Op[Q, A], f func(c *hub.Conn, q Q) (A
 	})
 }
 
-// answer has this node answer what others ask.
-func (ss *Sessions) answer() {
+// handleQuestions registers the handlers of this node.
+func (ss *Sessions) handleQuestions() {
 	handle(ss, opJoin, func(c *hub.Conn, q joinQuestion) (none, error) {
-		return none{}, ss.joinRemote(c, q.Room, Joining{q.Announce, q.Kept})
+		return none{}, ss.joinAsked(c, q.Room, Joining{q.Announce, q.Kept})
 	})
 	ask.HandleSlow(ss.cfg.Nodes, opJoin, func(fd int64, q joinQuestion) bool {
 		c := ss.cfg.Hub.Get(fd)
-		return c != nil && Of(c).awaits(q.Room) // what it missed of the room is read from Redis first
+		return c != nil && Of(c).awaits(q.Room) // missed messages are read from Redis first
 	}, func(fd int64, q joinQuestion) ask.Answer[none] {
 		c := ss.cfg.Hub.Get(fd)
 		if c == nil {
 			return ask.Answer[none]{}
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), joinTime)
+		ctx, cancel := context.WithTimeout(context.Background(), remoteJoinTime)
 		defer cancel()
 		return ask.Answer[none]{Found: true, Err: ss.Join(ctx, c, q.Room, Joining{q.Announce, q.Kept})}
 	})
@@ -93,13 +54,13 @@ func (ss *Sessions) answer() {
 	handle(ss, opRemoveListener, func(c *hub.Conn, q nameQuestion) (none, error) { ss.RemoveListener(c, q.Name); return none{}, nil })
 }
 
-// JoinFD is Join of a connection that may be another node's.
+// JoinFD is Join for a connection of any node.
 func (ss *Sessions) JoinFD(ctx context.Context, fd int64, room string, j Joining) error {
 	_, err := ask.One(ctx, ss.cfg.Nodes, opJoin, fd, joinQuestion{room, j.Announce, j.Kept})
 	return err
 }
 
-// LeaveFD is Leave of a connection that may be another node's. Being in the room is no condition.
+// LeaveFD is Leave for a connection of any node. It is no error when the connection is not a member.
 func (ss *Sessions) LeaveFD(ctx context.Context, fd int64, room string) error {
 	_, err := ask.One(ctx, ss.cfg.Nodes, opLeave, fd, roomQuestion{room})
 	return err
@@ -111,24 +72,24 @@ func (ss *Sessions) LeaveAllFD(ctx context.Context, fd int64) error {
 	return err
 }
 
-// BindFD is Bind of a connection that may be another node's.
+// BindFD is Bind for a connection of any node.
 func (ss *Sessions) BindFD(ctx context.Context, fd int64, uid string) error {
 	_, err := ask.One(ctx, ss.cfg.Nodes, opBind, fd, uidQuestion{uid})
 	return err
 }
 
-// UnbindFD is Unbind of a connection that may be another node's.
+// UnbindFD is Unbind for a connection of any node.
 func (ss *Sessions) UnbindFD(ctx context.Context, fd int64, uid string) error {
 	_, err := ask.One(ctx, ss.cfg.Nodes, opUnbind, fd, uidQuestion{uid})
 	return err
 }
 
-// ValuesFD are the Values of a connection that may be another node's.
+// ValuesFD returns the Values of a connection of any node.
 func (ss *Sessions) ValuesFD(ctx context.Context, fd int64) (map[string]json.RawMessage, error) {
 	return ask.One(ctx, ss.cfg.Nodes, opGet, fd, none{})
 }
 
-// ChangeFD is Change of a connection that may be another node's.
+// ChangeFD is Change for a connection of any node.
 func (ss *Sessions) ChangeFD(ctx context.Context, fd int64, values map[string]any, merge bool) error {
 	raw, err := Encode(values)
 	if err != nil {

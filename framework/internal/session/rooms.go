@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -12,29 +13,33 @@ import (
 	"wsframe/framework/internal/room"
 )
 
-// Joining changes what a Join does.
+// remoteJoinTime limits a join that another node asks for and that first reads missed messages.
+const remoteJoinTime = 5 * time.Second
+
+// Joining holds the options of a Join.
 type Joining struct {
-	Announce bool // the room's members hear of it
-	Kept     bool // pushes to the room are kept, though no rule says so
+	Announce bool // the room's members are notified
+	Kept     bool // the client wants positions, though no rule has pushes to the room kept
 }
 
-// Join puts the connection into the room; where its client said what it saw last of it, what it missed comes first.
+// Join puts the connection into the room. If its client has said which position of the room it saw
+// last, it first receives the messages that it has missed since.
 func (ss *Sessions) Join(ctx context.Context, c *hub.Conn, name string, j Joining) error {
 	if err := names.Room(name); err != nil {
 		return err
 	}
-	s, here := ss.lock(c)
+	s, here := lock(c)
 	if !here {
 		err := forward(ctx, ss, opJoin, c, joinQuestion{name, j.Announce, j.Kept})
 		if err == nil {
-			_, _ = c.Join(name) // for c.InRoom; it may be gone here
+			_, _ = c.Join(name) // so that InRoom shows it; the connection may have ended here
 		}
 		return err
 	}
-	p, back := s.takeSeen(name)
-	var u *room.CatchUp // while there is one the connection does not move
-	if back && !c.InRoom(name) {
-		u = c.CatchUp(name) // nil where another join is at it
+	p, resumes := s.takeSeen(name)
+	var u *room.CatchUp // the connection does not move while there is one
+	if resumes && !c.InRoom(name) {
+		u = c.CatchUp(name) // nil while another join catches up
 	}
 	j.Announce = j.Announce || ss.cfg.Presence.Covers(name)
 	announced, err := ss.enter(c, s, name, j, u == nil)
@@ -51,31 +56,33 @@ func (ss *Sessions) Join(ctx context.Context, c *hub.Conn, name string, j Joinin
 	return err
 }
 
-// enter joins and has it noted. A leave from elsewhere at the same time is noted in the order in which it happened. announced = the
-// room is to hear of it, and did not so far. place = the connection is told where the room's history stands. s.mu is held.
-func (ss *Sessions) enter(c *hub.Conn, s *Session, name string, j Joining, place bool) (announced bool, err error) {
+// enter joins the room and records that for Redis, in order with leaves at the same time. With
+// position, the client receives the room's current position. announced reports that an announcement
+// became pending. s.mu is held.
+func (ss *Sessions) enter(c *hub.Conn, s *Session, name string, j Joining, position bool) (announced bool, err error) {
 	join := c.Join
-	if place {
+	if position {
 		join = func(name string) (bool, error) { return ss.cfg.History.Join(&c.Member, name, j.Kept) }
 	}
 	fresh, err := join(name)
 	if fresh {
 		ss.cfg.Cluster().KeyAdded(c.FD, name)
 	}
-	if _, known := s.announced[name]; err != nil || !j.Announce || known || s.presentAs(c) == "" {
+	if _, known := s.announced[name]; err != nil || !j.Announce || known || s.chooseUser(c) == "" {
 		return false, err
 	}
 	s.announce(name, newTicket())
 	return true, nil
 }
 
-// joinRemote is Join for a goroutine that must not wait.
-func (ss *Sessions) joinRemote(c *hub.Conn, name string, j Joining) error {
+// joinAsked is Join for another node's question. It does not wait for Redis: a join that reads
+// missed messages goes on in the background.
+func (ss *Sessions) joinAsked(c *hub.Conn, name string, j Joining) error {
 	if !Of(c).awaits(name) {
 		return ss.Join(context.Background(), c, name, j)
 	}
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), joinTime)
+		ctx, cancel := context.WithTimeout(context.Background(), remoteJoinTime)
 		defer cancel()
 		ss.cfg.Protect("a join from elsewhere", func() {
 			if err := ss.Join(ctx, c, name, j); err != nil {
@@ -86,23 +93,43 @@ func (ss *Sessions) joinRemote(c *hub.Conn, name string, j Joining) error {
 	return nil
 }
 
-// Leave takes the connection out of the name, at once. It tells whether it was in it.
+// Leave takes the connection out of the room, and reports whether it was a member.
 func (ss *Sessions) Leave(c *hub.Conn, name string) bool {
-	Of(c).left.Add(1)
-	s, here := ss.lock(c)
+	Of(c).leaves.Add(1)
+	s, here := lock(c)
 	if !here {
 		return forward(context.Background(), ss, opLeave, c, roomQuestion{name}) == nil && c.Leave(name)
 	}
 	defer s.mu.Unlock()
 	was := c.Leave(name)
 	if was {
-		ss.leave(c, s, name, true)
+		ss.recordLeaving(c, s, name, true)
 		ss.cfg.Cluster().KeyRemoved(c.FD, name)
 	}
 	return was
 }
 
-// expect remembers what the client saw last of a room that it is not in yet. It tells whether there was place for it. mu is held.
+// recordLeaving records for Redis that the connection has left a room that announced it. owned
+// tells that no other node may have announced the leaving already. mu is held.
+func (ss *Sessions) recordLeaving(c *hub.Conn, s *Session, room string, owned bool) {
+	if ticket, ok := s.announced[room]; ok {
+		delete(s.announced, room)
+		ss.cfg.Cluster().Leaving(s.present(c, room), ticket == "" && owned)
+	}
+}
+
+// Ended has the rooms of a connection that has ended announce that it left.
+func (ss *Sessions) Ended(c *hub.Conn, rooms []string, owned bool) {
+	s := Of(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, room := range rooms {
+		ss.recordLeaving(c, s, room, owned)
+	}
+}
+
+// expect remembers the client's position in a room that it has not joined yet. It reports false
+// where it already remembers as many as it may. mu is held.
 func (s *Session) expect(name string, p room.Position) bool {
 	if _, known := s.seen[name]; !known && len(s.seen) >= history.MaxRooms {
 		return false
@@ -114,7 +141,7 @@ func (s *Session) expect(name string, p room.Position) bool {
 	return true
 }
 
-// awaits tells whether the client is to get what it missed of the room, when it joins.
+// awaits reports whether a join of the room would first read missed messages.
 func (s *Session) awaits(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,21 +149,22 @@ func (s *Session) awaits(name string) bool {
 	return ok
 }
 
-// takeSeen gives what the client saw last of the room, once. mu is held.
+// takeSeen returns and forgets the client's position in the room. mu is held.
 func (s *Session) takeSeen(name string) (room.Position, bool) {
 	p, ok := s.seen[name]
 	delete(s.seen, name)
 	return p, ok
 }
 
-// ErrRooms is returned where a client wants to come back to more rooms than it may.
+// ErrRooms is returned where a client wants to recover more rooms than it may.
 var ErrRooms = fmt.Errorf("at most %d rooms can be recovered", history.MaxRooms)
 
-// Recover sends what the client has missed of a room since it saw last what it says. For a room that it is not in yet it is remembered.
+// Recover sends the messages of a room that the client has missed since position p. If the
+// connection is not in the room yet, p is remembered for its join.
 func (ss *Sessions) Recover(ctx context.Context, c *hub.Conn, name string, p room.Position) (history.Recovery, error) {
 	pending := history.Recovery{Room: name, Pending: true, Offset: p.Offset, Epoch: p.Epoch}
-	s, here := ss.lock(c)
-	if !here { // this process does not know what comes live
+	s, here := lock(c)
+	if !here { // this process does not receive the room's live messages any more
 		return history.Recovery{Room: name, Reason: history.Unavailable, Offset: p.Offset, Epoch: p.Epoch}, nil
 	}
 	if !c.InRoom(name) {
@@ -148,17 +176,18 @@ func (ss *Sessions) Recover(ctx context.Context, c *hub.Conn, name string, p roo
 	}
 	u := c.CatchUp(name)
 	s.mu.Unlock()
-	if u == nil { // a join is at it
+	if u == nil { // a join catches up
 		return pending, nil
 	}
 	return ss.cfg.History.CatchUp(ctx, &c.Member, u, &s.recoveries, name, p, nil), nil
 }
 
-// Adopt joins a connection that the room's Redis set names: a back end put it there, unless it has left a room since named was asked. It
-// tells whether it did.
+// Adopt joins a connection that a back end has put into the room's Redis set. named asks Redis
+// whether it still is in the set. A connection that leaves a room meanwhile is not joined, since
+// the set may be older than that.
 func (ss *Sessions) Adopt(ctx context.Context, c *hub.Conn, name string, named func() (bool, error)) error {
-	left := Of(c).left.Load()
-	if is, err := named(); err != nil || !is || Of(c).left.Load() != left {
+	leaves := Of(c).leaves.Load()
+	if is, err := named(); err != nil || !is || Of(c).leaves.Load() != leaves {
 		return err
 	}
 	if err := ss.Join(ctx, c, name, Joining{}); err != nil {

@@ -14,9 +14,9 @@ import (
 
 func fullSession() state {
 	return state{
-		Keys: []string{"k1", "k2"}, Listeners: []string{"index.a"}, Announced: []string{"R"}, Untold: []string{"R"}, UIDs: []string{"u", "v"},
+		Keys: []string{"k1", "k2"}, Listeners: []string{"index.a"}, Announced: []string{"R"}, Unannounced: []string{"R"}, UIDs: []string{"u", "v"},
 		User: "n", Unbound: true, Values: map[string]json.RawMessage{"a": json.RawMessage(`{"b":1}`)},
-		Seen: map[string]room.Position{"S": {Offset: -7, Epoch: "e"}}, Marks: map[string]room.Position{"M": {Offset: 1 << 40, Epoch: "f"}},
+		Seen: map[string]room.Position{"S": {Offset: -7, Epoch: "e"}}, Received: map[string]room.Position{"M": {Offset: 1 << 40, Epoch: "f"}},
 		Rivals: []rival{{"u", 1 << 50}, {"v", 2}},
 	}
 }

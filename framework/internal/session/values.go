@@ -11,7 +11,7 @@ import (
 	"wsframe/framework/internal/names"
 )
 
-// maxSize bounds the values of a connection's session, as JSON, in bytes.
+// maxSize limits the JSON of a connection's values, in bytes.
 const maxSize = 16 << 10
 
 // ErrSize is returned when a session's values would take more than 16 KiB as JSON.
@@ -25,7 +25,7 @@ func sizeOf(values map[string]json.RawMessage) int {
 	return size
 }
 
-// Encode makes values of a call JSON, and checks their keys.
+// Encode encodes values as JSON, and checks their keys.
 func Encode(values map[string]any) (map[string]json.RawMessage, error) {
 	raw := make(map[string]json.RawMessage, len(values))
 	for k, v := range values {
@@ -41,7 +41,7 @@ func Encode(values map[string]any) (map[string]json.RawMessage, error) {
 	return raw, nil
 }
 
-// Values is a copy of what is kept with the connection.
+// Values returns a copy of the connection's values.
 func (s *Session) Values() map[string]json.RawMessage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,9 +51,10 @@ func (s *Session) Values() map[string]json.RawMessage {
 	return maps.Clone(s.values)
 }
 
-// Change replaces the values, or merges into them; null removes a key then.
+// Change replaces the values. With merge it adds to them instead, and null removes a key. The error
+// is ErrSize where they would become too large.
 func (ss *Sessions) Change(c *hub.Conn, raw map[string]json.RawMessage, merge bool) error {
-	s, here := ss.lock(c)
+	s, here := lock(c)
 	if !here {
 		if err := forward(context.Background(), ss, opSet, c, valuesQuestion{merge, raw}); err != nil {
 			return err
