@@ -88,7 +88,7 @@ func (a *App) open(h *accept.Handshake) error {
 	h.Request.Header.Set("Upgrade", "websocket") // gws reads no list
 	c, err := a.hub.Accept(tcp, h.Early, fd, h.Identity, h.Remote, h.Protocol)
 	if err != nil {
-		a.accept.Left(h.Remote)
+		a.accept.Release(h.Remote)
 		_ = tcp.Close()
 		return nil
 	}
@@ -104,7 +104,7 @@ func (a *App) open(h *accept.Handshake) error {
 		a.node.Opened(session.Entry(c, nil))
 		a.sessions.Identify(c)
 	}, a.greeting(c)); err != nil {
-		a.accept.Left(h.Remote)
+		a.accept.Release(h.Remote)
 	}
 	return nil
 }

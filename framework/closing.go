@@ -77,7 +77,7 @@ func (a *App) listenerName(name string) (string, error) {
 
 // Closed implements hub.Handler.
 func (a *App) Closed(c *hub.Conn, code int, reason string, rooms []string) {
-	a.accept.Left(c.Remote)
+	a.accept.Release(c.Remote)
 	a.closer.Ended(c, code, reason, rooms)
 }
 

@@ -74,7 +74,7 @@ func TestGoexit(t *testing.T) {
 	c.Vanish()
 	within(t, "the listener", q.closed)
 	within(t, "the listener behind it", after.closed)
-	h.Eventually("all of it ends", func() bool { _, inside := h.App.Hub().Left(); return inside == 0 })
+	h.Eventually("all of it ends", func() bool { _, inside := h.App.Hub().Remaining(); return inside == 0 })
 	h.Flush()
 	if left := h.Redis.SMembers(context.Background(), "room").Val(); len(left) != 0 {
 		t.Errorf("the room's set has %v", left)

@@ -109,7 +109,7 @@ func TestEndsInAMove(t *testing.T) {
 			t.Fatalf("%s: the end is %q %v, wanted is %d", tc.name, b, err, tc.code)
 		}
 	}
-	h1.Eventually("nothing is left", func() bool { _, inside := h1.App.Hub().Left(); return inside == 0 })
+	h1.Eventually("nothing is left", func() bool { _, inside := h1.App.Hub().Remaining(); return inside == 0 })
 }
 
 func connsOf(a *framework.App) (list []*hub.Conn) {

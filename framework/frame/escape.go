@@ -6,11 +6,13 @@ import (
 	"strings"
 )
 
-// HTML is PHP's htmlspecialchars with ENT_QUOTES, its default since 8.1 (contract §3). It is safe for concurrent use.
+// HTML escapes like PHP's htmlspecialchars with ENT_QUOTES, its default since 8.1 (contract §3). It
+// is safe for concurrent use.
 var HTML = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#039;")
 
-// EscapeHTML returns the JSON document with every string value, at every depth, escaped for HTML; keys are left as they
-// are (contract §3). doc must be what Decode accepted; the result never shares its memory.
+// EscapeHTML returns the JSON document with every string value, at every depth, escaped for HTML.
+// Keys stay as they are (contract §3). doc must be accepted by Decode; the result never shares its
+// memory.
 func EscapeHTML(doc []byte) []byte {
 	out := make([]byte, 0, len(doc)+len(doc)/8)
 	s := scanner{b: doc, depth: 1 << 30}
@@ -23,7 +25,7 @@ func EscapeHTML(doc []byte) []byte {
 		from := s.i
 		escaped, err := s.str()
 		if err != nil {
-			return append(out, doc[from:]...) // cannot be: Decode has accepted it
+			return append(out, doc[from:]...) // impossible, since Decode has accepted doc
 		}
 		raw := doc[from:s.i]
 		s.space()

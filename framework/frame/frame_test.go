@@ -75,7 +75,8 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// A number that not every reader can hold is refused by the name of its field, and the request can be answered.
+// Numbers beyond the range of a double are refused by the name of their field, and the request can
+// be answered.
 func TestNumber(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"id":7,"x":{"list":[0,1e400]}}`:                 `x.list[1] 7`,
@@ -128,7 +129,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// topLevel is Decode's answer by encoding/json: the keys in order and, where all are different, the values.
+// topLevel decodes by encoding/json: the keys in order and, if all are different, the values.
 func topLevel(data []byte) (fields map[string]any, unique bool) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
@@ -154,7 +155,7 @@ func topLevel(data []byte) (fields map[string]any, unique bool) {
 	return fields, true
 }
 
-// FuzzTopLevel holds what Decode finds and removes at the top level against encoding/json.
+// FuzzTopLevel compares what Decode finds and removes at the top level with encoding/json.
 func FuzzTopLevel(f *testing.F) {
 	for _, s := range []string{`{"method":"a","id":"x","fd":2, "y" : [1]}`, `{"meth\u006fd":"\u0061","Code":{"a":{}},"b":1}`, `{"a":1,"\u0061":2}`, `{"id":[],"AUTH":0,"fd":""}`} {
 		f.Add([]byte(s))
@@ -170,7 +171,7 @@ func FuzzTopLevel(f *testing.F) {
 		r, err := Decode(data, Options{MaxDepth: 20_000})
 		switch {
 		case errors.Is(err, ErrMethod):
-			// It may come before the duplicate is met.
+			// The number may come before the duplicate.
 			if unique && (!present || isText) {
 				t.Fatalf("%q: %v", data, err)
 			}
@@ -228,7 +229,7 @@ func TestDecodeManyKeys(t *testing.T) {
 	}
 }
 
-// The usual frame costs no allocation and its body is the data itself.
+// Usual frames cost no allocation, and their body is the data itself.
 func TestDecodeAllocatesNothing(t *testing.T) {
 	data := []byte(`{"method":"live.user.say","id":7,"say":"<b>\"x\"</b>","a":[1,{"b":null}]}`)
 	if n := testing.AllocsPerRun(100, func() {
@@ -318,7 +319,7 @@ func TestAppendReply(t *testing.T) {
 		if got, err := AppendReply([]byte("before"), &Reply{Param: bad}, nil); err == nil {
 			t.Errorf("%T was encoded: %s", bad, got)
 		}
-		// What failed leaves nothing behind for the next.
+		// A failure does not affect the next encoding.
 		if got, err := AppendReply(nil, &Reply{Param: []int{1}}, nil); err != nil || string(got) != `{"status":0,"event":"","info":"","param":[1]}` {
 			t.Errorf("after %T: %s %v", bad, got, err)
 		}
@@ -376,7 +377,8 @@ func BenchmarkDecodeNested(b *testing.B) {
 	}
 }
 
-// manyKeys is what an attacker sends to make the search for duplicates dear: as many escaped keys as 64 KiB hold.
+// manyKeys returns the worst case of the search for duplicates: as many escaped keys as fit into 64
+// KiB.
 func manyKeys(n int) []byte {
 	b := []byte{'{'}
 	for i := range n {

@@ -5,17 +5,18 @@ import (
 	"sync"
 )
 
-// fewKeys is how many top-level keys are compared one by one; more are hashed, so that no number of keys is dear.
+// fewKeys is the number of top-level keys that are compared one by one. More are hashed, so that
+// the time grows with the number of keys only.
 const fewKeys = 16
 
-// keySet holds the top-level keys met so far. It points into the decoded bytes.
+// keySet holds the top-level keys read so far. It points into the decoded bytes.
 type keySet struct {
 	n    int
 	few  [fewKeys][]byte
 	many *keyTable
 }
 
-// add tells whether key is new.
+// add adds key and reports whether it is new.
 func (k *keySet) add(key []byte) bool {
 	if k.many != nil {
 		return k.many.add(key)
@@ -37,7 +38,7 @@ func (k *keySet) add(key []byte) bool {
 	return k.many.add(key)
 }
 
-// release gives the table back.
+// release returns the table to its pool.
 func (k *keySet) release() {
 	if k.many != nil {
 		k.many.clear()
@@ -47,7 +48,7 @@ func (k *keySet) release() {
 
 // keyTable is a hash table with open addressing, at most half full.
 type keyTable struct {
-	slots []uint32 // place in keys + 1; 0 = free
+	slots []uint32 // index in keys + 1; 0 = free
 	keys  [][]byte
 }
 
@@ -72,7 +73,7 @@ func (t *keyTable) add(key []byte) bool {
 	return true
 }
 
-// slot is where the key is, or would be.
+// slot returns the slot of the key, or the free one where it belongs.
 func (t *keyTable) slot(key []byte) *uint32 {
 	mask := uint64(len(t.slots) - 1)
 	for i := maphash.Bytes(keySeed, key) & mask; ; i = (i + 1) & mask {

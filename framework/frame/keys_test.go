@@ -17,7 +17,7 @@ func objectOf(n int) string {
 	return b.String()
 }
 
-// Any number of keys is told apart, at no memory for each of them.
+// Any number of keys is distinguished without an allocation for each.
 func TestManyKeys(t *testing.T) {
 	for _, n := range []int{1, 15, 16, 17, 100, 4500} {
 		data := []byte(objectOf(n) + "}")

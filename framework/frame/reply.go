@@ -14,11 +14,13 @@ type Reply struct {
 	Status int
 	Event  string
 	Info   string
-	Param  any // left out where nil or empty: "", an empty list, map or nil pointer; 0 and false are kept. A json.RawMessage goes out as it is
+	// Param is omitted if it is nil or empty: "", an empty list or map, or a nil pointer. 0 and
+	// false are kept. A json.RawMessage is sent as it is.
+	Param any
 }
 
-// AppendReply appends the reply as JSON. id is the request's own, raw; nil for pushes. An error means that Param cannot be
-// encoded; dst is then returned as far as it was written and must not be sent.
+// AppendReply appends the reply as JSON. id is the raw id of the request, nil for pushes. An error
+// means that Param cannot be encoded; the returned bytes are incomplete then and must not be sent.
 func AppendReply(dst []byte, r *Reply, id []byte) ([]byte, error) {
 	dst = append(dst, `{"status":`...)
 	dst = strconv.AppendInt(dst, int64(r.Status), 10)
@@ -71,16 +73,16 @@ func appendValue(dst []byte, v any) ([]byte, error) {
 	}
 	e := encoders.Get().(*encoder)
 	e.dst = dst
-	err := e.json.Encode(v) // writes only what is whole
+	err := e.json.Encode(v) // writes complete documents only
 	dst, e.dst = e.dst, nil
 	if err != nil {
-		return dst, err // the encoder is not used again: some errors stay with it
+		return dst, err // some errors persist in an encoder, so this one is not used again
 	}
 	encoders.Put(e)
 	return bytes.TrimSuffix(dst, []byte("\n")), nil
 }
 
-// encoder is encoding/json's encoder, appending to dst.
+// encoder is an encoder of encoding/json that appends to dst.
 type encoder struct {
 	dst  []byte
 	json *json.Encoder
@@ -94,13 +96,14 @@ func (e *encoder) Write(p []byte) (int, error) {
 var encoders = sync.Pool{New: func() any {
 	e := &encoder{}
 	e.json = json.NewEncoder(e)
-	e.json.SetEscapeHTML(false) // escaping belongs to the output, and not all clients are pages
+	e.json.SetEscapeHTML(false) // pages escape what they show, and not all clients are pages
 	return e
 }}
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends s as a JSON string. U+2028 and U+2029 are escaped as encoding/json does, invalid UTF-8 becomes U+FFFD.
+// appendString appends s as a JSON string. Like encoding/json it escapes U+2028 and U+2029, and
+// replaces invalid UTF-8 by U+FFFD.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	from := 0

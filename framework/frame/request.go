@@ -10,7 +10,8 @@ import (
 	"wsframe/framework/internal/ijson"
 )
 
-// Why a request is refused. The text is sent as the reason of the close frame, so it holds no client's words.
+// Errors for which a request is refused. Their text is sent as the reason of the close frame, so it
+// contains nothing that the client sent.
 var (
 	ErrUTF8         = errors.New("not valid UTF-8")
 	ErrSyntax       = errors.New("not valid JSON")
@@ -20,19 +21,20 @@ var (
 	ErrMethod       = errors.New("method must be a string")
 )
 
-// NumberError tells of a number beyond the range of a double, which not every reader can hold (RFC 7493 section 2.2). The frame is
-// well-formed all the same: Decode gives its ID, so that it can be answered.
+// NumberError reports a number beyond the range of a double, which not every reader can represent
+// (RFC 7493 section 2.2). The frame is well-formed, and Decode returns its ID, so that it can be
+// answered.
 type NumberError struct {
-	Field string // where it stands, like param.list[2]
+	Field string // path of the number, like param.list[2]
 }
 
 func (e *NumberError) Error() string { return "a number is out of range" }
 
 // Request is a decoded frame. Its slices point into the decoded bytes where they can.
 type Request struct {
-	Method []byte // nil where the key is absent or null
-	ID     []byte // the raw JSON string or number, nil where there is none
-	Body   []byte // the whole object, without the reserved keys
+	Method []byte // nil if the key is absent or null
+	ID     []byte // raw JSON string or number; nil = none
+	Body   []byte // whole object without the reserved keys
 }
 
 // Options of Decode.
@@ -40,9 +42,13 @@ type Options struct {
 	MaxDepth int // of nested objects and lists; 0 = 32
 }
 
-// Decode validates data as JSON (RFC 8259) and finds what the framework needs, in one pass. It allocates only where a key
-// has to be taken out, a key or the method is written with escapes, or there are more than 16 keys. At the top level a key may stand only once, and fd, auth and code are removed in every spelling.
-// Below it the last of several stays; a lone surrogate becomes U+FFFD (RFC 7493 section 2).
+// Decode validates data as JSON (RFC 8259) and finds what the framework needs, in one pass.
+//
+// At the top level a repeated key is an error, and fd, auth and code are removed in every spelling.
+// Below it the last of repeated keys is kept. A lone surrogate becomes U+FFFD (RFC 7493 section 2).
+//
+// Decode allocates only if a key must be removed, a key or the method is written with escapes, or
+// there are more than 16 keys.
 func Decode(data []byte, o Options) (Request, error) {
 	s := scanner{b: data, depth: o.MaxDepth}
 	if s.depth == 0 {
@@ -72,7 +78,7 @@ func Decode(data []byte, o Options) (Request, error) {
 	return r, nil
 }
 
-// clean makes I-JSON (RFC 7493) of what an action gets, and of what is echoed.
+// clean makes the body and the echoed ID I-JSON (RFC 7493).
 func (r Request) clean() (Request, error) {
 	var err error
 	if len(r.ID) > 0 {
@@ -94,8 +100,8 @@ func (s *scanner) request() (r Request, err error) {
 	var (
 		keys  keySet
 		start = s.i
-		kept  = start + 1 // where the members before the current one end
-		out   []byte      // the body, once a member had to be left out
+		kept  = start + 1 // end of the members before the current one
+		out   []byte      // body, once a member was removed
 	)
 	defer keys.release()
 	s.i++
@@ -132,7 +138,7 @@ func (s *scanner) request() (r Request, err error) {
 		}
 		cut := false
 		switch raw := s.b[value:s.i]; {
-		case string(key) == "method" && string(raw) == "null": // as if it were not there
+		case string(key) == "method" && string(raw) == "null": // treated as absent
 		case string(key) == "method":
 			if raw[0] != '"' {
 				return r, ErrMethod
@@ -141,7 +147,7 @@ func (s *scanner) request() (r Request, err error) {
 				r.Method = unescape(raw)
 			}
 		case string(key) == "id":
-			// Of another type it is the action's own data and not echoed.
+			// An id of another type belongs to the action and is not echoed.
 			if raw[0] == '"' || raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9' {
 				r.ID = raw
 			}
@@ -177,8 +183,8 @@ func (s *scanner) request() (r Request, err error) {
 	}
 }
 
-// reserved tells whether a decoder could take key for fd, auth or code: they are compared without regard to case, as
-// encoding/json matches fields.
+// reserved reports whether a decoder could read key as fd, auth or code. Case is ignored, since
+// encoding/json matches fields like that.
 func reserved(key []byte) bool {
 	switch len(key) {
 	case 2:
@@ -189,7 +195,8 @@ func reserved(key []byte) bool {
 	return false
 }
 
-// unescape decodes a JSON string that the scanner has accepted, as encoding/json does: half of a surrogate pair is U+FFFD.
+// unescape decodes a JSON string that the scanner has accepted. Like encoding/json it replaces half
+// a surrogate pair by U+FFFD.
 func unescape(quoted []byte) []byte {
 	text := quoted[1 : len(quoted)-1]
 	out := make([]byte, 0, len(text))

@@ -2,12 +2,12 @@ package frame
 
 import "wsframe/framework/internal/ijson"
 
-// scanner accepts exactly what RFC 8259 calls JSON (a fuzz target holds it against encoding/json).
+// scanner accepts exactly the JSON of RFC 8259; a fuzz test compares it with encoding/json.
 type scanner struct {
 	b     []byte
 	i     int
-	depth int  // levels that may still be opened
-	foul  bool // something may stand there that readers understand differently: the document is to be cleaned
+	depth int  // levels that may still be nested
+	foul  bool // the document may be read differently by other decoders, so it must be cleaned
 }
 
 func (s *scanner) space() {
@@ -94,12 +94,13 @@ func (s *scanner) number() error {
 	return nil
 }
 
-// longNumber is the length up to which a number without an exponent is in a double's range.
+// longNumber is the length in bytes up to which any number without an exponent is in the range of a
+// double.
 const longNumber = 300
 
-// str reads a string and tells whether it holds escapes.
+// str reads a string and reports whether it contains escapes.
 func (s *scanner) str() (escaped bool, err error) {
-	b, i := s.b, s.i // locals are kept in registers: strings are most of a frame
+	b, i := s.b, s.i // locals stay in registers, and strings are most of a frame
 	if i == len(b) || b[i] != '"' {
 		return false, ErrSyntax
 	}
@@ -154,15 +155,15 @@ func hex(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
-// surrogate tells whether four hex digits are half of a pair: d8xx to dfxx.
+// surrogate reports whether four hex digits are half of a pair: d8xx to dfxx.
 func surrogate(digits []byte) bool {
 	return digits[0]|0x20 == 'd' && digits[1] >= '8'
 }
 
-// names is a filter of an object's names: a name that it does not hold is new.
+// names is a filter of an object's names: a name that it does not contain is new.
 type names [4]uint64
 
-// add tells whether name is new for certain.
+// add adds name and reports whether it is certainly new.
 func (n *names) add(name []byte) bool {
 	h := uint32(len(name))
 	if len(name) > 0 {
@@ -227,7 +228,7 @@ func (s *scanner) list() error {
 	}
 }
 
-// element reads a value and what follows it: a comma, or the end of the object or list.
+// element reads a value and the comma or end of the object or list after it.
 func (s *scanner) element(end byte) (done bool, err error) {
 	s.space()
 	if err := s.value(); err != nil {

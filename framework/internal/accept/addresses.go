@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// addresses counts recent refusals and open connections per network, where these are limited. It is
+// addresses counts recent refusals and open connections per network, if these are limited. It is
 // safe for concurrent use; its lock is a leaf.
 type addresses struct {
 	rate  float64 // a second; 0 = off
@@ -28,10 +28,10 @@ func (l *addresses) init(rate, conns int) {
 	l.clients = map[string]*address{}
 }
 
-// maxAddresses bounds the table. Beyond it addresses without connections are forgotten.
+// maxAddresses is the size beyond which addresses without connections are removed from the table.
 const maxAddresses = 100_000
 
-// network returns what is limited as one client: an IPv4 address, or an IPv6 /64, which is the
+// network returns the network that is limited as one client: an IPv4 address, or an IPv6 /64, the
 // least that a customer has.
 func network(addr string) string {
 	ip, err := netip.ParseAddr(addr)
@@ -64,7 +64,7 @@ func (l *addresses) of(addr string, now time.Time) *address {
 	return c
 }
 
-// refused counts a refusal. It returns false where the address has had its share of full answers.
+// refused counts a refusal. The result is false beyond the address's rate of full answers.
 func (l *addresses) refused(addr string) bool {
 	if l.rate == 0 {
 		return true
@@ -79,7 +79,7 @@ func (l *addresses) refused(addr string) bool {
 	return true
 }
 
-// entered counts a connection. It returns false where the address has all that it may have.
+// entered counts a connection. The result is false beyond the address's limit.
 func (l *addresses) entered(addr string) bool {
 	if l.conns == 0 {
 		return true

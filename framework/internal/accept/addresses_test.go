@@ -2,7 +2,7 @@ package accept
 
 import "testing"
 
-// An IPv6 customer has a whole network, and is limited as one.
+// IPv6 clients are limited by their /64, which one customer has.
 func TestNetwork(t *testing.T) {
 	for addr, want := range map[string]string{
 		"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "2001:db8:1:2::1": "2001:db8:1:2::/64", "2001:db8:1:3::1": "2001:db8:1:3::/64",

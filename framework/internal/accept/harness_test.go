@@ -118,7 +118,7 @@ func (l *listener) SetDeadline(t time.Time) error {
 func (l *listener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
 func (l *listener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// running is a Server that takes the token "good", and answers whoever may come in with a bare 101.
+// running is a Server that accepts the token "good" and answers accepted clients with a bare 101.
 type running struct {
 	*Server
 	t      *testing.T
@@ -132,7 +132,7 @@ type running struct {
 
 var errToken = errors.New("no such token")
 
-// inTime runs a test of a Server whose time is the bubble's.
+// inTime runs a test of a Server in a bubble of testing/synctest.
 func inTime(t *testing.T, change func(*Config), f func(t *testing.T, s *running)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -176,7 +176,7 @@ func inTime(t *testing.T, change func(*Config), f func(t *testing.T, s *running)
 	})
 }
 
-// answer is what a client got, until the server closed or let it in.
+// answer is what a client received, until the server closed or accepted it.
 type answer struct {
 	status int
 	header http.Header
@@ -191,7 +191,8 @@ func (s *running) ask(address, request string) (a answer) {
 	s.t.Helper()
 	client, server := connect(address)
 	s.ln.conns <- server
-	go func() { _, _ = io.WriteString(client, request) }() // the server may close before it has read all
+	// The server may close before it has read all.
+	go func() { _, _ = io.WriteString(client, request) }()
 	br := bufio.NewReader(client)
 	r, err := http.ReadResponse(br, nil)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unsentTimeout is how long the kernel waits for an acknowledgement before it gives a peer up
+// unsentTimeout is how long the kernel waits for an acknowledgement before it ends the connection
 // (TCP_USER_TIMEOUT, RFC 5482).
 const unsentTimeout = 30 * time.Second
 
@@ -21,8 +21,7 @@ func prepareListener(ln net.Listener) {
 	if err != nil {
 		return
 	}
-	// An MPTCP listener refuses the option; ours are opened without MPTCP. Without it dead peers
-	// are found by the ping.
+	// An MPTCP listener refuses the option. Pings notice dead peers without it.
 	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unsentTimeout.Milliseconds()))
 	})

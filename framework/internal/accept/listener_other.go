@@ -4,5 +4,5 @@ package accept
 
 import "net"
 
-// prepareListener has nothing to set here: dead peers are found by the ping.
+// prepareListener sets no option here, since pings notice dead peers.
 func prepareListener(net.Listener) {}

@@ -14,8 +14,8 @@ import (
 	"wsframe/library/socket"
 )
 
-// listeners accept sockets, and know those of which it is not decided yet what they are. A stop
-// ends these too.
+// listeners accept sockets and keep track of those whose request is not handled yet, so that a stop
+// can end these too.
 type listeners struct {
 	stopping atomic.Bool
 	working  sync.WaitGroup // accept loops and handshakes
@@ -26,7 +26,7 @@ type listeners struct {
 	list    []*socket.Pausable
 	paused  bool
 	waiting map[net.Conn]struct{} // undecided sockets, and refused ones whose answer is being read
-	over    bool                  // nothing is added to waiting any more
+	over    bool                  // begin fails
 }
 
 // serve accepts on ln until stop, and calls handle in a goroutine for each socket.
@@ -53,7 +53,7 @@ func (l *listeners) serve(ln socket.Deadliner, log *zap.Logger, handle func(Conn
 			if l.stopping.Load() || errors.Is(err, net.ErrClosed) {
 				return nil
 			}
-			// Out of descriptors or memory: it helps nobody to ask again at once.
+			// Without descriptors or memory an immediate retry would fail too.
 			pause := pauses.Next()
 			if n := failures.Due(time.Now()); n > 0 {
 				log.Error("accept", zap.Error(err), zap.Duration("next_try", pause), zap.Int64("since_last", n))
@@ -95,23 +95,23 @@ func (l *listeners) resume() {
 	}
 }
 
-// stop closes the listeners, wakes whoever waits for a client that is not in yet, and waits until
-// no socket is handled any more.
+// stop closes the listeners, interrupts the waits for requests, and returns when no socket is
+// handled any more.
 func (l *listeners) stop() {
 	l.stopping.Store(true)
 	l.mu.Lock()
 	for _, ln := range l.list {
-		_ = ln.Close() // it may have failed before: the goal is reached
+		_ = ln.Close() // a second close may fail, without consequence
 	}
 	l.over = true
 	for c := range l.waiting {
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // it may have ended by itself
+		_ = c.SetReadDeadline(time.Unix(1, 0)) // the socket may be closed already
 	}
 	l.mu.Unlock()
 	l.working.Wait()
 }
 
-// begin has a socket end with the listeners. It returns false once they have ended.
+// begin adds a socket that stop must end. It returns false once stop has begun.
 func (l *listeners) begin(c net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +125,7 @@ func (l *listeners) begin(c net.Conn) bool {
 	return true
 }
 
-// end undoes begin: the socket's deadlines are its own from here on.
+// end undoes begin, after which stop does not touch the socket's deadlines.
 func (l *listeners) end(c net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

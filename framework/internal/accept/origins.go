@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// origins decides by a handshake's Origin header which pages may connect (security rule 4). It does
-// not change, so it is safe for concurrent use.
+// origins decides by a handshake's Origin header which pages may connect (security rule 4). It is
+// immutable, so it is safe for concurrent use.
 type origins struct {
 	list     []origin
 	any      bool
@@ -15,7 +15,7 @@ type origins struct {
 }
 
 // origin is the scheme, host and port of a page (RFC 6454 §4), or of an entry of the list. An entry
-// without a scheme fits every scheme.
+// without a scheme matches every scheme.
 type origin struct{ scheme, host, port string }
 
 func newOrigins(list []string, noOrigin bool) origins {
@@ -59,7 +59,7 @@ func defaultPort(scheme string) string {
 	return ""
 }
 
-// covers tells whether the page's origin fits o. A scheme or port that o lacks is the page's.
+// covers reports whether the page's origin matches o. A scheme or port that o lacks matches any.
 func (o origin) covers(page origin) bool {
 	port := o.port
 	if port == "" {

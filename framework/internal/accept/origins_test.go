@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// asks is a handshake's request from pages of those origins; "" = none is sent.
+// asks returns a handshake's request with those Origin headers; "" = none.
 func asks(host, origin string) *http.Request {
 	r := &http.Request{Host: host, Header: http.Header{}}
 	if origin != "" {
@@ -15,8 +15,7 @@ func asks(host, origin string) *http.Request {
 	return r
 }
 
-// Which pages may connect (security rule 4): those of the host that the request names, or those
-// that are listed.
+// Pages may connect if their host is that of the request, or if they are listed (security rule 4).
 func TestOrigins(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
@@ -47,7 +46,7 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-// The host that the request names is an origin, too, with or without its port.
+// The request's own host is allowed, with or without its port.
 func TestOwnOrigin(t *testing.T) {
 	o := newOrigins(nil, true)
 	for _, tc := range []struct {

@@ -36,7 +36,7 @@ func newPages(cfg *Config) *pages {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, front) // the client's loss
+		_, _ = io.WriteString(w, front) // an error concerns the client only
 	})
 	if static == nil {
 		mux.Handle("GET /static/", http.NotFoundHandler())
@@ -54,7 +54,8 @@ func newPages(cfg *Config) *pages {
 		ReadTimeout: cfg.HandshakeTimeout, WriteTimeout: 10 * time.Second,
 		MaxHeaderBytes: cfg.HandshakeBytes,
 	}
-	p.server.SetKeepAlivesEnabled(false) // the next request may be an upgrade, which is not for this server
+	// The next request may be an upgrade, which this server cannot serve.
+	p.server.SetKeepAlivesEnabled(false)
 	return p
 }
 
@@ -77,13 +78,13 @@ func (p *pages) serve(nc net.Conn, read []byte) {
 }
 
 func (p *pages) close() {
-	p.start.Do(func() { close(p.done) }) // nobody has asked for one
+	p.start.Do(func() { close(p.done) }) // no page was served
 	_ = p.server.Close()                 // cuts what is still open
 	_ = p.feed.Close()
 	<-p.done
 }
 
-// feed is a net.Listener whose connections come from serve.
+// feed is a net.Listener whose connections are those that serve got.
 type feed struct {
 	conns  chan net.Conn
 	closed chan struct{}

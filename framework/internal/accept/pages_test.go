@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// The page leads to the demo where there is one.
+// The front page links to the demo if there is one.
 func TestPages(t *testing.T) {
 	for _, static := range []fs.FS{nil, fstest.MapFS{"index.html": {Data: []byte("the demo")}}} {
 		inTime(t, func(c *Config) { c.Static = static }, func(t *testing.T, s *running) {
@@ -39,7 +39,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// Pages that come when the Server has ended are closed, and one that served none ends as well.
+// Requests after Close are closed, and Close also ends a server that has served no page.
 func TestPagesEnd(t *testing.T) {
 	p := newPages(&Config{HandshakeTimeout: time.Second, Log: zap.NewNop()})
 	p.close()

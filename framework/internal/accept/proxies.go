@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// proxies finds the client's address behind trusted proxies (security rule 5). They believe one
-// header only: any other passes a proxy as the client has written it.
+// proxies finds the client's address behind trusted proxies (security rule 5). Only one header is
+// trusted, since proxies forward all others as the client has written them.
 type proxies struct {
 	peers  []netip.Prefix
 	header string // in its canonical form
@@ -36,8 +36,8 @@ func (p *proxies) trusts(a netip.Addr) bool {
 	return slices.ContainsFunc(p.peers, func(prefix netip.Prefix) bool { return prefix.Contains(a) })
 }
 
-// client returns the address that is logged and limited by. unreadable is the value of a trusted
-// header in which no address was found; the address is the proxy's then.
+// client returns the address for logs and limits. unreadable is the value of a trusted header in
+// which no address was found; the result is the proxy's address then.
 func (p *proxies) client(peer net.Addr, h http.Header) (addr, unreadable string) {
 	tcp, ok := peer.(*net.TCPAddr)
 	if !ok {
@@ -55,7 +55,8 @@ func (p *proxies) client(peer net.Addr, h http.Header) (addr, unreadable string)
 }
 
 // hop returns the client's address from the header's values. In a list that is the rightmost
-// address which is no trusted proxy: anybody may have written what stands left of it.
+// address which is no trusted proxy, since the client may have written everything to the left of
+// it.
 func (p *proxies) hop(values []string) (addr netip.Addr, unreadable string) {
 	if p.header != "X-Forwarded-For" && p.header != "Forwarded" {
 		if len(values) == 0 {
@@ -111,13 +112,13 @@ func isPort(text string) bool {
 	return text != "" && (text[0] == '_' || !strings.ContainsFunc(text, func(r rune) bool { return r < '0' || r > '9' }))
 }
 
-// forwardedFor returns the for= of each element of a Forwarded header (RFC 7239 §4), "" where an
-// element has none. It is false where a quotation ends inside a value: a client that opens one
-// would swallow what the proxy adds.
+// forwardedFor returns the for= of each element of a Forwarded header (RFC 7239 §4), "" for an
+// element without one. ok is false for an unbalanced quotation, with which a client could hide what
+// the proxy appends.
 func forwardedFor(line string) (list []string, ok bool) {
 	elements, ok := splitQuoted(line, ',')
 	for _, element := range elements {
-		pairs, _ := splitQuoted(element, ';') // balanced, since the line is
+		pairs, _ := splitQuoted(element, ';') // balanced like the whole line
 		address, known := "", false
 		for _, pair := range pairs {
 			name, value, _ := strings.Cut(pair, "=")
@@ -135,8 +136,8 @@ func forwardedFor(line string) (list []string, ok bool) {
 	return list, ok
 }
 
-// splitQuoted splits at separators outside of quoted strings (RFC 9110 §5.6.4). It is false where a
-// quotation stays open.
+// splitQuoted splits at separators outside quoted strings (RFC 9110 §5.6.4). ok is false for an
+// unbalanced quotation.
 func splitQuoted(text string, separator byte) (parts []string, ok bool) {
 	from, quoted := 0, false
 	for i := 0; i < len(text); i++ {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// One header is believed, from trusted peers only; of a list as far from the right as trusted
-// proxies go.
+// One header is trusted, from trusted peers only, and in a list the rightmost address that is no
+// trusted proxy.
 func TestClientAddress(t *testing.T) {
 	loopback, own := []string{"127.0.0.1"}, []string{"127.0.0.0/8", "10.0.0.0/8", "2001:db8::/32"}
 	const realIP, forwardedFor, forwarded = "X-Real-IP", "X-Forwarded-For", "Forwarded"
@@ -79,7 +79,7 @@ func TestClientAddress(t *testing.T) {
 	}
 }
 
-// Whatever a client writes, what a trusted proxy appends stays the last word.
+// The address that a trusted proxy appends wins over anything that the client writes.
 func FuzzForwarded(f *testing.F) {
 	for _, s := range []string{`for=1.1.1.1`, `for="1.1.1.1`, `x=","`, `for="\"`, `,;=`, `for=1.1.1.1;x="`} {
 		f.Add(s)

@@ -7,17 +7,17 @@ import (
 	"net/http"
 )
 
-// forbiddenBody and the header "message" answer every client that may not come in (contract §1).
+// forbiddenBody and the header "message" are sent to every client that is refused (contract §1).
 const forbiddenBody = `{"status":403,"info":"用户权限不足","event":"authError"}`
 
-// Refusal is why a handshake is not let in. It is an error that Authenticate and Open may return.
+// Refusal is the error of a refused handshake. Authenticate and Open may return one.
 type Refusal struct {
 	Status int    // HTTP status: 400, 403, 408, 431 or 503
 	Reason string // the server's own text, for metrics and the log; clients get it with 400 only
 	Cause  error  // for the log
 }
 
-// Error gives the reason and its cause.
+// Error returns the reason and its cause.
 func (r *Refusal) Error() string {
 	if r.Cause == nil {
 		return r.Reason
@@ -25,10 +25,10 @@ func (r *Refusal) Error() string {
 	return r.Reason + ": " + r.Cause.Error()
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (r *Refusal) Unwrap() error { return r.Cause }
 
-// refusalOf returns the Refusal that err is or wraps, else the other one.
+// refusalOf returns the Refusal in err's chain, or else other.
 func refusalOf(err error, other Refusal) *Refusal {
 	var r *Refusal
 	if errors.As(err, &r) {
@@ -37,8 +37,8 @@ func refusalOf(err error, other Refusal) *Refusal {
 	return &other
 }
 
-// response returns an HTTP response that ends the connection. Only a malformed request is told its
-// reason: who may not come in learns nothing. bare leaves out the body.
+// response returns an HTTP response that ends the connection. It contains the reason of a malformed
+// request only; other refused clients learn nothing. bare omits the body.
 func (r *Refusal) response(bare bool) []byte {
 	kind, body, extra := "text/plain", http.StatusText(r.Status)+"\n", ""
 	switch r.Status {

@@ -23,8 +23,8 @@ var (
 	headEnd         = []byte("\r\n\r\n")
 )
 
-// readHead reads up to the blank line behind the headers. It returns all bytes that arrived and the
-// length of the head: a client may send its first frame along.
+// readHead reads up to the blank line after the headers. It returns all bytes that arrived and the
+// length of the head, since a client may send its first frame with it.
 func readHead(nc net.Conn, buf []byte) ([]byte, int, error) {
 	n := 0
 	for {
@@ -46,7 +46,8 @@ func readHead(nc net.Conn, buf []byte) ([]byte, int, error) {
 	}
 }
 
-// plausible tells whether a request line may begin with b, so that other protocols end at one byte.
+// plausible reports whether a request line may begin with b, so that other protocols end at one
+// byte.
 func plausible(b byte) bool { return b >= 'A' && b <= 'Z' }
 
 func parseHead(head []byte) (*http.Request, error) {
@@ -56,13 +57,13 @@ func parseHead(head []byte) (*http.Request, error) {
 	return http.ReadRequest(br)
 }
 
-// wantsWebSocket tells a handshake from a request for a page. A server may ignore an upgrade to
+// wantsWebSocket reports whether the request is a handshake. A server may ignore an upgrade to
 // anything else (RFC 9110 §7.8).
 func wantsWebSocket(r *http.Request) bool {
 	return httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket")
 }
 
-// The reasons that are used more than once. Clients, metrics and the log get them, so they hold
+// Reasons that are used more than once. Clients, metrics and the log get them, so they contain
 // nothing that a client wrote.
 const (
 	reasonMalformed = "the request line or a header is malformed"
@@ -70,8 +71,8 @@ const (
 	reasonVersion   = "Sec-WebSocket-Version must be 13"
 )
 
-// malformed finds what http.ReadRequest accepts and another server in front may read otherwise
-// (RFC 9112 §2.2, §3.2, §5.1, §5.2). "" = nothing.
+// malformed returns what is wrong with a head that http.ReadRequest accepts but a proxy may read
+// differently (RFC 9112 §2.2, §3.2, §5.1, §5.2); "" = nothing.
 func malformed(head []byte) string {
 	hosts := 0
 	lines := bytes.Split(bytes.TrimSuffix(head, headEnd), lineEnd)
@@ -96,7 +97,7 @@ func malformed(head []byte) string {
 	return ""
 }
 
-// notUpgrade tells what is wrong with a handshake by RFC 6455 §4.2.1, "" = nothing. A body is
+// notUpgrade returns what is wrong with a handshake by RFC 6455 §4.2.1; "" = nothing. A body is
 // refused, since it would be read as frames.
 func notUpgrade(r *http.Request) string {
 	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))

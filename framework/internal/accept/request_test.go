@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// What is a handshake, by RFC 6455 §4.2.1 and RFC 9112, and what the others are told; all refusals
-// of a client look alike.
+// Handshakes are checked by RFC 6455 §4.2.1 and RFC 9112. All refusals of a well-formed one look
+// alike.
 func TestRequests(t *testing.T) {
 	without := func(header string) string {
 		var lines []string
@@ -87,7 +87,8 @@ func TestRequests(t *testing.T) {
 	})
 }
 
-// Where the token stands, and which protocol is answered (RFC 6455 §4.2.2): not the token.
+// Tokens are read from the query or a protocol, and never returned as the protocol (RFC 6455
+// §4.2.2).
 func TestTokenOf(t *testing.T) {
 	for _, tc := range []struct{ query, protocols, token, protocol string }{
 		{"", "", "", ""},

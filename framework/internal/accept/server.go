@@ -1,7 +1,7 @@
-// Package accept is the outside port up to the answer of a handshake. It accepts, reads each
-// request's head under a time limit, checks it by RFC 6455 §4.2.1, its origin, its token and the
-// limits, and gives whoever may come in to Config.Open. It refuses the others, and answers requests
-// that are no handshakes with plain pages.
+// Package accept serves the public port up to the response of a handshake. It accepts sockets,
+// reads each request's head under a time limit, and checks it by RFC 6455 §4.2.1, its origin, its
+// token and the limits. Accepted clients are passed to Config.Open, the others are refused.
+// Requests that are no handshakes are answered with plain pages.
 //
 //	listener ─ Serve ─▶ head ─▶ a page
 //	                      │
@@ -9,9 +9,9 @@
 //	                   handshake ─▶ origin ─▶ Authenticate ─▶ limits ─▶ Open
 //	                      └────────────┴───────────┴────────────┴─────▶ Refuse
 //
-// The root package makes one Server, and its configuration says what that needs of the rest: who a
-// token is, whether clients are taken now, and what becomes of a client. A gate for tokens that are
-// expensive to check belongs in front of Authenticate, in admit.
+// The root package makes one Server. Its Config provides whose a token is, whether clients are
+// accepted now, and what happens to an accepted client. A gate for tokens that are expensive to
+// check belongs before Authenticate, in admit.
 package accept
 
 import (
@@ -42,20 +42,20 @@ type Config struct {
 	HandshakeBytes   int           // largest head
 	MaxConnections   int           // 0 = no limit
 	ConnectionsPerIP int           // of an IPv4 address or an IPv6 /64; 0 = no limit
-	RefusedRate      int           // refusals a second and address that are answered in full; 0 = all
-	Origins          []string      // pages that may connect besides those of the own host; "*" = all
+	RefusedRate      int           // full answers to refusals a second and address; 0 = all
+	Origins          []string      // pages of other hosts that may connect; "*" = all
 	AllowNoOrigin    bool          // clients without Origin, which are not browsers, may connect
 	TrustedProxies   []string      // addresses and CIDRs whose header is believed
 	TrustedHeader    string        // the one that names the client's address
 	Static           fs.FS         // served under /static/; nil = nothing
 	Log              *zap.Logger
 
-	// Authenticate tells whose token it is, "" = there is none. An error refuses the client.
+	// Authenticate returns whose token it is; "" = no token was sent. An error refuses the client.
 	Authenticate func(token string) (auth.Identity, error)
-	// Unavailable tells why no clients are taken now; "" = they are.
+	// Unavailable returns why no clients are accepted now; "" = they are accepted.
 	Unavailable func() string
-	// Open answers the handshake, and calls Left when the client has gone. Where it returns an
-	// error nothing was answered yet, and the client is refused: as a *Refusal says, else with 503.
+	// Open answers the handshake, and calls Release when the client has gone. An error means that
+	// nothing was answered yet: the client is refused by its *Refusal, or else with 503.
 	Open func(h *Handshake) error
 }
 
@@ -65,11 +65,11 @@ type Conn interface {
 	CloseWrite() error
 }
 
-// Handshake is a client that may come in.
+// Handshake is an accepted client's request.
 type Handshake struct {
 	Conn     Conn
 	Request  *http.Request
-	Early    []byte // arrived behind the request; valid until Open returns
+	Early    []byte // bytes after the request; valid until Open returns
 	Identity auth.Identity
 	Remote   string // the client's address, from a trusted proxy's header where there is one
 	Protocol string // Sec-WebSocket-Protocol to answer, "" = none
@@ -89,7 +89,7 @@ type Server struct {
 	admitted  atomic.Int64 // connections and handshakes that count against MaxConnections
 
 	refused    tally.Tally   // by HTTP status
-	unreadable lograte.Limit // headers of trusted proxies
+	unreadable lograte.Limit // log lines about headers of trusted proxies
 }
 
 // New makes a Server, which accepts nothing before Serve and starts no goroutine.
@@ -113,43 +113,43 @@ func (s *Server) Serve(ln net.Listener) error {
 	return s.listeners.serve(deadliner, s.cfg.Log, s.handle)
 }
 
-// Pause has Serve wait, and returns at once. The listeners stay open: who comes waits in the
-// kernel's queue, and another process that shares them may accept.
+// Pause makes Serve wait, and returns at once. The listeners stay open: clients wait in the
+// kernel's queue, and another process that shares the listeners may accept them.
 func (s *Server) Pause() { s.listeners.pause() }
 
 // Resume ends a Pause.
 func (s *Server) Resume() { s.listeners.resume() }
 
-// Stop closes the listeners and ends the handshakes that are under way. When it returns Open is not
-// called any more.
+// Stop closes the listeners and ends the handshakes that are under way. Open is not called after it
+// has returned.
 func (s *Server) Stop() { s.listeners.stop() }
 
-// Close ends the plain pages, behind Stop.
+// Close ends the plain pages, after Stop.
 func (s *Server) Close() { s.pages.close() }
 
-// Handshakes is the number of accepted sockets of which it is not decided yet what they are.
+// Handshakes returns the number of accepted sockets whose request is not handled yet.
 func (s *Server) Handshakes() int { return int(s.listeners.handling.Load()) }
 
-// Refused counts the handshakes that were not let in, by HTTP status and reason.
+// Refused returns the number of refused handshakes, by HTTP status and reason.
 func (s *Server) Refused() []api.Counted { return s.refused.List() }
 
-// Entered counts a connection that did not come by Open, against the limits but beyond them, too.
-func (s *Server) Entered(remote string) {
+// Reserve counts a connection that did not come by Open, such as a moved one. It succeeds even
+// beyond the limits.
+func (s *Server) Reserve(remote string) {
 	s.admitted.Add(1)
 	s.addresses.entered(remote)
 }
 
-// Left gives back the place of a connection.
-func (s *Server) Left(remote string) {
+// Release frees the place of a connection from Open or Reserve.
+func (s *Server) Release(remote string) {
 	s.admitted.Add(-1)
 	s.addresses.left(remote)
 }
 
-// heads are the buffers that requests are read into.
+// heads are the buffers for requests.
 var heads = sync.Pool{New: func() any { return new([]byte) }}
 
-// handle decides what an accepted socket is: a client that may come in, a request for a page, or
-// neither.
+// handle reads a socket's request and serves it: a handshake, a request for a page, or neither.
 func (s *Server) handle(conn Conn) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -196,8 +196,8 @@ func (s *Server) handle(conn Conn) {
 	s.open(h)
 }
 
-// admit decides who may come in. A token is checked whatever others at its address did (promise
-// L9).
+// admit accepts or refuses a handshake. A token is checked whatever others at its address did
+// (promise L9).
 func (s *Server) admit(h *Handshake) *Refusal {
 	if !s.origins.allow(h.Request) {
 		return &Refusal{Status: http.StatusForbidden, Reason: "origin"}
@@ -226,17 +226,17 @@ func (s *Server) admit(h *Handshake) *Refusal {
 	return nil
 }
 
-// open lets the client in. Its deadlines are its own from here on.
+// open accepts the client, whose deadlines are Open's from here on.
 func (s *Server) open(h *Handshake) {
 	s.listeners.end(h.Conn)
 	_ = h.Conn.SetDeadline(time.Time{})
 	if err := s.cfg.Open(h); err != nil {
-		s.Left(h.Remote)
+		s.Release(h.Remote)
 		s.refuse(h.Conn, h.Remote, refusalOf(err, Refusal{Status: http.StatusServiceUnavailable, Reason: "it could not be opened", Cause: err}))
 	}
 }
 
-// headFailed ends a connection whose request head has not come whole.
+// headFailed ends a connection whose request head is incomplete.
 func (s *Server) headFailed(conn Conn, err error) {
 	r := &Refusal{Status: http.StatusBadRequest, Reason: "this is not HTTP"}
 	var timeout net.Error
@@ -254,8 +254,8 @@ func (s *Server) headFailed(conn Conn, err error) {
 	s.refuse(conn, peerOf(conn), r)
 }
 
-// refuse counts, logs once a minute, answers and closes. Beyond the rate of its address a 403 is
-// bare, and is not waited for.
+// refuse counts the refusal, logs it once a minute, answers and closes. Beyond the rate of the
+// address a 403 has no body, and the client's end is not awaited.
 func (s *Server) refuse(conn Conn, remote string, r *Refusal) {
 	defer conn.Close()
 	if n := s.refused.Note(r.Status, r.Reason, time.Now()); n > 0 {
@@ -278,8 +278,8 @@ func peerOf(conn net.Conn) string {
 	return ""
 }
 
-// remoteOf is the client's address. A header of a trusted proxy that cannot be read has all its
-// clients counted as one, so it is logged.
+// remoteOf returns the client's address. An unreadable header of a trusted proxy is logged, since
+// all its clients then count as one.
 func (s *Server) remoteOf(conn net.Conn, h http.Header) string {
 	remote, unreadable := s.proxies.client(conn.RemoteAddr(), h)
 	if unreadable != "" {

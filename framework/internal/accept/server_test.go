@@ -30,7 +30,7 @@ func TestOpen(t *testing.T) {
 	})
 }
 
-// A head that does not come whole is answered when its time is over, and the socket is closed
+// An incomplete head is answered when its time is over, and the socket is closed
 // (promise L1).
 func TestSlowHead(t *testing.T) {
 	inTime(t, nil, func(t *testing.T, s *running) {
@@ -40,7 +40,7 @@ func TestSlowHead(t *testing.T) {
 				t.Errorf("%q: %d after %v", sent, a.status, time.Since(begin))
 			}
 		}
-		// One who does not read the answer either is given a second for it.
+		// A client that does not read the answer is cut after a second.
 		_, server := connect(near)
 		s.ln.conns <- server
 		time.Sleep(11*time.Second + time.Millisecond)
@@ -48,7 +48,7 @@ func TestSlowHead(t *testing.T) {
 		if !server.closed.Load() {
 			t.Error("who does not read keeps its socket")
 		}
-		// One who goes is not answered.
+		// A client that has gone is not answered.
 		client, gone := connect(near)
 		s.ln.conns <- gone
 		_ = client.Close()
@@ -72,17 +72,17 @@ func TestLimits(t *testing.T) {
 			t.Error(got)
 		}
 		if a := s.ask(near, upgrade("/?auth=bad", "")); a.status != 403 {
-			t.Errorf("a bad token is told %d", a.status)
+			t.Errorf("a bad token is answered %d", a.status)
 		}
 		if a := s.ask(near, upgrade(good, "")); a.header.Get("Retry-After") == "" {
 			t.Error(a.header)
 		}
-		s.Left(near)
+		s.Release(near)
 		if got := fmt.Sprint(statuses(s, near, near)); got != "[101 503]" {
 			t.Error(got)
 		}
-		s.Entered(near) // beyond the limit
-		s.Left(near)
+		s.Reserve(near) // beyond the limit
+		s.Release(near)
 		if got := fmt.Sprint(statuses(s, near)); got != "[503]" {
 			t.Error(got)
 		}
@@ -91,15 +91,15 @@ func TestLimits(t *testing.T) {
 		if got := fmt.Sprint(statuses(s, near, near, "192.0.2.2", "2001:db8::1", "2001:db8::2")); got != "[101 403 101 101 403]" {
 			t.Error(got)
 		}
-		s.Left("2001:db8::1")
+		s.Release("2001:db8::1")
 		if got := fmt.Sprint(statuses(s, near, "2001:db8::3")); got != "[403 101]" {
 			t.Error(got)
 		}
 	})
 }
 
-// A valid token comes in whatever others at its address tried; only the answers to refusals are
-// limited (promise L9).
+// Valid tokens are accepted whatever others at their address tried; only the answers to refusals
+// are limited (promise L9).
 func TestRefusedRate(t *testing.T) {
 	inTime(t, func(c *Config) { c.RefusedRate = 2 }, func(t *testing.T, s *running) {
 		full := func(address string, n int) (bodies int) {
@@ -125,17 +125,17 @@ func TestRefusedRate(t *testing.T) {
 				t.Errorf("%+v: %d answers in full", step, n)
 			}
 			if a := s.ask(step.address, upgrade(good, "")); a.status != 101 {
-				t.Errorf("a valid token is told %d", a.status)
+				t.Errorf("a valid token is answered %d", a.status)
 			}
 		}
 		if a := s.ask(near, upgrade(good, "Content-Length: 1\r\n")); a.status != 400 || a.body == "" {
-			t.Error("what is no handshake is told so", a)
+			t.Error("a handshake with a body is answered", a)
 		}
 	})
 }
 
 // Every refusal is counted by its reason, and a flood of them is one line of log for each and
-// minute. Nothing of a client's words is in it.
+// minute, which contains nothing that the client sent.
 func TestRefusalsAreSeen(t *testing.T) {
 	inTime(t, func(c *Config) { c.TrustedProxies = []string{near} }, func(t *testing.T, s *running) {
 		round := func() {
@@ -167,8 +167,8 @@ func TestRefusalsAreSeen(t *testing.T) {
 	})
 }
 
-// What the rest of the server says of a client is what it is told: the place is given back, the
-// reason is counted.
+// Errors of Authenticate and Open refuse the client: its place is released and the reason is
+// counted.
 func TestRefusedByOthers(t *testing.T) {
 	cause := errors.New("CAUSE")
 	for _, tc := range []struct {
@@ -201,7 +201,7 @@ func TestRefusedByOthers(t *testing.T) {
 	}
 }
 
-// A panic costs its own client.
+// A panic ends its own client only.
 func TestPanic(t *testing.T) {
 	check := func(token string) (id auth.Identity, err error) {
 		if token == "panic" {
@@ -224,8 +224,7 @@ func TestPanic(t *testing.T) {
 	})
 }
 
-// A stop waits for no client that is not in yet: its request has not come whole, or it does not
-// read its refusal.
+// A stop does not wait for clients whose request is incomplete or which do not read their refusal.
 func TestStop(t *testing.T) {
 	inTime(t, func(c *Config) { c.HandshakeTimeout = time.Hour }, func(t *testing.T, s *running) {
 		var sockets []*duplex
@@ -239,7 +238,8 @@ func TestStop(t *testing.T) {
 		}
 		page, slow := connect(near)
 		s.ln.conns <- slow
-		if _, err := io.WriteString(page, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil { // and it does not read its page
+		// The client does not read its page.
+		if _, err := io.WriteString(page, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -269,7 +269,7 @@ func TestStop(t *testing.T) {
 	})
 }
 
-// While it is paused a Server accepts nobody, and loses nobody.
+// A paused Server accepts no connection, and loses none.
 func TestPause(t *testing.T) {
 	inTime(t, nil, func(t *testing.T, s *running) {
 		for range 2 {
@@ -288,12 +288,12 @@ func TestPause(t *testing.T) {
 			}
 			s.Resume()
 		}
-		s.Pause() // a stop ends it
+		s.Pause() // ended by a stop
 	})
 }
 
-// Out of descriptors nothing spins, the log has a line a second, and it goes on by itself (promise
-// L8).
+// Without descriptors the Server does not spin, logs a line a second, and recovers by itself
+// (promise L8).
 func TestAcceptFails(t *testing.T) {
 	inTime(t, nil, func(t *testing.T, s *running) {
 		begin, tries := time.Now(), 0

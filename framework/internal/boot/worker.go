@@ -90,7 +90,7 @@ func (w *worker) Reloading(ctx context.Context) error { return w.app.Reloading(c
 func (w *worker) Stop(ctx context.Context, code int, reason string, spread time.Duration) (int, error) {
 	err := w.push.Shutdown(ctx)
 	w.app.StopAccepting()
-	n := w.app.Hub().Own()
+	n := w.app.Hub().CountUnmoved()
 	if w.handed.Load() && n == 0 {
 		err = errors.Join(err, w.app.Close(ctx)) // what still runs speaks to nobody
 	} else {

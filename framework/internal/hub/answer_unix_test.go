@@ -16,7 +16,8 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// A handshake's answer that the kernel does not take holds up nobody: it goes out in front of all frames when the peer reads.
+// A response that the kernel does not accept delays nobody. It is sent before all frames, once the
+// peer reads.
 func TestAnswerDoesNotWait(t *testing.T) {
 	s := serve(t, Config{})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -61,7 +62,7 @@ func TestAnswerDoesNotWait(t *testing.T) {
 	reader.want(0x81, "first")
 }
 
-// fill writes until the kernel takes no more, and returns how much that was.
+// fill writes until the kernel accepts no more, and returns the number of bytes.
 func fill(t *testing.T, tcp *net.TCPConn) (n int64) {
 	t.Helper()
 	raw, err := tcp.SyscallConn()
@@ -69,7 +70,7 @@ func fill(t *testing.T, tcp *net.TCPConn) (n int64) {
 		t.Fatal(err)
 	}
 	junk := bytes.Repeat([]byte("j"), 64<<10)
-	// The kernel moves what it has to the peer's side, so it may take more a moment later.
+	// The kernel moves bytes to the peer's side, so it may accept more a moment later.
 	for again := true; again; {
 		again = false
 		err := raw.Write(func(fd uintptr) bool {
@@ -88,25 +89,26 @@ func fill(t *testing.T, tcp *net.TCPConn) (n int64) {
 	return n
 }
 
-// What comes from a peer is heard also while its own action runs. Behind more than is read ahead nobody can tell.
+// BytesReceived counts what comes during the connection's own action, up to the limit of reading
+// ahead.
 func TestHeardUnderAction(t *testing.T) {
 	w, s := newWait(), serveHours(t, Config{})
 	s.on = w.act
 	c := s.dial()
 	c.text("wait")
 	conn := <-w.began
-	before, known := conn.Heard()
-	if again, still := conn.Heard(); again != before || !known || !still {
+	before, known := conn.BytesReceived()
+	if again, still := conn.BytesReceived(); again != before || !known || !still {
 		t.Fatalf("%d %t, then %d %t", before, known, again, still)
 	}
 	conn.Ping()
 	c.want(0x89, "")
 	c.raw(frameBytes(0x8a, nil))
-	s.waitFor("the pong is heard", func() bool { n, known := conn.Heard(); return known && n > before })
+	s.waitFor("the pong is heard", func() bool { n, known := conn.BytesReceived(); return known && n > before })
 	c.raw(bytes.Repeat(frameBytes(0x81, bytes.Repeat([]byte("b"), 60<<10)), 2))
-	s.waitFor("more than is read ahead", func() bool { _, known := conn.Heard(); return !known })
+	s.waitFor("more than is read ahead", func() bool { _, known := conn.BytesReceived(); return !known })
 	close(w.open)
-	s.waitFor("it is read again", func() bool { _, known := conn.Heard(); return known })
+	s.waitFor("it is read again", func() bool { _, known := conn.BytesReceived(); return known })
 }
 
 // Of a connection that is frozen nobody can tell whether it answers.
@@ -115,11 +117,11 @@ func TestHeardWhileFrozen(t *testing.T) {
 	s.dial()
 	conn := s.only()
 	s.Freeze(0)
-	if _, known := conn.Heard(); known {
+	if _, known := conn.BytesReceived(); known {
 		t.Error("a frozen connection is said to be silent")
 	}
 	s.Thaw()
-	if _, known := conn.Heard(); !known {
+	if _, known := conn.BytesReceived(); !known {
 		t.Error("not heard after the thaw")
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/lxzan/gws"
 )
 
-// gwsEcho is the reference: a bare gws server that echoes, in the same process as the hub's.
+// gwsEcho is the reference: a bare gws server that echoes, in the hub's process.
 type gwsEcho struct{ gws.BuiltinEventHandler }
 
 func (gwsEcho) OnMessage(c *gws.Conn, m *gws.Message) {
@@ -45,7 +45,8 @@ func gwsServer(b *testing.B) net.Listener {
 	return ln
 }
 
-// BenchmarkEcho is one request and its answer on one connection at a time; the client's part is the same for both.
+// BenchmarkEcho measures one request and reply at a time on one connection. The client's part is
+// the same for both servers.
 func BenchmarkEcho(b *testing.B) {
 	payload := []byte(`{"method":"index.index.index"}`)
 	run := func(b *testing.B, s *server) {

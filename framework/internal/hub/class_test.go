@@ -16,10 +16,12 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// stuffed gives a connection whose peer reads nothing and whose socket is full: what is sent from now on waits in the outbox.
+// stuffed returns a connection whose peer reads nothing and whose socket is full, so that sent
+// frames wait in the outbox.
 func stuffed(t *testing.T, cfg Config) (*server, *client, *Conn) {
 	s := serve(t, cfg)
-	// Small buffers of a fixed size, and more waiting than they can ever take: the kernel takes some of it later.
+	// Buffers of a fixed, small size, and more bytes than these can hold, since the kernel accepts
+	// some later.
 	const buffer, waiting = 4 << 10, 40 << 10
 	c := s.dialBy(net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		failed := raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer) })
@@ -79,7 +81,7 @@ func TestClasses(t *testing.T) {
 		}
 		_ = conn.Send(wire.TextFrame([]byte("end")))
 		got := c.readAll("end")
-		// One of each key waits; one more of each may have been on its way already.
+		// One frame of each key waits; another of each may have been written before.
 		if n := len(got); n < 3 || n > 8 || !slices.Contains(got[n-3:], "a999") || !slices.Contains(got[n-3:], "b999") {
 			t.Fatalf("%q", got)
 		}

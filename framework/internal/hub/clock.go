@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// clock is the hub's own time: it counts only while this process runs and serves. Idle times, message times and rates go by it, so
-// that a process that was stopped, or that is moving its connections, holds nothing against its clients. It goes by the monotonic
-// clock: nobody sets it.
+// clock is the hub's own time, which passes only while this process runs and serves. Idle times,
+// message times and rates use it, so clients lose nothing while the process is stopped or moves its
+// connections. The base is the monotonic clock, which cannot be set.
 type clock struct {
-	seconds atomic.Int64 // as UNIX seconds from the start on; advanced by tick
-	lost    atomic.Int64 // nanoseconds that did not count
+	seconds atomic.Int64 // UNIX time at the start, then advanced by tick
+	lost    atomic.Int64 // nanoseconds that were not counted
 	noted   atomic.Int64 // nanoseconds from start to the last note
 
 	mu      sync.Mutex
@@ -23,7 +23,7 @@ type clock struct {
 
 const (
 	tickTime = time.Second
-	// maxTick is the longest time between two ticks of a process that runs.
+	// maxTick is the longest time between two ticks of a running process.
 	maxTick = tickTime + tickTime/4
 )
 
@@ -32,7 +32,7 @@ func (k *clock) init(now time.Time) {
 	k.seconds.Store(now.Unix())
 }
 
-// tick advances the clock. It tells whether this process has run since the last one.
+// tick advances the clock. ran is false where the process was stopped since the last tick.
 func (k *clock) tick(now time.Time) (ran bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -42,25 +42,26 @@ func (k *clock) tick(now time.Time) (ran bool) {
 	return ran
 }
 
-// note counts the time since the last note, a gap as one tick. mu is held.
+// note counts the time since the last note; a gap counts as one tick. mu is held.
 func (k *clock) note(now time.Time) {
 	at := now.Sub(k.start)
-	passed := max(0, at-time.Duration(k.noted.Swap(int64(at))))
+	elapsed := max(0, at-time.Duration(k.noted.Swap(int64(at))))
 	switch {
 	case k.stopped:
-		k.lost.Add(int64(passed))
+		k.lost.Add(int64(elapsed))
 		return
-	case passed > maxTick:
+	case elapsed > maxTick:
 		k.late = true
-		k.lost.Add(int64(passed - tickTime))
-		passed = tickTime
+		k.lost.Add(int64(elapsed - tickTime))
+		elapsed = tickTime
 	}
 	before := k.counted / time.Second
-	k.counted += passed
+	k.counted += elapsed
 	k.seconds.Add(int64(k.counted/time.Second - before))
 }
 
-// lostAt is the time that did not count so far. A reader may wake from a gap before the tick does.
+// lostAt returns the time that was not counted so far. It notes a gap itself, since a reader may
+// run before the first tick after the gap.
 func (k *clock) lostAt(now time.Time) time.Duration {
 	if now.Sub(k.start)-time.Duration(k.noted.Load()) > maxTick {
 		k.mu.Lock()
@@ -70,7 +71,7 @@ func (k *clock) lostAt(now time.Time) time.Duration {
 	return time.Duration(k.lost.Load())
 }
 
-// stop has the time not count until it runs again.
+// stop stops or restarts the clock.
 func (k *clock) stop(now time.Time, stopped bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -78,7 +79,7 @@ func (k *clock) stop(now time.Time, stopped bool) {
 	k.stopped = stopped
 }
 
-// toWall gives a time of this clock as another process's clock can read it.
+// toWall converts a time of this clock into UNIX time, for another process.
 func (k *clock) toWall(seconds int64) int64 {
 	if seconds == 0 {
 		return 0
@@ -86,7 +87,7 @@ func (k *clock) toWall(seconds int64) int64 {
 	return time.Now().Unix() - (k.seconds.Load() - seconds)
 }
 
-// fromWall is toWall's other side.
+// fromWall converts UNIX time into a time of this clock.
 func (k *clock) fromWall(seconds int64) int64 {
 	if seconds == 0 {
 		return 0

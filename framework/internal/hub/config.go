@@ -12,20 +12,22 @@ type Config struct {
 
 	MessageBytes   int           // largest message, 64 KiB
 	Fragments      int           // most fragments of a message, 1,024
-	MessageTime    time.Duration // from a message's first byte to its last, 10 s
+	MessageTime    time.Duration // longest time from a message's first byte to its last, 10 s
 	MessageRate    int           // messages and control frames a second on a connection; 0 = no limit
-	MessageBurst   int           // how many may come at once; at least MessageRate
+	MessageBurst   int           // most messages and control frames at once; at least MessageRate
 	OutboxBytes    int           // most unsent bytes of a connection, 1 MiB
 	OutboxMessages int           // most unsent frames of a connection, 1,024
 	WriteTimeout   time.Duration // longest time without any progress in writing, 5 s
-	PingInterval   time.Duration // 25 s
-	IdleTimeout    time.Duration // 60 s without any byte from the peer
-	RoomFlush      time.Duration // tick of a busy room; negative: every publish is written at once. 5 ms
+	PingInterval   time.Duration // between two pings, 25 s
+	IdleTimeout    time.Duration // longest time without any byte from the peer, 60 s
+	RoomFlush      time.Duration // tick of a busy room, 5 ms; negative = every publish is written at once
 	RoomsPerConn   int           // most rooms of a connection, 256
 
-	Compression bool // permessage-deflate without context takeover (RFC 7692) of what clients send; nothing that is sent is compressed
+	// Compression accepts permessage-deflate without context takeover (RFC 7692) from clients. The
+	// server itself sends nothing compressed.
+	Compression bool
 
-	// Of tests.
+	// Set by tests.
 	ticks <-chan time.Time // of housekeeping; nil = one a second
 	now   func() time.Time // nil = time.Now
 }
@@ -60,5 +62,5 @@ func (c *Config) fill() {
 	}
 }
 
-// outbox is what an outbox takes.
+// outbox returns the limits of an outbox.
 func (c *Config) outbox() load { return load{c.OutboxBytes, c.OutboxMessages} }

@@ -18,28 +18,28 @@ type state uint8
 
 const (
 	opening state = iota // the 101 is not written yet
-	open
-	closing // a close frame is queued or sent: nothing more is accepted, nothing more is dispatched
-	closed  // the descriptor is closed
+	open                 // serves
+	closing              // a close frame is queued or sent; frames are neither accepted nor dispatched
+	closed               // the descriptor is closed
 )
 
 // Conn is one live WebSocket connection.
 type Conn struct {
-	room.Member // its part in rooms; Member.FD is its number
-	Bound[*Conn]
+	room.Member  // membership in rooms; Member.FD is the connection's number
+	Bound[*Conn] // uids by which the connection is found
 
 	// Set before Serve and never changed.
 	Auth   auth.Identity
 	Remote string    // the client's address, from a trusted proxy's header where there is one
 	Since  time.Time // when it was accepted
-	// Data is the layer above's own per-connection state. Set before Serve.
+	// Data belongs to the layer above. It is set before Serve.
 	Data any
 
 	hub   *Hub
 	sock  socket
 	proto string // Sec-WebSocket-Protocol to answer, "" = none
 
-	// The reader's: only the goroutine in Serve touches these.
+	// Owned by the reader's goroutine.
 	in inbound
 
 	// Guarded by mu.
@@ -47,22 +47,23 @@ type Conn struct {
 	out         outbox
 	close       wire.Close
 	state       state
-	closedHere  bool // the close code is the server's choice
-	closingSoon bool // it will be closed: see SetClosingSoon
-	ended       bool
+	closedHere  bool          // the server has chosen the close code
+	closingSoon bool          // see SetClosingSoon
+	ended       bool          // done is closed, or will be made closed
 	done        chan struct{} // made on demand, closed when the connection ends
 
-	move // to another process; guarded by mu
+	move // guarded by mu
 
 	// Read by housekeeping without a lock.
-	lastIn      atomic.Int64 // when the last byte arrived, in seconds of Hub.clock
-	lastPing    atomic.Int64 // when we sent the last ping
-	messageFrom atomic.Int64 // when the first byte of the message came that is arriving, 0 = none
+	lastIn      atomic.Int64 // time of the last byte received, in seconds of Hub.clock
+	lastPing    atomic.Int64 // time of the last ping sent, likewise
+	messageFrom atomic.Int64 // time of the first byte of an incomplete message, likewise; 0 = none
 	traffic
 }
 
-// Accept registers nothing yet: it wraps an accepted socket whose handshake request was read. early holds bytes that
-// arrived after the handshake. The Conn must be given to Serve.
+// Accept makes a Conn of an accepted socket whose handshake request was read. early holds bytes
+// that arrived after the request. The Conn is not registered before Serve, which the caller must
+// call.
 func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, remote, protocol string) (*Conn, error) {
 	c := &Conn{Auth: id, Remote: remote, Since: time.Now(), hub: h, proto: protocol}
 	c.init(fd)
@@ -74,7 +75,7 @@ func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, 
 	}
 	now := h.clock.seconds.Load()
 	c.lastIn.Store(now)
-	c.lastPing.Store(now - fd%h.pingSeconds()) // those that come together are not pinged together
+	c.lastPing.Store(now - fd%h.pingSeconds()) // spreads the pings of connections that came together
 	return c, nil
 }
 
@@ -86,17 +87,19 @@ func (c *Conn) init(fd int64) {
 	c.in.init(c)
 }
 
-// leaveAll takes the connection out of its rooms and the index by uid, for good, and returns the rooms.
+// leaveAll removes the connection for good from its rooms and from the index by uid, and returns
+// the rooms.
 func (c *Conn) leaveAll() []string {
 	defer c.unbindAll()
 	return c.LeaveAll()
 }
 
-// Serve writes the 101, calls opened, and starts the connection's reader; it returns as soon as that runs. The reader calls first, if
-// there is one, before it reads.
+// Serve writes the 101, calls opened, starts the connection's reader and returns. The reader calls
+// first, unless that is nil, before it reads.
 //
-// The close path runs exactly once, whatever happens: leave all rooms, Handler.Closed, flush what is queued, close the socket. After an
-// error the connection never existed: the socket is closed, and neither opened nor Handler is called.
+// The close path runs exactly once: it leaves all rooms, calls Handler.Closed, writes what is
+// queued and closes the socket. After an error the socket is closed, and neither opened nor Handler
+// is called.
 func (c *Conn) Serve(r *http.Request, opened, first func()) error {
 	h := c.hub
 	h.inside.Add(1)
@@ -115,15 +118,15 @@ func (c *Conn) Serve(r *http.Request, opened, first func()) error {
 	if h.freezing.on.Load() {
 		c.freeze(false)
 	}
-	// A goroutine of its own: the handshake has grown this one's stack, and an idle connection keeps its reader's.
+	// The handshake has grown this goroutine's stack, which an idle reader would keep.
 	go c.in.run(ws, first)
 	return nil
 }
 
 var closedChan = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
 
-// Done is closed when the connection's end has begun: its peer has gone or said so, or it is being closed here. Its action may
-// still run then.
+// Done returns a channel that is closed when the connection's end begins: the peer has gone or sent
+// a close frame, or the server closes the connection. An action may still run then.
 func (c *Conn) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -133,15 +136,15 @@ func (c *Conn) Done() <-chan struct{} {
 	return c.done
 }
 
-// Gone tells whether the connection's end has begun: the same moment at which Done is closed.
+// Gone reports whether Done is closed.
 func (c *Conn) Gone() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ended
 }
 
-// end begins the connection's end: nothing is accepted any more, Done is closed, and what waits is written here although a move
-// may be under way. c.mu is held.
+// end begins the connection's end. No frame is accepted any more, Done is closed, and what waits is
+// written by this process even during a move. c.mu is held.
 func (c *Conn) end(code int, reason string) {
 	c.state = closing
 	c.close = wire.Close{Code: code, Reason: reason}
@@ -162,29 +165,31 @@ func (c *Conn) endDone() {
 	c.ended = true
 }
 
-// Ended tells whether the connection is closing or closed.
+// Ended reports whether the connection is closing or closed.
 func (c *Conn) Ended() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.state >= closing
 }
 
-// ClosedHere tells whether the server has chosen the close code, and not the peer or its silence.
+// ClosedHere reports whether the server has chosen the close code.
 func (c *Conn) ClosedHere() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.closedHere
 }
 
-// Close sends a close frame after what is queued and ends the connection. It returns at once; the first call counts.
+// Close sends a close frame after what is queued and ends the connection. It returns at once. Only
+// the first call has an effect.
 func (c *Conn) Close(code int, reason string) {
 	c.mu.Lock()
 	c.closeLocked(code, reason)
 	c.mu.Unlock()
 }
 
-// SetClosingSoon notes that the connection will be closed after something that is still on its way; it is served until then. false: that
-// was noted before, or it is closing.
+// SetClosingSoon notes that the connection will be closed after frames that are still on their way.
+// It is served until then. The result is false if that was noted before or the connection is
+// closing.
 func (c *Conn) SetClosingSoon() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -195,14 +200,15 @@ func (c *Conn) SetClosingSoon() bool {
 	return true
 }
 
-// ClosingSoon tells whether the connection is closed, closing, or will be closed.
+// ClosingSoon reports whether the connection is closed, closing, or noted by SetClosingSoon.
 func (c *Conn) ClosingSoon() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.closingSoon || c.state >= closing
 }
 
-// CloseAfter closes connections as Close does, after what was published to their rooms before.
+// CloseAfter closes connections like Close, after everything that was published to their rooms
+// before.
 func CloseAfter(conns []*Conn, code int, reason string) {
 	if len(conns) == 0 {
 		return
@@ -241,24 +247,25 @@ func (c *Conn) closeLocked(code int, reason string) {
 	c.end(code, reason)
 	if serving {
 		c.out.push(wire.CloseFrame(code, reason), 0, false, nil)
-		c.sock.wake() // the reader leaves its wait and runs the close path
+		c.sock.wake() // the reader runs the close path
 	}
 }
 
-// abort ends the connection at once, without writing what is queued.
+// abort ends the connection at once and drops what is queued.
 func (c *Conn) abort() {
 	c.mu.Lock()
 	c.out.broken()
 	c.mu.Unlock()
 }
 
-// pingSeconds is the time between two pings.
+// pingSeconds returns the time between two pings.
 func (h *Hub) pingSeconds() int64 { return max(int64(h.cfg.PingInterval/time.Second), 1) }
 
-// check is housekeeping's look at one connection; now is in seconds of Hub.clock.
+// check applies the time limits to one connection and pings its peer. now is in seconds of
+// Hub.clock.
 func (c *Conn) check(now int64) {
 	cfg := &c.hub.cfg
-	if from := c.messageFrom.Load(); from != 0 && c.in.where.Load() == listening && now-from > int64(cfg.MessageTime/time.Second) {
+	if from := c.messageFrom.Load(); from != 0 && c.in.reader.Load() == readerListening && now-from > int64(cfg.MessageTime/time.Second) {
 		c.Close(wire.ClosePolicy, "message took too long")
 		return
 	}
@@ -273,15 +280,15 @@ func (c *Conn) check(now int64) {
 	}
 }
 
-// Idle is the time since the last byte arrived, to the second.
+// Idle returns the time since the last byte arrived, to the second.
 func (c *Conn) Idle() time.Duration {
 	return time.Duration(c.hub.clock.seconds.Load()-c.lastIn.Load()) * time.Second
 }
 
-// Counts are the messages that came in and went out on this connection.
+// Counts returns the number of messages received and sent on this connection.
 func (c *Conn) Counts() (in, out int64) { return c.msgsIn.Load(), c.msgsOut.Load() }
 
-// Pending is what waits in the outbox.
+// Pending returns what waits in the outbox.
 func (c *Conn) Pending() (bytes, messages int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -2,5 +2,6 @@
 
 package hub
 
-// Descriptor is the socket's, of an exported connection: nobody closes it before Release or Thaw.
+// Descriptor returns the socket's descriptor. For an exported connection it stays open until
+// Release or Thaw.
 func (c *Conn) Descriptor() int { return c.sock.fd }

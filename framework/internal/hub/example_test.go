@@ -12,7 +12,7 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// lobby has everybody in one room, in which what one says is published.
+// lobby joins every connection to one room and publishes each message there.
 type lobby struct {
 	hub  *hub.Hub
 	left chan string
@@ -26,7 +26,7 @@ func (l *lobby) Closed(c *hub.Conn, code int, _ string, rooms []string) {
 	l.left <- fmt.Sprint(c.FD, " has left ", rooms, " with ", code)
 }
 
-// accept takes over a connection whose handshake the caller has read and allowed.
+// accept serves a connection whose handshake the caller has allowed.
 func (l *lobby) accept(tcp *net.TCPConn, fd int64) error {
 	request, err := http.ReadRequest(bufio.NewReader(tcp))
 	if err != nil {
@@ -36,7 +36,8 @@ func (l *lobby) accept(tcp *net.TCPConn, fd int64) error {
 	if err != nil {
 		return err
 	}
-	return c.Serve(request, func() { _, _ = c.Join("lobby") }, nil) // writes the 101 and starts the reader
+	// Serve writes the 101 and starts the reader.
+	return c.Serve(request, func() { _, _ = c.Join("lobby") }, nil)
 }
 
 func Example() {
@@ -69,7 +70,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	// A frame of a client is masked, here with zeroes.
+	// Frames of clients are masked, here with zeroes.
 	_, _ = client.Write(append([]byte{0x81, 0x80 | 5, 0, 0, 0, 0}, "hello"...))
 	frame := make([]byte, 2+len("1 says hello"))
 	for i := range frame {

@@ -8,7 +8,8 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// BenchmarkFanOut is one publish to a room, until all members' sockets have it. Up to 32 members the publisher's own goroutine writes.
+// BenchmarkFanOut measures one publish to a room, until the sockets of all members have it. Up to
+// 32 members are written to by the publisher's own goroutine.
 func BenchmarkFanOut(b *testing.B) {
 	for _, n := range []int{1, 32, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

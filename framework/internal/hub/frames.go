@@ -2,29 +2,32 @@ package hub
 
 import "wsframe/framework/internal/wire"
 
-// frames follows the frames that arrive, for complete ones to be dispatched. So a claimed length costs no memory, nobody waits inside a
-// frame, no header reaches gws that could harm it, and what must travel at a move is known: the bytes that are not dispatched, and the
-// fragments of a message that has begun. It needs neither socket nor connection.
+// frames checks the frames that arrive and finds the complete ones. Because gws gets only these, a
+// claimed length costs no memory, nothing waits inside a frame, and no malformed header reaches
+// gws. A move takes along the bytes that are not dispatched and the fragments of an unfinished
+// message. The type needs neither socket nor connection.
 type frames struct {
 	cfg *Config
 	allowance
 
-	// buf[off:ready] are complete frames for gws, buf[ready:] is the begin of one.
+	// buf[off:ready] are complete frames for gws, buf[ready:] is the beginning of one.
 	buf        []byte
 	off, ready int
-	pooled     *[]byte // buf lies in this pooled buffer
+	pooled     *[]byte // pooled buffer that contains buf, or nil
 
 	deflate bool // permessage-deflate was negotiated; set before the reader starts
-	busy    bool // a message came, or a part of one, since the reader last waited
+	busy    bool // a data frame came since the reader last waited
 
-	// The message that is being assembled by gws.
+	// The message that gws assembles.
 	begun     bool
 	size      int
 	fragments int
-	parts     []byte // its raw frames, kept for a move
+	parts     []byte // raw frames, kept for a move
 
-	control func(h wire.Header, raw []byte) (taken bool) // of frames that are read ahead; nil: gws gets them
-	fault   wire.Close                                   // found after ready; takes effect when all before it was dispatched
+	// control handles control frames during a read ahead; nil = gws gets them.
+	control func(h wire.Header, raw []byte) (taken bool)
+	// fault was found at ready. It takes effect once all frames before it are dispatched.
+	fault wire.Close
 }
 
 func (f *frames) receive(data []byte) {
@@ -59,7 +62,8 @@ func (f *frames) scan() {
 	}
 }
 
-// checkHeader holds RFC 6455 §5.2-5.5 and our limits against a header, before its payload arrives.
+// checkHeader checks a header by RFC 6455 §5.2-5.5 and the configured limits, before its payload
+// arrives.
 func (f *frames) checkHeader(h wire.Header) wire.Close {
 	cfg := f.cfg
 	control := h.Control()
@@ -86,7 +90,7 @@ func (f *frames) checkHeader(h wire.Header) wire.Close {
 	return wire.Close{}
 }
 
-// charge takes one from the connection's rate for a message or a control frame; a close frame is free.
+// charge takes a token for a message or a control frame; a close frame is free.
 func (f *frames) charge(h wire.Header) wire.Close {
 	if f.cfg.MessageRate == 0 || !h.Fin || h.Op == wire.OpClose {
 		return wire.Close{}
@@ -114,7 +118,8 @@ func (f *frames) advance(h wire.Header, raw []byte) {
 	f.parts = append(f.parts, raw...)
 }
 
-// keep lets go of the frames that were given and keeps the begin of the next in memory of its own.
+// keep drops the frames that gws has read and copies the beginning of the next out of the pooled
+// buffer.
 func (f *frames) keep() {
 	rest := f.buf[f.ready:]
 	switch {
@@ -130,7 +135,7 @@ func (f *frames) keep() {
 	f.off, f.ready = 0, 0
 }
 
-// release gives the pooled buffer back.
+// release returns the pooled buffer.
 func (f *frames) release() {
 	if f.pooled != nil {
 		readPool.Put(f.pooled)
@@ -138,5 +143,5 @@ func (f *frames) release() {
 	f.buf, f.pooled = nil, nil
 }
 
-// more tells whether further complete frames of the same read wait.
+// more reports whether further complete frames of the same read wait.
 func (f *frames) more() bool { return f.off < f.ready }

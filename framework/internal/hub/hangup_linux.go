@@ -2,7 +2,8 @@ package hub
 
 import "golang.org/x/sys/unix"
 
-// hungUp tells whether the peer has closed its side or is gone, whatever waits to be read. Conn.mu is held.
+// hungUp reports whether the peer has closed its side or is gone, even before unread bytes. Conn.mu
+// is held.
 func (s *socket) hungUp() bool {
 	if s.shut {
 		return true

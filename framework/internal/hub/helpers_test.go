@@ -17,7 +17,7 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// server is a Hub behind a listener that accepts everybody.
+// server is a Hub with a listener that accepts everybody.
 type server struct {
 	*Hub
 	t  testing.TB
@@ -43,7 +43,7 @@ func (s *server) Closed(c *Conn, code int, _ string, _ []string) {
 	s.ended <- c.FD
 }
 
-// wantClose waits for the end of fd and checks that it was told once, with that code.
+// wantClose waits for the end of fd and checks that Closed was called once, with that code.
 func (s *server) wantClose(fd int64, code int) {
 	s.t.Helper()
 	s.waitFor(fmt.Sprintf("close of %d", fd), func() bool {
@@ -54,11 +54,11 @@ func (s *server) wantClose(fd int64, code int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if got := s.closes[fd]; len(got) != 1 || got[0] != code {
-		s.t.Fatalf("fd %d was told closed with %v, want once with %d", fd, got, code)
+		s.t.Fatalf("fd %d was closed with %v, want once with %d", fd, got, code)
 	}
 }
 
-// waitFor retries until ok, or a minute has passed: only a fault needs so long.
+// waitFor retries until ok, and fails after a minute.
 func (s *server) waitFor(what string, ok func() bool) {
 	s.t.Helper()
 	deadline := time.Now().Add(time.Minute)
@@ -113,7 +113,7 @@ func serve(t testing.TB, cfg Config) *server {
 	return s
 }
 
-// client is a raw WebSocket client: it can send what no library would.
+// client is a raw WebSocket client, which can send malformed frames.
 type client struct {
 	t  testing.TB
 	nc net.Conn

@@ -11,13 +11,13 @@ import (
 	"wsframe/framework/internal/room"
 )
 
-// Handler receives what the connections of a Hub say.
+// Handler receives the messages and the ends of a Hub's connections.
 type Handler interface {
-	// Message is one complete text or binary message, in the connection's own goroutine. data is valid until it
-	// returns. A panic is recovered and logged.
+	// Message handles one complete text or binary message, in the connection's own goroutine. data
+	// is valid until it returns. A panic is recovered and logged.
 	Message(c *Conn, data []byte)
-	// Closed is called exactly once for each connection that was served, in the connection's own goroutine, after
-	// it has left all rooms' local index. rooms are those it was in.
+	// Closed is called exactly once for each connection that was served, in the connection's own
+	// goroutine, after it was removed from all rooms. rooms are those that it was in.
 	Closed(c *Conn, code int, reason string, rooms []string)
 }
 
@@ -28,23 +28,23 @@ type shard struct {
 	conns map[int64]*Conn
 }
 
-// Hub is every connection of this process, sharded by fd, and the local index of the rooms they are in.
+// Hub holds every connection of this process, sharded by fd, and the local index of their rooms.
 type Hub struct {
 	handler   Handler
 	cfg       Config
 	upgrader  *gws.Upgrader
-	deflating func() *gws.Upgrader // for connections of a process that negotiated compression
+	deflating func() *gws.Upgrader // for imported connections that have negotiated compression
 	shards    [shardCount]shard
 	users     users[*Conn]
 	corks     corks
 
-	*room.Rooms // of its connections
+	*room.Rooms // of these connections
 
 	clock  clock
 	count  atomic.Int64
-	inside atomic.Int64 // connections between Accept and the end of Serve
+	inside atomic.Int64 // connections from Serve to the end of the close path
 
-	frozen   atomic.Bool // connections are being moved, or some have and still run an action here
+	frozen   atomic.Bool // connections are being moved, or a moved one still runs an action here
 	freezing freezing
 
 	stop     chan struct{}
@@ -54,7 +54,7 @@ type Hub struct {
 	totals totals
 }
 
-// New starts a Hub, whose connections speak to handler; its housekeeping goroutine ends with Close.
+// New starts a Hub whose connections call handler. Its housekeeping goroutine ends with Close.
 func New(handler Handler, cfg Config) *Hub {
 	cfg.fill()
 	h := &Hub{handler: handler, cfg: cfg, stop: make(chan struct{}), done: make(chan struct{})}
@@ -84,7 +84,7 @@ func newUpgrader(cfg *Config, deflate bool) *gws.Upgrader {
 	return gws.NewUpgrader(events{}, &gws.ServerOption{
 		ReadMaxPayloadSize: cfg.MessageBytes,
 		CheckUtf8Enabled:   true,
-		ParallelGolimit:    1, // unused, but gws allocates a channel of this size per connection
+		ParallelGolimit:    1, // unused; gws allocates a channel of this size
 		Recovery:           func(gws.Logger) {},
 		Logger:             quiet{},
 		NewSession:         func() gws.SessionStorage { return noSession{} },
@@ -94,21 +94,22 @@ func newUpgrader(cfg *Config, deflate bool) *gws.Upgrader {
 	})
 }
 
-// Close ends housekeeping. It closes no connection: see Drain.
+// Close ends housekeeping. It closes no connection; Drain does.
 func (h *Hub) Close() {
 	h.stopOnce.Do(func() { close(h.stop) })
 	<-h.done
 }
 
-// Frozen tells whether connections are being moved, or have moved while an action of theirs still runs here.
+// Frozen reports whether connections are being moved, or have moved while an action still runs
+// here.
 func (h *Hub) Frozen() bool { return h.frozen.Load() }
 
-// Len is the number of live connections.
+// Len returns the number of live connections.
 func (h *Hub) Len() int { return int(h.count.Load()) }
 
 func (h *Hub) shard(fd int64) *shard { return &h.shards[uint64(fd)%shardCount] }
 
-// Get returns the live connection of that fd, or nil.
+// Get returns the live connection with that fd, or nil.
 func (h *Hub) Get(fd int64) *Conn {
 	s := h.shard(fd)
 	s.mu.RLock()
@@ -136,8 +137,8 @@ func (h *Hub) remove(c *Conn) {
 	}
 }
 
-// Each calls f for every live connection until f returns false. Connections that come or go meanwhile may be seen or
-// not. f runs without any lock held.
+// Each calls f for every live connection until f returns false. Connections that come or go
+// meanwhile may be visited or not. f runs without any lock held.
 func (h *Hub) Each(f func(*Conn) bool) {
 	var batch []*Conn
 	for i := range h.shards {
@@ -156,14 +157,14 @@ func (h *Hub) Each(f func(*Conn) bool) {
 	}
 }
 
-// members are the live connections as members of the room of everybody.
+// members returns all live connections, for pushes to everybody.
 func (h *Hub) members() []*room.Member {
 	list := make([]*room.Member, 0, h.Len())
 	h.Each(func(c *Conn) bool { list = append(list, &c.Member); return true })
 	return list
 }
 
-// RoomMembers are the connections in the room, in no order.
+// RoomMembers returns the connections in the room, in no order.
 func (h *Hub) RoomMembers(name string) []*Conn {
 	members := h.MembersOf(name)
 	list := make([]*Conn, len(members))
@@ -173,16 +174,16 @@ func (h *Hub) RoomMembers(name string) []*Conn {
 	return list
 }
 
-// all are the live connections.
+// all returns the live connections.
 func (h *Hub) all() []*Conn {
 	list := make([]*Conn, 0, h.Len())
 	h.Each(func(c *Conn) bool { list = append(list, c); return true })
 	return list
 }
 
-// Drain closes every connection with the code and reason, spread evenly over the given time, and waits until all
-// have ended: their Closed handlers have run and what was queued is written or its deadline has passed.
-// When ctx ends, the rest is cut at once.
+// Drain closes every connection with the code and reason, spread evenly over the given time. It
+// waits until all have ended: their Closed handlers have run, and what was queued is written or
+// timed out. When ctx ends, the remaining connections are cut at once.
 func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Duration) error {
 	all := h.all()
 	const step = 10 * time.Millisecond
@@ -197,7 +198,7 @@ func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Du
 			case <-ctx.Done():
 			}
 		}
-		if c.SetClosingSoon() { // else it is closed after what it waits for
+		if c.SetClosingSoon() { // else another caller closes it
 			CloseAfter([]*Conn{c}, code, reason)
 		}
 	}
@@ -205,7 +206,7 @@ func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Du
 	for h.inside.Load() > 0 {
 		select {
 		case <-tick.C:
-			// A connection that was accepted while the others were closed is found here.
+			// New connections may have been accepted meanwhile.
 			h.Each(func(c *Conn) bool {
 				if c.SetClosingSoon() {
 					CloseAfter([]*Conn{c}, code, reason)
@@ -226,8 +227,8 @@ func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Du
 	return nil
 }
 
-// housekeep looks at every connection once a second: idle ones are closed, quiet ones pinged, messages that take too
-// long to arrive cut. One walk instead of timers per connection: no timer is reset per message.
+// housekeep visits every connection once a second: it closes idle ones, pings quiet ones and ends
+// messages that take too long. One walk replaces timers, which each message would have to reset.
 func (h *Hub) housekeep() {
 	defer close(h.done)
 	ticks := h.cfg.ticks
@@ -246,12 +247,13 @@ func (h *Hub) housekeep() {
 	}
 }
 
-// look is one round of housekeeping. After a gap, in which this process did not run, the readers get a round to take what came.
+// look is one round of housekeeping. After a gap in which this process did not run, no limit is
+// applied for a round, so that the readers can read what came.
 func (h *Hub) look(now time.Time) {
 	ran := h.clock.tick(now)
 	seconds := h.clock.seconds.Load()
 	h.Each(func(c *Conn) bool {
-		known := c.in.where.Load() != away || c.in.lookAhead()
+		known := c.in.reader.Load() != readerActing || c.in.lookAhead()
 		if ran && known {
 			c.check(seconds)
 		}
@@ -259,8 +261,9 @@ func (h *Hub) look(now time.Time) {
 	})
 }
 
-// Own counts the live connections without those that have moved and whose action still runs here.
-func (h *Hub) Own() (n int) {
+// CountUnmoved returns the number of live connections without those that have moved and still run
+// an action here.
+func (h *Hub) CountUnmoved() (n int) {
 	h.Each(func(c *Conn) bool {
 		if !c.hasMoved() {
 			n++
@@ -270,7 +273,7 @@ func (h *Hub) Own() (n int) {
 	return n
 }
 
-// Stats walks all connections: for people and monitoring, not for the message path.
+// Stats returns totals. It visits all connections, so it is not for the message path.
 func (h *Hub) Stats() Stats {
 	var all traffic
 	all.add(&h.totals.traffic)
@@ -287,16 +290,16 @@ func (h *Hub) Stats() Stats {
 	}
 }
 
-// User is the uid's connections here, in the order in which they were bound.
+// User returns the uid's connections in this process, in the order in which they were bound.
 func (h *Hub) User(uid string) []*Conn { return h.users.get(uid) }
 
-// UserCount is the number of uids with connections here.
+// UserCount returns the number of uids with connections in this process.
 func (h *Hub) UserCount() (n int) {
 	h.users.each(func(s *userShard[*Conn]) { n += len(s.conns) })
 	return n
 }
 
-// UserNames are the uids with connections here, in no order.
+// UserNames returns the uids with connections in this process, in no order.
 func (h *Hub) UserNames() (names []string) {
 	h.users.each(func(s *userShard[*Conn]) {
 		for uid := range s.conns {

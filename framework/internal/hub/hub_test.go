@@ -29,7 +29,7 @@ func TestEchoInPieces(t *testing.T) {
 		c.text(text)
 		c.want(0x81, text)
 	}
-	// Byte by byte, two frames in one write, and one whose header is cut.
+	// One frame byte by byte, two in one write, and one whose header is cut.
 	for _, b := range frameBytes(0x81, []byte("slow")) {
 		c.raw([]byte{b})
 	}
@@ -86,7 +86,7 @@ func TestBadFrames(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := s.dial()
 			c.t = t
-			// What came before the bad frame is still answered.
+			// Frames before the bad one are still answered.
 			c.raw(append(frameBytes(0x81, []byte("before")), tc.send...))
 			c.want(0x81, "before")
 			c.wantClose(tc.code)
@@ -219,7 +219,7 @@ func (s *server) dialDeflate() *client {
 	return c
 }
 
-// A small frame may not become a large message (promise L3); what clients compress within the limit is read.
+// Compressed messages are read up to the limit of their inflated size (promise L3).
 func TestCompression(t *testing.T) {
 	s := serve(t, Config{Compression: true, MessageBytes: 4096})
 	c := s.dialDeflate()
@@ -240,13 +240,13 @@ func TestCompression(t *testing.T) {
 	c.wantClose(wire.CloseBadData)
 }
 
-// resting counts the readers that wait outside gws.
+// resting returns the number of readers that wait outside gws.
 func resting() int {
 	buf := make([]byte, 1<<20)
 	return strings.Count(string(buf[:runtime.Stack(buf, true)]), "(*inbound).rest(")
 }
 
-// A connection that is quiet waits on a small stack, and nothing is lost on the way there and back.
+// Quiet connections wait on a small stack, and lose no message by resting.
 func TestRest(t *testing.T) {
 	s := serve(t, Config{})
 	c := s.dial()
@@ -278,7 +278,7 @@ func TestRest(t *testing.T) {
 		c.raw(frameBytes(0x8a, []byte("")))
 		rests(1)
 	}
-	s.Get(1).Close(wire.CloseGoingAway, "over") // it is woken
+	s.Get(1).Close(wire.CloseGoingAway, "over") // wakes the reader
 	c.want(0x88, "\x03\xe9over")
 	c.raw(frameBytes(0x88, []byte{0x03, 0xe9}))
 	s.wantClose(1, wire.CloseGoingAway)

@@ -14,19 +14,21 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// inbound is a connection's reader: it reads from the socket and gives gws complete frames only, and runs what they ask for.
+// inbound is a connection's reader. It reads the socket, passes complete frames to gws, and calls
+// the Handler with the messages that gws returns.
 //
-// It belongs to the reader's goroutine, except where Conn.mu is held and the reader is away (away.go).
+// It belongs to the reader's goroutine. During an action housekeeping may use it under Conn.mu
+// (ahead.go).
 type inbound struct {
 	c *Conn
 	frames
-	where   atomic.Int32  // listening, away or looking
-	br      *bufio.Reader // gws's
-	rested  *read
-	timing  bool // messageFrom is set
-	brimful bool // the last look ahead has left bytes in the socket; guarded by Conn.mu
-	binary  bool // the message being handled came as binary
-	failed  bool // the socket gave an error or EOF
+	reader    atomic.Int32  // readerListening, readerActing or readerAssisted
+	br        *bufio.Reader // from which gws reads
+	rested    *read         // what ended the last rest, until it is dispatched
+	timing    bool          // Conn.messageFrom is set
+	aheadFull bool          // the last read ahead has left bytes in the socket; guarded by Conn.mu
+	binary    bool          // the message being handled is binary
+	failed    bool          // the socket returned an error or EOF
 }
 
 func (in *inbound) init(c *Conn) {
@@ -34,16 +36,16 @@ func (in *inbound) init(c *Conn) {
 	in.allowance.init(in.cfg, &c.hub.clock)
 }
 
-// arrived notes that n bytes came.
+// arrived counts n received bytes.
 func (in *inbound) arrived(n int) {
 	in.c.lastIn.Store(in.c.hub.clock.seconds.Load())
 	in.c.bytesIn.Add(int64(n))
 	in.refill()
 }
 
-// refill is called once a read: the clock is not asked for each message.
+// refill is called once for each read, so that messages cost no reading of the clock.
 func (in *inbound) refill() {
-	in.allowance.refill(in.cfg, &in.c.hub.clock, in.where.Load() == listening)
+	in.allowance.refill(in.cfg, &in.c.hub.clock, in.reader.Load() == readerListening)
 }
 
 func (in *inbound) listens() { in.allowance.listens(in.cfg, &in.c.hub.clock) }
@@ -51,7 +53,7 @@ func (in *inbound) listens() { in.allowance.listens(in.cfg, &in.c.hub.clock) }
 func (in *inbound) read(p []byte) (int, error) {
 	c := in.c
 	for in.off == in.ready {
-		// Everything that had arrived was dispatched: the replies leave together, then wait for more.
+		// Everything that had arrived is dispatched, so the replies leave together.
 		if c.out.uncork() {
 			return 0, io.EOF
 		}
@@ -59,7 +61,7 @@ func (in *inbound) read(p []byte) (int, error) {
 			c.Close(in.fault.Code, in.fault.Reason)
 			return 0, io.EOF
 		}
-		// What a resting reader has taken from the socket is dispatched first: it would not travel.
+		// Bytes that ended a rest are dispatched first, since a move would not take them along.
 		if c.hub.frozen.Load() && in.rested == nil && c.park() {
 			return 0, errMoved
 		}
@@ -69,7 +71,7 @@ func (in *inbound) read(p []byte) (int, error) {
 				return 0, io.EOF
 			}
 			if isTimeout(err) {
-				continue // frozen, or thawed in this moment: there is no other deadline
+				continue // frozen or thawed; no other deadline is ever set
 			}
 			in.failed = true
 			return 0, err
@@ -98,18 +100,19 @@ func (in *inbound) read(p []byte) (int, error) {
 	return n, nil
 }
 
-// errRest unwinds gws's read loop, which begins anew when bytes come.
+// errRest unwinds gws's read loop, which starts again when bytes come.
 var errRest = errors.New("connection rests")
 
-// read is what came, or why nothing will.
+// read is the result of one read from the socket.
 type read struct {
 	data   []byte
 	pooled *[]byte
 	err    error
 }
 
-// rest waits for bytes where little is on the stack: a goroutine that waits below gws keeps twice the stack. What has not yet said
-// anything rests, and what was quiet but for a control frame, the answer to a ping above all: who talks is not unwound for each message.
+// rest waits for bytes outside gws, which halves the stack of a waiting goroutine. A connection
+// rests until its first message, and again once it has been quiet but for control frames. One that
+// sends messages waits inside gws, so that not every message has to unwind it.
 func (in *inbound) rest() {
 	for in.quiet() {
 		in.listens()
@@ -123,7 +126,7 @@ func (in *inbound) rest() {
 	}
 }
 
-// pong takes the answer to a ping that came alone: it is not worth the stack that gws would need.
+// pong handles a pong that came alone, without gws and the stack that gws would need.
 func (in *inbound) pong(data []byte) bool {
 	h, ok := wire.ParseHeader(data)
 	if !ok || h.Op != wire.OpPong || len(data) != h.Size+int(h.Length) || in.checkHeader(h) != (wire.Close{}) || in.c.hub.frozen.Load() {
@@ -138,7 +141,7 @@ func (in *inbound) pong(data []byte) bool {
 
 func (in *inbound) quiet() bool { return !in.busy && len(in.buf) == 0 && !in.begun }
 
-// next waits for bytes, unless it was waited for them already.
+// next waits for bytes, or returns those that ended a rest.
 func (in *inbound) next() ([]byte, *[]byte, error) {
 	if r := in.rested; r != nil {
 		in.rested = nil
@@ -152,7 +155,7 @@ func (in *inbound) next() ([]byte, *[]byte, error) {
 	return in.c.sock.read()
 }
 
-// watch tells housekeeping since when a message is incomplete.
+// watch records for housekeeping since when a message is incomplete.
 func (in *inbound) watch() {
 	if incomplete := in.begun || len(in.buf) > in.ready; incomplete != in.timing {
 		in.timing = incomplete
@@ -169,12 +172,12 @@ func (in *inbound) run(ws *gws.Conn, first func()) {
 		in.loop(ws)
 		return
 	}
-	defer func() { go in.loop(ws) }() // also when first has ended this goroutine
+	defer func() { go in.loop(ws) }() // deferred, since first may end this goroutine
 	in.guard(func() { in.act(first) })
 }
 
-// loop reads until the connection ends. It goes on in a fresh goroutine, whose stack is small, whenever the connection has become
-// quiet, and where an action has ended this one (runtime.Goexit).
+// loop reads until the connection ends. It goes on in a new goroutine, whose stack is small,
+// whenever the connection becomes quiet or an action has ended this goroutine (runtime.Goexit).
 func (in *inbound) loop(ws *gws.Conn) {
 	c := in.c
 	again := true
@@ -193,15 +196,15 @@ func (in *inbound) loop(ws *gws.Conn) {
 	}
 	again = false
 	if c.hasMoved() {
-		c.leaveMoved()
+		c.finishMoved()
 		return
 	}
-	defer in.linger() // whatever a close listener does
+	defer in.linger() // also when a close listener panics
 	in.finish()
 }
 
-// guard recovers whatever gws or a callback below it may throw: the process and the other connections live on. It tells whether
-// the reader only rests.
+// guard calls f and recovers any panic, so that the process and the other connections live on.
+// rests reports that the reader left gws only to rest.
 func (in *inbound) guard(f func()) (rests bool) {
 	c := in.c
 	defer func() {
@@ -218,7 +221,7 @@ func (in *inbound) guard(f func()) (rests bool) {
 	return false
 }
 
-// finish is the close path's bookkeeping half.
+// finish is the first half of the close path: it removes the connection and calls Handler.Closed.
 func (in *inbound) finish() {
 	c := in.c
 	c.mu.Lock()
@@ -241,9 +244,10 @@ func (in *inbound) finish() {
 
 const lingerTime = time.Second
 
-// linger lets the peer read what we wrote, the close frame above all: closing a socket with unread bytes in its receive
-// buffer resets the connection and takes our last frames with it. So: write out, half-close, discard until the peer
-// closes, for at most a second.
+// linger is the second half of the close path: it writes what is queued and closes the socket. A
+// socket that is closed with unread bytes resets the connection, and the peer loses our last
+// frames, the close frame among them. So linger half-closes and discards until the peer closes, for
+// at most a second.
 func (in *inbound) linger() {
 	c := in.c
 	c.mu.Lock()
@@ -255,9 +259,9 @@ func (in *inbound) linger() {
 	}
 	c.mu.Unlock()
 	if writing {
-		<-flushed // bounded: the writer gives up after WriteTimeout without progress
+		<-flushed // bounded by WriteTimeout
 	}
-	if !in.failed { // else the peer has closed, and everything of it is read
+	if !in.failed { // else there is nothing left to read
 		c.sock.drain(lingerTime)
 	}
 	c.mu.Lock()
@@ -267,7 +271,7 @@ func (in *inbound) linger() {
 	in.release()
 }
 
-// dispatch hands one message to the Handler.
+// dispatch calls the Handler with one message.
 func (in *inbound) dispatch(data []byte) {
 	c := in.c
 	c.msgsIn.Add(1)
@@ -277,18 +281,18 @@ func (in *inbound) dispatch(data []byte) {
 	in.act(func() { c.hub.handler.Message(c, data) })
 }
 
-// act runs what the reader is to do for the application, and recovers what it throws.
+// act runs an action in the reader's goroutine and recovers its panic.
 func (in *inbound) act(f func()) {
 	c := in.c
 	from := c.hub.clock.seconds.Load()
-	in.where.Store(away)
+	in.reader.Store(readerActing)
 	defer func() {
 		if v := recover(); v != nil {
 			c.hub.cfg.Log.Error("panic in a message handler", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 		}
-		in.back(from)
+		in.endAction(from)
 		if c.hub.frozen.Load() {
-			c.parkBusy() // it may have been exported during the action
+			c.parkBusy() // the connection may have been exported during the action
 		}
 	}()
 	f()

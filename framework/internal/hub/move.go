@@ -14,49 +14,51 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// Moving a connection to another process of the same server, without its client noticing.
+// A connection moves to another process of the same server without its client noticing:
 //
 //	old process                              new process
-//	h.Freeze(ctx)   readers park
-//	c.Export()      state, unsent bytes  →   h.Adopt(state, socket)   joins rooms, reads nothing yet
-//	c.Send …        relayed              →   …
-//	h.Release()     sockets let go       →   c.Begin()                reads and writes
+//	h.Freeze(settle)  readers park
+//	h.Export(c)       state, unsent bytes →  h.Import(socket, state)   joins rooms, reads nothing yet
+//	c.Send …          relayed             →  c.Deliver
+//	h.Release()       sockets are closed  →  c.Begin()                 reads and writes
 //
-// Until Release the old process holds everything too and can Thaw: then it goes on as if nothing had happened.
+// Until Release the old process keeps everything as well, and Thaw makes it serve on.
 
-// Mover takes what the old process still has for exported connections. Its methods are called under locks: they must not block.
+// Mover sends frames and closes of exported connections to the new process. Its methods are called
+// under locks and must not block.
 type Mover interface {
-	// Relay is called for frames that are sent to a connection that has been exported. shared: frames may be kept.
+	// Relay is called for frames that are sent to an exported connection. With shared, frames may
+	// be retained.
 	Relay(fd int64, frames []byte, n int, x *wire.Handling, shared bool)
 	// RelayClose is called when an exported connection is to be closed.
 	RelayClose(fd int64, code int, reason string)
 }
 
-// move is where a connection stands in its move to another process. It is guarded by Conn.mu.
+// move is the state of a connection's move to another process. It is guarded by Conn.mu.
 type move struct {
 	c        *Conn
-	since    int64         // when it did, in seconds of Hub.clock
-	start    func()        // begins reading, once adopted
-	thaw     chan struct{} // non-nil: frozen
-	adopted  bool          // came from another process: gws's handshake answer is swallowed
-	parked   bool          // the reader waits for thaw
-	counted  bool          // Freeze waits for the reader
-	exported bool          // another process has a copy; what is sent here goes there too
-	moved    bool          // it lives there now
-	mover    Mover
-	onLeft   func(fd int64)
-	late     *wire.Close // closed while exported: holds here, should the move fail
+	imported bool           // came from another process; the response that gws writes is discarded
+	since    int64          // time of the import, in seconds of Hub.clock
+	start    func()         // starts the reader of an imported connection; nil = it was started
+	thaw     chan struct{}  // closed by the end of the freeze; nil = not frozen
+	parked   bool           // the reader waits for thaw
+	counted  bool           // Freeze waits for the reader
+	exported bool           // the new process has a copy, and what is sent is relayed
+	moved    bool           // the connection belongs to the new process
+	mover    Mover          // of the export
+	onMoved  func(fd int64) // called when the last action here has ended
+	late     *wire.Close    // a close during the export, which takes effect if the move fails
 }
 
 // freezing counts the readers that have not parked yet.
 type freezing struct {
-	on     atomic.Bool // new connections are frozen, too
-	left   atomic.Int64
-	parked chan struct{} // signalled when left becomes 0
+	on      atomic.Bool   // new connections are frozen, too
+	pending atomic.Int64  // readers that have not parked, and Freeze itself while it counts
+	parked  chan struct{} // signalled when pending becomes 0
 }
 
 func (f *freezing) done() {
-	if f.left.Add(-1) == 0 {
+	if f.pending.Add(-1) == 0 {
 		select {
 		case f.parked <- struct{}{}:
 		default:
@@ -64,35 +66,37 @@ func (f *freezing) done() {
 	}
 }
 
-// Freeze parks the readers of all connections: what has arrived is dispatched, then nothing more is read. It returns when all
-// have parked, or after settle with the number of those whose action still runs. Sends go on, into the outboxes.
+// Freeze parks the readers of all connections: they dispatch what has arrived and read no more. It
+// returns when all have parked, or after settle with the number of those whose action still runs.
+// What is sent meanwhile waits in the outboxes.
 func (h *Hub) Freeze(settle time.Duration) (busy int) {
 	f := &h.freezing
-	f.left.Add(1) // nobody tells before all are counted
+	f.pending.Add(1) // no signal before all are counted
 	select {
-	case <-f.parked: // of the last time
+	case <-f.parked: // a signal of the last freeze
 	default:
 	}
 	f.on.Store(true)
 	h.clock.stop(h.cfg.now(), true)
 	h.frozen.Store(true)
 	h.Each(func(c *Conn) bool { c.freeze(true); return true })
-	if f.left.Add(-1) == 0 {
+	if f.pending.Add(-1) == 0 {
 		return 0
 	}
 	end := time.NewTimer(settle)
 	defer end.Stop()
-	for f.left.Load() > 0 {
+	for f.pending.Load() > 0 {
 		select {
 		case <-f.parked:
 		case <-end.C:
-			return int(f.left.Load())
+			return int(f.pending.Load())
 		}
 	}
 	return 0
 }
 
-// freeze makes the reader park at its next read and holds the writer. With count, Freeze waits for the reader.
+// freeze makes the reader park at its next read and holds the writer. With count, Freeze waits for
+// the reader.
 func (m *move) freeze(count bool) {
 	c := m.c
 	c.mu.Lock()
@@ -102,7 +106,7 @@ func (m *move) freeze(count bool) {
 	}
 	if count && !m.parked && !m.counted {
 		m.counted = true
-		c.hub.freezing.left.Add(1)
+		c.hub.freezing.pending.Add(1)
 	}
 	if m.thaw != nil {
 		return
@@ -113,7 +117,7 @@ func (m *move) freeze(count bool) {
 	c.sock.freeze()
 }
 
-// settled has Freeze no longer wait for the reader. c.mu is held.
+// settled ends Freeze's wait for this reader. c.mu is held.
 func (m *move) settled() {
 	c := m.c
 	if m.counted {
@@ -122,7 +126,7 @@ func (m *move) settled() {
 	}
 }
 
-// Thaw lets all connections go on here that have not moved.
+// Thaw ends the freeze of all connections that have not moved.
 func (h *Hub) Thaw() {
 	h.freezing.on.Store(false)
 	h.clock.stop(h.cfg.now(), false)
@@ -134,10 +138,11 @@ func (h *Hub) Thaw() {
 		c.release()
 		return true
 	})
-	h.frozen.Store(moved) // those whose action still runs must not go on after it
+	h.frozen.Store(moved) // readers of moved connections must end after their action
 }
 
-// stay takes a connection that ends here out of a move that is under way: what waits is written, and the reader goes on. c.mu is held.
+// stay ends the freeze of a connection that closes before its export: what waits is written, and
+// the reader goes on. c.mu is held.
 func (m *move) stay() {
 	c := m.c
 	if m.thaw == nil || m.exported || m.moved {
@@ -146,12 +151,12 @@ func (m *move) stay() {
 	close(m.thaw)
 	m.thaw = nil
 	c.out.held = false
-	if !c.out.writing && len(c.out.chunks) > 0 { // a writer notices by itself
+	if !c.out.writing && len(c.out.chunks) > 0 { // a running writer goes on by itself
 		c.out.startWriter()
 	}
 }
 
-// release lets a frozen connection go on here. c.mu is held.
+// release ends the freeze of a connection that stays. c.mu is held.
 func (m *move) release() {
 	c := m.c
 	if m.thaw == nil || m.moved {
@@ -161,7 +166,7 @@ func (m *move) release() {
 	m.exported = false
 	c.out.held = false
 	c.sock.thaw()
-	if c.out.writing { // it may not have noticed, and still has an end
+	if c.out.writing { // a writer that has not noticed the freeze still needs a deadline
 		_ = c.sock.armWrite(c.hub.cfg.WriteTimeout) // an error shows at the write
 	}
 	close(m.thaw)
@@ -174,7 +179,8 @@ func (m *move) release() {
 	}
 }
 
-// park is the reader's: it waits while the connection is frozen. moved tells that the connection is no longer here.
+// park waits in the reader's goroutine while the connection is frozen. moved reports that the
+// connection now belongs to the new process.
 func (m *move) park() (moved bool) {
 	c := m.c
 	c.mu.Lock()
@@ -183,15 +189,15 @@ func (m *move) park() (moved bool) {
 		m.parked = true
 		m.settled()
 		c.mu.Unlock()
-		<-thaw // bounded by the transfer, which thaws or moves
+		<-thaw // bounded by the transfer
 		c.mu.Lock()
 		m.parked = false
 	}
 	return m.moved
 }
 
-// parkBusy waits after an action during which the connection was exported. When it has moved, the reader goes on only to end:
-// the next read says so, and what gws has in its buffer is not dispatched here.
+// parkBusy waits after an action during which the connection was exported. If it has moved, a panic
+// unwinds gws, which would otherwise dispatch the frames in its buffer.
 func (m *move) parkBusy() {
 	c := m.c
 	c.mu.Lock()
@@ -205,7 +211,7 @@ func (m *move) parkBusy() {
 	}
 	<-thaw
 	if m.hasMoved() {
-		panic(errMoved) // through gws, which would dispatch what it has buffered
+		panic(errMoved)
 	}
 }
 
@@ -216,8 +222,8 @@ func (m *move) hasMoved() bool {
 	return m.moved
 }
 
-// Moving tells where the connection is: moved, it is another process's. Where that is not decided, between Export and Release or
-// Thaw, undecided is closed at the decision.
+// Moving reports whether the connection has moved to another process. Between Export and its
+// decision by Release or Thaw, undecided is a channel that is closed at the decision.
 func (c *Conn) Moving() (undecided <-chan struct{}, moved bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -227,9 +233,10 @@ func (c *Conn) Moving() (undecided <-chan struct{}, moved bool) {
 	return nil, c.moved
 }
 
-// Left is what has not moved: connections that can, and all that are served here, those too which run an action or write their last
-// frames.
-func (h *Hub) Left() (movable, inside int) {
+// Remaining returns the number of connections that could still move, and the number of all that
+// this process serves. The latter includes moved ones that run an action and closed ones that write
+// their last frames.
+func (h *Hub) Remaining() (movable, inside int) {
 	h.Each(func(c *Conn) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -241,7 +248,7 @@ func (h *Hub) Left() (movable, inside int) {
 	return movable, int(h.inside.Load())
 }
 
-// PeerGone closes Done of a connection that has ended in the process to which it has moved.
+// PeerGone closes Done of a moved connection that has ended in the new process.
 func (h *Hub) PeerGone(fd int64) {
 	if c := h.Get(fd); c != nil {
 		c.mu.Lock()
@@ -250,8 +257,9 @@ func (h *Hub) PeerGone(fd int64) {
 	}
 }
 
-// Export takes a frozen connection's state. From then on what is sent to it goes to the Mover, too. What else changes it must wait:
-// see Moving. again: it is between two messages, ask once more; neither: it ends here.
+// Export returns the state of a frozen connection. From then on what is sent also goes to the
+// Mover, and all other changes wait for the channel of Moving. With again the connection is between
+// two messages and the caller tries once more. Without ok and again it ends in this process.
 func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
 	rooms := c.Rooms()
 	c.mu.Lock()
@@ -259,7 +267,7 @@ func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
 	if c.state != open || c.thaw == nil || c.exported {
 		return s, false, false
 	}
-	busy := c.in.where.Load() != listening && c.start == nil
+	busy := c.in.reader.Load() != readerListening && c.start == nil
 	if !c.parked && !busy || c.out.writing || c.Keeping() {
 		return s, false, true
 	}
@@ -273,7 +281,8 @@ func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
 		MessageFrom: k.toWall(c.messageFrom.Load()),
 	}
 	if s.Busy {
-		// gws has taken the begin of what follows into its buffer. The reader is in an action, and waits for c.mu after it.
+		// gws has buffered the beginning of what follows. The reader runs an action, and needs c.mu
+		// after it.
 		rest, _ := c.in.br.Peek(c.in.br.Buffered())
 		s.In = append(bytes.Clone(rest), in.buf[in.off:]...)
 	} else {
@@ -283,21 +292,21 @@ func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
 	return s, true, false
 }
 
-// Release lets go of all exported connections: they are another process's now. left is called for each when its action, too,
-// has ended. Those that were not exported go on here.
-func (h *Hub) Release(left func(fd int64)) (moved int) {
+// Release gives up all exported connections, which belong to the new process from then on. gone is
+// called for each once its action has ended. Connections that were not exported go on here.
+func (h *Hub) Release(gone func(fd int64)) (moved int) {
 	h.Each(func(c *Conn) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		switch {
-		case c.moved: // before, and its action still runs
+		case c.moved: // by an earlier Release; the action still runs
 			return true
 		case !c.exported:
 			c.release()
 			return true
 		}
 		moved++
-		c.moved, c.onLeft = true, left
+		c.moved, c.onMoved = true, gone
 		c.out.drop()
 		close(c.thaw)
 		return true
@@ -305,50 +314,52 @@ func (h *Hub) Release(left func(fd int64)) (moved int) {
 	return moved
 }
 
-// leaveMoved is the end of a moved connection in the old process: no close is reported.
-func (m *move) leaveMoved() {
+// finishMoved ends a moved connection in the old process, without a call of Handler.Closed.
+func (m *move) finishMoved() {
 	c := m.c
 	h := c.hub
 	c.mu.Lock()
 	m.settled()
 	c.endDone()
 	c.mu.Unlock()
-	c.SettleRooms() // what was published in time goes the way of the connection
+	c.SettleRooms() // pushes before the move are relayed
 	c.leaveAll()
 	c.mu.Lock()
 	c.sock.close()
 	c.mu.Unlock()
 	h.remove(c)
 	c.in.release()
-	m.onLeft(c.FD)
+	m.onMoved(c.FD)
 }
 
-// errMoved ends gws's read loop in the old process.
+// errMoved unwinds gws's read loop in the old process.
 var errMoved = errors.New("connection has moved")
 
-// The requests with which an adopted connection came, as gws sees it. It only reads them.
+// Handshake requests that gws is shown for imported connections. They are only read.
 var (
-	plainRequest   = adoptRequest("")
-	deflateRequest = adoptRequest("permessage-deflate")
+	plainRequest   = importRequest("")
+	deflateRequest = importRequest("permessage-deflate")
 )
 
-func adoptRequest(extensions string) *http.Request {
+func importRequest(extensions string) *http.Request {
 	return &http.Request{Method: http.MethodGet, Header: http.Header{
 		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
 		"Sec-Websocket-Extensions": {extensions},
 	}}
 }
 
-// Adopt takes over a moved connection. It is in its rooms and can be sent to at once; its frames are read when Begin is called.
-func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) {
+// Import makes a Conn of the state and the socket of a moved connection. It is in its rooms, and
+// frames can be sent at once, which wait until Begin. setup runs before the connection is
+// registered.
+func (h *Hub) Import(nc Stream, s State, setup func(*Conn) error) (*Conn, error) {
 	c := &Conn{Auth: s.Auth, Remote: s.Remote, Since: s.Since, hub: h}
-	c.adopted = true
+	c.imported = true
 	c.init(s.FD)
 	if err := c.sock.init(nc); err != nil {
 		return nil, fmt.Errorf("take over the socket of %d: %w", s.FD, err)
 	}
 	c.since = h.clock.seconds.Load()
-	c.in.where.Store(away)
+	c.in.reader.Store(readerActing)
 	c.lastIn.Store(h.clock.fromWall(s.LastIn))
 	c.lastPing.Store(h.clock.fromWall(s.LastPing))
 	c.msgsIn.Store(s.MsgsIn)
@@ -356,7 +367,7 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 	c.bytesIn.Store(s.BytesIn)
 	c.bytesOut.Store(s.BytesOut)
 	c.in.deflate = s.Deflate
-	c.in.tokens = float64(1 << 30) // what had arrived was counted before
+	c.in.tokens = float64(1 << 30) // the old process has charged these frames
 	if len(s.In) > 0 {
 		c.in.receive(s.In)
 		if c.in.watch(); c.in.timing && s.MessageFrom != 0 {
@@ -368,21 +379,21 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 		return nil, err
 	}
 	upgrader, request := h.upgrader, plainRequest
-	if s.Deflate { // it was negotiated for good, whatever the configuration says now
+	if s.Deflate { // what was negotiated holds whatever this configuration says
 		upgrader, request = h.deflating(), deflateRequest
 	}
 	c.in.br = bufio.NewReaderSize((*shim)(c), 64)
-	ws, err := upgrader.UpgradeFromConn((*shim)(c), c.in.br, request) // its answer is swallowed
+	ws, err := upgrader.UpgradeFromConn((*shim)(c), c.in.br, request) // discards the response
 	if err != nil {
 		return nil, fmt.Errorf("take over %d: %w", s.FD, err)
 	}
 	c.mu.Lock()
 	c.state = open
 	c.start = func() {
-		c.in.back(c.since)
+		c.in.endAction(c.since)
 		go c.in.loop(ws)
 	}
-	c.out.held = true // until Begin: the old process may still take it back
+	c.out.held = true // until Begin, since the old process may still thaw
 	c.out.restore(&s, h.cfg.outbox())
 	c.mu.Unlock()
 	h.inside.Add(1)
@@ -395,8 +406,9 @@ func (h *Hub) Adopt(nc Stream, s State, setup func(*Conn) error) (*Conn, error) 
 	return c, nil
 }
 
-// Begin makes an adopted connection this process's: what waits for it is written, and with read its frames are dispatched.
-// Without, its action still runs in the old process: Begin is called again when it has ended.
+// Begin starts an imported connection: what waits is written, and with read its frames are
+// dispatched. Without read an action still runs in the old process; Begin is called again when that
+// has ended.
 func (c *Conn) Begin(read bool) {
 	c.mu.Lock()
 	c.out.held = false
@@ -413,7 +425,8 @@ func (c *Conn) Begin(read bool) {
 	}
 }
 
-// Discard forgets an adopted connection that the old process takes back. The socket lives on there.
+// Discard removes an imported connection that stays in the old process, which also keeps the
+// socket.
 func (c *Conn) Discard() {
 	c.leaveAll()
 	c.mu.Lock()
@@ -425,5 +438,5 @@ func (c *Conn) Discard() {
 	c.hub.inside.Add(-1)
 }
 
-// Deliver queues frames that were sent to the connection in the old process.
+// Deliver queues frames that the old process has relayed.
 func (c *Conn) Deliver(frames []byte, n int, x *wire.Handling) { _ = c.out.send(frames, n, true, x) }

@@ -10,7 +10,7 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// full is a State in which no field is empty.
+// full returns a State in which no field is empty.
 func full() State {
 	return State{
 		FD: 7, Auth: auth.Identity{ID: "u7", Type: "wechatUser", Code: "A", Nickname: "小明", CTime: 1700000000}, Remote: "192.0.2.1", Since: time.Unix(1700000001, 5),
@@ -51,7 +51,7 @@ func TestStateTravels(t *testing.T) {
 	}
 }
 
-// What a worker of this version writes: these bytes never change while TransferVersion does not.
+// The encoding of a State never changes while TransferVersion does not.
 func TestGoldenState(t *testing.T) {
 	const golden = "030e80c49fd50c84c49fd50c86c49fd50c080ab009b06d88c49fd50c8aa8a69ccebfce972f023ff80000000000000275370a77656368617455736572014106e5b08fe6988e093139322e302e322e31046b6570740381850104810268690202523102523201080202016b"
 	raw, err := hex.DecodeString(golden)

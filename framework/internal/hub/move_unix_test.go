@@ -15,7 +15,7 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// keeper is a Mover that keeps what it is given.
+// keeper is a Mover that records its calls.
 type keeper struct {
 	mu     sync.Mutex
 	frames []string
@@ -30,7 +30,7 @@ func (k *keeper) Relay(_ int64, frames []byte, _ int, x *wire.Handling, _ bool) 
 
 func (k *keeper) RelayClose(int64, int, string) {}
 
-// move has the connections held by another hub, as another process does; they are served there when they begin.
+// move imports the connections into another hub, as another process does. The caller begins them.
 func (s *server) move(to *server) (moved []*Conn) {
 	s.t.Helper()
 	s.Freeze(time.Second)
@@ -46,7 +46,7 @@ func (s *server) move(to *server) (moved []*Conn) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		next, err := to.Adopt(os.NewFile(uintptr(fd), "moved"), list[0], func(*Conn) error { return nil })
+		next, err := to.Import(os.NewFile(uintptr(fd), "moved"), list[0], func(*Conn) error { return nil })
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -69,8 +69,7 @@ func begin(moved []*Conn) {
 	}
 }
 
-// Compression is a matter between the client and whoever shook hands with it: a process without it goes on with such connections, and
-// one with it does not begin it with others.
+// Compression stays as the handshake negotiated it, whatever the new process is configured to.
 func TestMoveDeflated(t *testing.T) {
 	on, off := serve(t, Config{Compression: true}), serve(t, Config{})
 	text := strings.Repeat("compress me ", 30)
@@ -92,7 +91,7 @@ func TestMoveDeflated(t *testing.T) {
 	plain.wantClose(wire.CloseProtocolError)
 }
 
-// The time that a message may take goes on, and what may be dropped still may.
+// The clock of an incomplete message and the classes of waiting frames survive a move.
 func TestMoveKeepsWhatItIs(t *testing.T) {
 	t.Parallel()
 	cfg := Config{OutboxBytes: 256 << 10, OutboxMessages: 80, WriteTimeout: time.Minute, IdleTimeout: time.Hour, MessageTime: time.Hour}
@@ -137,7 +136,7 @@ func TestMoveKeepsWhatItIs(t *testing.T) {
 	}
 }
 
-// What comes during a move, however much it is, does not make a peer a slow one.
+// Frames that are sent during a move do not make a peer a slow one.
 func TestMoveIsNotThePeersFault(t *testing.T) {
 	cfg := Config{OutboxMessages: 20, OutboxBytes: 1 << 20}
 	s, to := serve(t, cfg), serve(t, cfg)
@@ -175,7 +174,7 @@ func TestMoveIsNotThePeersFault(t *testing.T) {
 	})
 }
 
-// What is relayed for a connection keeps its class.
+// Relayed frames keep their class.
 func TestRelayKeepsClass(t *testing.T) {
 	s := serve(t, Config{})
 	c := s.dial()
@@ -193,7 +192,7 @@ func TestRelayKeepsClass(t *testing.T) {
 	c.want(0x81, "plain")
 }
 
-// Moves that fail cost a slow peer nothing, nor do they let it off.
+// Failed moves neither end a slow peer earlier nor reset its limits.
 func TestThawedWriter(t *testing.T) {
 	t.Parallel()
 	cfg := Config{WriteTimeout: time.Minute, IdleTimeout: time.Hour}
@@ -216,7 +215,8 @@ func TestThawedWriter(t *testing.T) {
 	s.wantClose(conn.FD, wire.CloseSlow)
 }
 
-// A connection that is closed while it is frozen writes what waits for it, behind a writer that was held in the middle of a write.
+// A connection that is closed during a freeze writes what waits, even after a writer that was
+// interrupted in a write.
 func TestCloseWhileFrozen(t *testing.T) {
 	s, c, conn := stuffed(t, Config{WriteTimeout: time.Minute, IdleTimeout: time.Hour})
 	s.Freeze(time.Second)
@@ -226,5 +226,5 @@ func TestCloseWhileFrozen(t *testing.T) {
 	c.wantClose(4001)
 	s.Thaw()
 	s.wantClose(conn.FD, 4001)
-	s.waitFor("it has been let go", func() bool { _, inside := s.Left(); return inside == 0 })
+	s.waitFor("it has been let go", func() bool { _, inside := s.Remaining(); return inside == 0 })
 }

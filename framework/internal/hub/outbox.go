@@ -2,23 +2,25 @@ package hub
 
 import "wsframe/framework/internal/wire"
 
-// outbox is what waits to be written to one connection. It is guarded by Conn.mu.
+// outbox writes frames to one connection. It is guarded by Conn.mu.
 //
-// A write is tried at once in the caller's goroutine, without blocking; only what the kernel does not take is queued,
-// and a writer goroutine lives only while something is queued.
+// A write is tried at once in the caller's goroutine, without blocking. Only what the kernel does
+// not accept is queued, and a writer goroutine lives only while something is queued.
 type outbox struct {
 	c *Conn
 	queue
-	writing bool          // the writer goroutine lives
+	writing bool          // a writer goroutine runs
 	corked  bool          // replies of one read batch are collected and leave together
 	flushed chan struct{} // closed by the writer when it has ended
 }
 
-// Send queues an encoded frame, which may be shared by many connections, and returns at once. ErrSlow means that the
-// outbox is full and the connection is being closed; ErrClosed that it was closed before.
+// Send queues an encoded frame, which may be shared by many connections, and returns at once.
+// ErrSlow means that the outbox is full and the connection is being closed, ErrClosed that it was
+// closed before.
 func (c *Conn) Send(f wire.Frame) error { return c.out.send(f.Bytes, f.Count, true, f.Handling) }
 
-// SendAll queues frames as one write, whatever there is, and as one frame for the outbox's limit: a phone that comes back is slow enough.
+// SendAll queues any number of frames as one write. They count as one frame in the outbox's limit,
+// so that a reconnecting phone can receive a long history.
 func (c *Conn) SendAll(frames []wire.Frame) {
 	var b []byte
 	n := 0
@@ -29,17 +31,17 @@ func (c *Conn) SendAll(frames []wire.Frame) {
 	_ = c.out.send(b, 1, true, nil) // slow or gone: its close path is running
 }
 
-// SendText sends buf[Headroom:] as one text frame; buf may be reused when it returns.
+// SendText sends buf[Headroom:] as one text frame. buf may be reused when it returns.
 func (c *Conn) SendText(buf []byte) error {
 	return c.out.send(wire.Encode(buf, wire.OpText), 1, false, nil)
 }
 
-// Binary tells whether the message that is being handled came as binary: whether it is UTF-8 was not looked at then. It belongs into
-// Handler.Message, as Echo does.
+// Binary reports whether the message being handled is binary, and so not checked for UTF-8. It may
+// be called in Handler.Message only.
 func (c *Conn) Binary() bool { return c.in.binary }
 
-// Echo sends data back in the form in which the message that is being handled came, text or binary. It belongs into
-// Handler.Message; protocol conformance tests are what it is for.
+// Echo sends data as the type of the message being handled, text or binary. It may be called in
+// Handler.Message only, and serves protocol conformance tests.
 func (c *Conn) Echo(data []byte) error {
 	op := byte(wire.OpText)
 	if c.in.binary {
@@ -48,7 +50,7 @@ func (c *Conn) Echo(data []byte) error {
 	return c.out.send(wire.Encode(append(make([]byte, wire.Headroom, wire.Headroom+len(data)), data...), op), 1, true, nil)
 }
 
-// send is the way of all frames but control frames.
+// send applies the limits to all frames but control frames, then writes or queues them.
 func (o *outbox) send(b []byte, frames int, shared bool, x *wire.Handling) error {
 	c := o.c
 	c.mu.Lock()
@@ -66,7 +68,7 @@ func (o *outbox) send(b []byte, frames int, shared bool, x *wire.Handling) error
 	limit := o.limit(c.hub.cfg.outbox())
 	if !o.plus(len(b), frames).fits(limit) {
 		if o.corked && !o.writing {
-			o.flush() // corked replies are not the peer's fault
+			o.flush() // corked replies do not make the peer slow
 		} else if !o.makeRoom(len(b), frames, limit) {
 			if x.Droppable() {
 				c.hub.totals.dropped.Add(int64(frames))
@@ -77,14 +79,14 @@ func (o *outbox) send(b []byte, frames int, shared bool, x *wire.Handling) error
 		}
 	}
 	if c.exported {
-		c.mover.Relay(c.FD, b, frames, x, shared) // and keep it, should the move fail
+		c.mover.Relay(c.FD, b, frames, x, shared) // and queue it, since the move may fail
 	}
 	if x.Droppable() && len(o.chunks) > 0 {
 		if x.Class == wire.Latest && o.replace(b, frames, x) {
 			c.hub.totals.dropped.Add(1)
 			return nil
 		}
-		// What may be dropped is not worth a long wait: it gets a quarter of the outbox.
+		// Droppable frames may fill a quarter of the outbox, so that they are never very late.
 		o.makeRoom(len(b), frames, load{limit.bytes / 4, limit.frames / 4})
 	}
 	o.push(b, frames, shared, x)
@@ -94,7 +96,8 @@ func (o *outbox) send(b []byte, frames int, shared bool, x *wire.Handling) error
 	return nil
 }
 
-// SendTo sends the frame to the connections that it does not exclude, and counts those that took it.
+// SendTo sends the frame to those connections that it does not exclude, and returns how many
+// accepted it.
 func SendTo(conns []*Conn, f wire.Frame) int {
 	n := 0
 	for _, c := range conns {
@@ -105,15 +108,15 @@ func SendTo(conns []*Conn, f wire.Frame) int {
 	return n
 }
 
-// makeRoom is queue's, and counts what it drops.
+// makeRoom calls queue.makeRoom and counts the frames that were dropped.
 func (o *outbox) makeRoom(bytes, frames int, limit load) bool {
 	ok, dropped := o.queue.makeRoom(bytes, frames, limit)
 	o.c.hub.totals.dropped.Add(int64(dropped))
 	return ok
 }
 
-// control sends a control frame past the limits of the outbox: there is at most one for each frame of the peer's, and those
-// are rate-limited, but a peer that pings without reading must not make it grow either.
+// control sends a control frame, unless OutboxBytes wait already. Control frames do not count
+// against OutboxMessages, since the peer causes at most one by each rate-limited frame of its own.
 func (o *outbox) control(b []byte) {
 	o.c.mu.Lock()
 	defer o.c.mu.Unlock()
@@ -142,7 +145,7 @@ func (o *outbox) push(b []byte, frames int, shared bool, x *wire.Handling) {
 			return
 		}
 		if n > 0 {
-			b, x = b[n:], nil // what has begun must be ended
+			b, x = b[n:], nil // a frame that was written in part cannot be dropped
 		}
 	}
 	o.add(b, frames, shared, x)
@@ -151,9 +154,9 @@ func (o *outbox) push(b []byte, frames int, shared bool, x *wire.Handling) {
 	}
 }
 
-// answer writes the handshake's answer. What a full kernel leaves of it is queued in front of all frames: nobody waits for it here.
-// c.mu is held.
-func (o *outbox) answer(b []byte) error {
+// respond writes the handshake's response. What the kernel does not accept is queued before all
+// frames. c.mu is held.
+func (o *outbox) respond(b []byte) error {
 	n, err := o.c.sock.tryWrite(b)
 	if err != nil {
 		return err

@@ -18,7 +18,8 @@ func waiting(q *queue) string {
 	return strings.Join(texts, " ")
 }
 
-// What may be dropped makes room, the oldest first; a newer value takes the place of its older one; the rest stays in order.
+// Droppable frames are dropped oldest first, newer values replace older ones, and the others stay
+// in order.
 func TestQueueClasses(t *testing.T) {
 	var q queue
 	old, value := &wire.Handling{Class: wire.DropOldest}, &wire.Handling{Class: wire.Latest, Key: "v"}
@@ -42,14 +43,14 @@ func TestQueueClasses(t *testing.T) {
 	}
 }
 
-// What the kernel has not taken comes back in front, and what has begun is neither dropped nor replaced.
+// Unwritten chunks return to the front, and a partly written one is neither dropped nor replaced.
 func TestQueueTake(t *testing.T) {
 	var q queue
 	x := &wire.Handling{Class: wire.Latest, Key: "k"}
 	for i := range 70 {
 		q.add(fmt.Appendf(nil, "%02d", i), 1, true, x)
 	}
-	bufs, taken := q.take(nil)
+	bufs, taken := q.dequeue(nil)
 	if len(bufs) != 64 || len(taken) != 64 || len(q.chunks) != 6 {
 		t.Fatal(len(bufs), len(taken), len(q.chunks))
 	}
@@ -67,7 +68,7 @@ func TestQueueTake(t *testing.T) {
 	}
 }
 
-// What comes while a queue is held does not count against its peer, also behind a move.
+// Frames that come during a hold do not count against the peer, even after a move.
 func TestQueueHeld(t *testing.T) {
 	limit := load{10, 2}
 	var q queue
@@ -99,7 +100,8 @@ func newFrames(cfg Config) *frames {
 	return f
 }
 
-// Frames are complete or not however they are cut, and the fragments of a message that has begun are kept.
+// Complete frames are found however the bytes are cut, and fragments of an unfinished message are
+// kept.
 func TestFramesInPieces(t *testing.T) {
 	all := bytes.Join([][]byte{frame(0x81, "one"), frame(0x01, "tw"), frame(0x89, "ping"), frame(0x80, "o"), frame(0x02, "begun")}, nil)
 	for n := 1; n < len(all); n++ {
@@ -143,7 +145,7 @@ func TestFrameFaults(t *testing.T) {
 	}
 }
 
-// A silent client saves up the burst at most, and time in which nobody reads is the server's own.
+// Silent clients save up the burst at most, and time without reading does not count against them.
 func TestAllowance(t *testing.T) {
 	now := time.Unix(1, 0)
 	cfg := Config{MessageRate: 10, MessageBurst: 20, now: func() time.Time { return now }}
@@ -168,7 +170,7 @@ func TestAllowance(t *testing.T) {
 	a.tokens = 0
 	pass(time.Second / 2)
 	want(5)
-	for range 5 { // its own action runs for 5 s
+	for range 5 { // an action runs for 5 s
 		pass(time.Second)
 	}
 	a.listens(&cfg, &k)

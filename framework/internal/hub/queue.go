@@ -10,7 +10,7 @@ import (
 // chunkSize is the space taken for small frames that wait together, in bytes.
 const chunkSize = 2 << 10
 
-// heldFactor is how many times its limits a queue takes while it is held.
+// heldFactor multiplies the limits of a queue while it is held.
 const heldFactor = 8
 
 // load is an amount of frames.
@@ -24,24 +24,24 @@ func (l load) atMost(limit load) load {
 	return load{min(l.bytes, limit.bytes), min(l.frames, limit.frames)}
 }
 
-// chunk is a run of complete frames, the first of the queue possibly partly written.
+// chunk is a run of complete frames. The first chunk of a queue may be partly written.
 type chunk struct {
 	b     []byte
-	n     int  // frames
-	owned bool // nobody else reads b: more may be appended
-	x     *wire.Handling
+	n     int            // frames
+	owned bool           // b is not shared, so frames may be appended
+	x     *wire.Handling // nil = never dropped
 }
 
-// queue is what waits to be written to one connection, in order.
+// queue holds the frames that wait to be written to one connection, in order.
 type queue struct {
 	chunks []chunk
-	load         // of chunks, and of what take has taken until wrote
-	held   bool  // nothing is written: the connection is being moved
-	holds  int32 // how often that has begun
-	extra  load  // of what waits, what came while it was held
+	load         // of chunks, and of dequeued ones until they are written
+	held   bool  // nothing is written during a move
+	holds  int32 // how often held was set by a freeze
+	extra  load  // the part of load that came during a hold
 }
 
-// add appends frames. shared tells that b may be kept, and that others read it.
+// add appends frames. With shared, b is immutable and may be retained; without, it is copied.
 func (q *queue) add(b []byte, frames int, shared bool, x *wire.Handling) {
 	q.load = q.plus(len(b), frames)
 	if q.held {
@@ -60,8 +60,8 @@ func (q *queue) add(b []byte, frames int, shared bool, x *wire.Handling) {
 	q.chunks = append(q.chunks, chunk{b: append(make([]byte, 0, max(chunkSize, len(b))), b...), n: frames, owned: true})
 }
 
-// limit is what the queue takes of a configured limit. What comes while it is held does not make its peer a slow one, until that is
-// written.
+// limit returns the limit that applies now to a configured limit. Frames that came during a hold do
+// not make the peer a slow one, so they are allowed in addition.
 func (q *queue) limit(l load) load {
 	if q.held {
 		return load{heldFactor * l.bytes, heldFactor * l.frames}
@@ -69,8 +69,8 @@ func (q *queue) limit(l load) load {
 	return l.plus(q.extra.bytes, q.extra.frames)
 }
 
-// makeRoom drops what may be dropped, the oldest first, until so much more fits below the limit. It tells whether it does, and how many
-// frames that has cost.
+// makeRoom drops droppable frames, the oldest first, until so much more fits below the limit. It
+// returns whether it fits, and how many frames were dropped.
 func (q *queue) makeRoom(bytes, frames int, limit load) (ok bool, dropped int) {
 	fits := func() bool { return q.plus(bytes, frames).fits(limit) }
 	kept := q.chunks[:0]
@@ -87,7 +87,8 @@ func (q *queue) makeRoom(bytes, frames int, limit load) (ok bool, dropped int) {
 	return fits(), dropped
 }
 
-// replace puts a newer value of the class Latest in the place of a waiting one.
+// replace replaces a waiting frame of the class Latest and the same key. It returns false if there
+// is none.
 func (q *queue) replace(b []byte, frames int, x *wire.Handling) bool {
 	for i := range q.chunks {
 		k := &q.chunks[i]
@@ -100,8 +101,9 @@ func (q *queue) replace(b []byte, frames int, x *wire.Handling) bool {
 	return false
 }
 
-// take removes up to 64 KiB or 64 chunks from the front. They count until wrote.
-func (q *queue) take(bufs net.Buffers) (net.Buffers, []chunk) {
+// dequeue removes up to 64 KiB or 64 chunks from the front, and appends them to bufs. They stay
+// part of load until they are written.
+func (q *queue) dequeue(bufs net.Buffers) (net.Buffers, []chunk) {
 	size, i := 0, 0
 	for i < len(q.chunks) && i < 64 && size < 64<<10 {
 		bufs = append(bufs, q.chunks[i].b)
@@ -117,7 +119,7 @@ func (q *queue) take(bufs net.Buffers) (net.Buffers, []chunk) {
 	return bufs, taken
 }
 
-// putBack returns what take had taken and the kernel has not.
+// putBack puts dequeued chunks back of which the kernel has accepted only so many bytes.
 func (q *queue) putBack(taken []chunk, written int) {
 	for len(taken) > 0 && written >= len(taken[0].b) {
 		written -= len(taken[0].b)
@@ -131,7 +133,8 @@ func (q *queue) putBack(taken []chunk, written int) {
 	q.begin(written)
 }
 
-// begin notes that so much of the first chunk is written: it can be neither dropped nor replaced any more.
+// begin removes so many written bytes from the first chunk, which can then neither be dropped nor
+// replaced.
 func (q *queue) begin(written int) {
 	if written > 0 {
 		first := &q.chunks[0]
@@ -146,7 +149,7 @@ func (q *queue) hold() {
 	q.holds++
 }
 
-// export puts what waits into the state.
+// export adds the waiting frames to the state.
 func (q *queue) export(s *State) {
 	droppable := false
 	for _, k := range q.chunks {
@@ -166,7 +169,8 @@ func (q *queue) export(s *State) {
 	}
 }
 
-// restore takes what export has put there. limit is the configured one: nobody knows how much of it came during the move.
+// restore queues the frames that export has added. limit is the configured one; up to it they are
+// treated as if they had come during the move, since that is not known.
 func (q *queue) restore(s *State, limit load) {
 	if len(s.Out) == 0 {
 		return

@@ -15,25 +15,27 @@ import (
 // shim is the net.Conn that gws sees instead of the socket.
 type shim Conn
 
-// Read gives gws complete frames only; see inbound.
+// Read returns bytes of complete frames only; see inbound.
 func (s *shim) Read(p []byte) (int, error) { return s.in.read(p) }
 
-// Write takes the only things gws writes itself: the handshake answer, and the close frame that ends its read loop.
+// Write handles the only bytes that gws writes itself: the handshake's response, and the close
+// frame that ends its read loop.
 func (s *shim) Write(p []byte) (int, error) {
 	c := (*Conn)(s)
 	n := len(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.state == opening && c.adopted:
-		// The client has had its answer, from another process.
+	case c.state == opening && c.imported:
+		// The client got the response from another process.
 	case c.state == opening:
 		c.in.deflate = bytes.Contains(p, []byte("permessage-deflate"))
-		if err := c.out.answer(withProtocol(p, c.proto)); err != nil {
+		if err := c.out.respond(withProtocol(p, c.proto)); err != nil {
 			return 0, err
 		}
 	case c.state == open && !c.moved && len(p) >= 2 && p[0] == 0x80|wire.OpClose:
-		// gws answers the peer's close frame, reports a fault in a message, or gives up because Read failed.
+		// gws answers the peer's close frame, reports a fault in a message, or gives up because
+		// Read failed.
 		if c.in.failed {
 			c.end(wire.CloseAbnormal, "")
 			break
@@ -49,13 +51,14 @@ func (s *shim) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// inOurWords says why gws ends a connection as the protocol of this server does. frame is gws's close frame.
+// inOurWords translates the reason for which gws ends a connection into the terms of this server's
+// protocol. frame is the close frame that gws wrote.
 func inOurWords(end wire.Close, frame []byte) wire.Close {
 	switch end.Code {
 	case wire.CloseBadData:
 		end.Reason = "not valid UTF-8"
 	case wire.CloseInternal:
-		// It says so whatever is wrong with a compressed message.
+		// gws uses this code for every fault in a compressed message.
 		if bytes.Contains(frame, []byte("too large")) {
 			return wire.Close{Code: wire.CloseTooLarge, Reason: "message too large"}
 		}
@@ -64,19 +67,20 @@ func inOurWords(end wire.Close, frame []byte) wire.Close {
 	return end
 }
 
-// Close does nothing: the close path alone decides when the socket is closed.
+// Close does nothing, since the close path closes the socket.
 func (s *shim) Close() error { return nil }
 
-// gws asks for no address.
+// The addresses are never used by gws.
 func (s *shim) LocalAddr() net.Addr  { return nil }
 func (s *shim) RemoteAddr() net.Addr { return nil }
 
-// gws sets deadlines around its handshake answer only; ours are set where they are needed.
+// Deadlines are set by gws around the handshake's response only, which never blocks.
 func (s *shim) SetDeadline(time.Time) error      { return nil }
 func (s *shim) SetReadDeadline(time.Time) error  { return nil }
 func (s *shim) SetWriteDeadline(time.Time) error { return nil }
 
-// withProtocol adds the chosen subprotocol to the 101: the token may travel as one, which gws cannot negotiate.
+// withProtocol adds the chosen subprotocol to the 101. The token may be sent as a subprotocol,
+// which gws cannot negotiate.
 func withProtocol(response []byte, protocol string) []byte {
 	if protocol == "" {
 		return response
@@ -85,12 +89,13 @@ func withProtocol(response []byte, protocol string) []byte {
 	return append(append([]byte(nil), head...), "Sec-WebSocket-Protocol: "+protocol+"\r\n\r\n"...)
 }
 
-// events receives gws's callbacks.
+// events receives the callbacks of gws.
 type events struct{}
 
 func (events) OnOpen(*gws.Conn) {}
 
-// OnMessage hands a complete message on. The compiler cannot know that NetConn is our shim; gws gives back what Serve gave it.
+// OnMessage dispatches a complete message. NetConn always returns the shim that Serve passed to
+// gws.
 func (events) OnMessage(ws *gws.Conn, m *gws.Message) {
 	c := (*Conn)(ws.NetConn().(*shim))
 	defer m.Close()
@@ -98,14 +103,14 @@ func (events) OnMessage(ws *gws.Conn, m *gws.Message) {
 	c.in.dispatch(m.Bytes())
 }
 
-// OnPing answers with the ping's payload (RFC 6455 §5.5.3); gws's own handler answers with an empty pong.
+// OnPing answers with the ping's payload (RFC 6455 §5.5.3); the default of gws is an empty pong.
 func (events) OnPing(ws *gws.Conn, payload []byte) {
 	(*Conn)(ws.NetConn().(*shim)).out.control(wire.ControlFrame(wire.OpPong, payload))
 }
 
 func (events) OnPong(*gws.Conn, []byte) {}
 
-// OnClose learns the peer's own close code, which the echoed frame does not always carry.
+// OnClose records the peer's close code, which the echoed frame does not always carry.
 func (events) OnClose(ws *gws.Conn, err error) {
 	c := (*Conn)(ws.NetConn().(*shim))
 	var peer *gws.CloseError
@@ -115,7 +120,7 @@ func (events) OnClose(ws *gws.Conn, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.sock.woken {
-		return // we closed first
+		return // the server closed first
 	}
 	c.close = wire.Close{Code: int(peer.Code), Reason: string(peer.Reason)}
 	if peer.Code == 0 {
@@ -123,7 +128,7 @@ func (events) OnClose(ws *gws.Conn, err error) {
 	}
 }
 
-// noSession spares gws's session map per connection: ours lies in Conn.Data.
+// noSession replaces the map that gws makes for each connection; Conn.Data serves that purpose.
 type noSession struct{}
 
 func (noSession) Len() int                               { return 0 }
@@ -132,7 +137,7 @@ func (noSession) Delete(string)                          {}
 func (noSession) Store(string, any)                      {}
 func (noSession) Range(func(key string, value any) bool) {}
 
-// quiet drops gws's own log lines; what matters reaches Handler.Closed with its code.
+// quiet drops the log lines of gws. Handler.Closed gets the codes of all faults.
 type quiet struct{}
 
 func (quiet) Error(...any) {}

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// readSize is one read from a socket at most. The buffers are pooled and taken only when bytes have arrived, so an idle
-// connection holds none.
+// readSize is the size of a read buffer. Buffers are pooled, and used only once bytes have arrived,
+// so an idle connection holds none.
 const readSize = 16 << 10
 
 var readPool = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
 
-// Stream is what a connection is read from and written to: an accepted *net.TCPConn, or the *os.File of a descriptor that came from
-// another process, which costs less to make.
+// Stream is the socket of a connection: an accepted *net.TCPConn, or the *os.File of a descriptor
+// from another process, which costs less to make.
 type Stream interface {
 	io.ReadWriteCloser
 	SetDeadline(time.Time) error
@@ -25,28 +25,29 @@ type Stream interface {
 	SyscallConn() (syscall.RawConn, error)
 }
 
-// armWrite bounds the next blocking write.
+// armWrite sets the deadline of the next blocking write.
 func (s *socket) armWrite(timeout time.Duration) error {
 	return s.nc.SetWriteDeadline(time.Now().Add(timeout))
 }
 
-// freeze makes reader and writer leave their waits without an end. Conn.mu is held.
+// freeze interrupts the waits of reader and writer, without an end of the connection. Conn.mu is
+// held.
 func (s *socket) freeze() { _ = s.nc.SetDeadline(time.Unix(1, 0)) }
 
-// thaw undoes freeze, unless the connection is to end. Conn.mu is held.
+// thaw undoes freeze, unless the connection ends. Conn.mu is held.
 func (s *socket) thaw() {
 	if !s.woken {
 		_ = s.nc.SetDeadline(time.Time{})
 	}
 }
 
-// wake makes the reader leave its wait. Conn.mu is held.
+// wake interrupts the reader's wait, for the close path. Conn.mu is held.
 func (s *socket) wake() {
 	s.woken = true
-	_ = s.nc.SetReadDeadline(time.Unix(1, 0)) // an error means that it is closed, which wakes the reader too
+	_ = s.nc.SetReadDeadline(time.Unix(1, 0)) // fails on a closed socket only
 }
 
-// cut ends every wait on the socket, in both directions.
+// cut ends every wait on the socket in both directions. Conn.mu is held.
 func (s *socket) cut() {
 	s.woken, s.cutOff = true, true
 	_ = s.nc.SetDeadline(time.Unix(1, 0))

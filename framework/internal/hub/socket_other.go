@@ -7,13 +7,13 @@ import (
 	"net"
 )
 
-// socket is the portable form, for development: each read holds a buffer, and every write goes through the writer
-// goroutine.
+// socket is the portable form, for development. Each read holds a buffer, and every write is done
+// by the writer goroutine.
 type socket struct {
 	nc     Stream
 	shut   bool
 	woken  bool // the reader must end
-	cutOff bool // nothing is written any more
+	cutOff bool // no more bytes are written
 }
 
 func (s *socket) init(nc Stream) error { s.nc = nc; return nil }
@@ -42,10 +42,10 @@ func (s *socket) closeWrite() error {
 	return errors.ErrUnsupported
 }
 
-// readsNow tells whether readNow does.
+// readsNow reports whether readNow works on this system.
 const readsNow = false
 
-// readNow finds nothing: without the poller a read waits.
+// readNow returns nothing, since a read would wait.
 func (s *socket) readNow() ([]byte, *[]byte, error) { return nil, nil, nil }
 
 func (s *socket) hungUp() bool { return false }

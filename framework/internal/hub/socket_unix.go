@@ -10,19 +10,20 @@ import (
 	"syscall"
 )
 
-// socket is an accepted TCP connection, read by the runtime's poller and written without blocking.
+// socket is an accepted TCP connection. The runtime's poller waits for its bytes, and writes do not
+// block.
 //
-// fd is written to directly: it is ours alone, and it is closed only under Conn.mu, the same lock under which
-// tryWrite runs, so the number cannot be another file's.
+// Writes use fd directly. The descriptor is closed only under Conn.mu, the lock under which
+// tryWrite runs, so its number cannot belong to another file.
 type socket struct {
 	nc     Stream
 	raw    syscall.RawConn
 	fd     int
 	shut   bool
 	woken  bool // the reader must end
-	cutOff bool // nothing is written any more
+	cutOff bool // no more bytes are written
 
-	// The outcome of the read in progress; the reader's.
+	// The result of the last read, owned by the reader.
 	readable func(fd uintptr) bool
 	got      *[]byte
 	n        int
@@ -38,7 +39,8 @@ func (s *socket) init(nc Stream) (err error) {
 	return s.raw.Control(func(fd uintptr) { s.fd = int(fd) })
 }
 
-// tryRead is the poller's callback: a buffer is taken only for as long as a read lasts.
+// tryRead is the poller's callback. It returns false where no bytes have arrived, and keeps a
+// buffer only if they have.
 func (s *socket) tryRead(fd uintptr) bool {
 	buf := readPool.Get().(*[]byte)
 	for {
@@ -55,17 +57,17 @@ func (s *socket) tryRead(fd uintptr) bool {
 	return true
 }
 
-// read waits for bytes and returns them in a pooled buffer that the caller gives back.
+// read waits for bytes and returns them in a pooled buffer, which the caller returns to readPool.
 func (s *socket) read() ([]byte, *[]byte, error) {
 	s.got = nil
 	if err := s.raw.Read(s.readable); err != nil {
 		return nil, nil, err
 	}
-	return s.take()
+	return s.result()
 }
 
-// take gives what tryRead has read.
-func (s *socket) take() ([]byte, *[]byte, error) {
+// result returns what tryRead has read.
+func (s *socket) result() ([]byte, *[]byte, error) {
 	buf := s.got
 	s.got = nil
 	if s.err != nil || s.n <= 0 {
@@ -78,10 +80,10 @@ func (s *socket) take() ([]byte, *[]byte, error) {
 	return (*buf)[:s.n], buf, nil
 }
 
-// readsNow tells whether readNow does.
+// readsNow reports whether readNow works on this system.
 const readsNow = true
 
-// readNow returns what has arrived, nil where that is nothing. Conn.mu is held, and the reader is away.
+// readNow returns what has arrived, or nil. Conn.mu is held, and the reader runs an action.
 func (s *socket) readNow() ([]byte, *[]byte, error) {
 	if s.shut {
 		return nil, nil, net.ErrClosed
@@ -90,10 +92,10 @@ func (s *socket) readNow() ([]byte, *[]byte, error) {
 	if !s.tryRead(uintptr(s.fd)) {
 		return nil, nil, nil
 	}
-	return s.take()
+	return s.result()
 }
 
-// tryWrite writes what the kernel takes at once.
+// tryWrite writes as many bytes as the kernel accepts at once. Conn.mu is held.
 func (s *socket) tryWrite(b []byte) (int, error) {
 	if s.shut {
 		return 0, net.ErrClosed

@@ -10,36 +10,36 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// TransferVersion is the form in which everything travels to the next process. A process reads no other: what it cannot read is closed
-// with 1012 before the move begins.
+// TransferVersion is the version of the format in which connections move to the next process. A
+// process reads no other; connections that it cannot read are closed with 1012 before the move.
 const TransferVersion = 1
 
-// State is what travels with a connection, beside its descriptor.
+// State is everything that moves with a connection, beside its descriptor.
 type State struct {
 	FD       int64
 	Auth     auth.Identity
 	Remote   string
 	Since    time.Time
 	Rooms    []string
-	Data     []byte // the layer above's
-	In       []byte // arrived, not dispatched; a message that has begun from its first fragment on
-	Out      []byte // unsent; may begin within a frame
-	Frames   int    // in Out
-	Busy     bool   // its action still runs in the old process: no frame is dispatched before its end
-	Deflate  bool
-	Tokens   float64
-	LastIn   int64
-	LastPing int64
+	Data     []byte  // of the layer above
+	In       []byte  // received but not dispatched, with all fragments of an unfinished message
+	Out      []byte  // unsent; may begin within a frame
+	Frames   int     // frames in Out
+	Busy     bool    // an action still runs in the old process, so frames wait for its end
+	Deflate  bool    // permessage-deflate was negotiated
+	Tokens   float64 // messages that may still come
+	LastIn   int64   // time of the last byte received, in UNIX seconds
+	LastPing int64   // time of the last ping sent, in UNIX seconds
 	MsgsIn   int64
 	MsgsOut  int64
 	BytesIn  int64
 	BytesOut int64
 
-	MessageFrom int64 // when a message in In began, in UNIX seconds
-	Cuts        []Cut // where Out is cut, if a part of it may be dropped
+	MessageFrom int64 // begin of an incomplete message in In, in UNIX seconds
+	Cuts        []Cut // parts of Out; nil = no part may be dropped
 }
 
-// Cut is a part of a State's Out: frames of one kind.
+// Cut describes a part of a State's Out: frames of one class.
 type Cut struct {
 	Bytes, Frames int
 	Class         wire.Class
@@ -51,7 +51,7 @@ const (
 	stateDeflate
 )
 
-// Append encodes the state: its fields in order, as package packed does.
+// Append appends the encoded state: its fields in order, in the format of package packed.
 func (s *State) Append(b []byte) []byte {
 	var flags byte
 	if s.Busy {
@@ -95,15 +95,16 @@ func (s *State) texts() [5]*string {
 
 func (s *State) blobs() [3]*[]byte { return [...]*[]byte{&s.Data, &s.In, &s.Out} }
 
-// States decodes the States of one transfer. It makes each text that many connections share, such as a room's name, once.
+// States decodes the States of one transfer. Texts that connections share, such as names of rooms,
+// are allocated once.
 type States struct{ known map[string]string }
 
-// maxKnown bounds what States remembers: texts that only one connection has are not worth it.
+// maxKnown is the most texts that States remembers.
 const maxKnown = 1 << 16
 
 var errState = errors.New("state of a connection cannot be read")
 
-// Decode reads what Append has written, once or several times. What it gives shares b.
+// Decode reads any number of states that Append has written. The result shares the memory of b.
 func (d *States) Decode(b []byte) (list []State, err error) {
 	if d.known == nil {
 		d.known = map[string]string{}
@@ -150,7 +151,7 @@ func (d *States) state(r *packed.Reader, s *State) {
 	}
 }
 
-// text is a text that other States may have, too.
+// text reads a text that other States may share.
 func (d *States) text(r *packed.Reader) string {
 	t := r.Bytes()
 	if s, ok := d.known[string(t)]; ok {

@@ -8,7 +8,7 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// A stop comes after the pushes of the running tick.
+// Close frames of a stop follow the pushes of the running tick.
 func TestDrainAfterTheTick(t *testing.T) {
 	s := serve(t, Config{RoomFlush: 50 * time.Millisecond})
 	clients := []*client{s.dial(), s.dial(), s.dial()}

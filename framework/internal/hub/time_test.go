@@ -14,7 +14,7 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// hours is a server whose time passes when the test says so.
+// hours is a server whose time the test controls.
 type hours struct {
 	*server
 	mu sync.Mutex
@@ -33,20 +33,21 @@ func serveHours(t *testing.T, cfg Config) *hours {
 	return s
 }
 
-// pass has d go by, without a tick.
+// pass advances the time by d, without a tick.
 func (s *hours) pass(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.at = s.at.Add(d)
 }
 
-// tick has a second go by, and housekeeping look.
+// tick advances the time by a second and runs housekeeping.
 func (s *hours) tick() {
 	s.pass(time.Second)
 	s.look(s.cfg.now())
 }
 
-// wait is an action that runs until it is let go or its connection ends; other messages are noted.
+// wait is an action that runs until the test ends it or its connection ends. Other messages are
+// recorded.
 type wait struct {
 	mu    sync.Mutex
 	began chan *Conn
@@ -76,7 +77,8 @@ func (w *wait) texts() string {
 	return strings.Join(w.heard, " ")
 }
 
-// An action sees that its peer has gone, however it went and whatever it had sent before, and that is handled.
+// Actions notice that their peer has gone, however it ended, and its earlier messages are still
+// handled.
 func TestPeerLeavesItsAction(t *testing.T) {
 	more := bytes.Repeat(frameBytes(0x81, []byte("more")), 3)
 	goodbye := frameBytes(0x88, []byte{0x0f, 0xa5})
@@ -87,10 +89,10 @@ func TestPeerLeavesItsAction(t *testing.T) {
 		code  int
 	}{
 		{"it vanishes", func(c *client) { _ = c.nc.Close() }, "wait", wire.CloseAbnormal},
-		{"it vanishes behind requests", func(c *client) { c.raw(more); _ = c.nc.Close() }, "wait more more more", wire.CloseAbnormal},
+		{"it vanishes after requests", func(c *client) { c.raw(more); _ = c.nc.Close() }, "wait more more more", wire.CloseAbnormal},
 		{"it says goodbye and waits", func(c *client) { c.raw(goodbye) }, "wait", 4005},
-		{"it says goodbye behind requests", func(c *client) { c.raw(append(more, goodbye...)) }, "wait more more more", 4005},
-		{"it vanishes behind more than is read ahead", func(c *client) {
+		{"it says goodbye after requests", func(c *client) { c.raw(append(more, goodbye...)) }, "wait more more more", 4005},
+		{"it vanishes after more than is read ahead", func(c *client) {
 			c.raw(bytes.Repeat(frameBytes(0x81, bytes.Repeat([]byte("b"), 60<<10)), 2))
 			_ = c.nc.Close()
 		}, "wait", 0},
@@ -115,7 +117,7 @@ func TestPeerLeavesItsAction(t *testing.T) {
 	}
 }
 
-// What ends a connection from here ends its action.
+// A close by the server closes Done of a running action.
 func TestClosedInItsAction(t *testing.T) {
 	w, s := newWait(), serveHours(t, Config{})
 	s.on = w.act
@@ -126,7 +128,7 @@ func TestClosedInItsAction(t *testing.T) {
 	s.wantClose(1, 4001)
 }
 
-// pinged answers the server's pings, if it is to, and counts them.
+// pinged counts the server's pings and answers them if answer is set.
 func (c *client) pinged(answers bool, n *atomic.Int64, pongs chan<- string) {
 	for {
 		first, p, err := c.read()
@@ -145,7 +147,7 @@ func (c *client) pinged(answers bool, n *atomic.Int64, pongs chan<- string) {
 	}
 }
 
-// Under an action of 90 s pings and pongs go on in both directions; a peer that is dead is found all the same.
+// Pings and pongs go on in both directions during an action of 90 s, and a dead peer is noticed.
 func TestLongAction(t *testing.T) {
 	for _, alive := range []bool{true, false} {
 		t.Run(fmt.Sprintf("alive %t", alive), func(t *testing.T) {
@@ -187,10 +189,10 @@ func TestLongAction(t *testing.T) {
 	}
 }
 
-// Time in which this server does not read is not its clients'.
+// Time in which the server does not read counts against no client.
 func TestServersTime(t *testing.T) {
 	cfg := Config{MessageRate: 10, MessageBurst: 20, MessageTime: 10 * time.Second}
-	t.Run("a message that waits behind an action", func(t *testing.T) {
+	t.Run("a message that waits after an action", func(t *testing.T) {
 		w, s := newWait(), serveHours(t, cfg)
 		s.on = w.act
 		c := s.dial()
@@ -204,7 +206,7 @@ func TestServersTime(t *testing.T) {
 		c.want(0x81, "wait")
 		c.want(0x81, text)
 	})
-	t.Run("messages within the rate behind an action", func(t *testing.T) {
+	t.Run("messages within the rate after an action", func(t *testing.T) {
 		w, s := newWait(), serveHours(t, cfg)
 		s.on = w.act
 		c := s.dial()
@@ -221,11 +223,11 @@ func TestServersTime(t *testing.T) {
 				t.Fatal(first, err)
 			}
 		}
-		// A flood is one all the same, when that is used up.
+		// A flood beyond that is refused.
 		c.raw(bytes.Repeat(frameBytes(0x81, []byte("f")), 200))
 		c.wantClose(wire.ClosePolicy)
 	})
-	t.Run("messages within the rate behind a gap", func(t *testing.T) {
+	t.Run("messages within the rate after a gap", func(t *testing.T) {
 		for _, tickFirst := range []bool{true, false} {
 			s := serveHours(t, cfg)
 			c := s.dial()
@@ -243,7 +245,8 @@ func TestServersTime(t *testing.T) {
 	})
 }
 
-// A process that was stopped for longer than its clients may be idle closes none of them, and goes on to find those that are gone.
+// A process that was stopped for longer than the idle time closes no live connection, and still
+// notices those that are gone.
 func TestGap(t *testing.T) {
 	s := serveHours(t, Config{})
 	c := s.dial()
@@ -270,7 +273,8 @@ func TestGap(t *testing.T) {
 	c.wantClose(wire.CloseIdle)
 }
 
-// Those that come at the same time are not pinged at the same time, and each is pinged as often as before.
+// Pings of connections that came together are spread over the interval, and each keeps its own
+// interval.
 func TestPingsAreSpread(t *testing.T) {
 	s := serveHours(t, Config{PingInterval: 25 * time.Second, IdleTimeout: time.Hour})
 	const n = 100

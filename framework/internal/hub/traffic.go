@@ -2,12 +2,12 @@ package hub
 
 import "sync/atomic"
 
-// traffic counts what one connection has received and sent.
+// traffic counts the messages and bytes that one connection has received and sent.
 type traffic struct {
 	msgsIn, msgsOut, bytesIn, bytesOut atomic.Int64
 }
 
-// add adds another one's counts.
+// add adds the counts of o.
 func (t *traffic) add(o *traffic) {
 	t.msgsIn.Add(o.msgsIn.Load())
 	t.msgsOut.Add(o.msgsOut.Load())
@@ -15,8 +15,8 @@ func (t *traffic) add(o *traffic) {
 	t.bytesOut.Add(o.bytesOut.Load())
 }
 
-// totals are what the connections that ended have counted; live ones count for themselves, so that no counter is shared
-// on the message path.
+// totals are the counts of ended connections. Live ones count for themselves, so that messages
+// share no counter.
 type totals struct {
 	traffic
 	slow, idle, dropped atomic.Int64
@@ -30,6 +30,6 @@ type Stats struct {
 	BytesIn, BytesOut       int64
 	Slow                    int64 // connections closed with 4008
 	Idle                    int64 // connections closed with 4000
-	Dropped                 int64 // frames of the classes DropOldest and Latest that slow connections did not get
-	Users                   int   // uids with connections here
+	Dropped                 int64 // frames of the classes DropOldest and Latest that were dropped
+	Users                   int   // uids with connections in this process
 }

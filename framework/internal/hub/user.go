@@ -54,7 +54,7 @@ func (u *users[C]) remove(c C, uid string) {
 	s.conns[uid] = list
 }
 
-// each calls f with every shard, whose mu is held for reading.
+// each calls f for every shard, with its mu held for reading.
 func (u *users[C]) each(f func(*userShard[C])) {
 	for i := range u.shards {
 		s := &u.shards[i]
@@ -64,7 +64,7 @@ func (u *users[C]) each(f func(*userShard[C])) {
 	}
 }
 
-// get is the uid's connections, in the order in which they were bound.
+// get returns the uid's connections, in the order in which they were bound.
 func (u *users[C]) get(uid string) []C {
 	s := u.shard(uid)
 	s.mu.RLock()
@@ -72,17 +72,18 @@ func (u *users[C]) get(uid string) []C {
 	return slices.Clone(s.conns[uid])
 }
 
-// Bound is the uids that one connection is bound to. C is the connection.
+// Bound is the set of uids to which one connection, a C, is bound.
 type Bound[C comparable] struct {
 	c     C
 	users *users[C]
 
 	mu    sync.Mutex
 	list  []string
-	ended bool // no more
+	ended bool // the connection has ended, and Bind fails
 }
 
-// Bind has the connection found by the uid, until it ends or Unbind. It tells whether it was not before.
+// Bind makes the connection found by the uid, until Unbind or its end. The result is false if it
+// was bound before.
 func (b *Bound[C]) Bind(uid string) (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -99,7 +100,7 @@ func (b *Bound[C]) Bind(uid string) (bool, error) {
 	return true, nil
 }
 
-// Unbind undoes Bind. It tells whether there was something to undo.
+// Unbind undoes Bind. The result is false if the connection was not bound.
 func (b *Bound[C]) Unbind(uid string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -112,14 +113,14 @@ func (b *Bound[C]) Unbind(uid string) bool {
 	return true
 }
 
-// Users are the uids that the connection is bound to.
+// Users returns the uids to which the connection is bound.
 func (b *Bound[C]) Users() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.list)
 }
 
-// unbindAll takes the connection out of the index, for good.
+// unbindAll removes the connection from the index, for good.
 func (b *Bound[C]) unbindAll() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

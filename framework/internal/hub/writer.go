@@ -16,23 +16,23 @@ func (o *outbox) startWriter() {
 	go o.writeLoop()
 }
 
-// broken notes that the socket cannot be written any more; the reader runs the close path. c.mu is held.
+// broken gives up a socket that cannot be written any more. The reader runs the close path. c.mu is
+// held.
 func (o *outbox) broken() {
 	c := o.c
 	o.drop()
 	if c.state == open {
 		c.end(wire.CloseAbnormal, "")
 	}
-	c.endDone() // also where it has moved, and its action runs here
+	c.endDone() // also for a moved connection whose action runs here
 	c.sock.cut()
 }
 
-// writeLoop writes what is queued and ends when nothing is. Its wait is bounded: a peer that takes nothing for
-// WriteTimeout is cut.
+// writeLoop writes until the queue is empty. A peer that accepts nothing for WriteTimeout is cut.
 func (o *outbox) writeLoop() {
 	c := o.c
 	defer func() {
-		if v := recover(); v != nil { // not expected; without it one fault would end the process
+		if v := recover(); v != nil { // not expected; a fault here must not end the process
 			c.hub.cfg.Log.Error("panic in the writer", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 			c.abort()
 		}
@@ -42,7 +42,7 @@ func (o *outbox) writeLoop() {
 		c.mu.Lock()
 		bufs, taken, holds := store[:0], []chunk(nil), o.holds
 		if !o.held {
-			bufs, taken = o.take(bufs)
+			bufs, taken = o.dequeue(bufs)
 		}
 		if len(bufs) == 0 {
 			o.writing = false
@@ -53,7 +53,7 @@ func (o *outbox) writeLoop() {
 			c.mu.Unlock()
 			return
 		}
-		// Under the lock: a move sets the deadline into the past, and that must stand.
+		// Set under the lock, so that it cannot replace the past deadline of a freeze.
 		err := c.sock.armWrite(c.hub.cfg.WriteTimeout)
 		c.mu.Unlock()
 		store = bufs
@@ -81,14 +81,15 @@ func (o *outbox) writeLoop() {
 	}
 }
 
-// mayWrite tells whether the writer goes on after a write of n bytes whose time was over. Where a hold has ended it, the peer is not
-// to blame; progress counts until the connection closes. c.mu is held.
+// mayWrite reports whether the writer goes on after a write of n bytes that timed out. It does if a
+// freeze has caused the timeout, or if there was progress and the connection is not closing. c.mu
+// is held.
 func (o *outbox) mayWrite(n int64, holds int32) bool {
 	return !o.c.sock.cutOff && (o.holds != holds || n > 0 && o.c.state == open)
 }
 
-// cork collects replies until the frames that arrived together are all dispatched. Whoever is slow in between does not
-// hold back the others' replies: the hub uncorks after 2 ms.
+// cork collects replies until all frames that arrived together are dispatched. The hub uncorks
+// after 2 ms, so that a slow action does not delay the replies before it.
 func (o *outbox) cork() {
 	o.c.mu.Lock()
 	fresh := !o.corked && o.c.state == open
@@ -101,7 +102,7 @@ func (o *outbox) cork() {
 	}
 }
 
-// uncork writes what cork collected; it tells whether the connection is closing.
+// uncork writes what cork has collected. ended reports whether the connection is closing.
 func (o *outbox) uncork() (ended bool) {
 	o.c.mu.Lock()
 	defer o.c.mu.Unlock()
@@ -134,7 +135,8 @@ func (o *outbox) flush() {
 	o.startWriter()
 }
 
-// corks are the connections whose replies wait for the end of a batch. Its goroutine lives only while there are any.
+// corks are the connections whose replies wait for the end of a batch. A goroutine runs while there
+// are any.
 type corks struct {
 	interval time.Duration
 

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeBuffers writes all, as armWrite allows, in as few calls as it takes. net.Buffers does so for a *net.TCPConn only.
+// writeBuffers writes all of bufs until the deadline of armWrite, in few calls. net.Buffers does so
+// for a *net.TCPConn only.
 func (s *socket) writeBuffers(bufs net.Buffers) (written int64, err error) {
 	for len(bufs) > 0 && err == nil {
 		n := 0

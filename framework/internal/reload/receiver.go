@@ -159,7 +159,7 @@ func (t *receiver) batch(body []byte) error {
 		if err != nil {
 			return fmt.Errorf("descriptor of %d: %w", s.FD, err)
 		}
-		c, err := t.Hub.Adopt(socket, *s, func(c *hub.Conn) error {
+		c, err := t.Hub.Import(socket, *s, func(c *hub.Conn) error {
 			var err error
 			if c.Data, err = t.Sessions.Import(c, s.Data); err != nil {
 				return fmt.Errorf("session of %d: %w", s.FD, err)
@@ -170,7 +170,7 @@ func (t *receiver) batch(body []byte) error {
 			_ = socket.Close()
 			return err
 		}
-		t.Port.Entered(c.Remote)
+		t.Port.Reserve(c.Remote)
 		t.held[s.FD] = &adopted{conn: c, busy: s.Busy}
 	}
 	return nil
@@ -272,7 +272,7 @@ func (t *receiver) finish(died bool) (lost int) {
 			}
 		} else {
 			h.conn.Discard()
-			t.Port.Left(h.conn.Remote)
+			t.Port.Release(h.conn.Remote)
 		}
 		delete(t.held, fd)
 	}

@@ -3,7 +3,7 @@
 //
 //	old worker: Send              socket pair               new worker: Receive
 //	hub.Freeze
-//	  states, descriptors   ───── batches ─────▶            hub.Adopt
+//	  states, descriptors   ───── batches ─────▶            hub.Import
 //	  relay                 ───── frames, closes ────▶      queued behind those
 //	  journal, place on the bus ─ commit ──────▶            takes the claim, serves
 //	hub.Release             ◀──── serving ─────
@@ -96,6 +96,6 @@ type Port interface {
 	Pause()
 	Resume()
 	Handshakes() int       // that are under way
-	Entered(remote string) // a connection counts as that address's
-	Left(remote string)
+	Reserve(remote string) // a connection counts as that address's
+	Release(remote string)
 }

@@ -138,7 +138,7 @@ func (t *sender) rest(ctx context.Context) error {
 			continue
 		}
 		shaking := t.Port.Handshakes()
-		movable, inside := t.Hub.Left()
+		movable, inside := t.Hub.Remaining()
 		if movable > 0 {
 			t.Hub.Freeze(settleTime)
 			late, err := t.round(func(context.Context) ([]byte, error) { return nil, nil })

@@ -144,7 +144,7 @@ func (l *Logins) settle(earlier *hub.Conn) {
 // alive pings a connection and reports whether anything arrives within pongTime. Only the time in
 // which this process runs and reads counts.
 func (l *Logins) alive(c *hub.Conn) bool {
-	before, _ := c.Heard()
+	before, _ := c.BytesReceived()
 	c.Ping()
 	tick := time.NewTicker(pongInterval)
 	defer tick.Stop()
@@ -155,7 +155,7 @@ func (l *Logins) alive(c *hub.Conn) bool {
 		case <-l.life.Done():
 			return true
 		}
-		now, known := c.Heard()
+		now, known := c.BytesReceived()
 		switch {
 		case c.Gone():
 			return false

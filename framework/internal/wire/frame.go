@@ -1,12 +1,14 @@
-// Package wire encodes and reads WebSocket frames (RFC 6455 §5), and names the close codes that this server uses.
+// Package wire encodes and reads WebSocket frames (RFC 6455 §5), and names this server's close
+// codes.
 //
-// The hub reads client frames with it and sends server frames; room and the packages above encode a message once and
-// share the Frame between all its receivers. The package needs nothing but bytes: no socket, no clock.
+// The hub reads client frames and sends server frames with it. Package room and those above encode
+// a message once and share the Frame between all its receivers. The package needs no socket and no
+// clock.
 //
-//	f := wire.TextFrame([]byte(`{"event":"hello"}`)) // one frame, for any number of connections
+//	f := wire.TextFrame([]byte(`{"event":"hello"}`)) // for any number of connections
 //	f = f.With(wire.Handling{Class: wire.Latest, Key: "price"})
 //
-// All functions are safe for concurrent use. A Frame is immutable once it was sent.
+// All functions are safe for concurrent use. A Frame is immutable once it is sent.
 package wire
 
 import (
@@ -14,10 +16,11 @@ import (
 	"slices"
 )
 
-// Headroom is the space in front of a payload that InPlace needs: the longest header of a server frame, in bytes.
+// Headroom is the space before a payload that InPlace needs: the longest header of a server frame,
+// in bytes.
 const Headroom = 10
 
-// MaxControl is the most bytes that a control frame's payload may have (RFC 6455 §5.5).
+// MaxControl is the longest payload of a control frame in bytes (RFC 6455 §5.5).
 const MaxControl = 125
 
 // Opcodes of RFC 6455 §5.2. Those from OpClose on are control frames.
@@ -32,51 +35,51 @@ const (
 
 const final = 0x80 // FIN, in a header's first byte
 
-// Frame is one or more complete encoded server frames (RFC 6455 §5.2, unmasked). It is immutable once sent: the same
-// bytes may wait in many outboxes.
+// Frame is one or more complete encoded server frames (RFC 6455 §5.2, unmasked). It is immutable
+// once sent, since the same bytes may wait in many outboxes.
 type Frame struct {
 	Bytes    []byte
 	Count    int       // frames in Bytes
 	Handling *Handling // nil: the zero Handling
 }
 
-// Class says what happens to a frame when the connection it is for is slow.
+// Class is what happens to a frame when its connection is slow.
 type Class uint8
 
 // Classes of frames.
 const (
 	NeverDrop  Class = iota // a full outbox closes the connection with 4008
-	DropOldest              // frames of this class make place, the oldest first
-	Latest                  // a waiting frame of the same key is replaced
+	DropOldest              // frames of this class are dropped from a full outbox, the oldest first
+	Latest                  // the frame replaces a waiting one of the same key
 )
 
-// Handling is how a frame is delivered. It is immutable once its frame is sent.
+// Handling holds how a frame is delivered. It is immutable once its frame is sent.
 type Handling struct {
 	Class  Class
-	Key    string  // of Latest
-	Except []int64 // fds that do not get it
-	Offset int64   // position in the room's history; 0 = it is not kept
-	Epoch  string  // of that position
+	Key    string  // which frames of the class Latest replace each other
+	Except []int64 // fds that do not get the frame
+	Offset int64   // position in the room's history; 0 = not kept
+	Epoch  string  // epoch of Offset
 }
 
-// With gives the frame with its handling.
+// With returns the frame with the handling.
 func (f Frame) With(h Handling) Frame {
 	f.Handling = &h
 	return f
 }
 
-// Excludes tells whether the connection fd must not get the frame.
+// Excludes reports whether the connection fd must not get the frame.
 func (f Frame) Excludes(fd int64) bool {
 	return f.Handling != nil && slices.Contains(f.Handling.Except, fd)
 }
 
-// Kept tells whether the frame has a position in a room's history.
+// Kept reports whether the frame has a position in a room's history.
 func (f Frame) Kept() bool { return f.Handling != nil && f.Handling.Offset > 0 }
 
-// Len is the size on the wire in bytes.
+// Len returns the size on the wire in bytes.
 func (f Frame) Len() int { return len(f.Bytes) }
 
-// Droppable tells whether a frame of this handling may be lost; nil is the zero Handling.
+// Droppable reports whether frames of this handling may be dropped; nil is the zero Handling.
 func (h *Handling) Droppable() bool { return h != nil && h.Class != NeverDrop }
 
 // TextFrame encodes payload as one text frame.
@@ -85,7 +88,8 @@ func TextFrame(payload []byte) Frame {
 	return InPlace(append(b, payload...))
 }
 
-// InPlace makes one text frame of buf[Headroom:], writing the header into the headroom: no copy. The frame owns buf.
+// InPlace makes one text frame of buf[Headroom:] without a copy, by writing the header into the
+// headroom. The frame owns buf.
 func InPlace(buf []byte) Frame { return Frame{Bytes: Encode(buf, OpText), Count: 1} }
 
 // Encode makes one frame of buf[Headroom:] in the same memory, and returns the frame's part of buf.
@@ -108,7 +112,7 @@ func Encode(buf []byte, op byte) []byte {
 	}
 }
 
-// FrameLen is the size on the wire, in bytes, of a server frame with so many bytes of payload.
+// FrameLen returns the size on the wire, in bytes, of a server frame with so many bytes of payload.
 func FrameLen(payload int) int {
 	switch {
 	case payload <= MaxControl:
@@ -135,7 +139,7 @@ type Header struct {
 	Length uint64 // of the payload
 }
 
-// ParseHeader reads a frame header. ok is false while b is too short.
+// ParseHeader reads a frame header. ok is false if b is too short.
 func ParseHeader(b []byte) (h Header, ok bool) {
 	if len(b) < 2 {
 		return h, false
@@ -163,10 +167,10 @@ func ParseHeader(b []byte) (h Header, ok bool) {
 	return h, true
 }
 
-// Control tells whether the frame is a control frame.
+// Control reports whether the frame is a control frame.
 func (h Header) Control() bool { return h.Op >= OpClose }
 
-// Unmask gives a copy of the payload of a client's frame; raw is the whole frame, whose header is h.
+// Unmask returns a copy of the unmasked payload of raw, the whole frame whose header is h.
 func (h Header) Unmask(raw []byte) []byte {
 	payload, mask := slices.Clone(raw[h.Size:]), raw[h.Size-4:h.Size]
 	for i := range payload {

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// masked is a client's frame.
+// masked encodes a client's frame.
 func masked(first byte, payload []byte) []byte {
 	b := []byte{first}
 	switch n := len(payload); {
@@ -28,7 +28,7 @@ func masked(first byte, payload []byte) []byte {
 	return b
 }
 
-// A header has the same length when it is written, foretold and read, at each of the three forms' edges.
+// Headers have the same length when written, predicted and read, at the edges of all three forms.
 func TestLengths(t *testing.T) {
 	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 70000} {
 		payload := bytes.Repeat([]byte("x"), n)
@@ -112,7 +112,7 @@ func TestHandling(t *testing.T) {
 	}
 }
 
-// What is no complete header is never taken for one, and one that is read never reaches beyond 14 bytes.
+// Incomplete headers are refused, and a header never has more than 14 bytes.
 func FuzzParseHeader(f *testing.F) {
 	f.Add(masked(0x81, []byte("hello")))
 	f.Add([]byte{0x82, 0x7e, 0x01})

@@ -68,7 +68,7 @@ func run() error {
 		if err != nil {
 			return err
 		}
-		go func() { _ = r.serve(nc, fd) }() // the client is told by the socket's end
+		go func() { _ = r.serve(nc, fd) }() // the socket is closed on an error
 	}
 }
 
