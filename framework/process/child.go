@@ -14,6 +14,9 @@ import (
 	"wsframe/library/log"
 )
 
+// killAfter is how long a worker may exceed the time in which it should end.
+const killAfter = 5 * time.Second
+
 // child is a worker as its master sees it.
 type child struct {
 	pid       int

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // Location is where a server is reached, as its runtime directory has it. After a server that was killed it is out of date.
@@ -28,21 +30,37 @@ func ReadLocation(runtimeDir string) (p Location, err error) {
 	return p, nil
 }
 
-func (m *Master) writeLocation() error {
-	m.mu.Lock()
-	p := Location{os.Getpid(), m.addrs[m.cfg.Manager.Name], m.config}
-	m.mu.Unlock()
-	b, err := json.Marshal(p)
+func writeLocation(runtimeDir string, l Location) error {
+	b, err := json.Marshal(l)
 	if err != nil {
 		return err
 	}
-	path := locationFile(m.cfg.RuntimeDir)
+	path := locationFile(runtimeDir)
 	err = os.WriteFile(path+".new", append(b, '\n'), 0o600)
 	if err == nil {
 		err = os.Rename(path+".new", path)
 	}
 	if err != nil {
 		return fmt.Errorf("the runtime directory cannot be written: %w", err)
+	}
+	return nil
+}
+
+// PIDFile is the file with a serving master's pid.
+func PIDFile(runtimeDir string) string { return filepath.Join(runtimeDir, "wsframe.pid") }
+
+// ReadPID reads the pid of the server that serves with that runtime directory.
+func ReadPID(runtimeDir string) (int, error) {
+	b, err := os.ReadFile(PIDFile(runtimeDir))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(b)))
+}
+
+func writePID(runtimeDir string) error {
+	if err := os.WriteFile(PIDFile(runtimeDir), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the pid file: %w", err)
 	}
 	return nil
 }

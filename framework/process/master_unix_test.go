@@ -674,10 +674,8 @@ func TestStopDuringReload(t *testing.T) {
 			if s.err != nil || alive(c.pid) {
 				t.Fatalf("%v", s.err)
 			}
-			s.m.mu.Lock()
-			defer s.m.mu.Unlock()
-			if len(s.m.live) != 0 {
-				t.Fatalf("%d workers are left", len(s.m.live))
+			if left := s.m.workers.all(); len(left) != 0 {
+				t.Fatalf("%d workers are left", len(left))
 			}
 		})
 	}

@@ -1,34 +1,49 @@
 package process
 
-// State is what MasterConfig.Notify is told.
+import "sync"
+
+// State is the argument of MasterConfig.Notify.
 type State int
 
 // The states of a server, as a service manager sees them.
 const (
 	Serving   State = iota + 1 // it serves: for the first time, or a reload has ended, well or not
-	Reloading                  // a reload was asked for
-	Stopping                   // it was told to end; nothing follows
+	Reloading                  // a reload was requested
+	Stopping                   // it is to end; nothing follows
 )
 
-// say tells a state. The caller holds sayMu.
-func (m *Master) say(s State) {
-	if m.final {
+// announcer calls MasterConfig.Notify.
+type announcer struct {
+	notify func(State) // may be nil
+
+	// mu is held while the roster changes and the change is announced, so that states are announced in
+	// order. It is taken before roster.mu.
+	mu       sync.Mutex
+	served   bool // Serving was announced
+	final    bool // Stopping was announced
+	promised bool // Reloading was announced, and Serving not since
+}
+
+// say announces a state. The caller holds mu.
+func (a *announcer) say(s State) {
+	if a.final {
 		return
 	}
-	m.final, m.promised, m.served = s == Stopping, s == Reloading, true
-	if m.cfg.Notify != nil {
-		m.cfg.Notify(s)
+	a.final, a.promised, a.served = s == Stopping, s == Reloading, true
+	if a.notify != nil {
+		a.notify(s)
 	}
 }
 
-// sayRequested tells of a request to reload that err refuses, or nothing. Whoever asked by a signal waits for an end: that of the
-// reload which already runs, or at once.
-func (m *Master) sayRequested(err error) {
-	if !m.served {
+// requested announces a request to reload, and its end where err refuses it. Whoever requested it by
+// a signal waits for Serving: at once, or at the end of the reload that is already running. The caller
+// holds mu.
+func (a *announcer) requested(err error) {
+	if !a.served {
 		return
 	}
-	m.say(Reloading)
+	a.say(Reloading)
 	if err != nil && err != errReloading {
-		m.say(Serving)
+		a.say(Serving)
 	}
 }

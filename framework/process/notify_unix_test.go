@@ -55,9 +55,9 @@ func TestNotify(t *testing.T) {
 		ended := make(chan struct{})
 		go func() { defer close(ended); _, _ = s.m.Reload(life, check) }()
 		until(t, "the reload to run", func() bool {
-			s.m.mu.Lock()
-			defer s.m.mu.Unlock()
-			return s.m.reloading != nil
+			s.m.roster.mu.Lock()
+			defer s.m.roster.mu.Unlock()
+			return s.m.roster.reloading != nil
 		})
 		if !check {
 			want = append(want, Reloading)

@@ -11,7 +11,7 @@ import (
 
 // reapOrphans takes the exit status of processes that were left to this one, where it is PID 1 of a container: nobody else
 // does, and each would stay a zombie. The function that it returns ends that.
-func reapOrphans(m *Master) (end func()) {
+func reapOrphans(w *workers) (end func()) {
 	if os.Getpid() != 1 {
 		return func() {}
 	}
@@ -21,7 +21,7 @@ func reapOrphans(m *Master) (end func()) {
 	go func() {
 		defer close(done)
 		for range ch {
-			m.reap(os.Getpid())
+			w.reap(os.Getpid())
 		}
 	}()
 	return func() {
@@ -32,7 +32,7 @@ func reapOrphans(m *Master) (end func()) {
 }
 
 // reap waits for the zombies among the children of self that are no workers: those are exec's to wait for.
-func (m *Master) reap(self int) {
+func (w *workers) reap(self int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // an error is one of the pattern
 	for _, path := range stats {
 		b, err := os.ReadFile(path)
@@ -45,21 +45,8 @@ func (m *Master) reap(self int) {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err == nil && !m.isWorker(pid) {
+		if err == nil && !w.has(pid) {
 			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil) // somebody was faster
 		}
 	}
-}
-
-func (m *Master) isWorker(pid int) bool {
-	m.spawning.Lock()
-	defer m.spawning.Unlock()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for c := range m.live {
-		if c.pid == pid {
-			return true
-		}
-	}
-	return false
 }

@@ -28,14 +28,14 @@ func TestReapOrphans(t *testing.T) {
 	if err := worker.Start(); err != nil {
 		t.Fatal(err)
 	}
-	m := &Master{live: map[*child]struct{}{{pid: worker.Process.Pid}: {}}}
+	w := &workers{live: map[*child]struct{}{{pid: worker.Process.Pid}: {}}}
 	until(t, "the orphan is gone", func() bool {
-		m.reap(os.Getpid())
+		w.reap(os.Getpid())
 		_, err := os.Stat("/proc/" + strconv.Itoa(orphan))
 		return os.IsNotExist(err)
 	})
 	until(t, "the worker has ended", func() bool { return !alive(worker.Process.Pid) })
-	m.reap(os.Getpid())
+	w.reap(os.Getpid())
 	if err := worker.Wait(); err != nil {
 		t.Errorf("the worker's status was taken: %v", err)
 	}

@@ -3,4 +3,4 @@
 package process
 
 // reapOrphans has nothing to do here: the server is not the first process.
-func reapOrphans(*Master) (end func()) { return func() {} }
+func reapOrphans(*workers) (end func()) { return func() {} }

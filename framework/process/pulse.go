@@ -2,11 +2,10 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 const (
@@ -139,40 +138,7 @@ func (c *child) ask(ctx context.Context, kind string, in, out any) error {
 	return err
 }
 
-// watch asks the worker that serves for a sign of life at each tick, until done is closed, and kills one that hangs for too
-// long: supervise starts another. While all is well it says so.
-func (m *Master) watch(done <-chan struct{}) {
-	ticker := time.NewTicker(pulseEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-done:
-			return
-		}
-		c, err := m.current()
-		if err == nil && !m.beat(c, time.Now()) {
-			continue
-		}
-		if m.cfg.Alive != nil {
-			m.cfg.Alive()
-		}
-	}
-}
-
-// beat tells whether c answers.
-func (m *Master) beat(c *child, now time.Time) bool {
-	silent, noticed := c.pulse.tick(now)
-	if noticed {
-		m.cfg.Log.Error("the worker hangs: it does not answer its heartbeat", zap.Int("pid", c.pid), zap.Duration("silent", silent))
-	}
-	if c.hangLimit > 0 && silent >= c.hangLimit {
-		m.cfg.Log.Error("the worker hangs for too long; it is killed", zap.Int("pid", c.pid), zap.Duration("silent", silent))
-		c.kill()
-		return false
-	}
-	if c.pulse.ask() {
-		go func() { c.pulse.answered(c.peer.call(context.Background(), "hello", nil, nil)) }() // ends with the worker
-	}
-	return c.hung() == nil
+func isHang(err error) bool {
+	var hung *hangError
+	return errors.As(err, &hung)
 }

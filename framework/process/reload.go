@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,201 +13,217 @@ import (
 	"wsframe/framework/manager"
 )
 
-var (
-	errReloading = errors.New("a reload is already running")
-	errStopping  = errors.New("the server is stopping")
-	errNoWorker  = errors.New("there is no worker at the moment; it is being restarted")
-)
-
-// tellTime bounds what the master tells a worker in passing; checkTime is how long a worker that was only examined may take to
-// end, and lostGrace one that has handed its connections to a worker which is no more.
 const (
-	tellTime  = 10 * time.Second
-	checkTime = 5 * time.Second
-	lostGrace = 2 * time.Second
+	tellTime  = 10 * time.Second // for a worker to answer a short request of a reload
+	checkTime = 5 * time.Second  // for a worker that was only examined to end
+	lostGrace = 2 * time.Second  // for a worker to end that has handed over to one which is no more
 )
 
-// Reload replaces the worker by the binary and the configuration now on disk. The new worker boots completely before the old
-// one is touched; when it does not, the old one goes on and the error says why. Then the live connections are moved, where both
-// workers can, and closed with 1012 where not.
-func (m *Master) Reload(ctx context.Context, check bool) (r manager.ReloadReport, err error) {
-	old, err := m.beginReload(check)
+// reloader replaces the serving worker by a new one, one reload at a time.
+//
+//	start next ─▶ OnReload of old ─▶ OnWorkerStart of next ─▶ transfer ─▶ end old
+//	  └ fails: next is ended, old continues ◀──┴──────────────────┘
+type reloader struct {
+	cfg     *MasterConfig
+	roster  *roster
+	workers *workers
+	states  *announcer
+	locate  func() error // notes where the server is: the configuration's files may have changed
+
+	running sync.WaitGroup // reloads
+
+	// handover is held from the moment in which a reload can no longer be given up until it has decided
+	// which worker serves. It is taken before roster.mu.
+	handover sync.Mutex
+}
+
+// Reload replaces the worker by the binary and the configuration now on disk. The new worker boots
+// completely before the old one is touched; when it does not, the old one continues and the error says
+// why. Then the live connections are moved where both workers can, and closed with 1012 where not.
+// With check it ends before anything is replaced.
+func (r *reloader) Reload(ctx context.Context, check bool) (report manager.ReloadReport, err error) {
+	old, err := r.begin(check)
 	if err != nil {
-		return r, err
+		return report, err
 	}
-	defer m.endReload()
+	defer r.end()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(m.life, cancel)()
+	defer context.AfterFunc(r.roster.life, cancel)()
 
-	extra := []string{envReload + "=1"}
-	if check {
-		extra = append(extra, envCheck+"=1")
-	}
-	next, err := m.start(ctx, extra...)
-	if m.life.Err() != nil && err != nil {
-		return r, errStopping
-	}
+	next, err := r.boot(ctx, old, check)
 	if err != nil {
-		now := "the old one goes on"
-		if old.ended() {
-			now = "the old one has ended meanwhile and is restarted"
-		}
-		m.cfg.Log.Error("reload refused: the new worker does not boot; "+now, zap.Error(err))
-		return r, fmt.Errorf("the new worker does not boot; %s: %w", now, err)
+		return report, err
 	}
-	r.OldPID, r.NewPID = old.pid, next.pid
-	r.Notes = slices.Clone(next.info.Notes)
-	r.Added, r.Removed, r.Changed = difference(old.info.Routes, next.info.Routes)
+	report.OldPID, report.NewPID = old.pid, next.pid
+	report.Notes = slices.Clone(next.info.Notes)
+	report.Added, report.Removed, report.Changed = difference(old.info.Routes, next.info.Routes)
 	why := movable(old.info.Transfer, next.info.Transfer)
 	if check {
 		if why != "" {
-			r.Notes = append(r.Notes, why)
+			report.Notes = append(report.Notes, why)
 		}
 		next.endWithin(checkTime)
-		return r, nil
+		return report, nil
 	}
-	begun := time.Now()
-	t, err := m.replace(ctx, old, next, why, &r)
-	if err != nil {
-		m.cfg.Log.Error("reload failed; the old worker goes on", zap.Error(err))
-		return r, err
-	}
-	bye := stopRequest{Code: 1012, Reason: "server reloads", Spread: min(m.cfg.DrainTime/2, 5*time.Second), Grace: m.cfg.DrainTime}
-	var lost error
-	if t != nil {
-		if lost = m.finish(t, &r); lost != nil { // who comes waits for the next worker, and that one for the end of this
-			bye.Spread, bye.Grace = 0, min(bye.Grace, lostGrace)
-		}
-	}
-	if !old.ended() {
-		r.Drained, err = m.endCounted(old, bye)
-		if err != nil {
-			m.cfg.Log.Warn("end of the old worker", zap.Error(err))
-			r.Notes = append(r.Notes, "old worker: "+err.Error())
-		}
-	}
-	if lost != nil {
-		m.cfg.Log.Error("reload failed; another worker is started", zap.Error(lost))
-		return r, lost
-	}
-	m.inform(ctx, next, "settled")
-	if err := m.writeLocation(); err != nil {
-		m.cfg.Log.Warn("note where the server is", zap.Error(err))
-	}
-	if m.cfg.Reloaded != nil {
-		m.cfg.Reloaded()
-	}
-	m.cfg.Log.Info("reloaded", zap.Int("old_pid", r.OldPID), zap.Int("new_pid", r.NewPID), zap.Int("moved", r.Moved), zap.Int("drained", r.Drained),
-		zap.Duration("pause", r.Pause), zap.Duration("took", time.Since(begun)), zap.Strings("notes", r.Notes))
-	return r, nil
+	err = r.replace(ctx, old, next, why, &report)
+	return report, err
 }
 
-func (m *Master) beginReload(check bool) (old *child, err error) {
-	m.sayMu.Lock()
-	defer m.sayMu.Unlock()
-	m.mu.Lock()
-	switch {
-	case m.stopping:
-		err = errStopping
-	case m.reloading != nil:
-		err = errReloading
-	case m.worker == nil:
-		err = errNoWorker
-	case m.worker.hung() != nil:
-		err = m.worker.hung()
-	default:
-		m.reloading = make(chan struct{})
-		m.reloads.Add(1)
+func (r *reloader) begin(check bool) (old *child, err error) {
+	r.states.mu.Lock()
+	defer r.states.mu.Unlock()
+	if old, err = r.roster.beginReload(); err == nil {
+		r.running.Add(1) // under the lock of the stop, which waits
 	}
-	old = m.worker
-	m.mu.Unlock()
 	if !check {
-		m.sayRequested(err)
+		r.states.requested(err)
 	}
 	return old, err
 }
 
-func (m *Master) endReload() {
-	m.sayMu.Lock()
-	defer m.sayMu.Unlock()
-	if m.promised {
-		defer m.say(Serving)
+func (r *reloader) end() {
+	r.states.mu.Lock()
+	defer r.states.mu.Unlock()
+	r.roster.endReload()
+	r.running.Done()
+	if r.states.promised {
+		r.states.say(Serving)
 	}
-	m.mu.Lock()
-	close(m.reloading)
-	m.reloading = nil
-	m.mu.Unlock()
-	m.reloads.Done()
 }
 
-// replace makes next the worker that serves; after an error old still is, and next is no more. Why is the reason for which
-// connections cannot be moved, or "". The transfer, where there is one, is not finished: old's last actions may still run.
-func (m *Master) replace(ctx context.Context, old, next *child, why string, r *manager.ReloadReport) (*transfer, error) {
-	hooks, cancel := context.WithTimeout(ctx, m.cfg.DrainTime)
+// serving returns the worker that serves once no reload is about to decide that; nil = none does.
+func (r *reloader) serving() *child {
+	r.handover.Lock()
+	defer r.handover.Unlock()
+	c, _ := r.roster.watch()
+	return c
+}
+
+// boot starts the new worker.
+func (r *reloader) boot(ctx context.Context, old *child, check bool) (*child, error) {
+	extra := []string{envReload + "=1"}
+	if check {
+		extra = append(extra, envCheck+"=1")
+	}
+	next, err := r.workers.start(ctx, extra...)
+	switch {
+	case err == nil:
+		return next, nil
+	case r.stopping():
+		return nil, errStopping
+	}
+	now := "the old one goes on"
+	if old.ended() {
+		now = "the old one has ended meanwhile and is restarted"
+	}
+	r.cfg.Log.Error("reload refused: the new worker does not boot; "+now, zap.Error(err))
+	return nil, fmt.Errorf("the new worker does not boot; %s: %w", now, err)
+}
+
+func (r *reloader) stopping() bool { return r.roster.life.Err() != nil }
+
+// replace has next serve and ends old. why is the reason for which connections cannot be moved, or "".
+// After an error old continues, unless both are lost.
+func (r *reloader) replace(ctx context.Context, old, next *child, why string, report *manager.ReloadReport) error {
+	begun := time.Now()
+	t, err := r.takeOver(ctx, old, next, why, report)
+	if err != nil {
+		r.cfg.Log.Error("reload failed; the old worker goes on", zap.Error(err))
+		return err
+	}
+	bye := stopRequest{Code: 1012, Reason: "server reloads", Spread: min(r.cfg.DrainTime/2, 5*time.Second), Grace: r.cfg.DrainTime}
+	var lost error
+	if t != nil {
+		if lost = t.finish(r.roster.life, report); lost != nil { // clients wait for another worker, and that one for the end of this
+			bye.Spread, bye.Grace = 0, min(bye.Grace, lostGrace)
+		}
+	}
+	if !old.ended() {
+		report.Drained, err = r.roster.end(old, bye)
+		if err != nil {
+			r.cfg.Log.Warn("end of the old worker", zap.Error(err))
+			report.Notes = append(report.Notes, "old worker: "+err.Error())
+		}
+	}
+	if lost != nil {
+		r.cfg.Log.Error("reload failed; another worker is started", zap.Error(lost))
+		return lost
+	}
+	r.inform(ctx, next, "settled")
+	if err := r.locate(); err != nil {
+		r.cfg.Log.Warn("note where the server is", zap.Error(err))
+	}
+	if r.cfg.Reloaded != nil {
+		r.cfg.Reloaded()
+	}
+	r.cfg.Log.Info("reloaded", zap.Int("old_pid", report.OldPID), zap.Int("new_pid", report.NewPID), zap.Int("moved", report.Moved), zap.Int("drained", report.Drained),
+		zap.Duration("pause", report.Pause), zap.Duration("took", time.Since(begun)), zap.Strings("notes", report.Notes))
+	return nil
+}
+
+// takeOver makes next the worker that serves. After an error old still is, and next is no more. The
+// transfer, where there is one, is not finished: old's last actions may still run.
+func (r *reloader) takeOver(ctx context.Context, old, next *child, why string, report *manager.ReloadReport) (*transfer, error) {
+	hooks, cancel := context.WithTimeout(ctx, r.cfg.DrainTime)
 	err := old.tell(hooks, "reloading")
 	if err != nil && !old.ended() {
-		m.cfg.Log.Warn("OnReload", zap.Error(err))
-		r.Notes = append(r.Notes, "OnReload: "+err.Error())
+		r.cfg.Log.Warn("OnReload", zap.Error(err))
+		report.Notes = append(report.Notes, "OnReload: "+err.Error())
 	}
 	cancel()
 	var t *transfer
-	if !isHang(err) { // an OnReload that failed is told only
-		err = m.startNext(ctx, next)
+	if !isHang(err) { // any other failure of OnReload is only reported
+		err = r.startNext(ctx, next)
 	}
 	if err == nil {
-		t, err = m.handOver(ctx, old, next, why, r)
+		t, err = r.handOver(ctx, old, next, why, report)
 	}
 	if err == nil {
 		if t == nil {
-			m.inform(ctx, next, "accept")
+			r.inform(ctx, next, "accept")
 		}
 		return t, nil
 	}
 	if !next.ended() {
-		if err := m.end(next, stopRequest{Code: 1012, Reason: "server reloads", Grace: tellTime}); err != nil {
-			m.cfg.Log.Warn("end of the new worker", zap.Error(err))
+		if _, err := r.roster.end(next, stopRequest{Code: 1012, Reason: "server reloads", Grace: tellTime}); err != nil {
+			r.cfg.Log.Warn("end of the new worker", zap.Error(err))
 		}
 	}
 	return nil, err
 }
 
 // startNext has the new worker's application start, as late as it can still be refused.
-func (m *Master) startNext(ctx context.Context, next *child) error {
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.ReadyTime)
+func (r *reloader) startNext(ctx context.Context, next *child) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.ReadyTime)
 	defer cancel()
 	err := next.tell(ctx, "start")
 	switch {
-	case m.life.Err() != nil:
+	case r.stopping():
 		return errStopping
-	case err == nil, next.ended(): // handOver says that
+	case err == nil, next.ended(): // handOver reports that
 		return nil
 	}
 	return fmt.Errorf("the new worker does not start; the old one goes on: %w%s", err, next.tail.last())
 }
 
-func isHang(err error) bool {
-	var hung *hangError
-	return errors.As(err, &hung)
-}
-
-// inform tells next something that it does not refuse.
-func (m *Master) inform(ctx context.Context, next *child, kind string) {
+// inform sends next a request that it does not refuse.
+func (r *reloader) inform(ctx context.Context, next *child, kind string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTime)
 	defer cancel()
-	if err := next.peer.call(ctx, kind, nil, nil); err != nil && m.life.Err() == nil {
-		m.cfg.Log.Warn("tell the new worker", zap.String("what", kind), zap.Error(err))
+	if err := next.peer.call(ctx, kind, nil, nil); err != nil && !r.stopping() {
+		r.cfg.Log.Warn("tell the new worker", zap.String("what", kind), zap.Error(err))
 	}
 }
 
 // handOver decides which worker serves.
-func (m *Master) handOver(ctx context.Context, old, next *child, why string, r *manager.ReloadReport) (t *transfer, err error) {
-	m.handover.Lock()
-	defer m.handover.Unlock()
+func (r *reloader) handOver(ctx context.Context, old, next *child, why string, report *manager.ReloadReport) (t *transfer, err error) {
+	r.handover.Lock()
+	defer r.handover.Unlock()
 	hello, cancel := context.WithTimeout(ctx, tellTime)
 	err = next.tell(hello, "hello")
 	cancel()
-	if m.life.Err() != nil {
+	if r.stopping() {
 		err = errStopping
 	}
 	switch {
@@ -216,19 +233,17 @@ func (m *Master) handOver(ctx context.Context, old, next *child, why string, r *
 		err = fmt.Errorf("the new worker does not answer; the old one goes on: %w", err)
 	case err != nil:
 	case old.ended():
-		r.Notes = append(r.Notes, fmt.Sprintf("the old worker had ended by itself (%s)", old.status))
+		report.Notes = append(report.Notes, fmt.Sprintf("the old worker had ended by itself (%s)", old.status))
 	case why != "":
-		m.cfg.Log.Warn("reload: " + why)
-		r.Notes = append(r.Notes, why)
+		r.cfg.Log.Warn("reload: " + why)
+		report.Notes = append(report.Notes, why)
 	default:
-		t, err = m.beginTransfer(ctx, old, next)
+		t, err = beginTransfer(ctx, old, next, r.cfg.DrainTime, r.cfg.Log)
 	}
 	if err != nil {
 		return nil, err
 	}
-	m.mu.Lock()
-	m.setWorker(next)
-	m.mu.Unlock()
+	r.roster.appoint(next)
 	return t, nil
 }
 

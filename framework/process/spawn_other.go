@@ -14,7 +14,7 @@ var errPlatform = errors.New("the server runs on Linux, macOS and other Unix sys
 func socketFile(*net.TCPListener) (*os.File, error) { return nil, errPlatform }
 func inheritConn(int) (net.Conn, error)             { return nil, errPlatform }
 func inheritListener(int) (net.Listener, error)     { return nil, errPlatform }
-func (m *Master) spawn([]string) (*child, error)    { return nil, errPlatform }
+func (w *workers) spawn([]string) (*child, error)   { return nil, errPlatform }
 func lock(string) (*os.File, error)                 { return nil, errPlatform }
 
 // Running is false: no server runs here.

@@ -11,85 +11,86 @@ import (
 const (
 	minBackoff = 100 * time.Millisecond // before jitter
 	maxBackoff = 10 * time.Second
-	healthy    = time.Minute // a worker that lived so long has a first try again
+	healthy    = time.Minute // after which the next restart is again after minBackoff
 )
 
-// supervise restarts the worker when it ends by itself, until the server is to end. The listeners stay open meanwhile: clients
+// supervisor restarts a worker that has ended by itself. The listeners stay open meanwhile: clients
 // wait in the kernel's queue.
-func (m *Master) supervise() {
-	pauses := backoff.Backoff{Min: minBackoff, Max: maxBackoff}
+type supervisor struct {
+	roster  *roster
+	workers *workers
+	log     *zap.Logger
+	pauses  backoff.Backoff
+}
+
+func newSupervisor(r *roster, w *workers, log *zap.Logger) *supervisor {
+	return &supervisor{roster: r, workers: w, log: log, pauses: backoff.Backoff{Min: minBackoff, Max: maxBackoff}}
+}
+
+// run ends when the server is to end.
+func (s *supervisor) run() {
+	stop := s.roster.life.Done()
 	for {
-		m.mu.Lock()
-		c, changed := m.worker, m.changed
-		m.mu.Unlock()
+		c, changed := s.roster.watch()
 		select {
 		case <-c.exited:
 		case <-changed: // a reload
 			continue
-		case <-m.life.Done():
+		case <-stop:
 			return
 		}
-		m.mu.Lock()
-		reloading := m.reloading
-		switch {
-		case m.stopping:
-			m.mu.Unlock()
-			return
-		case m.worker != c:
-			m.mu.Unlock()
-			continue
-		case reloading != nil: // it may be bringing up the next one
-			m.mu.Unlock()
-			select {
-			case <-reloading:
-			case <-changed:
+		removed, reloading := s.roster.remove(c)
+		if !removed {
+			if reloading != nil {
+				select {
+				case <-reloading:
+				case <-changed:
+				}
+			}
+			if s.roster.life.Err() != nil {
+				return
 			}
 			continue
 		}
-		m.setWorker(nil)
-		m.restarts++
-		m.mu.Unlock()
 		if time.Since(c.since) > healthy {
-			pauses.Reset()
+			s.pauses.Reset()
 		}
-		wait := pauses.Next()
-		m.cfg.Log.Error("the worker has ended; it is restarted", zap.Int("pid", c.pid), zap.String("status", c.status), zap.String("stderr", c.tail.last()),
+		wait := s.pauses.Next()
+		s.log.Error("the worker has ended; it is restarted", zap.Int("pid", c.pid), zap.String("status", c.status), zap.String("stderr", c.tail.last()),
 			zap.Duration("in", wait))
-		next := m.restart(wait, &pauses)
+		next := s.restart(wait)
 		if next == nil {
 			return
 		}
-		m.mu.Lock()
-		if m.stopping {
-			m.mu.Unlock()
+		if !s.roster.appointRestarted(next) {
 			next.kill()
 			<-next.exited
 			return
 		}
-		m.setWorker(next)
-		m.mu.Unlock()
-		m.cfg.Log.Info("the worker is back", zap.Int("pid", next.pid))
+		s.log.Info("the worker is back", zap.Int("pid", next.pid))
 	}
 }
 
-// restart tries after wait, and then until a worker serves, each time after a longer pause; nil: the server is to end.
-func (m *Master) restart(wait time.Duration, pauses *backoff.Backoff) *child {
+// restart starts a worker after wait, and again after growing pauses until one serves. It returns nil
+// when the server is to end.
+func (s *supervisor) restart(wait time.Duration) *child {
+	life := s.roster.life
 	for {
 		timer := time.NewTimer(wait)
 		select {
-		case <-m.life.Done():
+		case <-life.Done():
 			timer.Stop()
 			return nil
 		case <-timer.C:
 		}
-		next, err := m.start(m.life)
+		next, err := s.workers.start(life)
 		if err == nil {
 			return next
 		}
-		if m.life.Err() != nil {
+		if life.Err() != nil {
 			return nil
 		}
-		wait = pauses.Next()
-		m.cfg.Log.Error("the worker does not boot", zap.Error(err), zap.Duration("next_try", wait))
+		wait = s.pauses.Next()
+		s.log.Error("the worker does not boot", zap.Error(err), zap.Duration("next_try", wait))
 	}
 }

@@ -36,6 +36,7 @@ type side struct {
 type transfer struct {
 	old, next  *child
 	gave, took *side
+	log        *zap.Logger
 }
 
 const (
@@ -47,8 +48,9 @@ const (
 	lastTime = 5 * time.Second
 )
 
-// beginTransfer returns when the connections are next's. After an error they are still old's, which goes on, and next has none.
-func (m *Master) beginTransfer(ctx context.Context, old, next *child) (*transfer, error) {
+// beginTransfer moves the connections, for which each worker has about limit. It returns when they are
+// next's. After an error they are still old's, which continues, and next has none.
+func beginTransfer(ctx context.Context, old, next *child, limit time.Duration, log *zap.Logger) (*transfer, error) {
 	ours, theirs, err := socketPair("transfer")
 	if err != nil {
 		return nil, fmt.Errorf("the connections could not be moved; the old worker goes on: %w", err)
@@ -60,19 +62,19 @@ func (m *Master) beginTransfer(ctx context.Context, old, next *child) (*transfer
 		closeFiles([]*os.File{ours, theirs})
 		return nil, err
 	} else if err != nil {
-		m.cfg.Log.Debug("an older worker accepts until it moves its connections", zap.Error(err))
+		log.Warn("the old worker does not pause", zap.Error(err)) // its part of the transfer shows what it can
 	}
 	t := &transfer{
-		old: old, next: next,
-		gave: half(ctx, old, "transfer", ours, m.cfg.DrainTime),
-		took: half(ctx, next, "adopt", theirs, m.cfg.DrainTime+lastTime),
+		old: old, next: next, log: log,
+		gave: half(ctx, old, "transfer", ours, limit),
+		took: half(ctx, next, "adopt", theirs, limit+lastTime),
 	}
-	return t, t.decided(m.cfg.Log)
+	return t, t.decided()
 }
 
 // decided waits until one of the workers says whose the connections are. Where next has taken them and died, or nobody can tell, it is
 // no error: old, which may have none any more, is not kept.
-func (t *transfer) decided(log *zap.Logger) error {
+func (t *transfer) decided() error {
 	gave, took := t.gave.done, t.took.done
 	refused := false // by old, which has all of them
 	var limit <-chan time.Time
@@ -107,7 +109,7 @@ func (t *transfer) decided(log *zap.Logger) error {
 		default: // its word would come too late
 		}
 	}
-	log.Error("transfer of connections", zap.NamedError("old", errs[0]), zap.NamedError("new", errs[1]))
+	t.log.Error("transfer of connections", zap.NamedError("old", errs[0]), zap.NamedError("new", errs[1]))
 	died := errors.Is(errs[1], errPeerGone)
 	switch {
 	case errors.Is(errs[0], errPeerGone), died && !refused:
@@ -126,12 +128,12 @@ func unanswered(err error) bool {
 
 // finish waits for old's last actions, which still speak to their connections, and reports. An error means that next, which serves,
 // has ended.
-func (m *Master) finish(t *transfer, r *manager.ReloadReport) error {
+func (t *transfer) finish(life context.Context, r *manager.ReloadReport) error {
 	for _, s := range []*side{t.gave, t.took} {
 		select {
 		case <-s.done:
 		case <-t.next.exited:
-		case <-m.life.Done():
+		case <-life.Done():
 		}
 	}
 	var gave, took side
@@ -152,7 +154,7 @@ func (m *Master) finish(t *transfer, r *manager.ReloadReport) error {
 	default:
 	}
 	if err := errors.Join(gave.err, took.err); err != nil {
-		m.cfg.Log.Error("transfer of connections", zap.NamedError("old", gave.err), zap.NamedError("new", took.err), zap.Int("moved", r.Moved))
+		t.log.Error("transfer of connections", zap.NamedError("old", gave.err), zap.NamedError("new", took.err), zap.Int("moved", r.Moved))
 	}
 	gone := errors.Is(gave.err, errPeerGone)
 	if gone {

@@ -44,7 +44,6 @@ func TestTransferFaults(t *testing.T) {
 		{"new dies", "v1", "v1 dies-taking", "the new worker ended in the middle", true, 2},
 		{"old dies", "v1 dies-giving", "v1", "the old worker ended in the middle", false, 1},
 		{"old dies late", "v1 dies-when-all-is-given", "v1", "the old worker ended in the middle", false, 2},
-		{"neither tells", "v1 mute", "v1 mute", "", false, 2}, // as workers of before do
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := start(t, tc.old, nil)
@@ -114,16 +113,13 @@ func patient(c *MasterConfig) { c.DrainTime = 10 * time.Minute }
 // for its actions, and another worker is started, as after any crash.
 func TestNewWorkerDiesWithTheConnections(t *testing.T) {
 	t.Parallel()
-	for _, old := range []string{"v1", "v1 busy", "v1 busy mute"} {
+	for _, old := range []string{"v1", "v1 busy"} {
 		for _, when := range []string{"at its claim", "later"} {
 			if when == "later" && old == "v1" {
 				continue // that is a crash after the reload
 			}
 			t.Run("old "+old+", "+when, func(t *testing.T) {
 				s := start(t, old, patient)
-				if strings.HasSuffix(old, "mute") {
-					s.m.cfg.DrainTime = 3 * time.Second // who says nothing is waited for
-				}
 				c := dial(t, s.addr)
 				var err error
 				if when == "later" {

@@ -57,7 +57,7 @@ func testMaster(dir string) int {
 	cfg := testConfig(dir, os.Environ())
 	cfg.Stdout, cfg.Stderr, cfg.Log = os.Stdout, os.Stderr, zap.NewNop()
 	cfg.Started = func(s Started) {
-		c, _ := m.current()
+		c, _ := m.roster.serving()
 		fmt.Printf("started %d %s\n", c.pid, s.Addrs["outside"])
 	}
 	m = New(cfg)
@@ -389,9 +389,7 @@ func (m mover) Transfer(ctx context.Context, pair *os.File, handed func(int)) (r
 	if err != nil {
 		return r, err
 	}
-	if !m.words["mute"] {
-		handed(r.Moved)
-	}
+	handed(r.Moved)
 	if m.words["busy"] {
 		select {
 		case <-ctx.Done():
@@ -420,9 +418,7 @@ func (m mover) Adopt(_ context.Context, pair *os.File, serving func()) (r Transf
 			r.Moved++
 		}
 		held = nil
-		if !m.words["mute"] {
-			serving()
-		}
+		serving()
 		m.Accept()
 	}
 	p := newPeer(conn, func(_ context.Context, q request) (any, error) {

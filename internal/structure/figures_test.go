@@ -32,9 +32,6 @@ var limits = map[string]int{
 	"wsframe/framework.App fields":              32, // to be 22
 	"wsframe/framework/console cycle":           13,
 	"wsframe/framework/console.console methods": 41,
-	"wsframe/framework/process cycle":           12,
-	"wsframe/framework/process.Master methods":  37,
-	"wsframe/framework/process/master.go lines": 515,
 }
 
 func limit(name string, common int) int {
