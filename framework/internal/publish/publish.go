@@ -1,9 +1,11 @@
-// Package publish sends pushes to where their targets are: a room, a user, a connection or all, on whatever nodes, and writes those that
-// come to the targets of this one.
+// Package publish sends pushes to a room, a user, a connection or all, on whatever nodes these are,
+// and writes the pushes of all nodes to the targets that are on this one.
 //
-// A push goes out over the link, in an order for each target that is the same on all nodes, and comes back from it to this node, too. The
-// only node of a store of its own delivers at once, unless the push is kept, which gets its place in the history first. Nothing here waits,
-// but for a push that is Durable. A Publisher is safe for concurrent use.
+// The link carries a push to all nodes, this one too, in one order for each target. A node without
+// others delivers at once. The exception are pushes that are kept: these get their place in the
+// history first, and later pushes to the same room follow them.
+//
+// Only a push that is Durable makes its sender wait. A Publisher is safe for concurrent use.
 package publish
 
 import (
@@ -18,33 +20,53 @@ import (
 	"wsframe/framework/frame"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/envelope"
-	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/wire"
 )
 
-// ErrUnavailable is returned for a push that no other node could get: this one has not reached Redis for the time of a lease.
+// ErrUnavailable is returned for a push that no other node could get: Redis has not answered this
+// node for the time of a lease.
 var ErrUnavailable = errors.New("this node is cut off from Redis")
+
+// Link is this node's way to all nodes, itself among them (package link).
+type Link interface {
+	Phase() link.Phase
+	// Put sends a message: see bus.Put.
+	Put(m *bus.Message, wait bool) error
+	// Keeps tells whether pushes to the room wait to be kept.
+	Keeps(room string) bool
+}
+
+// History knows which rooms keep their pushes (package history).
+type History interface {
+	// Limits sets how the room keeps the push.
+	Limits(room string, d *envelope.Delivery)
+	// Before sees each push to a room before it is delivered.
+	Before(m *bus.Message)
+}
 
 // Config of a Publisher.
 type Config struct {
 	Hub         *hub.Hub
 	Nodes       *ask.Nodes
-	Link        *link.Link
-	History     *history.History
-	Alone       bool                            // there are no other nodes
-	OutboxBytes int                             // of a connection: what is larger fits into none
-	Isolated    func() bool                     // this node is cut off from Redis
-	Sync        func(ctx context.Context) error // waits for the disk of a store that is this node's own
-	Published   func(room string)               // hears of each push to a room here
-	Log         *zap.Logger
+	Link        Link
+	History     History
+	Alone       bool // there are no other nodes
+	OutboxBytes int  // the outbox of a connection, which bounds the size of a push
+	// Isolated tells whether this node is cut off from Redis.
+	Isolated func() bool
+	// Sync waits for the disk of a store that belongs to this node alone.
+	Sync func(ctx context.Context) error
+	// Published is called after each delivery to a room.
+	Published func(room string)
+	Log       *zap.Logger
 }
 
-// Publisher is made by New.
+// Publisher sends and delivers pushes. New makes one.
 type Publisher struct{ cfg Config }
 
-// New makes a Publisher, and has this node answer others.
+// New makes a Publisher, and registers the question by which other nodes reach users here.
 func New(cfg Config) *Publisher {
 	p := &Publisher{cfg}
 	ask.HandleAfter(cfg.Nodes, opReach, func(_ int64, q reachQuestion, t ask.Turn[struct{}]) {
@@ -62,7 +84,8 @@ func New(cfg Config) *Publisher {
 	return p
 }
 
-// reachQuestion has a push written to a user's connections, and these counted.
+// reachQuestion asks a node to write a push to a user's connections and to count these. The names of
+// its fields travel between nodes.
 type reachQuestion struct {
 	UID      string             `json:"u,omitempty"`
 	Payload  string             `json:"t,omitempty"`
@@ -71,8 +94,11 @@ type reachQuestion struct {
 
 var opReach = ask.Op[reachQuestion, struct{}]{Name: "reach", Kind: ask.Follows}
 
-// Reach sends a push to all connections of a user, after what was sent here before, and waits for how many have taken it. d nil = the
-// default.
+// Reach sends a push to all connections of a user, after everything that was sent here before, and
+// returns how many connections have taken it. d may be nil, which is the default Delivery.
+//
+// ask.ErrPartial comes with the count of the nodes that have answered in time, hub.ErrTooLarge with
+// a push that fits into no outbox.
 func (p *Publisher) Reach(ctx context.Context, uid string, r *frame.Reply, d *envelope.Delivery) (int, error) {
 	payload, err := p.payload(r)
 	if err != nil {
@@ -81,8 +107,12 @@ func (p *Publisher) Reach(ctx context.Context, uid string, r *frame.Reply, d *en
 	return ask.Sum(ctx, p.cfg.Nodes, opReach, uid, reachQuestion{uid, string(payload[wire.Headroom:]), d})
 }
 
-// Send sends a push to wherever its targets are: kind and key are as in a message between nodes. options change how it is treated,
-// after the configuration's rules.
+// Send sends a push to its targets on all nodes. kind and key are those of the message between nodes
+// (package envelope). options change the Delivery that the configuration's rules give.
+//
+// ErrUnavailable where this node is cut off, hub.ErrTooLarge for a push that fits into no outbox,
+// bus.ErrFull where too many messages wait. Of a Durable push bus.ErrQueued and bus.ErrUnknown tell
+// what is known: see bus.Put.
 func (p *Publisher) Send(kind byte, key string, r *frame.Reply, options func(*envelope.Delivery)) error {
 	if p.cfg.Isolated() && (kind == envelope.ToRoom || !p.cfg.Alone) {
 		return ErrUnavailable
@@ -99,7 +129,7 @@ func (p *Publisher) Send(kind byte, key string, r *frame.Reply, options func(*en
 	if size := wire.FrameLen(len(payload) - wire.Headroom + envelope.MaxPosition(key)); d.Keep > 0 && size > p.cfg.OutboxBytes {
 		return fmt.Errorf("%s: %d bytes: %w", r.Event, size, hub.ErrTooLarge)
 	}
-	// The only node tells itself nothing, but for what gets its position in Redis, and what is to come after that.
+	// Redis gives a kept push its position, and later pushes to the room must not overtake it.
 	if p.direct() && d.Keep == 0 && (kind != envelope.ToRoom || !p.cfg.Link.Keeps(key)) {
 		p.Deliver(kind, key, d.Frame(payload))
 		return nil
@@ -118,10 +148,10 @@ func (p *Publisher) Send(kind byte, key string, r *frame.Reply, options func(*en
 	return err
 }
 
-// direct tells whether all connections that there are are this worker's.
+// direct tells whether this worker has all connections of all nodes, so that no message is needed.
 func (p *Publisher) direct() bool { return p.cfg.Alone && p.cfg.Link.Phase().Owns() }
 
-// sync waits for the embedded store's disk.
+// sync waits until the embedded store has the push on its disk.
 func (p *Publisher) sync() error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.Nodes.Timeout())
 	defer cancel()
@@ -131,7 +161,8 @@ func (p *Publisher) sync() error {
 	return nil
 }
 
-// Find gives a connection of this node; nil with elsewhere where another node or worker may have it.
+// Find returns a connection of this worker. Where it is nil, elsewhere tells whether another node or
+// worker may have it.
 func (p *Publisher) Find(fd int64) (c *hub.Conn, elsewhere bool) {
 	c = p.cfg.Hub.Get(fd)
 	return c, c == nil && !p.direct()
@@ -160,7 +191,7 @@ func (p *Publisher) payload(r *frame.Reply) ([]byte, error) {
 	return payload, nil
 }
 
-// Deliver writes a push to those of its targets that are here, and counts them.
+// Deliver writes a push to those of its targets that are on this node, and returns their number.
 func (p *Publisher) Deliver(kind byte, key string, f wire.Frame) int {
 	switch kind {
 	case envelope.ToRoom:
@@ -181,7 +212,8 @@ func (p *Publisher) Deliver(kind byte, key string, f wire.Frame) int {
 	return 0
 }
 
-// Received takes a push from the bus, this node's own too. It does not wait for Redis.
+// Received delivers a push that came over the link, from another node or from this one. It does not
+// wait for Redis.
 func (p *Publisher) Received(m *bus.Message) {
 	d, payload, err := envelope.Open(m.Body)
 	if err != nil {

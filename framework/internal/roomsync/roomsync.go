@@ -1,8 +1,11 @@
-// Package roomsync brings the members of a room on this node and the room's Redis set together: back ends may write to the set, and fds that
-// are gone are removed from it (contract §4).
+// Package roomsync compares the members of a room on this node with the room's Redis set.
 //
-// It runs after publishes, at most once in ten seconds for a room, and nothing waits for it: when it is late, a room's turn comes with a
-// later publish. A Syncer is safe for concurrent use.
+// Back ends may add fds to the set, whose connections join here, and fds of connections that are
+// gone are removed from the set (contract §4).
+//
+// A publish to a room causes a comparison, at most one in ten seconds, and does not wait for it.
+// A room that finds the queue full gets its turn with a later publish. A Syncer is safe for
+// concurrent use.
 package roomsync
 
 import (
@@ -13,23 +16,33 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/internal/hub"
-	"wsframe/framework/internal/session"
 )
 
 // Cluster is what Redis has of rooms and connections (package cluster).
 type Cluster interface {
+	// SyncRoom gives the room's set.
 	SyncRoom(ctx context.Context, room string) (members []int64, err error)
+	// Dead gives those of the connections that no node has.
 	Dead(ctx context.Context, fds []int64) (dead []int64, err error)
+	// Stale has the fd of a dead connection removed from the room's set. It does not wait.
 	Stale(fd int64, room string)
+	// Flush waits until Redis has what this node had to write.
 	Flush(ctx context.Context) error
+}
+
+// Sessions changes the connections of this node (package session).
+type Sessions interface {
+	// Adopt joins a connection to the room if named still says so, and it has left none meanwhile.
+	Adopt(ctx context.Context, c *hub.Conn, room string, named func() (bool, error)) error
 }
 
 // Config of a Syncer.
 type Config struct {
 	Hub      *hub.Hub
-	Sessions *session.Sessions
+	Sessions Sessions
 	Cluster  Cluster
-	IsMember func(ctx context.Context, room string, fd int64) (bool, error) // asks the set
+	// IsMember asks Redis whether the room's set has the connection.
+	IsMember func(ctx context.Context, room string, fd int64) (bool, error)
 	Log      *zap.Logger
 }
 
@@ -40,27 +53,31 @@ type Syncer struct {
 	stop  context.CancelFunc
 	done  chan struct{}
 
-	mu   sync.Mutex // a leaf
-	last map[string]time.Time
+	mu   sync.Mutex           // a leaf
+	last map[string]time.Time // of the last comparison, by room
 }
 
-const syncEvery = 10 * time.Second
+const (
+	syncEvery = 10 * time.Second // the time between two comparisons of a room
+	maxQueue  = 256              // rooms that wait for their comparison
+	maxLast   = 10_000           // rooms whose last comparison is remembered
+)
 
 // New starts a Syncer.
 func New(cfg Config) *Syncer {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Syncer{cfg: cfg, queue: make(chan string, 256), stop: cancel, done: make(chan struct{}), last: map[string]time.Time{}}
+	s := &Syncer{cfg: cfg, queue: make(chan string, maxQueue), stop: cancel, done: make(chan struct{}), last: map[string]time.Time{}}
 	go s.run(ctx)
 	return s
 }
 
-// Close ends what is under way.
+// Close ends the comparison that is under way.
 func (s *Syncer) Close() {
 	s.stop()
 	<-s.done
 }
 
-// Published has the room compared soon, unless it was lately. It does not wait.
+// Published has the room compared soon, unless that was done lately. It does not wait.
 func (s *Syncer) Published(room string) {
 	now := time.Now()
 	s.mu.Lock()
@@ -68,7 +85,7 @@ func (s *Syncer) Published(room string) {
 	if now.Sub(s.last[room]) < syncEvery {
 		return
 	}
-	if len(s.last) > 10_000 {
+	if len(s.last) > maxLast {
 		clear(s.last)
 	}
 	select {
@@ -78,6 +95,7 @@ func (s *Syncer) Published(room string) {
 	}
 }
 
+// run compares one room after the other.
 func (s *Syncer) run(ctx context.Context) {
 	defer close(s.done)
 	for {
@@ -92,6 +110,7 @@ func (s *Syncer) run(ctx context.Context) {
 	}
 }
 
+// sync compares one room.
 func (s *Syncer) sync(ctx context.Context, room string) error {
 	members, err := s.cfg.Cluster.SyncRoom(ctx, room)
 	if err != nil {
@@ -121,8 +140,9 @@ func (s *Syncer) sync(ctx context.Context, room string) error {
 	return nil
 }
 
-// adopt joins a connection that the Redis set names as a member: a back end put it there, unless it has just left and the
-// set does not know yet. So: once all that was left before is in Redis, is it still named, and has it left nothing since?
+// adopt joins a connection that the room's set has. A back end has added it, unless it has just left
+// and the set does not show that yet: so this node's own changes are written first, then the set is
+// asked again.
 func (s *Syncer) adopt(ctx context.Context, c *hub.Conn, room string) error {
 	return s.cfg.Sessions.Adopt(ctx, c, room, func() (bool, error) {
 		if err := s.cfg.Cluster.Flush(ctx); err != nil {
