@@ -1,8 +1,11 @@
-// Package closing is the end of a connection: kicks and dismissals, which close it after what is on its way, and what happens once it
-// has ended, whatever ended it: its close listeners, its close keys, its bookkeeping (contract §4).
+// Package closing ends connections: it closes them on request, and does what follows each end.
 //
-// While Redis does not answer nobody knows whether another node was to do that already, so ends are held until it is known. A Closer is
-// safe for concurrent use.
+// Kicks and dismissals take effect after everything that their caller had sent before. Once a
+// connection has ended, for whatever reason, its close listeners run, its close keys are removed and
+// its bookkeeping is undone (contract §4).
+//
+// Another node does all that where it has declared this one dead. While Redis does not answer nobody
+// knows whether it has, so ends are held until Redis says so. A Closer is safe for concurrent use.
 package closing
 
 import (
@@ -22,53 +25,72 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// End is the end of a connection, as its close listeners hear of it.
+// End is the end of a connection, as its close listeners get it.
 type End struct {
 	FD     int64
 	Auth   api.Identity
-	Code   int // 1006 where it ended without one
+	Code   int // a close code; 1006 where there was no close frame
 	Reason string
 }
 
 // Cluster is this node's bookkeeping in Redis (package cluster).
 type Cluster interface {
+	// Owner tells whether the connection still belongs to this node, as far as that is known
+	// without asking Redis.
 	Owner(fd int64) (mine, known bool)
+	// Owns is Owner that waits until Redis answers. It fails when ctx ends.
 	Owns(ctx context.Context, fd int64) (bool, error)
+	// Unheard lists the connections that Redis has never heard of, so that no other node cleans up
+	// after them.
 	Unheard() map[int64]bool
+	// Closed has everything removed that Redis knows of the connection. It does not wait.
 	Closed(e cluster.Entry)
 }
+
+// Sessions changes the connections of this node (package session).
+type Sessions interface {
+	// Ended tells the rooms of a connection that it has ended. owned: no other node does.
+	Ended(c *hub.Conn, rooms []string, owned bool)
+	// Leave takes the connection out of the room, and tells whether it was in it.
+	Leave(c *hub.Conn, room string) bool
+}
+
+// Link tells in which phase this worker is (package link).
+type Link interface{ Phase() link.Phase }
 
 // Config of a Closer.
 type Config struct {
 	Hub      *hub.Hub
 	Nodes    *ask.Nodes
-	Link     *link.Link
-	Sessions *session.Sessions
+	Link     Link
+	Sessions Sessions
 	Cluster  Cluster
-	Notify   func(listeners []string, e End) // runs the listeners' OnClose; a panic is caught there
-	Protect  func(what string, f func())
-	Log      *zap.Logger
+	// Notify runs OnClose of the listeners, which are mounted names. It recovers panics.
+	Notify func(listeners []string, e End)
+	// Protect runs f, and logs its panic.
+	Protect func(what string, f func())
+	Log     *zap.Logger
 }
 
-// Closer is made by New.
+// Closer ends connections. New makes one.
 type Closer struct {
 	cfg    Config
 	Counts tally.Tally // connections that the server closed, by close code
 	held   *heldEnds
 }
 
-// New makes a Closer, and has this node answer others.
+// New makes a Closer, and registers the questions by which other nodes close connections here.
 func New(cfg Config) *Closer {
 	cl := &Closer{cfg: cfg, held: newHeldEnds(cfg.Cluster, cfg.Log)}
-	cl.answer()
+	cl.register()
 	return cl
 }
 
-// Close waits for the ends that are held, as long as ctx.
+// Close waits until nothing is held any more, as long as ctx.
 func (cl *Closer) Close(ctx context.Context) { cl.held.close(ctx) }
 
-// Ended does what follows the end of a connection that was in those rooms (hub.Handler). A node that was declared dead leaves it to
-// whoever did so.
+// Ended does what follows the end of a connection that was in those rooms (hub.Handler). A node that
+// was declared dead leaves the listeners and the clean-up to the node that has declared so.
 func (cl *Closer) Ended(c *hub.Conn, code int, reason string, rooms []string) {
 	cl.count(c, code, reason)
 	e := session.Traces(c, rooms)
@@ -76,7 +98,7 @@ func (cl *Closer) Ended(c *hub.Conn, code int, reason string, rooms []string) {
 		if owned {
 			cl.cfg.Notify(e.Listeners, End{c.FD, c.Auth, code, reason})
 		}
-		cl.cfg.Sessions.Ended(c, rooms, owned) // also where another node cleans up: it may not have known of all of them
+		cl.cfg.Sessions.Ended(c, rooms, owned) // the node that cleans up may not know all of the rooms
 		if owned {
 			cl.cfg.Cluster.Closed(e)
 		}
@@ -100,7 +122,8 @@ func (cl *Closer) Orphan(_ context.Context, o cluster.Orphan) {
 	cl.cfg.Notify(o.Listeners, End{o.FD, id, wire.CloseAbnormal, "server ended"})
 }
 
-// Deposed closes the connections of before this node was declared dead, those with an fd below floor; their clients come back at once.
+// Deposed closes the connections of a node that was declared dead: all with an fd below floor. Their
+// clients are told to come back at once.
 func (cl *Closer) Deposed(floor int64) {
 	cl.cfg.Hub.Each(func(c *hub.Conn) bool {
 		if c.FD < floor {
@@ -110,7 +133,8 @@ func (cl *Closer) Deposed(floor int64) {
 	})
 }
 
-// count counts what the server has closed. What a client or a slow line has brought about is logged, once a minute for each reason.
+// count counts the connections that the server has closed. Closes that a client or a slow line has
+// caused are logged, once a minute for each reason.
 func (cl *Closer) count(c *hub.Conn, code int, reason string) {
 	if !c.ClosedHere() {
 		return
@@ -123,7 +147,7 @@ func (cl *Closer) count(c *hub.Conn, code int, reason string) {
 		}
 	case wire.CloseNormal, wire.CloseGoingAway, wire.CloseRestart, wire.CloseIdle, wire.CloseReplaced, wire.CloseRefused:
 		cl.Counts.Note(code, reason, time.Now())
-	default: // a Kick, with words of the application's
+	default: // a Kick: the reason is the application's text, which must not become a metric's label
 		cl.Counts.Note(code, "application", time.Now())
 	}
 }

@@ -8,16 +8,17 @@ import (
 )
 
 const (
-	// maxHeld is how many ends of connections wait for Redis. The listeners of more are told at once, and once more by another
-	// node if that has declared this one dead.
+	// maxHeld bounds the ends that wait for Redis. Listeners of further ones are notified at once,
+	// and a second time by another node if that has declared this one dead.
 	maxHeld = 100_000
-	// heldAtOnce is how many are told beside each other when it is back.
+	// heldAtOnce bounds the ends that are dealt with at the same time when Redis answers again.
 	heldAtOnce = 64
 )
 
-// heldEnds are connections that have ended while Redis does not answer. Another node may have declared this one dead and told their
-// listeners, or do so before Redis hears that this one has. So they are told when Redis answers and says whose they are; it is the
-// listeners that wait, since the connections have left their rooms and their sockets are closed.
+// heldEnds are ends of connections while Redis does not answer. Another node may have declared this
+// one dead, and have notified the close listeners itself. So the listeners wait until Redis answers
+// and says whose the connections are. Nothing else waits: the connections have left their rooms, and
+// their sockets are closed.
 type heldEnds struct {
 	node Cluster
 	log  *zap.Logger
@@ -27,7 +28,7 @@ type heldEnds struct {
 
 	mu     sync.Mutex // a leaf
 	list   []heldEnd
-	busy   bool // a goroutine waits with the list
+	busy   bool // run works on the list
 	closed bool
 }
 
@@ -42,7 +43,7 @@ func newHeldEnds(node Cluster, log *zap.Logger) *heldEnds {
 	return e
 }
 
-// hold calls end when it is known whose the connection is.
+// hold calls end when it is known whose the connection is, or at once where too many wait.
 func (e *heldEnds) hold(fd int64, end func(mine bool)) {
 	e.mu.Lock()
 	full := len(e.list) >= maxHeld
@@ -59,7 +60,7 @@ func (e *heldEnds) hold(fd int64, end func(mine bool)) {
 	}
 }
 
-// run waits for Redis and goes through the list, until it is empty or the node stops.
+// run waits for Redis and works on the list, in its order, until that is empty or the node stops.
 func (e *heldEnds) run() {
 	slots := make(chan struct{}, heldAtOnce)
 	for {
@@ -87,8 +88,9 @@ func (e *heldEnds) run() {
 	}
 }
 
-// close waits until all are told, as long as ctx lasts. Whoever cleans up after this node tells the listeners of the rest, which Redis has in this
-// node's list; but of those that it has never heard of they are told here.
+// close waits until all ends are dealt with, as long as ctx lasts. The remaining ones are left to the
+// node that cleans up after this one, which finds them in Redis. Only the listeners of connections
+// that Redis has never heard of are notified here: no other node knows of these.
 func (e *heldEnds) close(ctx context.Context) {
 	e.mu.Lock()
 	e.closed = true
@@ -111,13 +113,13 @@ func (e *heldEnds) close(ctx context.Context) {
 	if len(rest) == 0 {
 		return
 	}
-	unheard, left := e.node.Unheard(), 0
+	unheard, remaining := e.node.Unheard(), 0
 	for _, x := range rest {
 		if unheard[x.fd] {
 			x.end(true)
 		} else {
-			left++
+			remaining++
 		}
 	}
-	e.log.Warn("redis is away: who cleans up after this node tells the close listeners", zap.Int("connections", left))
+	e.log.Warn("redis is away: who cleans up after this node tells the close listeners", zap.Int("connections", remaining))
 }

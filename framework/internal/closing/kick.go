@@ -9,10 +9,10 @@ import (
 	"wsframe/framework/internal/link"
 )
 
-// none is what a question or an answer says where its other fields are enough.
+// none is the value of a question or an answer that needs no further fields.
 type none = struct{}
 
-// What is asked. The names and fields travel between nodes.
+// The questions. The names of operations and fields travel between nodes.
 type (
 	roomQuestion struct {
 		Room string `json:"r,omitempty"`
@@ -30,24 +30,27 @@ var (
 	opDismiss = ask.Op[roomQuestion, none]{Name: "dismiss", Kind: ask.Follows, Both: true}
 )
 
-// Kick closes a connection, on whatever node, after what its caller had sent before. It does not wait for the close.
+// Kick closes a connection, on whatever node, after everything that its caller had sent before. It
+// does not wait for the close. ask.ErrNoConnection where no node has the connection, or it is being
+// closed already; ask.ErrPartial where not all nodes have answered.
 func (cl *Closer) Kick(ctx context.Context, fd int64, code int, reason string) error {
 	_, err := ask.One(ctx, cl.cfg.Nodes, opKick, fd, closeQuestion{Code: code, Reason: reason})
 	return err
 }
 
-// KickUID is Kick of all connections of a user. It counts them.
+// KickUID is Kick of all connections of a user, and returns their number.
 func (cl *Closer) KickUID(ctx context.Context, uid string, code int, reason string) (int, error) {
 	return ask.Sum(ctx, cl.cfg.Nodes, opKickUID, uid, closeQuestion{uid, code, reason})
 }
 
-// Dismiss takes all members out of a room, on all nodes, after what its caller had sent before. It counts them.
+// Dismiss takes all members out of a room, on all nodes, after everything that its caller had sent
+// before, and returns their number.
 func (cl *Closer) Dismiss(ctx context.Context, room string) (int, error) {
 	return ask.Sum(ctx, cl.cfg.Nodes, opDismiss, room, roomQuestion{room})
 }
 
-// answer has this node answer what others ask.
-func (cl *Closer) answer() {
+// register has this node answer the questions.
+func (cl *Closer) register() {
 	ask.HandleAfter(cl.cfg.Nodes, opKick, func(fd int64, q closeQuestion, t ask.Turn[none]) {
 		cl.kick(q, t, func() (conns []*hub.Conn) {
 			if c := cl.cfg.Hub.Get(fd); c != nil {
@@ -61,14 +64,15 @@ func (cl *Closer) answer() {
 	})
 	ask.HandleAfter(cl.cfg.Nodes, opDismiss, func(_ int64, q roomQuestion, t ask.Turn[none]) {
 		t.After(cl.cfg.Nodes.CountTime(), func() {
-			cl.cfg.Hub.After(q.Room, func() { // a move may wait for whoever calls this, and a leave for the move
+			cl.cfg.Hub.After(q.Room, func() { // in a goroutine: a leave waits for a move, which may wait for this caller
 				go cl.cfg.Protect("dismiss "+q.Room, func() { t.Answer(func() ask.Answer[none] { return ask.Answer[none]{Count: cl.dismiss(q.Room)} }) })
 			})
 		})
 	})
 }
 
-// kick closes connections after what is on its way to them. Who it is shows at once: who asks need not wait for the close.
+// kick closes connections after everything that is on its way to them. The answer does not wait for
+// that: the connections are known at once, and are marked as closing soon.
 func (cl *Closer) kick(q closeQuestion, t ask.Turn[none], find func() []*hub.Conn) {
 	t.Answer(func() ask.Answer[none] {
 		conns := slices.DeleteFunc(find(), func(c *hub.Conn) bool { return !c.SetClosingSoon() })
@@ -77,7 +81,7 @@ func (cl *Closer) kick(q closeQuestion, t ask.Turn[none], find func() []*hub.Con
 	})
 }
 
-// dismiss empties a room, as far as its members are here, and counts them.
+// dismiss takes the members on this node out of a room, and counts them.
 func (cl *Closer) dismiss(room string) (n int) {
 	for _, c := range cl.cfg.Hub.RoomMembers(room) {
 		if cl.cfg.Link.Phase() == link.HandedOver {
