@@ -1,9 +1,12 @@
-// Package presence tells the members of a room who comes and who leaves, so that a user counts once whatever the number of his
-// connections and nodes, and a reconnect through another node is none.
+// Package presence announces to the members of a room which users join it and which have left.
 //
-// Who is there stands in Redis, and so does who may have left: any node looks whether he is away for good (cluster.Depart). All of it
-// happens after the message path, which waits for none of it. A session knows which of its comings are not announced yet, so the queue
-// only makes it quick: what exceeds it, and what Redis did not take, is found again by a walk over the sessions.
+// A user counts once, whatever the number of his connections and nodes. A reconnect, through another
+// node too, is neither a join nor a leave.
+//
+// Redis has the users of each room, and those who may have left: any node looks whether such a user is
+// gone for good (cluster.Depart). The message path waits for none of that. The queue of announcements
+// only makes them quick. A session knows which of its joins are not announced yet, so a walk over the
+// sessions finds those that exceed the queue, and those that Redis did not take.
 //
 // A Presence is safe for concurrent use.
 package presence
@@ -33,60 +36,69 @@ const (
 	EventJoined = "roomJoin"
 	EventLeft   = "roomLeave"
 
-	// AwayTime is how long a user may be away before his leaving is announced: a phone that reconnects was never away.
+	// AwayTime is how long a user may be without a connection before his leave is announced, so that
+	// a phone that reconnects has not left.
 	AwayTime = 5 * time.Second
 
-	comingQueue = 4096 // announcements that wait
-	comingBatch = 64   // of them, in one call of Redis
-	lookEvery   = time.Second
+	maxQueue  = 4096        // joins that wait for their announcement
+	maxBatch  = 64          // joins in one call of Redis
+	lookEvery = time.Second // the time between two looks for users who have left
 )
 
-// Cluster is what Redis knows of who is where (package cluster).
+// Cluster is what Redis knows of users in rooms (package cluster).
 type Cluster interface {
+	// Came notes users in rooms. fresh has a flag for each: the user was not in that room.
 	Came(ctx context.Context, list []cluster.Present) (fresh []bool, err error)
+	// Depart takes the users who may have left for long enough, asks here which of them have a
+	// connection on any node, and calls left for each of the others. more: others are due, too.
 	Depart(ctx context.Context, here func(context.Context, []cluster.Present) ([]bool, error), left func(cluster.Present)) (more bool, err error)
+	// Leaving notes that a user may have left. notified: his join was announced. It does not wait.
 	Leaving(p cluster.Present, notified bool)
 }
 
+// Link tells in which phase this worker is (package link).
+type Link interface{ Phase() link.Phase }
+
 // Config of a Presence.
 type Config struct {
-	Rooms   []string // patterns of those that announce all their members (presence.rooms)
+	Rooms   []string // patterns of rooms that announce all their members (presence.rooms)
 	Hub     func() *hub.Hub
 	Nodes   *ask.Nodes
-	Link    *link.Link
+	Link    Link
 	Cluster func() Cluster
-	Publish func(room string, r *frame.Reply) error // to the room's members on all nodes; it does not wait
+	// Publish sends a push to the room's members on all nodes. It does not wait.
+	Publish func(room string, r *frame.Reply) error
 	Log     *zap.Logger
 }
 
-// Presence is made by New.
+// Presence announces joins and leaves. New makes one.
 type Presence struct {
-	cfg    Config
-	queue  chan coming
-	behind atomic.Bool // sessions are to be walked
-	stop   chan struct{}
-	done   chan struct{}
+	cfg   Config
+	queue chan join
+	walks atomic.Bool // the next tick walks the sessions
+	stop  chan struct{}
+	done  chan struct{}
 }
 
-// coming is a connection whose user has come into a room.
-type coming struct {
+// join is a connection whose user has come into a room.
+type join struct {
 	conn *hub.Conn
 	room string
 }
 
 // userOut is the param of an announcement.
 type userOut struct {
-	Room     string `json:"room"` // a client may be in several
+	Room     string `json:"room"` // a client may be in several rooms
 	ID       string `json:"id"`
 	Nickname string `json:"nickname"`
 }
 
-// New checks the patterns, and has this node answer others.
+// New checks the patterns, and registers the question by which other nodes ask for users here.
 func New(cfg Config) (*Presence, error) {
 	if err := checkRooms(cfg.Rooms); err != nil {
 		return nil, err
 	}
-	p := &Presence{cfg: cfg, queue: make(chan coming, comingQueue), stop: make(chan struct{}), done: make(chan struct{})}
+	p := &Presence{cfg: cfg, queue: make(chan join, maxQueue), stop: make(chan struct{}), done: make(chan struct{})}
 	ask.Handle(cfg.Nodes, opPresent, func(_ int64, q presentQuestion) ask.Answer[[]bool] {
 		return ask.Answer[[]bool]{Value: p.here(q.Present)}
 	})
@@ -106,7 +118,7 @@ func checkRooms(list []string) error {
 	return nil
 }
 
-// Close lets what has begun end: a few timeouts of Redis at most.
+// Close ends Run, and waits for the announcement that is under way: a few timeouts of Redis at most.
 func (p *Presence) Close() {
 	close(p.stop)
 	<-p.done
@@ -117,46 +129,57 @@ func (p *Presence) Covers(room string) bool {
 	return slices.ContainsFunc(p.cfg.Rooms, func(pattern string) bool { ok, _ := path.Match(pattern, room); return ok })
 }
 
-// Came has a room hear of a connection whose user has come into it.
+// Came announces to a room that the connection's user has come into it. It does not wait.
 func (p *Presence) Came(c *hub.Conn, room string) {
 	select {
-	case p.queue <- coming{c, room}:
+	case p.queue <- join{c, room}:
 	default:
-		p.behind.Store(true)
+		p.walks.Store(true)
 	}
 }
 
-// Walk has the sessions looked through for comings that are not announced.
-func (p *Presence) Walk() { p.behind.Store(true) }
+// Walk has the sessions searched for joins that are not announced. It does not wait.
+func (p *Presence) Walk() { p.walks.Store(true) }
 
-// Run announces until Close.
+// Run announces joins and leaves until Close.
 func (p *Presence) Run() {
 	defer close(p.done)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for waits := false; ; {
+	for failed := false; !p.stopped(); {
 		var err error
 		select {
 		case <-p.stop:
 			return
 		case first := <-p.queue:
-			if list := p.take(first); !p.behind.Load() { // else they are found by the walk
-				err = p.announce(list)
+			list := p.batch(first)
+			if p.walks.Load() {
+				continue // the walk finds them
 			}
+			err = p.announce(list)
 		case <-tick.C:
 			err = errors.Join(p.walk(), p.look())
 		}
-		if err != nil && !waits {
+		if err != nil && !failed {
 			p.cfg.Log.Warn("announcements of who comes and leaves wait", zap.Error(err))
 		}
-		waits = err != nil
+		failed = err != nil
 	}
 }
 
-// take gives what has come so far.
-func (p *Presence) take(first coming) []coming {
-	list := []coming{first}
-	for len(list) < comingBatch {
+func (p *Presence) stopped() bool {
+	select {
+	case <-p.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// batch gives the joins of the queue, as many as one call of Redis takes.
+func (p *Presence) batch(first join) []join {
+	list := []join{first}
+	for len(list) < maxBatch {
 		select {
 		case e := <-p.queue:
 			list = append(list, e)
@@ -167,19 +190,22 @@ func (p *Presence) take(first coming) []coming {
 	return list
 }
 
-// walk announces whom the queue did not.
+// walk announces the joins that the queue could not take, or Redis.
 func (p *Presence) walk() error {
-	if !p.behind.Swap(false) {
+	if !p.walks.Swap(false) {
 		return nil
 	}
-	var list []coming
+	var list []join
 	p.cfg.Hub().Each(func(c *hub.Conn) bool {
 		for _, room := range session.Of(c).Unannounced() {
-			list = append(list, coming{c, room})
+			list = append(list, join{c, room})
 		}
 		return true
 	})
-	for part := range slices.Chunk(list, comingBatch) {
+	for part := range slices.Chunk(list, maxBatch) {
+		if p.stopped() {
+			return nil
+		}
 		if err := p.announce(part); err != nil {
 			return err
 		}
@@ -187,8 +213,9 @@ func (p *Presence) walk() error {
 	return nil
 }
 
-// announce tells of those who are not told yet and were not there before. After an error the walk comes back to them.
-func (p *Presence) announce(list []coming) error {
+// announce announces those of the joins that are not announced yet, of users who were not in the room
+// before. After an error the walk finds them again.
+func (p *Presence) announce(list []join) error {
 	var conns []*hub.Conn
 	var came []cluster.Present
 	for _, e := range list {
@@ -204,13 +231,13 @@ func (p *Presence) announce(list []coming) error {
 	defer cancel()
 	fresh, err := p.cfg.Cluster().Came(ctx, came)
 	if err != nil {
-		p.behind.Store(true)
+		p.walks.Store(true)
 	}
 	for i, e := range came {
 		c := conns[i]
 		there := session.Of(c).Announced(e.Room, e.Ticket, err == nil)
 		if !there || p.cfg.Hub().Get(c.FD) != c {
-			p.cfg.Cluster().Leaving(e, false) // its departure may have been noted before its coming
+			p.cfg.Cluster().Leaving(e, false) // Redis may have got the leave before the join
 		}
 		if err == nil && fresh[i] {
 			err := p.notify(e, EventJoined)
@@ -224,7 +251,8 @@ func (p *Presence) announce(list []coming) error {
 
 var errNotServing = errors.New("the connections are another worker's")
 
-// look announces who was away for long enough, of whatever node. During a reload the worker does that has the connections.
+// look announces the leaves of users who were away for long enough, whatever their nodes were. During
+// a reload the worker that has the connections does so.
 func (p *Presence) look() error {
 	if p.cfg.Link.Phase() != link.Serving {
 		return nil
@@ -241,18 +269,17 @@ func (p *Presence) look() error {
 		if err != nil || !more {
 			return err
 		}
-		select {
-		case <-p.stop:
+		if p.stopped() {
 			return nil
-		default:
 		}
 	}
 }
 
-// anywhere asks all nodes who is in his room. One that does not answer may have him: it is asked again, until it is declared dead.
+// anywhere asks all nodes which of the users are in their rooms. A node that does not answer may have
+// them all: then it fails, and is called again until that node answers or is declared dead.
 func (p *Presence) anywhere(ctx context.Context, list []cluster.Present) ([]bool, error) {
 	here := p.here(list)
-	if !p.cfg.Link.Phase().Owns() { // maybe before that
+	if !p.cfg.Link.Phase().Owns() { // looked at last: the connections may have gone meanwhile
 		return nil, errNotServing
 	}
 	if !slices.Contains(here, false) {
@@ -274,14 +301,14 @@ func (p *Presence) anywhere(ctx context.Context, list []cluster.Present) ([]bool
 	return here, err
 }
 
-// presentQuestion asks who of those is in his room. The answer has one flag for each.
+// presentQuestion asks which of the users are in their rooms. The answer has a flag for each.
 type presentQuestion struct {
 	Present []cluster.Present `json:"p,omitempty"`
 }
 
 var opPresent = ask.Op[presentQuestion, []bool]{Name: "present"}
 
-// here tells who of those has a connection here that is announced in his room.
+// here tells which of the users have a connection on this node that is announced in the room.
 func (p *Presence) here(list []cluster.Present) []bool {
 	rooms := map[string]map[string]bool{}
 	here := make([]bool, len(list))
@@ -301,7 +328,7 @@ func (p *Presence) here(list []cluster.Present) []bool {
 	return here
 }
 
-// notify tells the room's members of a user.
+// notify publishes a user's join or leave to the room's members.
 func (p *Presence) notify(e cluster.Present, event string) error {
 	return p.cfg.Publish(e.Room, &frame.Reply{Status: 200, Event: event, Param: userOut{e.Room, e.ID, e.Nickname}})
 }
