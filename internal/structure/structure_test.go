@@ -56,6 +56,7 @@ framework/internal/hub
 framework/internal/envelope
 framework/internal/link
 framework/internal/ask
+framework/internal/nodetest
 framework/internal/directory
 framework/internal/history
 framework/internal/session

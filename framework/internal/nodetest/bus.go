@@ -89,7 +89,7 @@ func (n *Node) Arrive() {
 // link is an ask.Link.
 type link struct{ *Node }
 
-func (l link) Cursor() (string, bus.Mark) { return l.ID, nil }
+func (l link) Cursor() (string, bus.Cursor) { return l.ID, nil }
 
 func (l link) Send(m *bus.Message) error {
 	l.bus.mu.Lock()
@@ -106,7 +106,7 @@ func (l link) Send(m *bus.Message) error {
 	return nil
 }
 
-func (l link) After(_ string, _ bus.Mark, limit time.Duration, f func()) {
+func (l link) After(_ string, _ bus.Cursor, limit time.Duration, f func()) {
 	l.mu.Lock()
 	if !l.delayed {
 		l.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package nodetest gives tests a node without sockets and Redis: connections whose frames are kept in a file, and nodes that hear
+// Package nodetest gives tests a node without sockets and Redis: connections whose frames tests can read, and nodes that hear
 // each other at once.
 //
 // The tests of publish, presence, closing and the like use it. All of it works within testing/synctest.

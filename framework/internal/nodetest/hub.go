@@ -5,10 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,13 +19,12 @@ type Hub struct {
 	// Ended is called for each connection that has ended, in its goroutine. Set before the first.
 	Ended func(c *hub.Conn, code int, reason string, rooms []string)
 
-	t   testing.TB
-	dir string
+	t testing.TB
 }
 
 // NewHub makes a Hub that ends with the test, and its connections with it.
 func NewHub(t testing.TB, cfg hub.Config) *Hub {
-	h := &Hub{t: t, dir: t.TempDir(), Ended: func(*hub.Conn, int, string, []string) {}}
+	h := &Hub{t: t, Ended: func(*hub.Conn, int, string, []string) {}}
 	h.Hub = hub.New(handler{h}, cfg)
 	t.Cleanup(func() {
 		h.Each(func(c *hub.Conn) bool { c.Close(wire.CloseGoingAway, "test over"); return true })
@@ -60,12 +55,7 @@ type Conn struct {
 // Connect adds a connection. data is its session.
 func (h *Hub) Connect(fd int64, id auth.Identity, data any) *Conn {
 	h.t.Helper()
-	path := filepath.Join(h.dir, fmt.Sprint(fd, "-", time.Now().UnixNano()))
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_EXCL, 0o600)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	s := &stream{File: file, path: path, ended: make(chan struct{})}
+	s := newStream(h.t)
 	c, err := h.Adopt(s, hub.State{FD: fd, Auth: id, Since: time.Now(), LastIn: time.Now().Unix()}, func(c *hub.Conn) error {
 		c.Data = data
 		return nil
@@ -83,10 +73,7 @@ func (c *Conn) Vanish() { c.stream.end(io.EOF) }
 // Received gives what was written to the connection so far: the payloads of messages, and "close CODE REASON".
 func (c *Conn) Received() (list []string) {
 	c.t.Helper()
-	b, err := os.ReadFile(c.stream.path)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	b := c.stream.written()
 	for len(b) > 0 {
 		h, ok := wire.ParseHeader(b)
 		if !ok || len(b) < h.Size+int(h.Length) {
@@ -102,56 +89,4 @@ func (c *Conn) Received() (list []string) {
 		}
 	}
 	return list
-}
-
-// stream is a file to which the hub writes as to a socket. Nothing comes from it until the connection ends.
-type stream struct {
-	*os.File
-	path string
-
-	mu    sync.Mutex
-	err   error // why reads end
-	ended chan struct{}
-}
-
-func (s *stream) end(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err == nil {
-		s.err = err
-		close(s.ended)
-	}
-}
-
-func (s *stream) Read([]byte) (int, error) {
-	<-s.ended
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return 0, s.err
-}
-
-func (s *stream) SetDeadline(at time.Time) error      { return s.SetReadDeadline(at) }
-func (s *stream) SetWriteDeadline(at time.Time) error { return nil }
-
-func (s *stream) SetReadDeadline(at time.Time) error {
-	if !at.IsZero() && !at.After(time.Now()) {
-		s.end(os.ErrDeadlineExceeded)
-	}
-	return nil
-}
-
-func (s *stream) SyscallConn() (syscall.RawConn, error) {
-	raw, err := s.File.SyscallConn()
-	return rawFile{raw, s}, err
-}
-
-// rawFile reads as its stream does; a file itself never has a reader wait.
-type rawFile struct {
-	syscall.RawConn
-	stream *stream
-}
-
-func (r rawFile) Read(func(uintptr) bool) error {
-	_, err := r.stream.Read(nil)
-	return err
 }
