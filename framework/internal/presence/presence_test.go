@@ -42,10 +42,12 @@ type redis struct {
 	perCall int           // that many at most leave in one call
 }
 
-func newRedis() *redis { return &redis{present: map[string]bool{}, perCall: 100} }
+func newRedis() *redis { return &redis{present: map[string]bool{}, perCall: 2} }
 
 // addLeaving notes a user of another node who may have left the room R.
 func (r *redis) addLeaving(uid string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.present["R "+uid] = true
 	r.leaving = append(r.leaving, cluster.Present{Room: "R", ID: uid, Nickname: "n" + uid})
 }
@@ -291,7 +293,8 @@ func TestBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRedis()
 		n := newNode(t, nodetest.NewBus(), r, "n1")
-		r.gate = make(chan struct{})
+		gate := make(chan struct{})
+		r.set(func() { r.gate = gate })
 		var want []string
 		for i := range 100 {
 			n.comes(t, int64(i+1), fmt.Sprint(i))
@@ -300,11 +303,13 @@ func TestBatches(t *testing.T) {
 				synctest.Wait()
 			}
 		}
-		close(r.gate)
+		close(gate)
 		n.want(t, want...)
-		if !slices.Equal(r.batches, []int{1, 64, 35}) {
-			t.Errorf("calls of %v", r.batches)
-		}
+		r.set(func() {
+			if !slices.Equal(r.batches, []int{1, 64, 35}) {
+				t.Errorf("calls of %v", r.batches)
+			}
+		})
 	})
 }
 
@@ -313,7 +318,7 @@ func TestJoinWithoutRedis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRedis()
 		n := newNode(t, nodetest.NewBus(), r, "n1")
-		r.away = true
+		r.set(func() { r.away = true })
 		n.comes(t, 1, "a")
 		time.Sleep(10 * time.Second)
 		gone := n.comes(t, 2, "b")
@@ -341,7 +346,8 @@ func TestFullQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRedis()
 		n := newNode(t, nodetest.NewBus(), r, "n1")
-		r.gate = make(chan struct{})
+		gate := make(chan struct{})
+		r.set(func() { r.gate = gate })
 		const users = 4096 + 200
 		want := map[string]bool{}
 		c := n.connect(t, 1, "a")
@@ -350,7 +356,7 @@ func TestFullQueue(t *testing.T) {
 			n.join(t, c, room) // does not wait
 			want[room] = true
 		}
-		close(r.gate)
+		close(gate)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		n.mu.Lock()
@@ -373,7 +379,8 @@ func TestGoneBeforeItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRedis()
 		n := newNode(t, nodetest.NewBus(), r, "n1")
-		r.gate = make(chan struct{})
+		gate := make(chan struct{})
+		r.set(func() { r.gate = gate })
 		first := n.comes(t, 1, "first")
 		synctest.Wait()
 		leaves, ends := n.comes(t, 2, "leaves"), n.comes(t, 3, "ends")
@@ -382,12 +389,14 @@ func TestGoneBeforeItsTurn(t *testing.T) {
 		ends.Vanish()
 		synctest.Wait()
 		r.set(func() { r.leaving = nil })
-		close(r.gate)
+		close(gate)
 		n.want(t, joined("first"))
 		// Its leave was noted before Redis knew of the join, so it is noted again.
-		if len(r.leaving) != 1 || r.leaving[0].ID != "first" {
-			t.Errorf("noted as leaving: %+v", r.leaving)
-		}
+		r.set(func() {
+			if len(r.leaving) != 1 || r.leaving[0].ID != "first" {
+				t.Errorf("noted as leaving: %+v", r.leaving)
+			}
+		})
 		time.Sleep(time.Second)
 		n.want(t, left("first"))
 	})
@@ -472,7 +481,6 @@ func TestManyLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRedis()
 		n := newNode(t, nodetest.NewBus(), r, "n1")
-		r.perCall = 2
 		var want []string
 		for i := range 9 {
 			r.addLeaving(fmt.Sprint(i))
@@ -480,9 +488,11 @@ func TestManyLeave(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		n.want(t, want...)
-		if r.departs != 5 {
-			t.Errorf("%d calls", r.departs)
-		}
+		r.set(func() {
+			if r.departs != 5 {
+				t.Errorf("%d calls", r.departs)
+			}
+		})
 	})
 }
 
@@ -497,9 +507,11 @@ func TestLeaveInAReload(t *testing.T) {
 			time.Sleep(10 * time.Second)
 		}
 		n.want(t)
-		if r.departs > 0 {
-			t.Errorf("%d looks", r.departs)
-		}
+		r.set(func() {
+			if r.departs > 0 {
+				t.Errorf("%d looks", r.departs)
+			}
+		})
 		n.setPhase(link.Serving)
 		time.Sleep(time.Second)
 		n.want(t, left("a"))
@@ -528,9 +540,11 @@ func TestLeaveAtTheHandOver(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		p.Close()
 		n.want(t)
-		if n.redis.departs != 1 {
-			t.Errorf("%d looks", n.redis.departs)
-		}
+		n.redis.set(func() {
+			if n.redis.departs != 1 {
+				t.Errorf("%d looks", n.redis.departs)
+			}
+		})
 	})
 }
 
@@ -563,7 +577,8 @@ func TestClose(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.gate = make(chan struct{})
+		gate := make(chan struct{})
+		r.set(func() { r.gate = gate })
 		n.comes(t, 1, "a")
 		p.Walk() // finds it, too
 		p.Came(quiet.Conn, "R")
