@@ -56,7 +56,7 @@ type Conn struct {
 func (h *Hub) Connect(fd int64, id auth.Identity, data any) *Conn {
 	h.t.Helper()
 	s := newStream(h.t)
-	c, err := h.Adopt(s, hub.State{FD: fd, Auth: id, Since: time.Now(), LastIn: time.Now().Unix()}, func(c *hub.Conn) error {
+	c, err := h.Import(s, hub.State{FD: fd, Auth: id, Since: time.Now(), LastIn: time.Now().Unix()}, func(c *hub.Conn) error {
 		c.Data = data
 		return nil
 	})
