@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -92,6 +93,12 @@ func (a *App) validate(bad complain) {
 	}
 	if !slices.Contains([]string{"close", "serve"}, a.Cluster.Isolated) {
 		bad("app", "cluster.isolated", "%.40q is none of close, serve", a.Cluster.Isolated)
+	}
+	if _, err := HistoryRules(a.History.Rooms); err != nil {
+		bad("app", "history.rooms", "%v", err)
+	}
+	if err := CheckPresence(a.Presence.Rooms); err != nil {
+		bad("app", "presence.rooms", "%v", err)
 	}
 	for _, kind := range a.Users.UIDTypes {
 		if !isUserType(kind) {
@@ -267,10 +274,14 @@ func (c *DB) validate(bad complain) {
 	}
 }
 
-// isAddress takes host:port. What else is written there is shown to nobody: it may hold a password.
+// isAddress accepts host:port. The caller must not show any other text: it may contain a password.
 func isAddress(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	return err == nil && isHost(host)
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || !isHost(host) {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
 }
 
 const userType = "%.40q is no user type: 1 to 32 of the characters A-Z a-z 0-9 _ . : @ -, or \"*\" for all"

@@ -9,8 +9,6 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +21,7 @@ import (
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/room"
 	"wsframe/framework/internal/wire"
+	"wsframe/library/config"
 )
 
 const (
@@ -51,7 +50,7 @@ type Config struct {
 // History is made by New.
 type History struct {
 	cfg   Config
-	rules []rule
+	rules []config.HistoryRule
 	rooms *room.Rooms // set by Serve
 	gaps  gaps
 	users budgets // of sys.history, by user
@@ -75,39 +74,16 @@ func New(cfg Config) (*History, error) {
 // Serve gives the rooms of this process, before the first connection. What is read in the background ends with life.
 func (h *History) Serve(life context.Context, rooms *room.Rooms) { h.gaps.life, h.rooms = life, rooms }
 
-type rule struct {
-	pattern string
-	length  int
-	age     time.Duration
-}
-
-// rules reads the configuration's pattern:length:age.
-func parseRules(list []string) ([]rule, error) {
-	var rules []rule
-	for _, text := range list {
-		fields := strings.Split(text, ":")
-		bad := func(why string) error {
-			return fmt.Errorf("history.rooms: %.80q: %s; wanted is pattern:length:age, like CHAT_*:200:24h", text, why)
+// parseRules reads history.rooms. Names that are reserved for the server are no rooms.
+func parseRules(list []string) ([]config.HistoryRule, error) {
+	rules, err := config.HistoryRules(list)
+	if err != nil {
+		return nil, fmt.Errorf("history.rooms: %w", err)
+	}
+	for _, r := range rules {
+		if prefix := names.Reserved(r.Pattern); prefix != "" {
+			return nil, fmt.Errorf("history.rooms: %.80q: no room begins with %s, which is reserved", r.Pattern, prefix)
 		}
-		if len(fields) < 3 {
-			return nil, bad("something is missing")
-		}
-		n := len(fields)
-		r := rule{pattern: strings.Join(fields[:n-2], ":")}
-		var err error
-		if _, err = path.Match(r.pattern, ""); err != nil || r.pattern == "" {
-			return nil, bad("the pattern cannot be read")
-		}
-		if prefix := names.Reserved(r.pattern); prefix != "" {
-			return nil, bad("no room begins with " + prefix + ", which is reserved")
-		}
-		if r.length, err = strconv.Atoi(fields[n-2]); err != nil || r.length < 1 || r.length > 100_000 {
-			return nil, bad("the length is 1 to 100000")
-		}
-		if r.age, err = time.ParseDuration(fields[n-1]); err != nil || r.age < time.Second {
-			return nil, bad("the age is a time from 1s on")
-		}
-		rules = append(rules, r)
 	}
 	return rules, nil
 }
@@ -115,8 +91,8 @@ func parseRules(list []string) ([]rule, error) {
 // Limits has a push to the room kept as the rules say.
 func (h *History) Limits(room string, d *envelope.Delivery) {
 	for _, r := range h.rules {
-		if ok, _ := path.Match(r.pattern, room); ok {
-			d.Keep, d.Age = r.length, r.age
+		if ok, _ := path.Match(r.Pattern, room); ok {
+			d.Keep, d.Age = r.Length, r.Age
 			return
 		}
 	}

@@ -29,6 +29,7 @@ import (
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/session"
+	"wsframe/library/config"
 )
 
 const (
@@ -105,12 +106,12 @@ func New(cfg Config) (*Presence, error) {
 	return p, nil
 }
 
-// checkRooms checks the configuration's patterns.
+// checkRooms checks the patterns of presence.rooms. Names that are reserved for the server are no rooms.
 func checkRooms(list []string) error {
+	if err := config.CheckPresence(list); err != nil {
+		return fmt.Errorf("presence.rooms: %w", err)
+	}
 	for _, pattern := range list {
-		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
-			return fmt.Errorf("presence.rooms: %.80q: the pattern cannot be read; wanted is one like CHAT_*", pattern)
-		}
 		if prefix := names.Reserved(pattern); prefix != "" {
 			return fmt.Errorf("presence.rooms: %.80q: no room begins with %s, which is reserved", pattern, prefix)
 		}
