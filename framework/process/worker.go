@@ -80,6 +80,9 @@ type Handler interface {
 	Nodes(ctx context.Context) ([]manager.NodeInfo, error)
 	// Reloading is told in the old worker before the new one takes over.
 	Reloading(ctx context.Context) error
+	// Start is called in the new worker of a reload when the old one is about to hand over: from now on the
+	// application's own work, like its timers, is this one's. After an error the old worker continues.
+	Start() error
 	// Stop ends accepting and closes all connections with the code, spread over the time; it returns how many there were.
 	Stop(ctx context.Context, code int, reason string, spread time.Duration) (int, error)
 	// Accept is told in the new worker of a reload when no connections are moved to it: it serves who comes.
@@ -88,10 +91,6 @@ type Handler interface {
 	Settled()
 	ReopenLogs()
 }
-
-// Starter is a Handler that is told in the new worker of a reload when the old one is about to hand over: from now on the
-// application's own work, like its timers, is this one's. After an error the old worker goes on.
-type Starter interface{ Start() error }
 
 // Transferrer is a Handler whose live connections can be moved to another worker. The peer is one end of a Unix stream socket
 // pair, the other worker holds the other one; it belongs to the method, which closes it. When it breaks, the other worker has
@@ -353,10 +352,7 @@ func (w *Worker) handle(ctx context.Context, r request) (any, error) {
 	case "pause", "transfer", "adopt":
 		return w.transfer(ctx, h, r)
 	case "start":
-		if s, ok := h.(Starter); ok {
-			return nil, s.Start()
-		}
-		return nil, nil
+		return nil, h.Start()
 	case "accept":
 		h.Accept()
 		return nil, nil

@@ -150,7 +150,7 @@ func fixed(cfg *config.Config, w *process.Worker) error {
 		return fmt.Errorf("find the runtime directory: %w", err)
 	}
 	switch {
-	case w.RuntimeDir != "" && dir != w.RuntimeDir: // a master of before says nothing
+	case dir != w.RuntimeDir:
 		return fmt.Errorf("runtime.dir is %s now, but the server was started with %s: that needs a restart", dir, w.RuntimeDir)
 	case cfg.Cache.Master.Driver == "embedded" != (w.Store.Addr != ""):
 		return fmt.Errorf("cache.yaml: master.driver is %s now, but the server was started with another one: that needs a restart", cfg.Cache.Master.Driver)

@@ -35,7 +35,6 @@ func (w *worker) Resume() {
 
 // Transfer moves this worker's connections to another.
 func (w *worker) Transfer(ctx context.Context, peer *os.File, handed func(moved int)) (process.TransferReport, error) {
-	w.Pause() // a master of before has not asked for it
 	flush, cancel := context.WithTimeout(ctx, flushTime)
 	defer cancel()
 	if err := w.app.Node().Flush(flush); err != nil {

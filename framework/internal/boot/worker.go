@@ -31,7 +31,6 @@ type worker struct {
 	handed     atomic.Bool // its connections are another worker's
 }
 
-// Start implements process.Starter.
 func (w *worker) Start() error { return w.app.Start() }
 
 func (w *worker) Accept() { w.acceptOnce.Do(w.accept) }
