@@ -276,22 +276,6 @@ func TestReloadCheckDoesNotMigrate(t *testing.T) {
 	}
 }
 
-// A master of before tells its workers less.
-func TestReloadUnderAnOlderMaster(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "console")
-	install(t, path, copyOf(t, console))
-	s := prepare(t)
-	s.serve(path)
-	p := dial(t, s.outside, s.token("guest", "g"))
-	install(t, path, fmt.Appendf(nil, "#!/bin/sh\nunset WSFRAME_RUNTIME\nexec %s \"$@\"\n", console))
-	if out := s.ok("-s", "reload"); !strings.Contains(out, "1 connections moved, 0 drained") {
-		t.Errorf("%s", out)
-	}
-	p.send("2")
-	p.want("3")
-}
-
 // kill -9 of the old worker when the connections have moved: who waits for an action in it is closed, and asks again; others stay.
 func TestOldWorkerKilledWithAnAction(t *testing.T) {
 	t.Parallel()
