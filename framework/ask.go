@@ -5,7 +5,6 @@ import (
 	"wsframe/framework/bus"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/hub"
-	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/room"
 )
 
@@ -28,7 +27,6 @@ func (a *App) newNodes() *ask.Nodes {
 	return ask.New(ask.Config{
 		Node: a.nodeID, Alone: a.alone, Timeout: a.askTime, Link: a.link, Members: func() ask.Members { return a.node },
 		Here: a.stays, Frozen: func() bool { return a.hub.Frozen() },
-		HandedOver: func() bool { return a.link.Phase() == link.HandedOver }, Ended: func() bool { return a.link.Phase().Ended() },
 		Errors: errorCodes, Protect: a.protect, Log: a.log,
 	})
 }

@@ -124,7 +124,7 @@ func (n *Nodes) send(q *Query, r Reply) {
 	if err == nil {
 		err = n.cfg.Link.Send(&bus.Message{Kind: envelope.Answer, Key: q.Node, Body: body})
 	}
-	if err != nil && !n.cfg.Ended() {
+	if err != nil && !n.cfg.Link.Phase().Ended() { // else nobody expects its answers
 		n.cfg.Log.Warn("answer to another node", zap.Error(err))
 	}
 }

@@ -27,6 +27,7 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/link"
 )
 
 var (
@@ -67,6 +68,7 @@ type Answer[A any] struct {
 
 // Link is this node's way to the others (package link).
 type Link interface {
+	Phase() link.Phase
 	Cursor() (token string, m bus.Cursor)
 	Send(m *bus.Message) error
 	After(token string, m bus.Cursor, limit time.Duration, f func())
@@ -89,9 +91,6 @@ type Config struct {
 	Members func() Members
 	Here    func(fd int64) bool // the connection is here, and has not moved to the next worker
 	Frozen  func() bool         // connections are being moved
-	// HandedOver tells whether the connections are the next worker's, Ended whether this one's part is over: what it cannot answer
-	// any more is nothing to log.
-	HandedOver, Ended func() bool
 	// Errors are those that askers tell apart, by the code that travels with an answer's text.
 	Errors  map[string]error
 	Protect func(what string, f func()) // runs f, and logs its panic

@@ -17,6 +17,7 @@ import (
 	"wsframe/framework/bus"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/link"
 )
 
 // cluster is some nodes that hear each other at once, those that are mute excepted.
@@ -27,10 +28,10 @@ type cluster struct {
 
 type node struct {
 	*ask.Nodes
-	id         string
-	in         *cluster
-	conns      map[int64]bool
-	handedOver bool
+	id    string
+	in    *cluster
+	conns map[int64]bool
+	phase link.Phase
 
 	quiet bool // nothing is on its way
 
@@ -38,6 +39,8 @@ type node struct {
 	held []func() // what waits for messages that are on their way
 	told []string // questions and answers that this node has sent
 }
+
+func (n *node) Phase() link.Phase { return n.phase }
 
 func (n *node) Cursor() (string, bus.Cursor) { return n.id, bus.Cursor{"x"} }
 
@@ -117,7 +120,6 @@ func newCluster(size int) *cluster {
 		n.Nodes = ask.New(ask.Config{
 			Node: n.id, Timeout: time.Second, Link: n, Members: func() ask.Members { return n },
 			Here: func(fd int64) bool { return n.conns[fd] }, Frozen: func() bool { return false },
-			HandedOver: func() bool { return n.handedOver }, Ended: func() bool { return n.handedOver },
 			Errors: map[string]error{"full": errFull}, Protect: func(_ string, f func()) { f() }, Log: zap.NewNop(),
 		})
 		ask.Handle(n.Nodes, where, func(fd int64, _ none) ask.Answer[string] { return ask.Answer[string]{Found: n.conns[fd], Value: n.id} })
@@ -230,7 +232,7 @@ func TestHandedOver(t *testing.T) {
 		if err := ask.Forward(ctx, old.Nodes, put, 7, putQuestion{"x"}); !errors.Is(err, ask.ErrGone) {
 			t.Error("forwarded before the hand-over:", err)
 		}
-		old.handedOver = true
+		old.phase = link.HandedOver
 		if err := ask.Forward(ctx, old.Nodes, put, 7, putQuestion{"x"}); err != nil {
 			t.Error(err)
 		}

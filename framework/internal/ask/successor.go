@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"go.uber.org/zap"
+
+	"wsframe/framework/internal/link"
 )
 
 // Inquiry is a question to the next worker.
@@ -31,11 +33,11 @@ type Successor interface {
 	Ask(ctx context.Context, i Inquiry) (Findings, error)
 }
 
-// HandOver says who is asked once this worker has handed over (Config.HandedOver).
+// HandOver sets the next worker, which is asked as long as this worker's phase is link.HandedOver.
 func (n *Nodes) HandOver(s Successor) { n.successor.Store(&s) }
 
 func (n *Nodes) successorNow() Successor {
-	if p := n.successor.Load(); p != nil && n.cfg.HandedOver() {
+	if p := n.successor.Load(); p != nil && n.cfg.Link.Phase() == link.HandedOver {
 		return *p
 	}
 	return nil

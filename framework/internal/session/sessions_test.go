@@ -25,6 +25,7 @@ import (
 	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/room"
 	"wsframe/framework/internal/wire"
 )
@@ -60,8 +61,8 @@ func newFixture(t *testing.T, cfg Config) *fixture {
 	life, end := context.WithCancel(context.Background())
 	cfg.History.Serve(life, cfg.Hub.Rooms)
 	cfg.Nodes = ask.New(ask.Config{
-		Node: "a", Alone: true, Timeout: 1 << 40, Here: func(fd int64) bool { return cfg.Hub.Get(fd) != nil },
-		HandedOver: func() bool { return false }, Log: log,
+		Node: "a", Alone: true, Timeout: 1 << 40, Link: link.New(bus.Config{}, false), Here: func(fd int64) bool { return cfg.Hub.Get(fd) != nil },
+		Log: log,
 	})
 	cfg.Link, cfg.Presence, cfg.Cluster = f, f, func() Cluster { return f }
 	cfg.Keys, cfg.SecondLogin = 2, cmp.Or(cfg.SecondLogin, loginAllow)
