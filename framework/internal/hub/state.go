@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"wsframe/framework/auth"
-	"wsframe/framework/internal/packed"
 	"wsframe/framework/internal/wire"
+	"wsframe/library/packed"
 )
 
 // TransferVersion is the version of the format in which connections move to the next process. A

@@ -7,8 +7,8 @@ import (
 	"slices"
 
 	"wsframe/framework/internal/hub"
-	"wsframe/framework/internal/packed"
 	"wsframe/framework/internal/room"
+	"wsframe/library/packed"
 )
 
 // state is the part of a session that travels to the next worker. It is empty for most connections.
