@@ -1,7 +1,6 @@
-// Package packed writes and reads values one behind the other: numbers as varints, texts behind their length.
-//
-// The states that travel with connections to the next worker are encoded with it: by hub what belongs to a connection, by the
-// packages above what they keep with it. Nothing says what a value is, so writer and reader must agree on the order.
+// Package packed encodes values one after the other: numbers as varints, texts with their length in
+// front. The embedded store's file (library/cache/snapshot) and the states of connections that move
+// to the next worker are encoded with it.
 //
 //	b = packed.AppendText(binary.AppendVarint(b, fd), name)
 //	…
@@ -9,7 +8,8 @@
 //	fd, name := r.Int(), r.Text()
 //	if err := r.End(); err != nil { … } // one check after all values
 //
-// A Reader belongs to one goroutine.
+// The encoding does not describe itself: writer and reader must agree on the order of the values. A
+// Reader belongs to one goroutine.
 package packed
 
 import (
@@ -18,12 +18,21 @@ import (
 	"math"
 )
 
-// ErrShort is returned when a value is not there, or something is left over.
+// ErrShort is returned when a value is missing or cut, or when bytes remain after the last value.
 var ErrShort = errors.New("encoded values cannot be read")
 
-// AppendText appends a text or bytes behind their length.
+// AppendText appends the length of a text, then its bytes.
 func AppendText[T ~string | ~[]byte](b []byte, text T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+// AppendTexts appends the number of texts, then each of them.
+func AppendTexts(b []byte, list []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, text := range list {
+		b = AppendText(b, text)
+	}
+	return b
 }
 
 // AppendFloat appends a number in 8 bytes.
@@ -31,19 +40,20 @@ func AppendFloat(b []byte, f float64) []byte {
 	return binary.BigEndian.AppendUint64(b, math.Float64bits(f))
 }
 
-// Reader takes values from the front of a buffer. After the first value that is not there, all others are zero, and Err tells it.
+// Reader reads values from the front of a buffer. After the first value that cannot be read, Err
+// returns ErrShort and all further values are zero.
 type Reader struct {
 	rest []byte
 	bad  bool
 }
 
-// NewReader reads b. Bytes gives parts of b itself.
+// NewReader returns a Reader of b. The results of Bytes share b.
 func NewReader(b []byte) Reader { return Reader{rest: b} }
 
-// More tells whether something is left.
+// More reports whether bytes remain.
 func (r *Reader) More() bool { return len(r.rest) > 0 }
 
-// Err is ErrShort when a value was not there.
+// Err returns ErrShort when a value could not be read.
 func (r *Reader) Err() error {
 	if r.bad {
 		return ErrShort
@@ -51,16 +61,17 @@ func (r *Reader) Err() error {
 	return nil
 }
 
-// End is Err, and ErrShort also where something is left.
+// End returns the error of Err, and ErrShort also when bytes remain.
 func (r *Reader) End() error {
 	r.bad = r.bad || r.More()
 	return r.Err()
 }
 
-// Fail has the Reader treat a value that it gave as one that is not there.
+// Fail makes the Reader fail: its caller found a value that cannot be right.
 func (r *Reader) Fail() { r.bad, r.rest = true, nil }
 
-func (r *Reader) take(n uint64) []byte {
+// next returns the next n bytes, nil when there are fewer.
+func (r *Reader) next(n uint64) []byte {
 	if n > uint64(len(r.rest)) {
 		r.Fail()
 		return nil
@@ -70,15 +81,15 @@ func (r *Reader) take(n uint64) []byte {
 	return t
 }
 
-// Byte takes one byte.
+// Byte reads one byte.
 func (r *Reader) Byte() byte {
-	if b := r.take(1); b != nil {
+	if b := r.next(1); b != nil {
 		return b[0]
 	}
 	return 0
 }
 
-// Int takes what binary.AppendVarint has written.
+// Int reads a number that binary.AppendVarint has written.
 func (r *Reader) Int() int64 {
 	v, n := binary.Varint(r.rest)
 	if n <= 0 {
@@ -89,7 +100,8 @@ func (r *Reader) Int() int64 {
 	return v
 }
 
-// Size takes what binary.AppendUvarint has written. A size beyond what is left cannot be one: it fails.
+// Size reads a number of elements that binary.AppendUvarint has written. It fails for a number
+// larger than the bytes that remain, so a damaged number makes nobody allocate memory.
 func (r *Reader) Size() int {
 	v, n := binary.Uvarint(r.rest)
 	if n <= 0 || v > uint64(len(r.rest)-n) {
@@ -100,21 +112,34 @@ func (r *Reader) Size() int {
 	return int(v)
 }
 
-// Float takes what AppendFloat has written.
+// Float reads a number that AppendFloat has written.
 func (r *Reader) Float() float64 {
-	if b := r.take(8); b != nil {
+	if b := r.next(8); b != nil {
 		return math.Float64frombits(binary.BigEndian.Uint64(b))
 	}
 	return 0
 }
 
-// Bytes takes what AppendText has written, nil where that is nothing. It is a part of the buffer.
+// Bytes reads bytes that AppendText has written, nil where there are none. They share the buffer.
 func (r *Reader) Bytes() []byte {
 	if n := r.Size(); n > 0 {
-		return r.take(uint64(n))
+		return r.next(uint64(n))
 	}
 	return nil
 }
 
-// Text is Bytes as a string of its own.
+// Text reads a text that AppendText has written.
 func (r *Reader) Text() string { return string(r.Bytes()) }
+
+// Texts reads a list that AppendTexts has written, nil where it is empty.
+func (r *Reader) Texts() []string {
+	n := r.Size()
+	if n == 0 {
+		return nil
+	}
+	list := make([]string, 0, n)
+	for ; n > 0 && r.Err() == nil; n-- {
+		list = append(list, r.Text())
+	}
+	return list
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -12,13 +13,15 @@ func all() []byte {
 	b = AppendText(b, "小明")
 	b = AppendFloat(b, -1.5)
 	b = AppendText(b, []byte{0, 255})
-	return AppendText(b, "")
+	b = AppendTexts(AppendText(b, ""), []string{"x", ""})
+	return AppendTexts(b, nil)
 }
 
 func TestRoundTrip(t *testing.T) {
 	b := all()
 	r := NewReader(b)
-	if r.Byte() != 7 || r.Int() != math.MinInt64 || r.Text() != "小明" || r.Float() != -1.5 || !bytes.Equal(r.Bytes(), []byte{0, 255}) || !r.More() || r.Bytes() != nil {
+	if r.Byte() != 7 || r.Int() != math.MinInt64 || r.Text() != "小明" || r.Float() != -1.5 || !bytes.Equal(r.Bytes(), []byte{0, 255}) || !r.More() || r.Bytes() != nil ||
+		!slices.Equal(r.Texts(), []string{"x", ""}) || r.Texts() != nil {
 		t.Error("other values")
 	}
 	if err := r.End(); err != nil || r.More() {
@@ -26,7 +29,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// A value that is not there is found at the end, whatever is asked before.
+// A missing value shows in Err after any number of further reads.
 func TestShort(t *testing.T) {
 	b := all()
 	for n := range b {
@@ -37,15 +40,17 @@ func TestShort(t *testing.T) {
 		r.Float()
 		r.Bytes()
 		r.Bytes()
+		r.Texts()
+		r.Texts()
 		if r.Err() != ErrShort || r.End() != ErrShort {
 			t.Errorf("%d of %d bytes are enough", n, len(b))
 		}
-		if r.Byte() != 0 || r.Int() != 0 || r.Text() != "" || r.Float() != 0 || r.Bytes() != nil || r.Size() != 0 {
+		if r.Byte() != 0 || r.Int() != 0 || r.Text() != "" || r.Float() != 0 || r.Bytes() != nil || r.Size() != 0 || r.Texts() != nil {
 			t.Error("a value after the end")
 		}
 	}
 	r := NewReader(append(b, 0))
-	r.take(uint64(len(b)))
+	r.next(uint64(len(b)))
 	if r.Err() != nil || r.End() != ErrShort {
 		t.Error("something is left")
 	}
@@ -60,9 +65,10 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// What a Reader gives is never more than it was given, and a value that was read is written alike.
+// A Reader returns no more than its buffer holds, and the encoding of a number that it has read is no
+// longer than what it read.
 func FuzzReader(f *testing.F) {
-	f.Add(all(), []byte("bitfst"))
+	f.Add(all(), []byte("bitfstl"))
 	f.Fuzz(func(t *testing.T, b, ops []byte) {
 		r := NewReader(b)
 		for _, op := range ops {
@@ -80,6 +86,10 @@ func FuzzReader(f *testing.F) {
 			case 's':
 				if n := r.Size(); n > len(r.rest) {
 					t.Fatalf("%d of %d", n, len(r.rest))
+				}
+			case 'l':
+				if l := r.Texts(); len(l) > before {
+					t.Fatalf("%d of %d texts", len(l), before)
 				}
 			case 't':
 				if s := r.Text(); len(s) > before {

@@ -73,10 +73,7 @@ func (s *State) Append(b []byte) []byte {
 	for _, t := range s.blobs() {
 		b = packed.AppendText(b, *t)
 	}
-	b = binary.AppendUvarint(b, uint64(len(s.Rooms)))
-	for _, room := range s.Rooms {
-		b = packed.AppendText(b, room)
-	}
+	b = packed.AppendTexts(b, s.Rooms)
 	b = binary.AppendUvarint(b, uint64(len(s.Cuts)))
 	for _, cut := range s.Cuts {
 		b = binary.AppendVarint(binary.AppendVarint(b, int64(cut.Bytes)), int64(cut.Frames))

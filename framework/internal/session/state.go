@@ -113,10 +113,7 @@ func (s *state) encode() []byte {
 	b = packed.AppendText(b, s.User)
 	for _, list := range s.lists() {
 		empty = empty && len(*list) == 0
-		b = binary.AppendUvarint(b, uint64(len(*list)))
-		for _, text := range *list {
-			b = packed.AppendText(b, text)
-		}
+		b = packed.AppendTexts(b, *list)
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.Values)))
 	for k, v := range s.Values {
@@ -147,9 +144,7 @@ func (s *state) decode(b []byte) error {
 	s.Unbound = r.Byte() == 1
 	s.User = r.Text()
 	for _, list := range s.lists() {
-		for n := r.Size(); n > 0 && r.Err() == nil; n-- {
-			*list = append(*list, r.Text())
-		}
+		*list = r.Texts()
 	}
 	for n := r.Size(); n > 0 && r.Err() == nil; n-- {
 		if s.Values == nil {

@@ -1,13 +1,11 @@
 package snapshot
 
 import (
-	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
+	"wsframe/library/packed"
 
 	"github.com/alicebob/miniredis/v2"
 )
@@ -132,9 +130,9 @@ func (r *record) copyStream(s *stream) {
 func (r *record) append(b []byte) []byte {
 	begin := len(b)
 	b = append(b, 0, 0, 0, 0)
-	b = putString(putInt(append(b, byte(r.kind)), int64(r.db)), r.key)
+	b = packed.AppendText(binary.AppendVarint(append(b, byte(r.kind)), int64(r.db)), r.key)
 	if r.kind != gone {
-		b = r.appendValue(putInt(b, r.deadline))
+		b = r.appendValue(binary.AppendVarint(b, r.deadline))
 	}
 	binary.LittleEndian.PutUint32(b[begin:], uint32(len(b)-begin-4))
 	return b
@@ -143,75 +141,61 @@ func (r *record) append(b []byte) []byte {
 func (r *record) appendValue(b []byte) []byte {
 	switch kinds[r.kind] {
 	case "string", "hll":
-		return putString(b, r.text)
+		return packed.AppendText(b, r.text)
 	case "stream":
 		return r.stream.append(b)
 	}
-	b = putStrings(b, r.list)
+	b = packed.AppendTexts(b, r.list)
 	for _, score := range r.scores {
-		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(score))
+		b = packed.AppendFloat(b, score)
 	}
 	if kinds[r.kind] == "hash" {
-		b = putInt(b, int64(len(r.fields)))
+		b = binary.AppendUvarint(b, uint64(len(r.fields)))
 		for _, f := range r.fields {
-			b = putInt(putString(b, f.field), f.at)
+			b = binary.AppendVarint(packed.AppendText(b, f.field), f.at)
 		}
 	}
 	return b
 }
 
 func (s *streamRecord) append(b []byte) []byte {
-	b = putInt(putString(b, s.last), int64(len(s.entries)))
+	b = binary.AppendUvarint(packed.AppendText(b, s.last), uint64(len(s.entries)))
 	for _, e := range s.entries {
-		b = putStrings(putString(b, e.ID), e.Values)
+		b = packed.AppendTexts(packed.AppendText(b, e.ID), e.Values)
 	}
-	b = putInt(b, int64(len(s.groups)))
+	b = binary.AppendUvarint(b, uint64(len(s.groups)))
 	for _, g := range s.groups {
-		b = putInt(putString(putString(b, g.name), g.last), int64(len(g.consumers)))
+		b = binary.AppendUvarint(packed.AppendText(packed.AppendText(b, g.name), g.last), uint64(len(g.consumers)))
 		for _, c := range g.consumers {
-			b = putTime(putTime(putString(b, c.name), c.seen), c.succeeded)
+			b = appendTime(appendTime(packed.AppendText(b, c.name), c.seen), c.succeeded)
 		}
-		b = putInt(b, int64(len(g.pending)))
+		b = binary.AppendUvarint(b, uint64(len(g.pending)))
 		for _, p := range g.pending {
-			b = putTime(putInt(putString(putString(b, p.id), p.consumer), int64(p.deliveryCount)), p.lastDelivery)
+			b = appendTime(binary.AppendVarint(packed.AppendText(packed.AppendText(b, p.id), p.consumer), int64(p.deliveryCount)), p.lastDelivery)
 		}
 	}
 	return b
 }
 
-func putInt(b []byte, n int64) []byte { return binary.AppendVarint(b, n) }
-
-func putString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-func putStrings(b []byte, list []string) []byte {
-	b = putInt(b, int64(len(list)))
-	for _, s := range list {
-		b = putString(b, s)
-	}
-	return b
-}
-
-func putTime(b []byte, t time.Time) []byte {
+func appendTime(b []byte, t time.Time) []byte {
 	if t.IsZero() {
-		return putInt(b, 0)
+		return binary.AppendVarint(b, 0)
 	}
-	return putInt(b, t.UnixMilli())
+	return binary.AppendVarint(b, t.UnixMilli())
 }
 
 // split cuts a payload into its records, without reading more of them than the key.
 func split(b []byte, each func(k id, kind int, body []byte)) error {
 	for len(b) > 0 {
 		if len(b) < 4 || uint64(binary.LittleEndian.Uint32(b)) > uint64(len(b)-4) {
-			return errShort
+			return packed.ErrShort
 		}
 		n := 4 + int(binary.LittleEndian.Uint32(b))
-		r := &reader{b: b[4:n]}
-		kind := int(r.byte())
-		k := id{int(r.int()), r.string()}
-		if r.err != nil {
-			return r.err
+		r := packed.NewReader(b[4:n])
+		kind := int(r.Byte())
+		k := id{int(r.Int()), r.Text()}
+		if err := r.Err(); err != nil {
+			return err
 		}
 		each(k, kind, b[4:n])
 		b = b[n:]
@@ -221,134 +205,61 @@ func split(b []byte, each func(k id, kind int, body []byte)) error {
 
 // parseRecord reads what append wrote, without the length.
 func parseRecord(b []byte) (record, error) {
-	p := &reader{b: b}
-	r := record{kind: int(p.byte())}
-	r.db, r.key = int(p.int()), p.string()
+	p := packed.NewReader(b)
+	r := record{kind: int(p.Byte())}
+	r.db, r.key = int(p.Int()), p.Text()
 	if r.kind >= len(kinds) {
 		return r, fmt.Errorf("a record of kind %d", r.kind)
 	}
 	if r.kind != gone {
-		r.deadline = p.int()
-		r.parseValue(p)
+		r.deadline = p.Int()
+		r.parseValue(&p)
 	}
-	if p.err == nil && len(p.b) > 0 {
-		p.err = fmt.Errorf("%d bytes behind a record", len(p.b))
-	}
-	return r, p.err
+	return r, p.End()
 }
 
-func (r *record) parseValue(p *reader) {
+func (r *record) parseValue(p *packed.Reader) {
 	switch kinds[r.kind] {
 	case "string", "hll":
-		r.text = p.string()
+		r.text = p.Text()
 		return
 	case "stream":
 		r.stream = parseStream(p)
 		return
 	}
-	r.list = p.strings()
+	r.list = p.Texts()
 	switch kinds[r.kind] {
 	case "zset":
 		for range r.list {
-			r.scores = append(r.scores, p.float())
+			r.scores = append(r.scores, p.Float())
 		}
 	case "hash":
-		for n := p.count(); n > 0 && p.err == nil; n-- {
-			r.fields = append(r.fields, fieldDeadline{p.string(), p.int()})
+		for n := p.Size(); n > 0 && p.Err() == nil; n-- {
+			r.fields = append(r.fields, fieldDeadline{p.Text(), p.Int()})
 		}
 	}
 }
 
-func parseStream(p *reader) *streamRecord {
-	s := &streamRecord{last: p.string()}
-	for n := p.count(); n > 0 && p.err == nil; n-- {
-		s.entries = append(s.entries, miniredis.StreamEntry{ID: p.string(), Values: p.strings()})
+func parseStream(p *packed.Reader) *streamRecord {
+	s := &streamRecord{last: p.Text()}
+	for n := p.Size(); n > 0 && p.Err() == nil; n-- {
+		s.entries = append(s.entries, miniredis.StreamEntry{ID: p.Text(), Values: p.Texts()})
 	}
-	for n := p.count(); n > 0 && p.err == nil; n-- {
-		g := groupRecord{name: p.string(), last: p.string()}
-		for n := p.count(); n > 0 && p.err == nil; n-- {
-			g.consumers = append(g.consumers, consumerRecord{p.string(), p.time(), p.time()})
+	for n := p.Size(); n > 0 && p.Err() == nil; n-- {
+		g := groupRecord{name: p.Text(), last: p.Text()}
+		for n := p.Size(); n > 0 && p.Err() == nil; n-- {
+			g.consumers = append(g.consumers, consumerRecord{p.Text(), parseTime(p), parseTime(p)})
 		}
-		for n := p.count(); n > 0 && p.err == nil; n-- {
-			g.pending = append(g.pending, pending{p.string(), p.string(), int(p.int()), p.time()})
+		for n := p.Size(); n > 0 && p.Err() == nil; n-- {
+			g.pending = append(g.pending, pending{p.Text(), p.Text(), int(p.Int()), parseTime(p)})
 		}
 		s.groups = append(s.groups, g)
 	}
 	return s
 }
 
-// reader reads values one after the other. Its first error stays; what is read after it is zero.
-type reader struct {
-	b   []byte
-	err error
-}
-
-var errShort = errors.New("a record is cut")
-
-func (r *reader) fail() { r.err, r.b = cmp.Or(r.err, errShort), nil }
-
-func (r *reader) byte() byte {
-	if len(r.b) == 0 {
-		r.fail()
-		return 0
-	}
-	v := r.b[0]
-	r.b = r.b[1:]
-	return v
-}
-
-func (r *reader) int() int64 {
-	n, w := binary.Varint(r.b)
-	if w <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[w:]
-	return n
-}
-
-func (r *reader) string() string {
-	n, w := binary.Uvarint(r.b)
-	if w <= 0 || n > uint64(len(r.b)-w) {
-		r.fail()
-		return ""
-	}
-	s := string(r.b[w : w+int(n)])
-	r.b = r.b[w+int(n):]
-	return s
-}
-
-// count reads how many elements follow. A number that the rest cannot hold allocates nothing.
-func (r *reader) count() int {
-	n := r.int()
-	if n < 0 || n > int64(len(r.b)) {
-		r.fail()
-		return 0
-	}
-	return int(n)
-}
-
-func (r *reader) strings() []string {
-	n := r.count()
-	list := make([]string, 0, n)
-	for ; n > 0 && r.err == nil; n-- {
-		list = append(list, r.string())
-	}
-	return list
-}
-
-func (r *reader) float() float64 {
-	if len(r.b) < 8 {
-		r.fail()
-		return 0
-	}
-	f := math.Float64frombits(binary.LittleEndian.Uint64(r.b))
-	r.b = r.b[8:]
-	return f
-}
-
-func (r *reader) time() time.Time {
-	if n := r.int(); n != 0 {
+func parseTime(p *packed.Reader) time.Time {
+	if n := p.Int(); n != 0 {
 		return time.UnixMilli(n)
 	}
 	return time.Time{}
