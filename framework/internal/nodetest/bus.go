@@ -12,6 +12,7 @@ import (
 	"wsframe/framework/bus"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/envelope"
+	"wsframe/framework/internal/link"
 )
 
 // Timeout of the questions that nodes of a Bus ask.
@@ -57,9 +58,8 @@ type Node struct {
 func (b *Bus) Node(id string) *Node {
 	n := &Node{ID: id, bus: b}
 	n.Nodes = ask.New(ask.Config{
-		Node: id, Timeout: Timeout, Link: link{n}, Members: func() ask.Members { return members{b} },
+		Node: id, Timeout: Timeout, Link: nodeLink{n}, Members: func() ask.Members { return members{b} },
 		Here: func(int64) bool { return true }, Frozen: func() bool { return false },
-		HandedOver: func() bool { return false }, Ended: func() bool { return false },
 		Protect: func(_ string, f func()) { f() }, Log: zap.NewNop(),
 	})
 	b.mu.Lock()
@@ -86,12 +86,14 @@ func (n *Node) Arrive() {
 	}
 }
 
-// link is an ask.Link.
-type link struct{ *Node }
+// nodeLink is an ask.Link.
+type nodeLink struct{ *Node }
 
-func (l link) Cursor() (string, bus.Cursor) { return l.ID, nil }
+func (nodeLink) Phase() link.Phase { return link.Serving }
 
-func (l link) Send(m *bus.Message) error {
+func (l nodeLink) Cursor() (string, bus.Cursor) { return l.ID, nil }
+
+func (l nodeLink) Send(m *bus.Message) error {
 	l.bus.mu.Lock()
 	nodes := slices.DeleteFunc(slices.Clone(l.bus.nodes), func(n *Node) bool { return l.bus.mute[n.ID] })
 	l.bus.mu.Unlock()
@@ -106,7 +108,7 @@ func (l link) Send(m *bus.Message) error {
 	return nil
 }
 
-func (l link) After(_ string, _ bus.Cursor, limit time.Duration, f func()) {
+func (l nodeLink) After(_ string, _ bus.Cursor, limit time.Duration, f func()) {
 	l.mu.Lock()
 	if !l.delayed {
 		l.mu.Unlock()
@@ -119,7 +121,7 @@ func (l link) After(_ string, _ bus.Cursor, limit time.Duration, f func()) {
 	time.AfterFunc(limit, f)
 }
 
-func (l link) AfterOwn(limit time.Duration, f func()) { l.After("", nil, limit, f) }
+func (l nodeLink) AfterOwn(limit time.Duration, f func()) { l.After("", nil, limit, f) }
 
 // members is an ask.Members.
 type members struct{ *Bus }
