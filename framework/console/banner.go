@@ -13,35 +13,41 @@ import (
 	"wsframe/library/config"
 )
 
-func (c *console) printStart(cfg *config.Config, s process.Started) {
+// banner is what a server prints when it serves.
+type banner struct {
+	program Program
+	out     *output
+}
+
+func (b *banner) print(cfg *config.Config, s process.Started) {
 	var w bytes.Buffer
-	fmt.Fprintf(&w, "wsframe %s\n\n", c.program.Version)
+	fmt.Fprintf(&w, "wsframe %s\n\n", b.program.Version)
 	printRoutes(&w, s.Routes)
 	fmt.Fprintf(&w, "\noutside  ws://%s/\nmanager  ws://%s/\npush     http://%s/\nstore    %s\ndatabase %s\n", s.Addrs["outside"], s.Addrs["manager"], s.Addrs["push"], cfg.Cache.Master.Driver, cfg.DB.Master.Driver)
 	for _, n := range s.Notes {
 		fmt.Fprintln(&w, "note:", n)
 	}
-	if cfg.App.Demo && len(c.program.Demo) > 0 {
-		c.printDemo(&w, cfg, s.Addrs["outside"])
+	if cfg.App.Demo && len(b.program.Demo) > 0 {
+		b.printDemo(&w, cfg, s.Addrs["outside"])
 	}
-	_, _ = w.WriteTo(c.out) // at once: who waits for a line of it has the others
+	_, _ = w.WriteTo(b.out.out) // in one write: a reader that waits for one line of it then has all
 }
 
-// printDemo prints links with fresh tokens in the fragment, which browsers do not send and servers do not log.
-func (c *console) printDemo(w io.Writer, cfg *config.Config, addr string) {
+// printDemo prints links to the demo pages. Their tokens stand in the fragment, which browsers do not send and servers do not log.
+func (b *banner) printDemo(w io.Writer, cfg *config.Config, addr string) {
 	tokens, _, _, err := boot.OpenTokens(cfg, boot.RuntimeKey(cfg), auth.LoadKey)
 	if err != nil {
-		fmt.Fprintln(c.err, "console: demo links:", err)
+		fmt.Fprintln(b.out.err, "console: demo links:", err)
 		return
 	}
 	if host, port, err := net.SplitHostPort(addr); err == nil && net.ParseIP(host).IsUnspecified() {
 		addr = net.JoinHostPort("127.0.0.1", port)
 	}
 	fmt.Fprintln(w, "\ndemo:")
-	for _, page := range c.program.Demo {
+	for _, page := range b.program.Demo {
 		token, err := tokens.Issue(page.Identity)
 		if err != nil {
-			fmt.Fprintln(c.err, "console: demo links:", err)
+			fmt.Fprintln(b.out.err, "console: demo links:", err)
 			return
 		}
 		fmt.Fprintf(w, "  http://%s/static/%s#auth=%s\n", addr, page.Page, url.QueryEscape(token))

@@ -13,52 +13,93 @@ import (
 	"strings"
 	"syscall"
 
+	"wsframe/framework/auth"
 	"wsframe/framework/internal/boot"
 	"wsframe/framework/process"
-	"wsframe/library/log"
 )
 
-// Run is Main without the process: it takes what a process is given and returns its exit code: 0, 1 where the command has failed, 2 where
-// the command line was wrong.
+// Main does what the arguments of this process say, and ends the process.
+func Main(p Program) {
+	os.Exit(Run(context.Background(), p, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// Run is Main for a given command line, environment and output. It returns the exit code: 0, 1 where the command has failed, 2 where the
+// command line is wrong.
 func Run(ctx context.Context, p Program, args, env []string, stdout, stderr io.Writer) int {
-	c := &console{program: p.withDefaults(), out: log.Escaped(stdout), err: log.Escaped(stderr), env: env}
-	defer c.flush()
+	p = p.withDefaults()
+	out := newOutput(stdout, stderr)
+	defer out.flush()
 	if w, is, err := process.FromEnv(); is {
-		c.guard()
+		out.guard()
 		if err == nil {
-			err = c.parse(args)
+			err = runWorker(ctx, p, w, args, env)
 		}
-		if err == nil {
-			signal.Ignore(os.Interrupt, syscall.SIGHUP) // they are the master's
-			err = boot.Run(ctx, c.program.boot(), w, c.configDir, env)
-		}
-		return c.report(err)
+		return out.report(err)
 	}
-	if err := c.parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return 0
-		}
-		fmt.Fprintln(c.err, "console:", err)
+	o, err := parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		o.help(out.out)
+		return 0
+	case err != nil:
+		fmt.Fprintln(out.err, "console:", err)
 		return 2
 	}
-	commands := map[string]func(context.Context) error{
-		"start": c.start, "stop": c.stop, "restart": c.restart, "reload": c.reload, "status": c.status, "connections": c.connections, "nodes": c.nodes,
-		"say": c.say, "token": c.token, "routes": c.routes, "checkconfig": c.checkConfig, "dev": c.dev, "version": c.version, "help": c.help,
-	}
-	f := commands[c.command]
+	commands := commandsOf(p, o, env, out)
+	f := commands[o.command]
 	if f == nil {
-		fmt.Fprintln(c.err, "console:", unknown(c.command, slices.Sorted(maps.Keys(commands))))
+		fmt.Fprintln(out.err, "console:", unknown(o.command, slices.Sorted(maps.Keys(commands))))
 		return 2
 	}
-	return c.report(f(ctx))
+	return out.report(f(ctx))
 }
 
-func (c *console) version(context.Context) error {
-	fmt.Fprintln(c.out, "wsframe", c.program.Version)
-	return nil
+// runWorker is the process that the master has started.
+func runWorker(ctx context.Context, p Program, w *process.Worker, args, env []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	signal.Ignore(os.Interrupt, syscall.SIGHUP) // the master handles them
+	return boot.Run(ctx, p.boot(), w, o.configDir, env)
 }
 
-// unknown says what a command that is none may have been meant to be.
+// commandsOf wires the parts of the command and returns the commands by name.
+func commandsOf(p Program, o *options, env []string, out *output) map[string]func(context.Context) error {
+	settings := &settings{o.configDir, env}
+	remote := &remote{settings, out, o.host, o.port}
+	lists := &lists{remote, out, o.json}
+	operator := &operator{remote, out}
+	starter := &starter{p, settings, out}
+	daemon := &daemon{settings, out}
+	restarter := &restarter{settings, operator, daemon, out}
+	tokens := &tokenIssuer{settings, remote, out, o.legacy}
+	developer := &developer{settings: settings, remote: remote, out: out}
+	id := auth.Identity{ID: o.id, Type: o.userType, Code: o.code, Nickname: o.nickname}
+	return map[string]func(context.Context) error{
+		"start": func(ctx context.Context) error {
+			if o.daemon {
+				return daemon.start()
+			}
+			return starter.start(ctx)
+		},
+		"stop":        func(ctx context.Context) error { return operator.stop(ctx, o.graceful) },
+		"restart":     restarter.restart,
+		"reload":      func(ctx context.Context) error { return operator.reload(ctx, o.check) },
+		"say":         func(ctx context.Context) error { return operator.say(ctx, o.text) },
+		"status":      lists.status,
+		"connections": lists.connections,
+		"nodes":       lists.nodes,
+		"token":       func(ctx context.Context) error { return tokens.issue(ctx, id) },
+		"routes":      func(ctx context.Context) error { return showRoutes(ctx, p, out.out) },
+		"checkconfig": func(context.Context) error { return settings.show(out.out) },
+		"dev":         developer.run,
+		"version":     func(context.Context) error { fmt.Fprintln(out.out, "wsframe", p.Version); return nil },
+		"help":        func(context.Context) error { o.help(out.out); return nil },
+	}
+}
+
+// unknown returns the error text of an unknown command, with the known command that is most like it.
 func unknown(command string, known []string) string {
 	text := fmt.Sprintf("unknown command %q", command)
 	for _, k := range known {
@@ -70,7 +111,7 @@ func unknown(command string, known []string) string {
 	return text + "; console help shows all"
 }
 
-// near tells whether two words differ by one letter, or one begins the other, or two letters changed places.
+// near tells whether two words differ by one letter or by two letters that changed places, or one begins with the other.
 func near(a, b string) bool {
 	a = strings.ToLower(a)
 	if len(a) >= 2 && (strings.HasPrefix(b, a) || strings.HasPrefix(a, b)) {

@@ -67,7 +67,7 @@ func TestCommandLine(t *testing.T) {
 // A wrong setting is one line, and the command has failed.
 func TestBadConfig(t *testing.T) {
 	code, stdout, stderr := call(t, Program{}, []string{"WSFRAME_APP_OUTSIDE_PORT=many"}, "-s", "start")
-	if code != 1 || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, sayer) || !strings.Contains(stderr, "outside.port") {
+	if code != 1 || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, failed) || !strings.Contains(stderr, "outside.port") {
 		t.Errorf("exit code %d\n%s\n%s", code, stdout, stderr)
 	}
 }
@@ -127,13 +127,13 @@ func TestLocal(t *testing.T) {
 }
 
 // What start -d shows of a server that has not come up is the last thing that it said.
-func TestLastWord(t *testing.T) {
+func TestLastError(t *testing.T) {
 	for said, want := range map[string]string{
 		"console: a\nconsole: b\nmore\n": "b\nmore",
 		"nothing":                        "",
 		"":                               "",
 	} {
-		if got := lastWord(said); got != want {
+		if got := lastError(said); got != want {
 			t.Errorf("%q: %q", said, got)
 		}
 	}

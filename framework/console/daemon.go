@@ -13,19 +13,27 @@ import (
 	"time"
 
 	"wsframe/framework/process"
-	"wsframe/library/config"
-	"wsframe/library/log"
 )
 
-// envDetached tells a master that start -d has made it, and waits on descriptor 3 for it to serve.
+// envDetached is the variable by which a master knows that `start -d` has started it, and waits for a word on descriptor 3.
 const envDetached = "WSFRAME_DETACHED"
 
-// maxConsoleOut is the size in bytes beyond which console.out begins anew. It holds what servers say at their start only.
+// maxConsoleOut is the size in bytes beyond which console.out is emptied. Servers print there only until they serve.
 const maxConsoleOut = 1 << 20
 
-// startDaemon starts the master in a session of its own and waits until it serves or has failed.
-func (c *console) startDaemon(cfg *config.Config) error {
-	self, err := program()
+// daemon starts servers in the background.
+type daemon struct {
+	settings *settings
+	out      *output
+}
+
+// start starts the master in a session of its own and waits until it serves or has failed.
+func (d *daemon) start() error {
+	cfg, err := d.settings.load()
+	if err != nil {
+		return err
+	}
+	self, err := executable()
 	if err != nil {
 		return err
 	}
@@ -43,8 +51,8 @@ func (c *console) startDaemon(cfg *config.Config) error {
 		return err
 	}
 	defer ready.Close()
-	cmd := exec.Command(self, "-s", "start", "-c", c.configDir)
-	cmd.Env, cmd.Stdout, cmd.Stderr = append(slices.Clone(c.env), envDetached+"=1"), out, out
+	cmd := exec.Command(self, "-s", "start", "-c", d.settings.dir)
+	cmd.Env, cmd.Stdout, cmd.Stderr = append(slices.Clone(d.settings.env), envDetached+"=1"), out, out
 	cmd.ExtraFiles = []*os.File{theirs}
 	process.Detach(cmd)
 	err = cmd.Start()
@@ -54,23 +62,23 @@ func (c *console) startDaemon(cfg *config.Config) error {
 	}
 	_ = ready.SetReadDeadline(time.Now().Add(daemonTime))
 	word, err := io.ReadAll(ready)
-	said, _ := os.ReadFile(out.Name()) // only for people
+	printed, _ := os.ReadFile(out.Name()) // only for people
 	switch {
 	case len(word) > 0:
-		fmt.Fprintf(c.out, "%s\nstarted, pid %d\n", tailOf(said, from), cmd.Process.Pid)
+		fmt.Fprintf(d.out.out, "%s\nstarted, pid %d\n", tailOf(printed, from), cmd.Process.Pid)
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("the server has not come up in %v; see %s", daemonTime, out.Name())
 	}
 	err = cmd.Wait()
-	said, _ = os.ReadFile(out.Name())
-	if why := lastWord(tailOf(said, from)); why != "" {
+	printed, _ = os.ReadFile(out.Name())
+	if why := lastError(tailOf(printed, from)); why != "" {
 		return fmt.Errorf("the server did not start: %s", why)
 	}
 	return fmt.Errorf("the server did not start (%s); see %s", cmp.Or(cmd.ProcessState.String(), fmt.Sprint(err)), out.Name())
 }
 
-// daemonTime is how long start -d waits for the server.
+// daemonTime is how long `start -d` waits for the server.
 const daemonTime = time.Minute
 
 func openConsoleOut(runtimeDir string) (*os.File, error) {
@@ -83,42 +91,21 @@ func openConsoleOut(runtimeDir string) (*os.File, error) {
 		return nil, fmt.Errorf("the runtime directory cannot be written: %w", err)
 	}
 	if info, err := out.Stat(); err == nil && info.Size() > maxConsoleOut {
-		_ = out.Truncate(0) // else it begins anew another time
+		_ = out.Truncate(0) // the next start tries again
 	}
 	return out, nil
 }
 
-// detached gives the pipe to the start -d that has made this process; nil where none has.
-func (c *console) detached() *os.File {
-	if os.Getenv(envDetached) == "" {
-		return nil
-	}
-	_ = os.Unsetenv(envDetached)
-	c.env = slices.DeleteFunc(slices.Clone(c.env), func(kv string) bool { return strings.HasPrefix(kv, envDetached+"=") })
-	return inheritedFile(3, "start -d")
-}
-
-// detach ends what is said at the start: from now on nobody reads console.out, and all goes to the log, which is rotated.
-func (c *console) detach(parent *os.File, l *log.Logger) {
-	if parent == nil {
-		return
-	}
-	l.Hush()
-	c.stdio.Out.Redirect(l.Printed())
-	c.stdio.Err.Redirect(l.Printed())
-	_, _ = parent.WriteString("serves\n") // it may have been ended
-	_ = parent.Close()
-}
-
-// lastWord is what a console that has failed has said last.
-func lastWord(said string) string {
-	at := strings.LastIndex("\n"+said, "\n"+sayer)
+// lastError returns the last error that a command has printed, with all that follows it.
+func lastError(printed string) string {
+	at := strings.LastIndex("\n"+printed, "\n"+failed)
 	if at < 0 {
 		return ""
 	}
-	return strings.TrimSpace(said[at+len(sayer):])
+	return strings.TrimSpace(printed[at+len(failed):])
 }
 
+// tailOf returns what follows the offset from, at most its last 2,000 bytes.
 func tailOf(b []byte, from int64) string {
 	if int(from) < len(b) {
 		b = b[from:]

@@ -14,13 +14,20 @@ import (
 	"wsframe/library/log"
 )
 
-func (c *console) status(ctx context.Context) error {
-	return c.ask(ctx, askTime, func(ctx context.Context, m *manager.Client) error {
+// lists prints what a running server is doing, as tables or as JSON.
+type lists struct {
+	remote *remote
+	out    *output
+	json   bool
+}
+
+func (l *lists) status(ctx context.Context) error {
+	return l.remote.ask(ctx, askTime, func(ctx context.Context, m *manager.Client) error {
 		s, err := m.Status(ctx)
 		if err != nil {
 			return err
 		}
-		return c.show(s, func(w io.Writer) {
+		return l.show(s, func(w io.Writer) {
 			row := func(name string, v any) { fmt.Fprintf(w, "%s\t%s\n", name, log.EscapeLine(fmt.Sprint(v))) }
 			if s.WorkerState == manager.WorkerHangs {
 				row("worker", fmt.Sprintf("hangs: it has not answered for %d s", s.WorkerSilentSeconds))
@@ -53,19 +60,19 @@ func (c *console) status(ctx context.Context) error {
 	})
 }
 
-// show writes v as JSON where that is wanted, else the rows of a table, whose cells end with tabs.
-func (c *console) show(v any, rows func(w io.Writer)) error {
-	if c.json {
-		e := json.NewEncoder(c.out)
+// show prints v as JSON, or as the table that rows writes. Each cell of it ends with a tab.
+func (l *lists) show(v any, rows func(w io.Writer)) error {
+	if l.json {
+		e := json.NewEncoder(l.out.out)
 		e.SetIndent("", "  ")
 		return e.Encode(v)
 	}
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(l.out.out, 0, 0, 2, ' ', 0)
 	rows(w)
 	return w.Flush()
 }
 
-// nodesLine counts the nodes and names them.
+// nodesLine returns the number and the names of the nodes, and why others are not known.
 func nodesLine(list []manager.NodeInfo, failed string) string {
 	names := make([]string, len(list))
 	for i, n := range list {
@@ -81,14 +88,14 @@ func nodesLine(list []manager.NodeInfo, failed string) string {
 	return line
 }
 
-// nodes lists the servers that share the Redis; one that has an embedded store lists itself.
-func (c *console) nodes(ctx context.Context) error {
-	return c.ask(ctx, askTime, func(ctx context.Context, m *manager.Client) error {
+// nodes lists the servers that share the Redis. A server with an embedded store lists itself alone.
+func (l *lists) nodes(ctx context.Context) error {
+	return l.remote.ask(ctx, askTime, func(ctx context.Context, m *manager.Client) error {
 		list, err := m.Nodes(ctx)
 		if err != nil {
 			return err
 		}
-		return c.show(list, func(w io.Writer) {
+		return l.show(list, func(w io.Writer) {
 			fmt.Fprintln(w, "NODE\tADDRESS\tSTATE\tREFRESHED\tCONNECTIONS\tUSERS\tROOMS\tSINCE\tWORKER\tVERSION")
 			for _, n := range list {
 				since, refreshed := "-", "-"
@@ -108,7 +115,7 @@ func (c *console) nodes(ctx context.Context) error {
 	})
 }
 
-// cells writes a row of a table; whatever stands in a value stays in its cell.
+// cells writes a row of a table. Tabs and line ends in a value do not leave its cell.
 func cells(w io.Writer, values ...any) {
 	list := make([]string, len(values))
 	for i, v := range values {
@@ -117,13 +124,13 @@ func cells(w io.Writer, values ...any) {
 	fmt.Fprintln(w, strings.Join(list, "\t"))
 }
 
-func (c *console) connections(ctx context.Context) error {
-	return c.ask(ctx, time.Minute, func(ctx context.Context, m *manager.Client) error {
+func (l *lists) connections(ctx context.Context) error {
+	return l.remote.ask(ctx, time.Minute, func(ctx context.Context, m *manager.Client) error {
 		list, err := allConnections(ctx, m)
 		if err != nil {
 			return err
 		}
-		return c.show(list, func(w io.Writer) {
+		return l.show(list, func(w io.Writer) {
 			fmt.Fprintln(w, "FD\tID\tTYPE\tCODE\tREMOTE\tSINCE\tIDLE\tIN\tOUT\tOUTBOX\tROOMS")
 			for _, i := range list {
 				cells(w, i.FD, i.ID, i.Type, i.Code, i.Remote, time.Unix(i.Since, 0).Format(time.DateTime), fmt.Sprint(i.IdleSeconds, "s"),
@@ -133,7 +140,7 @@ func (c *console) connections(ctx context.Context) error {
 	})
 }
 
-// allConnections asks page by page; there is a list even where nobody is connected.
+// allConnections reads all pages. The list is empty rather than nil where nobody is connected.
 func allConnections(ctx context.Context, m *manager.Client) ([]manager.ConnInfo, error) {
 	const page = 1000
 	all := []manager.ConnInfo{}

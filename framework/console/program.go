@@ -2,9 +2,7 @@ package console
 
 import (
 	"cmp"
-	"context"
 	"io/fs"
-	"os"
 
 	"wsframe/framework"
 	"wsframe/framework/auth"
@@ -33,11 +31,6 @@ type Link struct {
 func (p Program) withDefaults() Program {
 	p.Version = cmp.Or(p.Version, "dev")
 	return p
-}
-
-// Main does what the arguments of this process say, and ends the process.
-func Main(p Program) {
-	os.Exit(Run(context.Background(), p, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
 func (p Program) boot() boot.Program {

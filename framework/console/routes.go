@@ -19,9 +19,9 @@ import (
 	"wsframe/library/db"
 )
 
-// routes builds the table from the code, without a server: controllers are made on an empty database and a store that is
-// not asked.
-func (c *console) routes(ctx context.Context) error {
+// showRoutes prints what clients can call, without a server: the program's controllers get an empty database and a store that is not
+// reached.
+func showRoutes(ctx context.Context, p Program, w io.Writer) error {
 	dir, err := os.MkdirTemp("", "wsframe-routes-")
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (c *console) routes(ctx context.Context) error {
 	defer db.Close(orm)
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:0"})
 	defer client.Close()
-	controllers, err := c.program.Controllers(framework.Deps{DB: orm, Redis: client, Log: zap.NewNop(), Metrics: prometheus.NewRegistry()})
+	controllers, err := p.Controllers(framework.Deps{DB: orm, Redis: client, Log: zap.NewNop(), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (c *console) routes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	printRoutes(c.out, boot.Routes(list))
+	printRoutes(w, boot.Routes(list))
 	return nil
 }
 
@@ -52,17 +52,4 @@ func printRoutes(out io.Writer, routes []process.Route) {
 		fmt.Fprintf(w, "%s\t%s\n", r.Method, strings.TrimPrefix(r.Controller, "*"))
 	}
 	_ = w.Flush() // to a terminal
-}
-
-func (c *console) checkConfig(context.Context) error {
-	cfg, err := c.read()
-	if err != nil {
-		return err
-	}
-	fmt.Fprint(c.out, cfg)
-	for _, w := range cfg.Warnings() {
-		fmt.Fprintln(c.out, "warning:", w)
-	}
-	fmt.Fprintln(c.out, "the configuration is valid")
-	return nil
 }

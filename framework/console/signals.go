@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -13,42 +14,53 @@ import (
 	"wsframe/framework/process"
 )
 
-// signals: SIGTERM and Ctrl-C stop gracefully and, a second time, at once; SIGHUP reloads; SIGUSR1 reopens the logs. A server on a
-// terminal, which may be nil, stops when that is closed.
-func (c *console) signals(ctx context.Context, m *process.Master, t *terminal, l *zap.Logger) {
+// signalHandler does what signals ask of a master: SIGTERM and Ctrl-C stop gracefully and, a second time, at once; SIGHUP reloads;
+// SIGUSR1 reopens the logs. A server on a terminal stops when the terminal is closed.
+type signalHandler struct {
+	master   *process.Master
+	terminal *terminal // nil = none
+	log      *zap.Logger
+	err      io.Writer
+}
+
+// run handles signals until ctx is done.
+func (h *signalHandler) run(ctx context.Context) {
 	ch := make(chan os.Signal, 4)
 	signal.Notify(ch, append([]os.Signal{os.Interrupt, syscall.SIGTERM}, extraSignals...)...)
 	defer signal.Stop(ch)
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
+	t := h.terminal
 	hup := t != nil && t.whole
 	for {
 		var s os.Signal
 		select {
 		case s = <-ch:
-			l.Info("signal", zap.Stringer("signal", s))
+			h.log.Info("signal", zap.Stringer("signal", s))
 			hup = hup || isReload(s)
 		case <-look.C:
 		case <-ctx.Done():
 			return
 		}
 		if t != nil && hup && t.gone() {
-			l.Info("the terminal was closed; the server stops")
-			_ = m.Stop(ctx, true) // it has no error
+			h.log.Info("the terminal was closed; the server stops")
+			_ = h.master.Stop(ctx, true) // always nil
 			t, s = nil, nil
 		}
 		switch {
 		case s == nil:
 		case s == os.Interrupt || s == syscall.SIGTERM:
-			_ = m.Stop(ctx, true) // it has no error
+			_ = h.master.Stop(ctx, true) // always nil
 		case isReload(s):
-			go func() {
-				if _, err := m.Reload(ctx, false); err != nil {
-					fmt.Fprintln(c.err, "console: reload:", err)
-				}
-			}()
+			go h.reload(ctx)
 		default:
-			m.ReopenLogs()
+			h.master.ReopenLogs()
 		}
+	}
+}
+
+func (h *signalHandler) reload(ctx context.Context) {
+	if _, err := h.master.Reload(ctx, false); err != nil {
+		fmt.Fprintln(h.err, "console: reload:", err)
 	}
 }

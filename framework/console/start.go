@@ -2,52 +2,33 @@ package console
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
+	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 
 	"wsframe/framework/internal/boot"
 	"wsframe/framework/process"
-	"wsframe/library/config"
 	"wsframe/library/log"
 )
 
-// load reads the configuration; whatever is wrong with it is one line.
-func (c *console) load() (*config.Config, error) {
-	cfg, err := c.read()
-	return cfg, boot.OneLine(err)
+// starter runs the master in this process.
+type starter struct {
+	program  Program
+	settings *settings
+	out      *output
 }
 
-func (c *console) checkDir() error {
-	if _, err := os.Stat(c.configDir); err != nil && c.configDir != "config" {
-		return fmt.Errorf("config directory: %w", err)
-	}
-	return nil
-}
-
-func (c *console) read() (*config.Config, error) {
-	if err := c.checkDir(); err != nil {
-		return nil, err
-	}
-	return config.Load(c.configDir, c.env)
-}
-
-// start runs the master in the foreground, or starts one in the background.
-func (c *console) start(ctx context.Context) error {
-	cfg, err := c.load()
+// start serves until the server is stopped.
+func (s *starter) start(ctx context.Context) error {
+	cfg, err := s.settings.load()
 	if err != nil {
 		return err
 	}
-	if c.daemon {
-		return c.startDaemon(cfg)
-	}
-	c.guard()
-	parent := c.detached()
-	self, err := program()
+	s.out.guard()
+	parent := s.detached()
+	self, err := executable()
 	if err != nil {
 		return err
 	}
@@ -61,6 +42,7 @@ func (c *console) start(ctx context.Context) error {
 	defer l.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	banner := &banner{s.program, s.out}
 	master := process.New(process.MasterConfig{
 		Sockets: []process.Socket{
 			{Name: "outside", Key: "outside.port", Host: cfg.App.Outside.Host, Port: cfg.App.Outside.Port},
@@ -69,31 +51,32 @@ func (c *console) start(ctx context.Context) error {
 		Manager:    process.Socket{Name: "manager", Key: "manager.port", Host: cfg.App.Manager.Host, Port: cfg.App.Manager.Port},
 		Token:      cfg.App.Manager.Token,
 		RuntimeDir: cfg.App.Runtime.Dir,
-		Command:    []string{self, "-s", "start", "-c", c.configDir},
-		Env:        c.env, OpenStore: boot.StoreOpener(cfg, l.Logger), StoreKind: cfg.Cache.Master.Driver, Version: c.program.Version,
+		Command:    []string{self, "-s", "start", "-c", s.settings.dir},
+		Env:        s.settings.env, OpenStore: boot.StoreOpener(cfg, l.Logger), StoreKind: cfg.Cache.Master.Driver, Version: s.program.Version,
 		ReadyTime: cfg.App.Limits.BootTimeout, StopGrace: cfg.App.Limits.StopGrace, DrainTime: cfg.App.Limits.ReloadDrain,
 		HangTime: cfg.App.Limits.WorkerHang, Files: cfg.Files(),
-		Detached: parent != nil, Log: l.Logger, Stdout: c.out, Stderr: c.err,
+		Detached: parent != nil, Log: l.Logger, Stdout: s.out.out, Stderr: s.out.err,
 		Reopen: func() {
 			if err := l.Reopen(); err != nil {
 				l.Error("reopen the log", zap.Error(err))
 			}
 		},
-		Started: func(s process.Started) {
-			l.Info("server is ready", zap.Any("addrs", s.Addrs), zap.String("store", cfg.Cache.Master.Driver))
-			for _, n := range s.Notes {
+		Started: func(started process.Started) {
+			l.Info("server is ready", zap.Any("addrs", started.Addrs), zap.String("store", cfg.Cache.Master.Driver))
+			for _, n := range started.Notes {
 				l.Quiet.Warn("note at start", zap.String("says", n)) // people have it on stdout
 			}
-			c.printStart(cfg, s)
-			c.detach(parent, l)
+			banner.print(cfg, started)
+			s.detach(parent, l)
 		},
-		Reloaded: func() { c.reconfigure(l) },
+		Reloaded: func() { s.reconfigure(l) },
 		Notify:   notify,
 		Alive:    watchdog(),
 	})
-	go c.signals(ctx, master, openTerminal(), l.Logger)
+	signals := &signalHandler{master, openTerminal(), l.Logger, s.out.err}
+	go signals.run(ctx)
 	err = master.Run(ctx)
-	if n := c.stdio.Lost(); n > 0 {
+	if n := s.out.stdio.Lost(); n > 0 {
 		l.Quiet.Warn("lines were not printed, since nobody read them", zap.Int64("lines", n))
 	}
 	if err == nil {
@@ -104,9 +87,9 @@ func (c *console) start(ctx context.Context) error {
 	return err
 }
 
-// reconfigure takes over what of the configuration on disk is the master's and may change while it runs: the level of its log.
-func (c *console) reconfigure(l *log.Logger) {
-	cfg, err := c.load() // the worker has read it too, a moment before
+// reconfigure applies the one setting of the master that may change while it runs, the level of its log.
+func (s *starter) reconfigure(l *log.Logger) {
+	cfg, err := s.settings.load() // the worker has just read it, too
 	if err == nil {
 		err = l.SetLevel(cfg.App.Log.Level)
 	}
@@ -115,25 +98,24 @@ func (c *console) reconfigure(l *log.Logger) {
 	}
 }
 
-// program is the path by which this program was started, links unresolved: a release that is switched by a symbolic link is found
-// there after the switch, and a file that takes the place of this one is too.
-func program() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find this program: %w", err)
+// detached returns the pipe to the `start -d` that has started this process, or nil where none has.
+func (s *starter) detached() *os.File {
+	if os.Getenv(envDetached) == "" {
+		return nil
 	}
-	path, err := exec.LookPath(os.Args[0])
-	if err != nil && !errors.Is(err, exec.ErrDot) {
-		return self, nil
+	_ = os.Unsetenv(envDetached)
+	s.settings.env = slices.DeleteFunc(slices.Clone(s.settings.env), func(kv string) bool { return strings.HasPrefix(kv, envDetached+"=") })
+	return inheritedFile(3, "start -d")
+}
+
+// detach notifies `start -d` that the server serves. From now on nobody reads console.out: all output goes to the log, which is rotated.
+func (s *starter) detach(parent *os.File, l *log.Logger) {
+	if parent == nil {
+		return
 	}
-	if path, err = filepath.Abs(path); err != nil {
-		return self, nil
-	}
-	// The first argument is the caller's word only.
-	a, errA := os.Stat(path)
-	b, errB := os.Stat(self)
-	if errA != nil || errB != nil || !os.SameFile(a, b) {
-		return self, nil
-	}
-	return path, nil
+	l.Hush()
+	s.out.stdio.Out.Redirect(l.Printed())
+	s.out.stdio.Err.Redirect(l.Printed())
+	_, _ = parent.WriteString("serves\n") // its process may have ended
+	_ = parent.Close()
 }

@@ -14,60 +14,67 @@ import (
 	"wsframe/library/config"
 )
 
-// token issues one with the server's key: that of the config, else the one that the running server says it uses. It makes none.
-func (c *console) token(ctx context.Context) error {
-	cfg, err := c.load()
+// tokenIssuer issues tokens with the server's key: that of the configuration, else the one that the running server names. It makes no key.
+type tokenIssuer struct {
+	settings *settings
+	remote   *remote
+	out      *output
+	legacy   bool // by the original's form
+}
+
+// issue prints a token that is issued now.
+func (i *tokenIssuer) issue(ctx context.Context, id auth.Identity) error {
+	cfg, err := i.settings.load()
 	if err != nil {
 		return err
 	}
-	if c.id == "" {
+	if id.ID == "" {
 		return errors.New("whose token? console -s token -type T -id ID -code C -nickname N")
 	}
-	// What cannot be issued must not make a key.
-	id := auth.Identity{ID: c.id, Type: c.userType, Code: c.code, Nickname: c.nickname, CTime: time.Now().Unix()}
-	if err := id.Validate(); err != nil {
+	id.CTime = time.Now().Unix()
+	if err := id.Validate(); err != nil { // a key is not looked for in vain
 		return fmt.Errorf("issue token: %w", err)
 	}
-	if c.legacy && cfg.App.Auth.Key3DES == "" {
+	if i.legacy && cfg.App.Auth.Key3DES == "" {
 		return errors.New("issue token: auth.key_3des is empty")
 	}
-	path, err := c.keyFile(ctx, cfg)
+	path, err := i.keyFile(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("issue token: %w", err)
 	}
 	load := auth.LoadKey
-	if c.legacy { // it needs the other key only
+	if i.legacy { // only the other key is needed
 		load = func(string) (string, bool, error) { return rand.Text() + rand.Text(), false, nil }
 	}
 	tokens, _, notes, err := boot.OpenTokens(cfg, path, load)
 	if err != nil {
 		return err
 	}
-	if c.legacy {
+	if i.legacy {
 		notes = nil
 	}
 	for _, n := range notes {
-		fmt.Fprintln(c.err, "note:", n)
+		fmt.Fprintln(i.out.err, "note:", n)
 	}
 	issue := tokens.Issue
-	if c.legacy {
+	if i.legacy {
 		issue = tokens.Issue3DES
 	}
 	token, err := issue(id)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(c.out, token)
+	fmt.Fprintln(i.out.out, token)
 	return nil
 }
 
-// keyFile is where the key lies that the server takes, where none is configured here.
-func (c *console) keyFile(ctx context.Context, cfg *config.Config) (string, error) {
-	if key, _ := boot.ConfiguredKey(cfg); key != "" || c.legacy {
+// keyFile returns the path of the key that the server uses, where none is configured.
+func (i *tokenIssuer) keyFile(ctx context.Context, cfg *config.Config) (string, error) {
+	if key, _ := boot.ConfiguredKey(cfg); key != "" || i.legacy {
 		return boot.RuntimeKey(cfg), nil
 	}
-	s, err := c.running(ctx, cfg)
-	if err != nil { // no server answers: the key of the one that ran here last
+	s, err := i.status(ctx, cfg)
+	if err != nil { // no server runs: the key is that of the last one that ran here
 		if _, missing := os.Stat(boot.RuntimeKey(cfg)); missing != nil {
 			return "", fmt.Errorf("auth.key is not configured here, %s does not exist, and %w", boot.RuntimeKey(cfg), err)
 		}
@@ -80,9 +87,9 @@ func (c *console) keyFile(ctx context.Context, cfg *config.Config) (string, erro
 	return s.KeyFile, nil
 }
 
-// running asks the server that answers what it is.
-func (c *console) running(ctx context.Context, cfg *config.Config) (s manager.Status, err error) {
-	err = c.askWith(ctx, cfg, askTime, func(ctx context.Context, m *manager.Client) error {
+// status asks the running server for its state.
+func (i *tokenIssuer) status(ctx context.Context, cfg *config.Config) (s manager.Status, err error) {
+	err = i.remote.askBy(ctx, cfg, askTime, func(ctx context.Context, m *manager.Client) error {
 		s, err = m.Status(ctx)
 		return err
 	})
