@@ -3,25 +3,26 @@ package framework
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
-	"gorm.io/gorm"
 
 	"wsframe/framework/auth"
+	"wsframe/framework/bus"
 	"wsframe/framework/frame"
 	"wsframe/framework/internal/accept"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/closing"
 	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/directory"
+	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/isolation"
@@ -35,368 +36,367 @@ import (
 	"wsframe/library/config"
 )
 
-// TypeWechatUser and TypeWall are the user types of the original; a token may carry others.
-const (
-	TypeWechatUser = auth.TypeWechatUser
-	TypeWall       = "wall"
-)
-
-// Deps is what controllers are made of. All of it is safe for concurrent use.
-type Deps struct {
-	DB     *gorm.DB
-	Redis  redis.UniversalClient
-	Prefix string // of every Redis key, the application's too
-	Log    *zap.Logger
-
-	// Metrics is where an application registers collectors of its own; GET /metrics of the push port shows them beside the
-	// framework's. Names that begin with wsframe_, and go_goroutines, are the framework's. Each worker has a registry of its own.
-	Metrics prometheus.Registerer
-}
-
-// Stores are the framework's own clients of the store, nil = Deps.Redis: what the application or a back end does with that one,
-// such as a BLPOP that waits, must hold up neither this node's sign of life nor what nodes tell each other.
-type Stores struct {
-	Cluster redis.UniversalClient // bookkeeping and the lease
-	Bus     redis.UniversalClient // messages between nodes and histories; each of four goroutines waits in it all the time
-}
-
-// Options of an App.
-type Options struct {
-	Config       config.App
-	Deps         Deps
-	Controllers  []Controller
-	Tokens       *auth.Tokens                   // nil only where the auth check is off
-	Stores       Stores                         // of the framework's own
-	Place        string                         // of this process, for cluster.Config
-	NodeID       string                         // names this server in Redis; stable over reloads and restarts of its worker
-	Reload       bool                           // another worker of this node still serves
-	Alone        bool                           // Redis is this node's own: there are no others, and no lease is needed
-	StoreTimeout time.Duration                  // of one Redis call of the bookkeeping, and for answers of other nodes; 500 ms
-	Lease        time.Duration                  // for how long a node that is silent counts as living; 15 s
-	Address      string                         // of the outside port, for NodeSign; "" = not told
-	Machine      string                         // its address, for NodeSign; "" = not known
-	Version      string                         // for NodeSign
-	Begun        time.Time                      // when the server was started, for NodeSign; zero = now
-	Static       fs.FS                          // served under /static/ on the outside port; nil = nothing
-	RawHandler   func(c *hub.Conn, data []byte) // replaces routing; for protocol conformance tests only
-}
-
-// App is one worker's application: it accepts, routes, answers and cleans up.
+// App is one worker's application: it accepts, routes, answers and cleans up. Safe for concurrent use.
 //
 //	app, err := framework.New(ctx, framework.Options{…})
 //	go app.Serve(listener)
 //	…
-//	err = app.Shutdown(ctx)
+//	err = app.Shutdown(ctx, framework.CloseGoingAway, "", 0)
 type App struct {
-	Sender
+	*Server // the parts that controllers and back ends reach
 
-	cfg        config.App
-	deps       Deps
-	stores     Stores
-	log        *zap.Logger
-	tokens     *auth.Tokens
-	router     *router
-	hub        *hub.Hub
-	node       *cluster.Node
-	decoding   frame.Options
-	heartbeats heartbeats
-	accept     *accept.Server
-	roomsync   *roomsync.Syncer
-	since      time.Time
+	router    *router
+	lifecycle *lifecycle
+	entrance  *entrance
+	handler   hub.Handler
 
-	nodeID    string
-	alone     bool
-	about     NodeSign // what does not change
-	askTime   time.Duration
-	link      *link.Link
+	port      *accept.Server
+	hub       *hub.Hub
+	node      *cluster.Node
 	nodes     *ask.Nodes
-	directory *directory.Directory
-	history   *history.History
-	sessions  *session.Sessions
 	presence  *presence.Presence
-	publisher *publish.Publisher
-	closer    *closing.Closer
+	roomsync  *roomsync.Syncer
 	isolation *isolation.Watch
-	start     func() error    // runs OnWorkerStart, once
-	life      context.Context // ends when this worker's part is over
-	endLife   context.CancelFunc
-	closeOnce sync.Once
 
-	opening openings
+	closers   []func(context.Context) error // of the parts, in the order in which they were made
+	closeOnce sync.Once
 }
 
-// New mounts the controllers, reaches Redis and takes this node's place in it. Every misuse is reported at once, by name.
+// Options of an App.
+type Options struct {
+	Config      config.App
+	Deps        Deps
+	Controllers []Controller
+	Tokens      *auth.Tokens // nil only where the auth check is off
+	Stores      Stores
+
+	NodeID       string        // names this server in Redis; stable over reloads and restarts of its worker
+	Place        string        // of this process, for cluster.Config
+	Alone        bool          // Redis is this node's own: there are no other nodes, and no lease is needed
+	Reload       bool          // another worker of this node still serves
+	StoreTimeout time.Duration // of one Redis call, and of a question to other nodes; 500 ms
+	Lease        time.Duration // for how long a silent node counts as alive; 15 s
+
+	Address string    // of the outside port, for NodeSign; "" = not shown
+	Machine string    // IP address of this machine, for NodeSign; "" = unknown
+	Version string    // for NodeSign
+	Begun   time.Time // start of the server, for NodeSign; zero = now
+	Static  fs.FS     // served under /static/ on the outside port; nil = nothing
+
+	// Echo replaces routing by an echo of every message, for protocol conformance tests.
+	Echo bool
+}
+
+func (o Options) withDefaults() Options {
+	if o.Deps.Log == nil {
+		o.Deps.Log = zap.NewNop()
+	}
+	o.Stores.Cluster = cmp.Or(o.Stores.Cluster, o.Deps.Redis)
+	o.Stores.Bus = cmp.Or(o.Stores.Bus, o.Deps.Redis)
+	o.StoreTimeout = cmp.Or(o.StoreTimeout, 500*time.Millisecond)
+	o.Lease = cmp.Or(o.Lease, cluster.DefaultLease)
+	return o
+}
+
+// about is the part of this node's sign of life that does not change.
+func (o *Options) about(now time.Time) NodeSign {
+	s := NodeSign{Address: o.Address, Machine: o.Machine, Version: o.Version, Since: now.Unix()}
+	if !o.Begun.IsZero() {
+		s.Since = o.Begun.Unix()
+	}
+	s.Host, _ = os.Hostname() // unknown where it fails
+	return s
+}
+
+// New mounts the controllers, reaches Redis and takes this node's place in it. Every misuse is
+// reported at once, by name.
 func New(ctx context.Context, o Options) (*App, error) {
-	a, err := mount(o)
+	o = o.withDefaults()
+	a, err := assemble(&o)
 	if err != nil {
 		return nil, err
 	}
-	lim := &a.cfg.Limits
-	var handler hub.Handler = a
-	if o.RawHandler != nil {
-		handler = raw{a, o.RawHandler}
-	}
-	flush := lim.RoomFlush
-	if flush == 0 {
-		flush = -1
-	}
-	a.hub = hub.New(handler, hub.Config{
-		Log:          a.log,
-		MessageBytes: lim.MessageBytes, Fragments: lim.Fragments, MessageTime: lim.MessageTime,
-		MessageRate: lim.MessageRate, MessageBurst: lim.MessageBurst,
-		OutboxBytes: lim.OutboxBytes, OutboxMessages: lim.OutboxMessages, WriteTimeout: lim.WriteTimeout,
-		PingInterval: a.cfg.Heartbeat.Ping, IdleTimeout: a.cfg.Heartbeat.Idle,
-		RoomFlush: flush, RoomsPerConn: lim.RoomsPerConnection,
-		Compression: a.cfg.Compression.Enabled,
-	})
-	a.history.Serve(a.life, a.hub.Rooms)
-	a.sessions = session.NewSessions(session.Config{
-		Hub: a.hub, Nodes: a.nodes, History: a.history, Link: a.link, Cluster: func() session.Cluster { return a.node }, Presence: a.presence,
-		Keys: lim.CloseKeysPerConnection, UIDTypes: a.cfg.Users.UIDTypes, SecondLogin: a.cfg.Users.SecondLogin, Listener: a.listenerName,
-		Life: a.life, Protect: a.protect, Log: a.log,
-	})
-	a.directory = directory.New(directory.Config{
-		Hub: a.hub, Nodes: a.nodes, Cluster: func() directory.Cluster { return a.node },
-		Node: a.nodeID, Alone: a.alone, About: a.about, Since: a.since,
-	})
-	var lease time.Duration
-	silence := cmp.Or(o.Lease, cluster.DefaultLease)
-	var sync func(context.Context) error
-	if a.alone {
-		sync = func(ctx context.Context) error { return cache.Sync(ctx, a.stores.Cluster) }
-	} else {
-		lease = silence
-	}
-	a.node, err = cluster.Start(ctx, cluster.Config{
-		Client: a.stores.Cluster, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Place: o.Place, Reload: o.Reload, Timeout: o.StoreTimeout,
-		Lease: lease, Silence: silence, Sync: sync, Log: a.log,
-		Live: a.live, Orphan: func(ctx context.Context, o cluster.Orphan) { a.closer.Orphan(ctx, o) }, Alive: func(fd int64) bool { return a.hub.Get(fd) != nil }, Deposed: func(floor int64) { a.closer.Deposed(floor) }, About: a.saidBesideLease, Away: presence.AwayTime,
-	})
-	if err == nil {
-		a.attach(2 * silence)
-	}
-	if err == nil && !o.Reload {
-		err = a.link.Join(ctx)
-	}
-	if err != nil {
-		if a.node != nil {
-			if a.roomsync != nil {
-				a.roomsync.Close()
-			}
-			_ = a.node.Stop(ctx) // it says less than err
-		}
-		a.hub.Close()
-		return nil, fmt.Errorf("take this node's place in Redis: %w", a.nameTaken(err))
+	if err := a.join(ctx, &o); err != nil {
+		a.lifecycle.end()
+		_ = a.closeParts(ctx) // it says less than err
+		return nil, fmt.Errorf("take this node's place in Redis: %w", nameTaken(err, o.about(time.Now())))
 	}
 	a.node.Run()
 	go a.presence.Run()
-	if !o.Reload { // else the others know it
+	a.closers = append(a.closers, func(context.Context) error { a.presence.Close(); return nil })
+	if !o.Reload { // else the other nodes know this one
 		if err := a.directory.Greet(ctx); err != nil {
 			a.log.Info("not all nodes have heard of this one yet", zap.Error(err))
 		}
 	}
-	go a.isolation.Run(a.life)
+	go a.isolation.Run(a.lifecycle.life)
 	if o.Reload { // the other worker's timers still run
 		return a, nil
 	}
-	if err = a.Start(); err != nil {
+	if err := a.Start(); err != nil {
 		return nil, errors.Join(err, a.Close(ctx))
 	}
 	return a, nil
 }
 
-// attach makes the parts that need this node's bookkeeping, before anything comes from other nodes. spread is the time over which a
-// node that is cut off sends its clients away.
-func (a *App) attach(spread time.Duration) {
+// Examine returns the routes that New would serve, or the error that it would return, without taking
+// part in anything.
+func Examine(o Options) ([]Route, error) {
+	o = o.withDefaults()
+	a, err := assemble(&o)
+	if err != nil {
+		return nil, err
+	}
+	a.lifecycle.end()
+	return a.router.routes(), nil
+}
+
+// assemble makes an App as far as only its options are needed.
+func assemble(o *Options) (a *App, err error) {
+	if o.Tokens == nil && o.Config.Auth.Check {
+		return nil, errors.New("the auth check is on, but there are no token keys")
+	}
+	cfg, lim := &o.Config, &o.Config.Limits
+	a = &App{Server: &Server{log: o.Deps.Log, timeout: o.StoreTimeout}}
+	if a.router, err = newRouter(withSystem(o.Controllers)); err != nil {
+		return nil, err
+	}
+	a.lifecycle = newLifecycle(a.Server, a.router, a)
+	a.entrance = &entrance{server: a.Server, check: cfg.Auth.Check, tokens: o.Tokens, greets: a.router.greets()}
+	dispatcher := &dispatcher{
+		server: a.Server, router: a.router, decoding: frame.Options{MaxDepth: lim.JSONDepth},
+		ack: cfg.Protocol.ReceiveAck, escape: cfg.Protocol.EscapeHTML,
+	}
+	if dispatcher.heartbeats, err = newHeartbeats(cfg.Heartbeat.Texts); err != nil {
+		return nil, fmt.Errorf("heartbeat.texts: %w", err)
+	}
+	a.handler = handler{dispatcher, a.entrance}
+	if o.Echo {
+		a.handler = echo{a.entrance}
+	}
+	a.port, err = accept.New(accept.Config{
+		HandshakeTimeout: lim.HandshakeTimeout, HandshakeBytes: lim.HandshakeBytes,
+		MaxConnections: lim.MaxConnections, ConnectionsPerIP: lim.ConnectionsPerIP, RefusedRate: lim.RefusedRate,
+		Origins: cfg.Origins, AllowNoOrigin: cfg.AllowNoOrigin, TrustedProxies: cfg.TrustedProxies, TrustedHeader: cfg.TrustedHeader,
+		Static: o.Static, Log: a.log, Authenticate: a.entrance.authenticate, Unavailable: a.entrance.unavailable, Open: a.entrance.open,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.link = link.New(bus.Config{
+		Client: o.Stores.Bus, Prefix: o.Deps.Prefix, Alone: o.Alone, Timeout: o.StoreTimeout,
+		Receive: a.received, Lost: func(concerns func(string) bool) { a.history.Lost(concerns) }, Log: a.log,
+	}, o.Reload)
+	a.history, err = history.New(history.Config{Rules: cfg.History.Rooms, OutboxBytes: lim.OutboxBytes, Link: a.link, Log: a.log})
+	if err != nil {
+		return nil, err
+	}
+	a.nodes = ask.New(ask.Config{
+		Node: o.NodeID, Alone: o.Alone, Timeout: o.StoreTimeout, Link: a.link, Members: func() ask.Members { return a.node },
+		Here: a.here, Frozen: func() bool { return a.hub.Frozen() },
+		Errors: errorCodes, Protect: a.protect, Log: a.log,
+	})
+	a.presence, err = presence.New(presence.Config{
+		Rooms: cfg.Presence.Rooms, Hub: func() *hub.Hub { return a.hub }, Nodes: a.nodes, Link: a.link,
+		Cluster: func() presence.Cluster { return a.node }, Publish: func(room string, r *Reply) error { return a.SendToRoom(room, r) }, Log: a.log,
+	})
+	return a, err
+}
+
+// join makes the parts that serve connections, and those that take this node's place in Redis.
+func (a *App) join(ctx context.Context, o *Options) (err error) {
+	cfg, lim := &o.Config, &o.Config.Limits
+	a.hub = hub.New(a.handler, hub.Config{
+		Log:          a.log,
+		MessageBytes: lim.MessageBytes, Fragments: lim.Fragments, MessageTime: lim.MessageTime,
+		MessageRate: lim.MessageRate, MessageBurst: lim.MessageBurst,
+		OutboxBytes: lim.OutboxBytes, OutboxMessages: lim.OutboxMessages, WriteTimeout: lim.WriteTimeout,
+		PingInterval: cfg.Heartbeat.Ping, IdleTimeout: cfg.Heartbeat.Idle,
+		RoomFlush: cmp.Or(lim.RoomFlush, -1), RoomsPerConn: lim.RoomsPerConnection,
+		Compression: cfg.Compression.Enabled,
+	})
+	a.closers = append(a.closers, func(context.Context) error { a.hub.Close(); return nil })
+	a.history.Serve(a.lifecycle.life, a.hub.Rooms)
+	a.closers = append(a.closers, func(context.Context) error { a.history.GiveUp(); return nil })
+	a.sessions = session.NewSessions(session.Config{
+		Hub: a.hub, Nodes: a.nodes, History: a.history, Link: a.link, Cluster: func() session.Cluster { return a.node }, Presence: a.presence,
+		Keys: lim.CloseKeysPerConnection, UIDTypes: cfg.Users.UIDTypes, SecondLogin: cfg.Users.SecondLogin, Listener: a.router.listener,
+		Life: a.lifecycle.life, Protect: a.protect, Log: a.log,
+	})
+	now := time.Now()
+	a.directory = directory.New(directory.Config{
+		Hub: a.hub, Nodes: a.nodes, Cluster: func() directory.Cluster { return a.node },
+		Node: o.NodeID, Alone: o.Alone, About: o.about(now), Since: now,
+	})
+	bookkeeping := cluster.Config{
+		Client: o.Stores.Cluster, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Place: o.Place, Reload: o.Reload, Timeout: o.StoreTimeout,
+		Lease: o.Lease, Silence: o.Lease, Log: a.log, About: a.sign, Away: presence.AwayTime,
+		Live: func(yield func(cluster.Entry) bool) {
+			a.hub.Each(func(c *hub.Conn) bool { return yield(session.Entry(c, c.Rooms())) })
+		},
+		Orphan:  func(ctx context.Context, o cluster.Orphan) { a.closer.Orphan(ctx, o) },
+		Alive:   func(fd int64) bool { return a.hub.Get(fd) != nil },
+		Deposed: func(floor int64) { a.closer.Deposed(floor) },
+	}
+	if o.Alone {
+		bookkeeping.Lease = 0
+		bookkeeping.Sync = func(ctx context.Context) error { return cache.Sync(ctx, o.Stores.Cluster) }
+	}
+	if a.node, err = cluster.Start(ctx, bookkeeping); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.node.Stop, a.link.Leave)
+	a.attach(o)
+	if o.Reload { // the other worker's place is taken over later
+		return nil
+	}
+	return a.link.Join(ctx)
+}
+
+// attach makes the parts that need this node's bookkeeping, before anything comes from other nodes.
+func (a *App) attach(o *Options) {
 	a.closer = closing.New(closing.Config{
-		Hub: a.hub, Nodes: a.nodes, Link: a.link, Sessions: a.sessions, Cluster: a.node, Notify: a.notifyListeners, Protect: a.protect, Log: a.log,
+		Hub: a.hub, Nodes: a.nodes, Link: a.link, Sessions: a.sessions, Cluster: a.node, Notify: a.lifecycle.closed, Protect: a.protect, Log: a.log,
 	})
 	a.roomsync = roomsync.New(roomsync.Config{
 		Hub: a.hub, Sessions: a.sessions, Cluster: a.node, Log: a.log,
 		IsMember: func(ctx context.Context, room string, fd int64) (bool, error) {
-			return a.stores.Cluster.SIsMember(ctx, a.deps.Prefix+room, fd).Result()
+			return o.Stores.Cluster.SIsMember(ctx, o.Deps.Prefix+room, fd).Result()
 		},
 	})
 	a.publisher = publish.New(publish.Config{
-		Hub: a.hub, Nodes: a.nodes, Link: a.link, History: a.history, Alone: a.alone, OutboxBytes: a.cfg.Limits.OutboxBytes, Log: a.log,
-		Isolated: a.node.Isolated, Published: a.roomsync.Published, Sync: func(ctx context.Context) error { return cache.Sync(ctx, a.stores.Bus) },
+		Hub: a.hub, Nodes: a.nodes, Link: a.link, History: a.history, Alone: o.Alone, OutboxBytes: o.Config.Limits.OutboxBytes, Log: a.log,
+		Isolated: a.node.Isolated, Published: a.roomsync.Published, Sync: func(ctx context.Context) error { return cache.Sync(ctx, o.Stores.Bus) },
 	})
 	a.isolation = isolation.New(isolation.Config{
-		Policy: a.cfg.Cluster.Isolated, Spread: spread, Hub: a.hub, Cluster: a.node, Log: a.log,
+		Policy: o.Config.Cluster.Isolated, Spread: 2 * o.Lease, Hub: a.hub, Cluster: a.node, Log: a.log,
 	})
+	a.entrance.hub, a.entrance.port, a.entrance.number, a.entrance.evicts = a.hub, a.port, a.node.NextFD, a.isolation.Evicts
+	a.entrance.opened = func(c *hub.Conn) { a.node.Opened(session.Entry(c, nil)) }
+	a.closers = append(a.closers,
+		func(ctx context.Context) error { a.closer.Close(ctx); return nil },
+		func(context.Context) error { a.nodes.Close(); return nil },
+		func(context.Context) error { a.roomsync.Close(); return nil },
+		func(context.Context) error { a.port.Close(); return nil })
 }
 
-// Start runs OnWorkerStart. New does so itself, but for a worker that takes over from another one: there it is called when that
-// one is about to hand over, and else as soon as it has. Called again it gives the first outcome.
-func (a *App) Start() error { return a.start() }
-
-func (a *App) runStart() error {
-	return a.runHooks("OnWorkerStart", func(h *hooks) func(context.Context) error {
-		if h.start == nil {
-			return nil
-		}
-		return func(ctx context.Context) error { return h.start(ctx, a) }
-	}, a.life)
+// handler is what the hub calls.
+type handler struct {
+	*dispatcher
+	*entrance
 }
 
-// startLate is Start where the connections are this worker's already: nobody else could serve them.
-func (a *App) startLate() {
-	if err := a.Start(); err != nil {
-		a.log.Error("the worker serves without what its application starts", zap.Error(err))
+// echo is the handler of Options.Echo.
+type echo struct{ *entrance }
+
+func (echo) Message(c *hub.Conn, data []byte) { _ = c.Echo(data) }
+
+func (a *App) protect(what string, f func()) { protect(a.log, what, f) }
+
+// here reports whether a connection is here and has not moved to the next worker.
+func (a *App) here(fd int64) bool {
+	c := a.hub.Get(fd)
+	if c == nil {
+		return false
 	}
+	_, moved := c.Moving()
+	return !moved
 }
 
-// Examine tells what New would serve, or why it would not, without taking part in anything.
-func Examine(o Options) ([]Route, error) {
-	a, err := mount(o)
+// sign is stored with the lease. During a reload only the worker that has the connections writes it.
+func (a *App) sign() []byte {
+	if !a.link.Phase().Owns() {
+		return nil
+	}
+	b, err := json.Marshal(a.directory.Sign())
 	if err != nil {
-		return nil, err
+		a.log.Error("sign of life", zap.Error(err))
 	}
-	a.endLife()
-	return a.Routes(), nil
+	return b
 }
 
-// mount makes an App as far as nothing but its options is needed.
-func mount(o Options) (*App, error) {
-	if o.Tokens == nil && o.Config.Auth.Check {
-		return nil, errors.New("the auth check is on, but there are no token keys")
+// received gives a message of the bus to its part (bus.Config.Receive). It does not wait for Redis.
+func (a *App) received(m *bus.Message) {
+	switch m.Kind {
+	case envelope.ToRoom, envelope.ToUID, envelope.ToAll, envelope.ToFD:
+		a.publisher.Received(m)
+	case envelope.Position:
+		a.history.Position(m)
+	case envelope.Question:
+		a.nodes.Questioned(m)
+	case envelope.Answer:
+		a.nodes.Answered(m)
+	case envelope.Login:
+		a.sessions.Logins.Received(m)
+	case envelope.Refusal:
+		a.sessions.Logins.Refused(m)
 	}
-	a := &App{
-		cfg: o.Config, deps: o.Deps, log: o.Deps.Log, tokens: o.Tokens,
-		nodeID: o.NodeID, alone: o.Alone, askTime: cmp.Or(o.StoreTimeout, 500*time.Millisecond), since: time.Now(),
-	}
-	a.start = sync.OnceValue(a.runStart)
-	a.about = NodeSign{Address: o.Address, Machine: o.Machine, Version: o.Version, Since: a.since.Unix()}
-	if !o.Begun.IsZero() {
-		a.about.Since = o.Begun.Unix()
-	}
-	a.about.Host, _ = os.Hostname() // unknown where it fails
-	a.Sender.app = a
-	a.stores = o.Stores
-	for _, c := range []*redis.UniversalClient{&a.stores.Cluster, &a.stores.Bus} {
-		if *c == nil {
-			*c = o.Deps.Redis
-		}
-	}
-	var err error
-	if a.router, err = newRouter(withSystem(o.Controllers, a)); err != nil {
-		return nil, err
-	}
-	a.life, a.endLife = context.WithCancel(context.Background())
-	if a.log == nil {
-		a.log = zap.NewNop()
-	}
-	lim := &a.cfg.Limits
-	if a.heartbeats, err = newHeartbeats(o.Config.Heartbeat.Texts); err != nil {
-		return nil, fmt.Errorf("heartbeat.texts: %w", err)
-	}
-	a.decoding = frame.Options{MaxDepth: lim.JSONDepth}
-	if a.accept, err = accept.New(a.acceptConfig(&o)); err != nil {
-		return nil, err
-	}
-	a.link = link.New(a.linkConfig(), o.Reload)
-	a.history, err = history.New(history.Config{Rules: o.Config.History.Rooms, OutboxBytes: a.cfg.Limits.OutboxBytes, Link: a.link, Log: a.log})
-	if err != nil {
-		return nil, err
-	}
-	a.nodes = a.newNodes()
-	a.presence, err = presence.New(presence.Config{
-		Rooms: o.Config.Presence.Rooms, Hub: func() *hub.Hub { return a.hub }, Nodes: a.nodes, Link: a.link,
-		Cluster: func() presence.Cluster { return a.node }, Publish: func(room string, r *Reply) error { return a.SendToRoom(room, r) }, Log: a.log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return a, nil
 }
 
-// raw passes messages to a test's handler and everything else to the App.
-type raw struct {
-	*App
-	handle func(*hub.Conn, []byte)
+// Start runs OnWorkerStart. New does so itself, except in a worker that takes over from another one:
+// there Start is called when that one is about to hand over, otherwise as soon as it has. Further calls
+// return the first outcome.
+func (a *App) Start() error { return a.lifecycle.start() }
+
+// Serve accepts on ln until StopAccepting. Several listeners may be served at once. Connections are
+// not closed when it returns.
+func (a *App) Serve(ln net.Listener) error { return a.port.Serve(ln) }
+
+// StopAccepting closes the listeners of this process and ends the handshakes that are under way.
+func (a *App) StopAccepting() { a.port.Stop() }
+
+// Pause makes accepting wait, as a Transfer does itself. Transfer or Resume follows.
+func (a *App) Pause() { a.port.Pause() }
+
+// Resume accepts again after a Pause, or after a Transfer, which leaves an App without connections.
+func (a *App) Resume() {
+	a.hub.Thaw()
+	a.port.Resume()
 }
 
-func (r raw) Message(c *hub.Conn, data []byte) { r.handle(c, data) }
-
-// Hub gives the connections; for the worker's commands and for tests.
-func (a *App) Hub() *hub.Hub { return a.hub }
-
-// Node gives the Redis bookkeeping; for the worker's commands and for tests.
-func (a *App) Node() *cluster.Node { return a.node }
-
-// Routes is the route table, sorted by method.
-func (a *App) Routes() []Route { return a.router.routes() }
-
-// Say sends the operator's text to every client (contract §5) and returns how many took it.
-func (a *App) Say(text string) int {
-	n := a.hub.Len()
-	if c, err := a.Counts(context.Background()); err == nil { // it ends after askTime
-		n = c.Connections
+// Settled says that no connections come from a previous worker any more.
+func (a *App) Settled(ctx context.Context) error {
+	a.lifecycle.startLate()
+	a.node.Settle()
+	if a.link.Joined() {
+		return nil
 	}
-	if err := a.SendToAll(OK("serverBroadcast", "收到服务广播内容", text)); err != nil {
-		a.log.Error("say", zap.Error(err))
-		return 0
-	}
-	return n
-}
-
-// live walks the connections for the bookkeeping's re-assertion.
-func (a *App) live(yield func(cluster.Entry) bool) {
-	a.hub.Each(func(c *hub.Conn) bool { return yield(session.Entry(c, c.Rooms())) })
+	return a.link.Join(ctx)
 }
 
 // Reloading runs every controller's OnReload, before the connections are moved.
-func (a *App) Reloading(ctx context.Context) error {
-	return a.runHooks("OnReload", func(h *hooks) func(context.Context) error { return h.reload }, ctx)
-}
+func (a *App) Reloading(ctx context.Context) error { return a.lifecycle.reloading(ctx) }
 
-var errPanic = errors.New("it panicked")
-
-func (a *App) runHooks(what string, pick func(*hooks) func(context.Context) error, ctx context.Context) error {
-	var errs []error
-	for _, c := range a.router.mounted {
-		f := pick(&c.hooks)
-		if f == nil {
-			continue
-		}
-		err := errPanic
-		a.protect(what+" of "+c.name, func() { err = f(ctx) })
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s of %s: %w", what, c.name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// Shutdown stops accepting, closes every connection with the code behind what is queued for it, spread over the given
-// time, runs OnShutdown, and takes this node's keys out of Redis. When ctx ends, the rest is cut.
+// Shutdown stops accepting and closes every connection with the code, after its queued frames, spread
+// over the given time. Then it runs OnShutdown and removes this node's keys from Redis. When ctx ends
+// the remaining connections are cut.
 func (a *App) Shutdown(ctx context.Context, code int, reason string, spread time.Duration) error {
 	a.StopAccepting()
-	a.Settle(ctx) // what was sent here before reaches them before the close frame
+	a.Settle(ctx) // earlier pushes reach the connections before the close frame
 	errs := []error{a.hub.Drain(ctx, code, reason, spread)}
 	if code == wire.CloseGoingAway {
-		errs = append(errs, a.runHooks("OnShutdown", func(h *hooks) func(context.Context) error { return h.shutdown }, ctx))
+		errs = append(errs, a.lifecycle.shutdown(ctx))
 	}
 	return errors.Join(append(errs, a.Close(ctx))...)
 }
 
 // Close runs OnWorkerStop and ends the background work of an App whose connections are gone.
 func (a *App) Close(ctx context.Context) (err error) {
-	a.closeOnce.Do(func() { err = a.close(ctx) })
+	a.closeOnce.Do(func() {
+		a.StopAccepting()
+		a.lifecycle.end()
+		err = errors.Join(a.lifecycle.stop(ctx), a.closeParts(ctx))
+	})
 	return err
 }
 
-func (a *App) close(ctx context.Context) error {
-	a.StopAccepting()
-	a.endLife()
-	stopped := a.runHooks("OnWorkerStop", func(h *hooks) func(context.Context) error { return h.stop }, ctx)
-	a.accept.Close()
-	a.roomsync.Close()
-	a.presence.Close()
-	a.nodes.Close()
-	a.closer.Close(ctx)
-	err := errors.Join(stopped, a.link.Leave(ctx), a.node.Stop(ctx))
-	a.history.GiveUp()
-	a.hub.Close()
-	return err
+// closeParts closes the parts in reverse order.
+func (a *App) closeParts(ctx context.Context) error {
+	var errs []error
+	for len(a.closers) > 0 {
+		last := len(a.closers) - 1
+		errs = append(errs, a.closers[last](ctx))
+		a.closers = a.closers[:last]
+	}
+	return errors.Join(errs...)
 }

@@ -7,13 +7,20 @@ import (
 	"os"
 	"slices"
 
+	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/reload"
 	"wsframe/framework/internal/session"
 )
 
+// Hub is the App's connections.
+func (a *App) Hub() *hub.Hub { return a.hub }
+
+// Node is the App's bookkeeping in Redis.
+func (a *App) Node() *cluster.Node { return a.node }
+
 // Shaking is the number of handshakes that are under way.
-func (a *App) Shaking() int { return a.accept.Handshakes() }
+func (a *App) Shaking() int { return a.port.Handshakes() }
 
 // LoginsWait tells whether a login of the user waits for the answer of an earlier connection.
 func (a *App) LoginsWait(uid string) bool {

@@ -2,120 +2,171 @@ package framework
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"runtime/debug"
-	"strings"
+	"reflect"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"wsframe/framework/internal/closing"
-	"wsframe/framework/internal/hub"
-	"wsframe/framework/internal/names"
-	"wsframe/framework/internal/presence"
-	"wsframe/framework/internal/session"
 )
 
-var (
-	// ErrName is returned for room names and close keys that cannot be Redis keys of ours.
-	ErrName = names.ErrRoom
-	// ErrReserved is returned for room names and close keys that begin with WEBSOCKET_, with WSFRAME, or with what Reserve was given.
-	ErrReserved = names.ErrReserved
-	// ErrUID is returned for uids that nobody can have.
-	ErrUID = names.ErrUID
-	// ErrTooManyKeys is returned when a connection has as many close keys or listeners as it may have.
-	ErrTooManyKeys = session.ErrTooManyKeys
-	// ErrSessionSize is returned when a session's values would take more than 16 KiB as JSON.
-	ErrSessionSize = session.ErrSize
-)
+// The hooks of a controller. Each is optional, found by its method, and never routable.
+type (
+	// MessageHook is called for an action that the controller does not have.
+	MessageHook interface{ OnMessage(*Ctx) (*Reply, error) }
+	// CloseHook is called when a connection ends that has this controller as a close listener.
+	CloseHook interface{ OnClose(*Closed) }
+	// ReloadHook is called in the old process before a reload moves its connections.
+	ReloadHook interface{ OnReload(context.Context) error }
+	// ShutdownHook is called once when the server stops.
+	ShutdownHook interface{ OnShutdown(context.Context) error }
+	// GuardHook runs before each action; an error stops it.
+	GuardHook interface{ Guard(*Ctx) error }
 
-// Reserve keeps names that begin with prefix from being rooms or close keys, in the whole process. A module calls it in an init
-// function or where it makes its controllers, for the Redis keys of its own: else an application that lets clients name rooms lets
-// them reach those keys. Prefixes are compared byte by byte. ErrName where prefix cannot begin a name. Safe for concurrent use.
-func Reserve(prefix string) error { return names.Reserve(prefix) }
-
-// Events of announced rooms; param is {"room","id","nickname"}.
-const (
-	EventJoined = presence.EventJoined
-	EventLeft   = presence.EventLeft
-)
-
-// JoinOption changes what a Join does.
-type JoinOption func(*joining)
-
-type joining = session.Joining
-
-// Announce has the room's members told when this user comes and leaves (EventJoined, EventLeft). The user is the connection's uid: the
-// token's id for the types of users.uid_types, else the first that was bound. A connection without one is not announced. Several
-// connections of a user count once, and being away for less than 5 s counts for nothing. Rooms of the configuration's presence.rooms
-// need no asking.
-func Announce(j *joining) { j.Announce = true }
-
-// Kept says that pushes to the room are kept by their senders (Keep), so that its members are told where its history stands although
-// nothing of it was kept so far: they miss nothing that is kept while they are away. Rooms of the configuration's history.rooms need no saying.
-func Kept(j *joining) { j.Kept = true }
-
-func joinOptions(options []JoinOption) (j joining) {
-	for _, o := range options {
-		o(&j)
+	// WorkerStartHook is called once in every worker before it accepts connections, for timers and
+	// the like: ctx ends when the worker's connections have moved or ended. At a reload it is called
+	// after the old worker's OnReload and right before the connections move, so that the timers of
+	// one worker run and not those of both; pushes are held until the move is over. An error keeps
+	// the worker from starting, and at a reload the old one goes on.
+	WorkerStartHook interface {
+		OnWorkerStart(ctx context.Context, app *App) error
 	}
-	return j
+	// ConnectHook is called once for every new connection, before its first frame is read; not for
+	// those that a reload moves. An error ends the connection: a Fail is sent to the client, which is
+	// closed with 4011; any other error is logged, and closes it with 1011.
+	ConnectHook interface{ OnConnect(*Ctx) error }
+	// WorkerStopHook is called once when a worker ends, after its connections have moved or ended.
+	WorkerStopHook interface{ OnWorkerStop(context.Context) error }
+)
+
+type hooks struct {
+	message  Action
+	close    func(*Closed)
+	reload   func(context.Context) error
+	shutdown func(context.Context) error
+	start    func(context.Context, *App) error
+	connect  func(*Ctx) error
+	stop     func(context.Context) error
 }
 
-// listenerName is the mounted name of a controller that has OnClose.
-func (a *App) listenerName(name string) (string, error) {
-	name = strings.ToLower(name)
-	if !strings.Contains(name, ".") {
-		name = "index." + name
+// find notes the hooks that c has; OnMessage is wrapped like an action.
+func (h *hooks) find(c any, wrap func(Action) Action) {
+	if m, ok := c.(MessageHook); ok {
+		h.message = wrap(m.OnMessage)
 	}
-	t := a.router.controllers[name]
-	if t == nil || t.hooks.close == nil {
-		return "", fmt.Errorf("close listener %.64q: no mounted controller of that name has OnClose", name)
+	if m, ok := c.(CloseHook); ok {
+		h.close = m.OnClose
 	}
-	return t.name, nil
+	if m, ok := c.(ReloadHook); ok {
+		h.reload = m.OnReload
+	}
+	if m, ok := c.(ShutdownHook); ok {
+		h.shutdown = m.OnShutdown
+	}
+	if m, ok := c.(WorkerStartHook); ok {
+		h.start = m.OnWorkerStart
+	}
+	if m, ok := c.(ConnectHook); ok {
+		h.connect = m.OnConnect
+	}
+	if m, ok := c.(WorkerStopHook); ok {
+		h.stop = m.OnWorkerStop
+	}
 }
 
-// Closed implements hub.Handler.
-func (a *App) Closed(c *hub.Conn, code int, reason string, rooms []string) {
-	a.accept.Release(c.Remote)
-	a.closer.Ended(c, code, reason, rooms)
+// hookShapes is the shape of each hook, by its name.
+var hookShapes = shapesOf(
+	reflect.TypeFor[MessageHook](), reflect.TypeFor[CloseHook](), reflect.TypeFor[ReloadHook](), reflect.TypeFor[ShutdownHook](),
+	reflect.TypeFor[GuardHook](), reflect.TypeFor[WorkerStartHook](), reflect.TypeFor[ConnectHook](), reflect.TypeFor[WorkerStopHook](),
+)
+
+func shapesOf(interfaces ...reflect.Type) map[string]string {
+	shapes := map[string]string{}
+	for _, t := range interfaces {
+		m := t.Method(0)
+		shapes[m.Name] = shape(m.Type, 0)
+	}
+	return shapes
+}
+
+// lifecycle runs the hooks of all controllers.
+type lifecycle struct {
+	server *Server
+	router *router
+	life   context.Context // ends with this worker's part
+	end    context.CancelFunc
+	start  func() error // runs OnWorkerStart, once
+}
+
+func newLifecycle(s *Server, r *router, a *App) *lifecycle {
+	l := &lifecycle{server: s, router: r}
+	l.life, l.end = context.WithCancel(context.Background())
+	l.start = sync.OnceValue(func() error {
+		return l.run("OnWorkerStart", func(h *hooks) func(context.Context) error {
+			if h.start == nil {
+				return nil
+			}
+			return func(ctx context.Context) error { return h.start(ctx, a) }
+		}, l.life)
+	})
+	return l
+}
+
+// startLate runs OnWorkerStart where the connections are this worker's already: no other worker could
+// serve them.
+func (l *lifecycle) startLate() {
+	if err := l.start(); err != nil {
+		l.server.log.Error("the worker serves without what its application starts", zap.Error(err))
+	}
+}
+
+func (l *lifecycle) reloading(ctx context.Context) error {
+	return l.run("OnReload", func(h *hooks) func(context.Context) error { return h.reload }, ctx)
+}
+
+func (l *lifecycle) shutdown(ctx context.Context) error {
+	return l.run("OnShutdown", func(h *hooks) func(context.Context) error { return h.shutdown }, ctx)
+}
+
+func (l *lifecycle) stop(ctx context.Context) error {
+	return l.run("OnWorkerStop", func(h *hooks) func(context.Context) error { return h.stop }, ctx)
+}
+
+func (l *lifecycle) run(what string, pick func(*hooks) func(context.Context) error, ctx context.Context) error {
+	var errs []error
+	for _, c := range l.router.mounted {
+		f := pick(&c.hooks)
+		if f == nil {
+			continue
+		}
+		err := errPanic
+		protect(l.server.log, what+" of "+c.name, func() { err = f(ctx) })
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s of %s: %w", what, c.name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // closeTime is how long the listeners of one connection may take before their context ends.
 const closeTime = 5 * time.Second
 
-// notifyListeners runs the OnClose of mounted controllers.
-func (a *App) notifyListeners(list []string, e closing.End) {
-	if len(list) == 0 {
+// closed runs the OnClose of mounted controllers.
+func (l *lifecycle) closed(listeners []string, e closing.End) {
+	if len(listeners) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
-	closed := &Closed{Context: ctx, Sender: &a.Sender, FD: e.FD, Auth: e.Auth, Code: e.Code, Reason: e.Reason}
-	for _, name := range list {
-		t := a.router.controllers[name]
-		if t == nil || t.hooks.close == nil {
-			continue // unmounted by a reload
+	closed := &Closed{Context: ctx, server: l.server, FD: e.FD, Auth: e.Auth, Code: e.Code, Reason: e.Reason}
+	for _, name := range listeners {
+		c := l.router.controllers[name]
+		if c == nil || c.hooks.close == nil {
+			continue // a reload has removed it
 		}
-		a.protect("OnClose of "+name, func() { t.hooks.close(closed) })
+		protect(l.server.log, "OnClose of "+name, func() { c.hooks.close(closed) })
 	}
-}
-
-// protect runs a hook and logs its panic, or that it has ended its goroutine: which is one of its own for that.
-func (a *App) protect(what string, f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		ended := false
-		defer func() {
-			if v := recover(); v != nil {
-				a.log.Error("panic in "+what, zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
-			} else if !ended {
-				a.log.Error(what+" has ended its goroutine", zap.ByteString("stack", debug.Stack()))
-			}
-		}()
-		f()
-		ended = true
-	}()
-	<-done
 }

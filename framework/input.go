@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"unsafe"
 
 	"github.com/go-playground/validator/v10"
 )
@@ -94,23 +93,21 @@ type FieldError struct {
 	Rule  string `json:"rule"`
 }
 
-func (in *input) decode(c *Ctx) (unsafe.Pointer, error) {
-	v, err := in.read(c, c.body)
-	if err != nil {
-		return nil, err
+// decode makes and fills a pointer to the struct.
+func (in *input) decode(c *Ctx) (v reflect.Value, err error) {
+	if v, err = in.read(c, c.body); err != nil {
+		return v, err
 	}
 	if in.validate {
 		wrote := v
 		if c.wrote != nil { // rules are for what the client wrote, before it was escaped
 			if wrote, err = in.read(c, c.wrote); err != nil {
-				return nil, err
+				return v, err
 			}
 		}
-		if err := in.check(wrote); err != nil {
-			return nil, err
-		}
+		err = in.check(wrote)
 	}
-	return v.UnsafePointer(), nil
+	return v, err
 }
 
 // check applies the rules of the validate tags.
@@ -134,7 +131,7 @@ func (in *input) check(v reflect.Value) error {
 func (in *input) read(c *Ctx, body []byte) (reflect.Value, error) {
 	v := reflect.New(in.typ)
 	if in.trusted {
-		body = c.trusted(body)
+		body = trusted(body, c.FD, c.Auth)
 	}
 	err := json.NewDecoder(bytes.NewReader(body)).Decode(v.Interface())
 	if err == nil {

@@ -2,8 +2,6 @@ package framework
 
 import (
 	"errors"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -48,16 +46,4 @@ func (m *meter) stats(method string) ActionStats {
 		s.Counts[i] = m.counts[i].Load()
 	}
 	return s
-}
-
-// ActionStats tells of every action, sorted by method; what OnMessage answers stands under the name of its controller.
-func (a *App) ActionStats() []ActionStats {
-	var list []ActionStats
-	for _, targets := range []map[string]target{a.router.actions, a.router.fallbacks} {
-		for method, t := range targets {
-			list = append(list, t.meter.stats(method))
-		}
-	}
-	slices.SortFunc(list, func(a, b ActionStats) int { return strings.Compare(a.Method, b.Method) })
-	return list
 }

@@ -2,58 +2,95 @@ package framework
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
 
-	"wsframe/framework/api"
-	"wsframe/framework/internal/cluster"
-	"wsframe/framework/internal/directory"
+	"wsframe/framework/internal/hub"
 )
 
-// NodeSign is a node's last sign of life: what operators see of it, also when it no longer answers.
-type NodeSign = api.NodeSign
+// Routes is the route table, sorted by method.
+func (a *App) Routes() []Route { return a.router.routes() }
 
-// where tells people which server it is; two that were copied from each other differ in the machine's address.
-func where(s *NodeSign) string {
-	if s.Address == "" {
-		return "an unknown address"
+// Stats walks all connections of this worker: for operators and monitoring.
+func (a *App) Stats() Stats {
+	s := a.hub.Stats()
+	pending, _ := a.node.Pending()
+	return Stats{
+		Connections: s.Connections, Rooms: s.Rooms, UIDs: s.Users,
+		MessagesIn: s.MessagesIn, MessagesOut: s.MessagesOut, BytesIn: s.BytesIn, BytesOut: s.BytesOut,
+		Slow: s.Slow, Idle: s.Idle, Dropped: s.Dropped, StorePending: pending,
 	}
-	if s.Machine == "" || strings.HasPrefix(s.Address, s.Machine+":") {
-		return s.Address
-	}
-	return s.Address + " of " + s.Machine
 }
 
-// nameTaken tells people that another server has this one's node id.
-func (a *App) nameTaken(err error) error {
-	var taken *cluster.TakenError
-	if !errors.As(err, &taken) {
-		return err
+// ActionStats are the figures of every action, sorted by method. What OnMessage answers stands under
+// the name of its controller.
+func (a *App) ActionStats() []ActionStats {
+	var list []ActionStats
+	for _, targets := range []map[string]target{a.router.actions, a.router.fallbacks} {
+		for method, t := range targets {
+			list = append(list, t.meter.stats(method))
+		}
 	}
-	other := directory.ParseSign(taken.About)
-	return fmt.Errorf("the living server at %s (worker pid %d) has the node id %q, and this one at %s would have it too; "+
-		"one of them needs another host name or another runtime.dir: %w", where(&other), other.PID, taken.Node, where(&a.about), cluster.ErrTaken)
+	slices.SortFunc(list, func(a, b ActionStats) int { return strings.Compare(a.Method, b.Method) })
+	return list
 }
 
-// saidBesideLease is what goes to Redis with the lease. During a reload the worker speaks that has the connections.
-func (a *App) saidBesideLease() []byte {
-	if !a.link.Phase().Owns() {
-		return nil
+// ConnectionStats lists this worker's connections by fd, at most limit, without the first offset ones.
+func (a *App) ConnectionStats(offset, limit int) []ConnectionStats {
+	var fds []int64
+	a.hub.Each(func(c *hub.Conn) bool { fds = append(fds, c.FD); return true })
+	slices.Sort(fds)
+	fds = fds[min(max(0, offset), len(fds)):]
+	fds = fds[:min(max(0, limit), len(fds))]
+	list := make([]ConnectionStats, 0, len(fds))
+	for _, fd := range fds {
+		c := a.hub.Get(fd)
+		if c == nil {
+			continue
+		}
+		in, out := c.Counts()
+		waiting, _ := c.Pending()
+		list = append(list, ConnectionStats{
+			FD: fd, Auth: c.Auth, Remote: c.Remote, Since: c.Since, Idle: c.Idle(),
+			MessagesIn: in, MessagesOut: out, OutboxBytes: waiting, Rooms: len(c.Rooms()),
+		})
 	}
-	b, err := json.Marshal(a.directory.Sign())
-	if err != nil {
-		a.log.Error("what this node says of itself", zap.Error(err))
-	}
-	return b
+	return list
 }
 
-// Signs lists the nodes that live, or that are dead and not yet cleaned up after, by id. This one's is of now; the others' are as old as
-// their Age, some seconds at most while they live. It asks Redis, and no other node: two round trips, none where the node is alone.
+// Owned counts the connections of this worker, without those that have moved to another worker and
+// whose action still runs here.
+func (a *App) Owned() int { return a.hub.CountUnmoved() }
+
+// Refused counts the refused handshakes, by HTTP status and reason.
+func (a *App) Refused() []Counted { return a.port.Refused() }
+
+// ClosedByServer counts the connections that the server closed, by close code and reason.
+func (a *App) ClosedByServer() []Counted { return a.closer.Counts.List() }
+
+// Signs lists the nodes that live, or that are dead and not yet cleaned up after, by id. This node's
+// sign is current; those of other living nodes are some seconds old (Age). The call asks Redis, and no
+// other node: two round trips, none where the node is alone.
 func (a *App) Signs(ctx context.Context) ([]NodeSign, error) { return a.directory.Signs(ctx) }
 
-// Isolated tells whether this node has not reached Redis for the time of a lease: it is not ready for clients. It asks nobody.
+// Isolated reports that this node has not reached Redis for the time of a lease: it is not ready for
+// clients. The call waits for nobody.
 func (a *App) Isolated() bool { return a.node.Isolated() }
+
+// Flush waits until Redis has the bookkeeping of what has happened so far.
+func (a *App) Flush(ctx context.Context) error { return a.node.Flush(ctx) }
+
+// Say sends the operator's text to every client (contract §5) and returns the number of clients.
+func (a *App) Say(text string) int {
+	n := a.hub.Len()
+	if c, err := a.Counts(context.Background()); err == nil { // bounded by the time of a Redis call
+		n = c.Connections
+	}
+	if err := a.SendToAll(OK("serverBroadcast", "收到服务广播内容", text)); err != nil {
+		a.log.Error("say", zap.Error(err))
+		return 0
+	}
+	return n
+}

@@ -245,10 +245,10 @@ func (th *thrower) Throw(c *framework.Ctx, in *struct {
 }) (*framework.Reply, error) {
 	th.begun <- struct{}{}
 	<-th.gate
-	if err := c.SendToUID(in.UID, numbered(0)); err != nil {
+	if err := c.Server().SendToUID(in.UID, numbered(0)); err != nil {
 		return nil, err
 	}
-	return framework.OK("thrown", ""), c.Kick(c, in.FD, 0, "")
+	return framework.OK("thrown", ""), c.Server().Kick(c, in.FD, 0, "")
 }
 
 // An action that outlives the move of its connection throws out behind its sends, too.

@@ -1,18 +1,38 @@
 package framework
 
 import (
-	"wsframe/framework/api"
+	"fmt"
+	"slices"
+	"strings"
+
+	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/reload"
+	"wsframe/framework/internal/session"
 )
 
-// Moved tells what a transfer did.
-type Moved = api.Moved
-
-// reloadConfig is what a transfer of connections needs of the rest.
+// reloadConfig is what a transfer of connections needs of the other parts.
 func (a *App) reloadConfig() reload.Config {
 	return reload.Config{
-		Hub: a.hub, Sessions: a.sessions, Link: a.link, Nodes: a.nodes, Node: a.node, Port: a.accept,
-		Timeout: a.askTime, Log: a.log,
-		Start: a.startLate, GiveUp: a.history.GiveUp, End: a.endLife, Running: a.running,
+		Hub: a.hub, Sessions: a.sessions, Link: a.link, Nodes: a.nodes, Node: a.node, Port: a.port, Timeout: a.timeout, Log: a.log,
+		Start: a.lifecycle.startLate, GiveUp: a.history.GiveUp, End: a.lifecycle.end, Running: func() string { return running(a.hub) },
 	}
+}
+
+// maxNamed bounds a list for people.
+const maxNamed = 10
+
+// running names the actions that run, for people.
+func running(h *hub.Hub) string {
+	var list []string
+	h.Each(func(c *hub.Conn) bool {
+		if method := session.Of(c).Acting.Load(); method != nil {
+			list = append(list, fmt.Sprintf("%.100s of connection %d", *method, c.FD))
+		}
+		return len(list) <= maxNamed
+	})
+	slices.Sort(list)
+	if len(list) > maxNamed {
+		list[maxNamed] = "…"
+	}
+	return strings.Join(list, ", ")
 }

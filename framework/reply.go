@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"go.uber.org/zap"
+
 	"wsframe/framework/frame"
 )
 
@@ -82,3 +84,16 @@ var (
 )
 
 var received = OK("receiveMessage", "服务端已收到您的请求内容")
+
+// failure is the client's answer to an error. Only a Fail's own words go out; causes go to the log.
+func failure(err error, log func() *zap.Logger) *Reply {
+	var fail *Fail
+	if !errors.As(err, &fail) {
+		log().Error("action failed", zap.Error(err))
+		return errInternal.reply()
+	}
+	if fail.cause != nil && fail.Status >= 500 {
+		log().Error("action failed", zap.Error(err))
+	}
+	return fail.reply()
+}

@@ -105,14 +105,37 @@ func (r *router) routes() []Route {
 	return list
 }
 
-// withSystem adds the built-in controller; a is nil where nothing will be called.
-func withSystem(controllers []Controller, a *App) []Controller {
-	return append(controllers[:len(controllers):len(controllers)], Mount("sys", &system{a}))
+// listener is the mounted name of a controller that has OnClose.
+func (r *router) listener(name string) (string, error) {
+	name = strings.ToLower(name)
+	if !strings.Contains(name, ".") {
+		name = "index." + name
+	}
+	c := r.controllers[name]
+	if c == nil || c.hooks.close == nil {
+		return "", fmt.Errorf("close listener %.64q: no mounted controller of that name has OnClose", name)
+	}
+	return c.name, nil
+}
+
+// greets are the OnConnect of all controllers, in the order of the controllers.
+func (r *router) greets() (list []greet) {
+	for _, c := range r.mounted {
+		if c.hooks.connect != nil {
+			list = append(list, greet{c.name, c.hooks.connect})
+		}
+	}
+	return list
+}
+
+// withSystem adds the built-in controller.
+func withSystem(controllers []Controller) []Controller {
+	return append(controllers[:len(controllers):len(controllers)], Mount("sys", &system{}))
 }
 
 // Routes is the route table of controllers and of what is built in, sorted by method, without making an App.
 func Routes(controllers []Controller) ([]Route, error) {
-	r, err := newRouter(withSystem(controllers, nil))
+	r, err := newRouter(withSystem(controllers))
 	if err != nil {
 		return nil, err
 	}

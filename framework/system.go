@@ -1,21 +1,19 @@
 package framework
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"slices"
 
 	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/history"
-	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/room"
 	"wsframe/framework/internal/session"
 )
 
 // system are the built-in methods, sys.recover and sys.history, for the rooms that a connection is in.
-type system struct{ app *App }
+type system struct{}
 
 // RoomPosition is what a client saw last of a room.
 type roomPosition struct {
@@ -40,7 +38,7 @@ var (
 
 // Recover sends what the client has missed since it saw last what it says. For a room that it is not in yet it is remembered: what
 // was missed comes with the join, before anything new. Of several positions in one room the first counts.
-func (s *system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
+func (*system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
 	rooms := in.Rooms
 	if in.Room != "" {
 		rooms = append([]roomPosition{in.roomPosition}, rooms...)
@@ -53,7 +51,7 @@ func (s *system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
 		if slices.ContainsFunc(rooms[:i], func(before roomPosition) bool { return before.Room == p.Room }) {
 			continue
 		}
-		r, err := s.app.recoverRoom(c, c.conn, p.Room, room.Position{Offset: int64(p.Offset), Epoch: string(p.Epoch)})
+		r, err := recoverRoom(c, p.Room, room.Position{Offset: int64(p.Offset), Epoch: string(p.Epoch)})
 		if err != nil {
 			return nil, badRoom(p.Room, err)
 		}
@@ -91,7 +89,7 @@ type historyOut struct {
 
 // History pages through a room's kept pushes: forwards beyond after, or backwards from before; neither gives the newest. The items
 // are in the order in which they were sent.
-func (s *system) History(c *Ctx, in *historyIn) (*Reply, error) {
+func (*system) History(c *Ctx, in *historyIn) (*Reply, error) {
 	if err := names.Room(in.Room); err != nil {
 		return nil, badRoom(in.Room, err)
 	}
@@ -116,15 +114,15 @@ func (s *system) History(c *Ctx, in *historyIn) (*Reply, error) {
 	if after < 0 {
 		calls = 2
 	}
-	if !s.app.payPage(c, calls) {
+	if !payPage(c, calls) {
 		return nil, errOften
 	}
-	if !s.app.history.Turn(c) {
+	if !c.server.history.Turn(c) {
 		return nil, errHistory
 	}
-	defer s.app.history.EndTurn()
+	defer c.server.history.EndTurn()
 	out := historyOut{Room: in.Room, Items: []json.RawMessage{}, Times: []int64{}}
-	page, err := s.app.History(c, in.Room, after, max(limit, 1))
+	page, err := c.server.History(c, in.Room, after, max(limit, 1))
 	if err != nil {
 		return nil, errHistory.Because(err)
 	}
@@ -139,21 +137,21 @@ func (s *system) History(c *Ctx, in *historyIn) (*Reply, error) {
 }
 
 // payPage takes what a page costs from the connection's budget and the user's. It tells whether both had it.
-func (a *App) payPage(c *Ctx, calls int) bool {
+func payPage(c *Ctx, calls int) bool {
 	user := ""
 	if c.Auth.ID != "" {
 		user = c.Auth.Type + ":" + c.Auth.ID
 	}
-	return a.history.PayPage(&session.Of(c.conn).Pages, user, calls)
+	return c.server.history.PayPage(&session.Of(c.conn).Pages, user, calls)
 }
 
 // recoverRoom is sys.recover for one room.
-func (a *App) recoverRoom(ctx context.Context, c *hub.Conn, name string, p room.Position) (history.Recovery, error) {
+func recoverRoom(c *Ctx, name string, p room.Position) (history.Recovery, error) {
 	if err := names.Room(name); err != nil {
 		return history.Recovery{}, err
 	}
 	if len(p.Epoch) > envelope.MaxEpoch { // it may be kept, and travel
 		return history.Recovery{}, errEpoch
 	}
-	return a.sessions.Recover(ctx, c, name, p)
+	return c.server.sessions.Recover(c, c.conn, name, p)
 }

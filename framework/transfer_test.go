@@ -325,21 +325,21 @@ func TestActionAcrossTransfer(t *testing.T) {
 			return nil
 		})
 		k.do(t, "others", func(c *framework.Ctx) error {
-			online, err := c.IsOnline(c, fdOther)
-			there, err2 := c.IsUIDOnline(c, "b")
-			away, err3 := c.IsUIDOnline(c, "nobody")
-			n, err4 := c.RoomCount(c, "hall")
-			total, err5 := c.Sender.Counts(c)
-			values, err6 := c.Sender.Session(c, fdOther)
-			list, err7 := c.RoomMembers(c, "hall", 0, 10)
-			err8 := c.Sender.Join(c, fdOther, "invited")
-			_, err9 := c.Sender.Session(c, fdOther+1000)
+			online, err := c.Server().IsOnline(c, fdOther)
+			there, err2 := c.Server().IsUIDOnline(c, "b")
+			away, err3 := c.Server().IsUIDOnline(c, "nobody")
+			n, err4 := c.Server().RoomCount(c, "hall")
+			total, err5 := c.Server().Counts(c)
+			values, err6 := c.Server().Session(c, fdOther)
+			list, err7 := c.Server().RoomMembers(c, "hall", 0, 10)
+			err8 := c.Server().Join(c, fdOther, "invited")
+			_, err9 := c.Server().Session(c, fdOther+1000)
 			if err := errors.Join(err, err2, err3, err4, err5, err6, err7, err8); err != nil {
 				return err
 			}
 			if !online || !there || away || n != 1 || total.Connections != 2 || total.Rooms != 4 || total.Nodes != 1 || len(values) != 0 || len(list) != 1 ||
-				c.Members("hall") != 1 || !errors.Is(err9, framework.ErrNoConnection) {
-				return fmt.Errorf("%t %t %t %d %+v %v %v %d %v", online, there, away, n, total, values, list, c.Members("hall"), err9)
+				c.Server().Members("hall") != 1 || !errors.Is(err9, framework.ErrNoConnection) {
+				return fmt.Errorf("%t %t %t %d %+v %v %v %d %v", online, there, away, n, total, values, list, c.Server().Members("hall"), err9)
 			}
 			return nil
 		})
@@ -499,7 +499,7 @@ func TestLateConnections(t *testing.T) {
 	c.Send(`{"method":"clerk.work","id":"w"}`)
 	k.do(t, "it runs", func(*framework.Ctx) error { return nil })
 	ending.Send(`{"method":"gone.work","id":"w"}`)
-	gone.do(t, "a kick in its own action", func(c *framework.Ctx) error { return c.Kick(c, c.FD, 0, "") })
+	gone.do(t, "a kick in its own action", func(c *framework.Ctx) error { return c.Server().Kick(c, c.FD, 0, "") })
 	late := shaking(t, h1, user("late"))
 	h1.Eventually("its handshake has begun", func() bool { return h1.App.Shaking() == 1 })
 	rest := handOver(t, h1.App, h2.App)
@@ -516,7 +516,7 @@ func TestLateConnections(t *testing.T) {
 	k.do(t, "the first still runs", func(c *framework.Ctx) error { return c.Push(framework.OK("push", "")) })
 	c.WantPush("push")
 	gone.do(t, "the second, too", func(c *framework.Ctx) error {
-		n, err := c.RoomCount(context.WithoutCancel(c), "nowhere")
+		n, err := c.Server().RoomCount(context.WithoutCancel(c), "nowhere")
 		if n != 0 {
 			return fmt.Errorf("%d members", n)
 		}

@@ -101,7 +101,7 @@ func (r *Room) List(c *framework.Ctx) (*framework.Reply, error) {
 
 // count is the number of a room's connections on all nodes that answer.
 func count(c *framework.Ctx, channel string) (int, error) {
-	n, err := c.RoomCount(c, channel)
+	n, err := c.Server().RoomCount(c, channel)
 	if errors.Is(err, framework.ErrPartial) {
 		err = nil
 	}
@@ -178,7 +178,7 @@ func (r *Room) Online(c *framework.Ctx, in *OnlineIn) (*framework.Reply, error) 
 	if limit == 0 {
 		limit = 50
 	}
-	members, err := c.RoomMembers(c, channel, int64(in.After), limit)
+	members, err := c.Server().RoomMembers(c, channel, int64(in.After), limit)
 	if err != nil && !errors.Is(err, framework.ErrPartial) {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func (*User) Say(c *framework.Ctx, in *PrivateIn) (*framework.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	online, err := c.IsUIDOnline(context.WithoutCancel(c), to) // what was said is delivered, also when who said it goes meanwhile
+	online, err := c.Server().IsUIDOnline(context.WithoutCancel(c), to) // what was said is delivered, also when who said it goes meanwhile
 	switch {
 	case errors.Is(err, framework.ErrUID), err == nil && !online:
 		return nil, userOffline

@@ -133,7 +133,7 @@ func TestRoles(t *testing.T) {
 			u.Call(r.Method, data{"say": "x", "id": 1}).Want(403, "mustBeWall").WantInfo("仅允许大屏幕用户连入")
 		}
 	}
-	if n := h.App.Hub().RoomCount(); n != 0 {
+	if n := h.App.Stats().Rooms; n != 0 {
 		t.Fatalf("%d rooms were joined", n)
 	}
 	h.Dial(user("")).Call("live.user.join", nil).Want(999, "codeIsEmpty").WantInfo("code不能为空")

@@ -151,7 +151,7 @@ func (h *Harness) Flush() {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
-	check(h.t, h.App.Node().Flush(ctx))
+	check(h.t, h.App.Flush(ctx))
 }
 
 // Eventually retries until ok or Timeout has passed.

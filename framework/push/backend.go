@@ -9,7 +9,7 @@ import (
 	"wsframe/framework/api"
 )
 
-// Backend is the application API, across all nodes. A framework.Sender has most of it as it stands; what differs takes and
+// Backend is the application API, across all nodes. A framework.Server has most of it as it stands; what differs takes and
 // gives the types of this package. Arguments have been checked: numbers are in range, lists and names not too long.
 type Backend interface {
 	Pusher

@@ -100,7 +100,7 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	}
 	options := framework.Options{
 		Config: cfg.App, Deps: deps, Controllers: controllers, Tokens: tokens,
-		Stores: stores.own, NodeID: nodeID(cfg), Place: process.Place(cfg.App.Runtime.Dir), Alone: cfg.Cache.Master.Driver == "embedded", StoreTimeout: cfg.Cache.Master.Timeout, Reload: w.Reload, RawHandler: rawHandler,
+		Stores: stores.own, NodeID: nodeID(cfg), Place: process.Place(cfg.App.Runtime.Dir), Alone: cfg.Cache.Master.Driver == "embedded", StoreTimeout: cfg.Cache.Master.Timeout, Reload: w.Reload, Echo: echo,
 		Address: address(w.Listener("outside")), Machine: machine(cfg), Version: p.Version, Begun: w.Begun,
 	}
 	if cfg.App.Demo {

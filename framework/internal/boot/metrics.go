@@ -72,11 +72,10 @@ func (f *figures) Collect(to chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v int64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	s := f.app.Hub().Stats()
-	pending, _ := f.app.Node().Pending()
+	s := f.app.Stats()
 	gauge(infoDesc, 1, strings.ToValidUTF8(f.version, "�"))
 	gauge(connectionsDesc, float64(s.Connections))
-	gauge(usersDesc, float64(s.Users))
+	gauge(usersDesc, float64(s.UIDs))
 	gauge(roomsDesc, float64(s.Rooms))
 	counter(messagesInDesc, int64(s.MessagesIn))
 	counter(messagesOutDesc, int64(s.MessagesOut))
@@ -89,7 +88,7 @@ func (f *figures) Collect(to chan<- prometheus.Metric) {
 		counter(refusedDesc, c.N, strconv.Itoa(c.Code), c.Reason)
 	}
 	counter(droppedDesc, int64(s.Dropped))
-	gauge(pendingDesc, float64(pending))
+	gauge(pendingDesc, float64(s.StorePending))
 	gauge(goroutinesDesc, float64(runtime.NumGoroutine()))
 	gauge(memoryDesc, float64(memory()))
 	gauge(startDesc, float64(f.begun.Unix()))

@@ -12,8 +12,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"wsframe/framework"
-	"wsframe/framework/internal/hub"
-	"wsframe/framework/internal/room"
 	"wsframe/framework/push"
 	"wsframe/library/cache"
 	"wsframe/library/config"
@@ -26,7 +24,7 @@ const pushPrefix = "WSFRAME_PUSH:"
 // newPush makes the port for back ends.
 func newPush(cfg *config.App, deps framework.Deps, embedded bool, a *framework.App, metrics prometheus.Gatherer, l *log.Logger) (*push.Server, error) {
 	c := push.Config{
-		Backend: backend{&a.Sender}, Store: store{deps.Redis, deps.Prefix + pushPrefix, embedded},
+		Backend: backend{a.Server}, Store: store{deps.Redis, deps.Prefix + pushPrefix, embedded},
 		RateLimit: cfg.Push.RequestRate, RefusedRate: cfg.Limits.RefusedRate, MaxBody: cfg.Push.MaxBody, KeptBytes: cfg.Push.KeptBytes, OnlineCount: cfg.Push.OnlineCount, Log: l.Logger,
 		Ready:   func() bool { return !a.Isolated() },
 		Metrics: func(out io.Writer) error { return writeMetrics(out, metrics) },
@@ -86,7 +84,7 @@ func (s store) Durable(ctx context.Context) error {
 }
 
 // backend implements push.Backend by the application API.
-type backend struct{ *framework.Sender }
+type backend struct{ *framework.Server }
 
 func replyOf(p *push.Push) *framework.Reply {
 	r := framework.OK(p.Event, p.Info)
@@ -122,11 +120,11 @@ func queued(err error) error {
 }
 
 func (b backend) SendToFD(fd int64, p *push.Push) error {
-	return queued(b.Sender.SendToFD(fd, replyOf(p), optionsOf(p)...))
+	return queued(b.Server.SendToFD(fd, replyOf(p), optionsOf(p)...))
 }
 
 func (b backend) SendToUID(uid string, p *push.Push) error {
-	return queued(b.Sender.SendToUID(uid, replyOf(p), optionsOf(p)...))
+	return queued(b.Server.SendToUID(uid, replyOf(p), optionsOf(p)...))
 }
 
 func (b backend) SendToRoom(room string, p *push.Push, k push.Keep) error {
@@ -134,15 +132,15 @@ func (b backend) SendToRoom(room string, p *push.Push, k push.Keep) error {
 	if k.Length > 0 {
 		options = append(options, framework.Keep(k.Length, k.Age()))
 	}
-	return queued(b.Sender.SendToRoom(room, replyOf(p), options...))
+	return queued(b.Server.SendToRoom(room, replyOf(p), options...))
 }
 
 func (b backend) SendToAll(p *push.Push) error {
-	return queued(b.Sender.SendToAll(replyOf(p), optionsOf(p)...))
+	return queued(b.Server.SendToAll(replyOf(p), optionsOf(p)...))
 }
 
 func (b backend) Reach(ctx context.Context, uid string, p *push.Push) (int, error) {
-	return b.Sender.Reach(ctx, uid, replyOf(p), optionsOf(p)...)
+	return b.Server.Reach(ctx, uid, replyOf(p), optionsOf(p)...)
 }
 
 func (b backend) Join(ctx context.Context, fd int64, room string, announce bool) error {
@@ -150,7 +148,7 @@ func (b backend) Join(ctx context.Context, fd int64, room string, announce bool)
 	if announce {
 		options = append(options, framework.Announce)
 	}
-	return b.Sender.Join(ctx, fd, room, options...)
+	return b.Server.Join(ctx, fd, room, options...)
 }
 
 func anyOf(values map[string]json.RawMessage) map[string]any {
@@ -166,11 +164,11 @@ func anyOf(values map[string]json.RawMessage) map[string]any {
 }
 
 func (b backend) SetSession(ctx context.Context, fd int64, values map[string]json.RawMessage) error {
-	return b.Sender.SetSession(ctx, fd, anyOf(values))
+	return b.Server.SetSession(ctx, fd, anyOf(values))
 }
 
 func (b backend) UpdateSession(ctx context.Context, fd int64, values map[string]json.RawMessage) error {
-	return b.Sender.UpdateSession(ctx, fd, anyOf(values))
+	return b.Server.UpdateSession(ctx, fd, anyOf(values))
 }
 
 func (b backend) ErrorCode(err error) (push.Code, string) {
@@ -178,11 +176,11 @@ func (b backend) ErrorCode(err error) (push.Code, string) {
 		err  error
 		code push.Code
 	}{
-		{framework.ErrNoConnection, push.CodeNoConnection}, {hub.ErrClosed, push.CodeNoConnection}, {hub.ErrSlow, push.CodeNoConnection},
+		{framework.ErrNoConnection, push.CodeNoConnection}, {framework.ErrClosed, push.CodeNoConnection}, {framework.ErrSlow, push.CodeNoConnection},
 		{framework.ErrUnavailable, push.CodeUnavailable}, {framework.ErrPartial, push.CodePartial}, {framework.ErrBusy, push.CodeQueueFull}, {framework.ErrNotTaken, push.CodeBusy}, {framework.ErrUnknown, push.CodeTimeout}, {framework.ErrTooLarge, push.CodeTooLarge},
 		{framework.ErrName, push.CodeBadRequest}, {framework.ErrReserved, push.CodeBadRequest}, {framework.ErrUID, push.CodeBadRequest},
 		{framework.ErrTooManyKeys, push.CodeLimit}, {framework.ErrSessionSize, push.CodeLimit},
-		{room.ErrTooManyRooms, push.CodeLimit}, {hub.ErrTooManyUsers, push.CodeLimit},
+		{framework.ErrTooManyRooms, push.CodeLimit}, {framework.ErrTooManyUsers, push.CodeLimit},
 	} {
 		if errors.Is(err, known.err) {
 			return known.code, ""

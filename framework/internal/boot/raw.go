@@ -2,7 +2,5 @@
 
 package boot
 
-import "wsframe/framework/internal/hub"
-
-// rawHandler is nil in every build but the one for protocol conformance tests (build tag rawecho).
-var rawHandler func(*hub.Conn, []byte)
+// echo is false in every build except the one for protocol conformance tests (build tag rawecho).
+const echo = false

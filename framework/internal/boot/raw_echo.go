@@ -2,8 +2,6 @@
 
 package boot
 
-import "wsframe/framework/internal/hub"
-
-// rawHandler echoes every message instead of routing it. Only a binary built for conformance tests has it: no setting
-// can switch it on.
-var rawHandler = func(c *hub.Conn, data []byte) { _ = c.Echo(data) }
+// echo makes the worker answer every message with itself instead of routing it. No setting can do
+// that: only a binary built for conformance tests has it.
+const echo = true

@@ -37,7 +37,7 @@ func (w *worker) Resume() {
 func (w *worker) Transfer(ctx context.Context, peer *os.File, handed func(moved int)) (process.TransferReport, error) {
 	flush, cancel := context.WithTimeout(ctx, flushTime)
 	defer cancel()
-	if err := w.app.Node().Flush(flush); err != nil {
+	if err := w.app.Flush(flush); err != nil {
 		w.log.Warn("the store does not know everything at the move", zap.Error(err)) // the new worker tells it
 	}
 	moved, err := w.app.Transfer(ctx, peer, func(n int) {

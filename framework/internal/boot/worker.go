@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework"
-	"wsframe/framework/internal/hub"
 	"wsframe/framework/manager"
 	"wsframe/framework/process"
 	"wsframe/framework/push"
@@ -36,12 +34,11 @@ func (w *worker) Start() error { return w.app.Start() }
 func (w *worker) Accept() { w.acceptOnce.Do(w.accept) }
 
 func (w *worker) Stats() process.Stats {
-	s := w.app.Hub().Stats()
-	pending, _ := w.app.Node().Pending()
+	s := w.app.Stats()
 	return process.Stats{
 		Connections: s.Connections, Rooms: s.Rooms, MessagesIn: s.MessagesIn, MessagesOut: s.MessagesOut,
 		BytesIn: s.BytesIn, BytesOut: s.BytesOut, Slow: s.Slow, Idle: s.Idle,
-		Goroutines: runtime.NumGoroutine(), StorePending: pending, UIDs: s.Users, Dropped: s.Dropped,
+		Goroutines: runtime.NumGoroutine(), StorePending: s.StorePending, UIDs: s.UIDs, Dropped: s.Dropped,
 	}
 }
 
@@ -63,23 +60,13 @@ func (w *worker) Nodes(ctx context.Context) ([]manager.NodeInfo, error) {
 func (w *worker) Say(text string) int { return w.app.Say(text) }
 
 func (w *worker) Connections(offset, limit int) []manager.ConnInfo {
-	var fds []int64
-	w.app.Hub().Each(func(c *hub.Conn) bool { fds = append(fds, c.FD); return true })
-	slices.Sort(fds)
-	fds = fds[min(offset, len(fds)):]
-	fds = fds[:min(limit, len(fds))]
-	list := make([]manager.ConnInfo, 0, len(fds))
-	for _, fd := range fds {
-		c := w.app.Hub().Get(fd)
-		if c == nil {
-			continue
+	stats := w.app.ConnectionStats(offset, limit)
+	list := make([]manager.ConnInfo, len(stats))
+	for i, c := range stats {
+		list[i] = manager.ConnInfo{
+			FD: c.FD, ID: c.Auth.ID, Type: c.Auth.Type, Code: c.Auth.Code, Remote: c.Remote, Since: c.Since.Unix(),
+			IdleSeconds: int64(c.Idle.Seconds()), MessagesIn: c.MessagesIn, MessagesOut: c.MessagesOut, OutboxBytes: c.OutboxBytes, Rooms: c.Rooms,
 		}
-		in, out := c.Counts()
-		waiting, _ := c.Pending()
-		list = append(list, manager.ConnInfo{
-			FD: fd, ID: c.Auth.ID, Type: c.Auth.Type, Code: c.Auth.Code, Remote: c.Remote, Since: c.Since.Unix(),
-			IdleSeconds: int64(c.Idle().Seconds()), MessagesIn: in, MessagesOut: out, OutboxBytes: waiting, Rooms: len(c.Rooms()),
-		})
 	}
 	return list
 }
@@ -89,7 +76,7 @@ func (w *worker) Reloading(ctx context.Context) error { return w.app.Reloading(c
 func (w *worker) Stop(ctx context.Context, code int, reason string, spread time.Duration) (int, error) {
 	err := w.push.Shutdown(ctx)
 	w.app.StopAccepting()
-	n := w.app.Hub().CountUnmoved()
+	n := w.app.Owned()
 	if w.handed.Load() && n == 0 {
 		err = errors.Join(err, w.app.Close(ctx)) // what still runs speaks to nobody
 	} else {

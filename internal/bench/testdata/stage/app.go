@@ -45,7 +45,7 @@ func (s *Stage) Publish(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	if in.Keep > 0 {
 		o = append(o, framework.Keep(in.Keep, time.Hour))
 	}
-	sender, log := c.Sender, c.Log()
+	sender, log := c.Server(), c.Log()
 	go func() {
 		next := time.Now()
 		for range in.Count {

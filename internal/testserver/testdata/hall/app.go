@@ -73,7 +73,7 @@ func done(err error, param ...any) (*framework.Reply, error) {
 // Join puts the asking connection into a room, or another one.
 func (h *Hall) Join(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	if in.FD != 0 {
-		return done(c.Sender.Join(c, in.FD, in.Room))
+		return done(c.Server().Join(c, in.FD, in.Room))
 	}
 	if err := c.AddCloseListener("hall"); err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func (h *Hall) Join(c *framework.Ctx, in *In) (*framework.Reply, error) {
 // Leave is its opposite.
 func (h *Hall) Leave(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	if in.FD != 0 {
-		return done(c.Sender.Leave(c, in.FD, in.Room))
+		return done(c.Server().Leave(c, in.FD, in.Room))
 	}
 	c.Leave(in.Room)
 	return done(nil)
@@ -104,25 +104,25 @@ func (h *Hall) Send(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	}
 	switch {
 	case in.FD != 0:
-		return done(c.SendToFD(in.FD, push))
+		return done(c.Server().SendToFD(in.FD, push))
 	case in.UID != "":
-		return done(c.SendToUID(in.UID, push))
+		return done(c.Server().SendToUID(in.UID, push))
 	case in.Room != "":
 		return done(c.Publish(in.Room, push, o...))
 	default:
-		return done(c.SendToAll(push))
+		return done(c.Server().SendToAll(push))
 	}
 }
 
 // Reach is Send to a user, with the number of those who have it.
 func (h *Hall) Reach(c *framework.Ctx, in *In) (*framework.Reply, error) {
-	n, err := c.Reach(c, in.UID, framework.OK("n", "", []int{in.From, in.Number}))
+	n, err := c.Server().Reach(c, in.UID, framework.OK("n", "", []int{in.From, in.Number}))
 	return done(err, n)
 }
 
 // Session gives a connection's values, and Remember changes them.
 func (h *Hall) Session(c *framework.Ctx, in *In) (*framework.Reply, error) {
-	values, err := c.Sender.Session(c, in.FD)
+	values, err := c.Server().Session(c, in.FD)
 	return done(err, values)
 }
 
@@ -131,21 +131,21 @@ func (h *Hall) Remember(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	if in.FD == 0 {
 		return done(c.UpdateSession(in.Values))
 	}
-	return done(c.Sender.UpdateSession(c, in.FD, in.Values))
+	return done(c.Server().UpdateSession(c, in.FD, in.Values))
 }
 
 // Bind has a connection reached by a uid.
 func (h *Hall) Bind(c *framework.Ctx, in *In) (*framework.Reply, error) {
-	return done(c.Sender.BindUID(c, in.FD, in.UID))
+	return done(c.Server().BindUID(c, in.FD, in.UID))
 }
 
 // Kick ends a connection, or a user's.
 func (h *Hall) Kick(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	if in.UID != "" {
-		n, err := c.KickUID(c, in.UID, in.Code, "kicked")
+		n, err := c.Server().KickUID(c, in.UID, in.Code, "kicked")
 		return done(err, n)
 	}
-	return done(c.Kick(c, in.FD, in.Code, "kicked"))
+	return done(c.Server().Kick(c, in.FD, in.Code, "kicked"))
 }
 
 // Bye ends the asking connection.
@@ -153,13 +153,13 @@ func (h *Hall) Bye(c *framework.Ctx) (*framework.Reply, error) { return done(c.C
 
 // Counts counts over all nodes.
 func (h *Hall) Counts(c *framework.Ctx, in *In) (*framework.Reply, error) {
-	n, err := c.Sender.Counts(c)
+	n, err := c.Server().Counts(c)
 	return done(err, n)
 }
 
 // Members lists a room's.
 func (h *Hall) Members(c *framework.Ctx, in *In) (*framework.Reply, error) {
-	list, err := c.RoomMembers(c, in.Room, in.After, in.Limit)
+	list, err := c.Server().RoomMembers(c, in.Room, in.After, in.Limit)
 	fds := make([]int64, len(list))
 	for i := range list {
 		fds[i] = list[i].FD
@@ -192,7 +192,7 @@ func (h *Hall) Burst(c *framework.Ctx, in *In) (*framework.Reply, error) {
 func (h *Hall) Walk(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	begun, n := time.Now(), 0
 	for after := int64(0); ; {
-		list, err := c.RoomMembers(context.WithoutCancel(c), in.Room, after, in.Limit)
+		list, err := c.Server().RoomMembers(context.WithoutCancel(c), in.Room, after, in.Limit)
 		if err != nil {
 			return done(err)
 		}
@@ -222,7 +222,7 @@ func (h *Hall) Self(c *framework.Ctx) (*framework.Reply, error) {
 // Flood sends a connection count pushes of 32 KiB.
 func (h *Hall) Flood(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	for i := range in.Count {
-		if err := c.SendToFD(in.FD, framework.OK("flood", "", []any{in.Number + i, strings.Repeat("x", 32<<10)})); err != nil {
+		if err := c.Server().SendToFD(in.FD, framework.OK("flood", "", []any{in.Number + i, strings.Repeat("x", 32<<10)})); err != nil {
 			return done(err)
 		}
 	}

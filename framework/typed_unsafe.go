@@ -1,0 +1,5 @@
+//go:build !purego
+
+package framework
+
+var bindTyped = bindUnsafe
