@@ -9,7 +9,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +22,7 @@ import (
 	"github.com/coder/websocket"
 
 	"wsframe/framework/manager"
+	"wsframe/internal/testserver"
 )
 
 const wait = time.Minute
@@ -59,16 +59,6 @@ func TestMain(m *testing.M) {
 		return m.Run()
 	}()
 	os.Exit(code)
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
 }
 
 func until(t testing.TB, what string, ok func() bool) {
@@ -117,7 +107,7 @@ type server struct {
 func prepare(t testing.TB, env ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), config: filepath.Join(root, "config"), out: &lockedBuffer{}, ended: make(chan struct{})}
-	outside, admin, push := freePort(t), freePort(t), freePort(t)
+	outside, admin, push := testserver.FreePort(t), testserver.FreePort(t), testserver.FreePort(t)
 	s.outside, s.manager, s.push = fmt.Sprintf("127.0.0.1:%d", outside), fmt.Sprintf("127.0.0.1:%d", admin), fmt.Sprintf("127.0.0.1:%d", push)
 	s.env = append(os.Environ(),
 		"WSFRAME_APP_OUTSIDE_PORT="+strconv.Itoa(outside), "WSFRAME_APP_MANAGER_PORT="+strconv.Itoa(admin), "WSFRAME_APP_PUSH_PORT="+strconv.Itoa(push),

@@ -23,6 +23,7 @@ import (
 
 	"database/sql"
 
+	"wsframe/internal/testserver"
 	"wsframe/library/encrypt"
 )
 
@@ -66,7 +67,7 @@ func service(t testing.TB, addr, name string, args ...string) *exec.Cmd {
 
 func startRedis(t testing.TB) (string, *exec.Cmd) {
 	t.Helper()
-	port := freePort(t)
+	port := testserver.FreePort(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	return addr, service(t, addr, "redis-server", "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--appendonly", "no")
 }
@@ -201,7 +202,7 @@ func TestMariaDB(t *testing.T) {
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	port := freePort(t)
+	port := testserver.FreePort(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	service(t, addr, "mariadbd", "--no-defaults", "--user=root", "--datadir="+data, "--socket="+filepath.Join(dir, "s"), "--bind-address=127.0.0.1", fmt.Sprintf("--port=%d", port),
 		"--pid-file="+filepath.Join(dir, "pid"), "--innodb-buffer-pool-size=32M")

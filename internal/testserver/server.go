@@ -79,15 +79,26 @@ func directory(t testing.TB) string {
 	return dir
 }
 
-// FreePort is one that was free a moment ago.
+// given are the ports that FreePort has returned. The kernel may offer a port again at once.
+var given sync.Map
+
+// FreePort returns a TCP port on which nobody listens, and never the same one twice in a process. Safe
+// for concurrent use.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		_ = l.Close()
+		if _, again := given.LoadOrStore(port, true); !again {
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port")
+	return 0
 }
 
 // start runs what command makes of a free port, and another one when that was taken meanwhile.
