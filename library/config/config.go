@@ -1,21 +1,21 @@
-// Package config reads config/*.yaml and the environment into one typed value, once: nothing is watched, and nothing asks
-// viper later.
+// Package config reads config/*.yaml and the environment once, into one typed value. The values are
+// checked there, and an error names the key together with the file or variable that set it.
 //
 //	cfg, err := config.Load("config", os.Environ())
 //
-// A Config is a plain value; reading it concurrently is safe.
+// A Config is a plain value: concurrent reading is safe.
 package config
 
 import "time"
 
-// Config is all of it.
+// Config is the whole configuration.
 type Config struct {
 	App   App
 	Cache Cache
 	DB    DB
 
-	files   []string // that set something: app, cache, db
-	foreign []string // variables that look like settings and are Kubernetes'
+	files   []string // names of the files that set something: app, cache, db
+	foreign []string // variables of Kubernetes that look like settings
 }
 
 // App is config/app.yaml.
@@ -80,13 +80,13 @@ type App struct {
 	}
 }
 
-// Listen is where a port is opened.
+// Listen is the address of a port.
 type Listen struct {
 	Host string
 	Port int
 }
 
-// Limits are what one client may cost; config/app.yaml says what happens beyond each.
+// Limits bound what one client may cost. config/app.yaml describes the effect of each limit.
 type Limits struct {
 	HandshakeTimeout       time.Duration `mapstructure:"handshake_timeout"`
 	HandshakeBytes         int           `mapstructure:"handshake_bytes"`

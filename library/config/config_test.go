@@ -12,7 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// The shipped files hold every key, each with a comment in place, and the defaults.
+// The shipped files contain every key with its default and a comment on its line.
 func TestFilesShowAllKeysAndDefaults(t *testing.T) {
 	shipped, err := Load("../../config", nil)
 	if err != nil {
@@ -54,7 +54,7 @@ func TestFilesShowAllKeysAndDefaults(t *testing.T) {
 	}
 }
 
-// uncommented are the lines with a value but without a comment.
+// uncommented returns the lines that have a value but no comment.
 func uncommented(text string) []string {
 	var list []string
 	for line := range strings.Lines(text) {
@@ -67,7 +67,7 @@ func uncommented(text string) []string {
 	return list
 }
 
-// Every key has a variable of its own, and no two the same.
+// Every key has its own variable.
 func TestEveryKeyFromEnvironment(t *testing.T) {
 	cert, key := certificate(t)
 	values := map[string]string{
@@ -130,7 +130,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 	}
 }
 
-// What is missing, empty or null means the default; nothing unsafe is chosen by accident.
+// A missing, empty or null value means the default, so no unsafe value is chosen by accident.
 func TestDefaultsStay(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"app": "auth:\n  check:\nlimits:\n", "cache": "", "db": "# nothing\n"} {
@@ -168,7 +168,7 @@ func TestCompat(t *testing.T) {
 	}
 }
 
-// The original has one key: auth.key is it where no other is given, if 3DES can take it.
+// MSwoole-ws has one key. Without auth.key_3des, auth.key is used for 3DES if it is short enough.
 func TestOneKey(t *testing.T) {
 	for _, on := range []string{"WSFRAME_APP_AUTH_ACCEPT_3DES=true", "WSFRAME_APP_PROTOCOL_COMPAT=mswoole"} {
 		for _, key := range []string{"k", "marico-websocket", strings.Repeat("k", 24)} {
@@ -243,7 +243,8 @@ func TestSeconds(t *testing.T) {
 	}
 }
 
-// Where something is wrong, the rest is still there, and a variable counts beside a file that is no YAML.
+// Salvage reads the correct settings of a wrong configuration. Variables count even if a file is not
+// YAML.
 func TestSalvage(t *testing.T) {
 	dir := t.TempDir()
 	for text, want := range map[string]int{
@@ -253,7 +254,7 @@ func TestSalvage(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := Load(dir, nil); err == nil {
-			t.Fatalf("%q is taken", text)
+			t.Fatalf("%q is accepted", text)
 		}
 		c := Salvage(dir, []string{"WSFRAME_APP_MANAGER_HOST=::1", "WSFRAME_APP_NONE=1"})
 		if m := c.App.Manager; m.Port != want || m.Host != "::1" || (m.Token == "t") != (text[9] == '{') || c.App.Limits.Fragments != 1024 || c.App.Outside.Port != 20000 {
@@ -300,7 +301,7 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// A secret that is not set is seen as such.
+// The output shows whether a secret is set.
 func TestShown(t *testing.T) {
 	bare, err := Load("", nil)
 	if err != nil {
@@ -376,8 +377,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// Forms that work must not be refused.
-func TestTaken(t *testing.T) {
+// Unusual but valid values are accepted.
+func TestAccepted(t *testing.T) {
 	for _, text := range []string{
 		`outside: {host: "::", port: 0}`, `outside: {host: localhost}`, `origins: ["*"]`, `origins: [a.example, "https://b.example:8443", "http://[::1]:80", "https://c.example/"]`,
 		`trusted_proxies: [127.0.0.1, "::1", 10.0.0.0/8]`, `limits: {message_rate: 0, message_burst: 0, refused_rate: 0, max_connections: 0, room_flush: 0s}`,
@@ -403,7 +404,7 @@ func TestWrongName(t *testing.T) {
 	}
 }
 
-// Whatever a file holds, it is taken or refused, and what is taken holds what Validate promises.
+// Whatever a file holds, it is accepted or refused, and what is accepted holds what Validate promises.
 func FuzzLoad(f *testing.F) {
 	for _, s := range []string{"", "outside:\n  port: 1\n", "outside: {port: [1]}", "1: 2", "? [a]\n: b", "limits: &a {fragments: 3}\nx: *a", "origins: [{a: b}]", "a.b: 1", "outside.port: 5", "<<: {demo: false}", "\x00", "--- a\n--- b"} {
 		f.Add(s)
@@ -415,7 +416,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		c, err := Load(dir, nil)
 		if err == nil && (c.App.Outside.Port < 0 || c.App.Outside.Port > 65535 || c.App.Limits.MessageBytes < 1 || c.App.Heartbeat.Idle <= c.App.Heartbeat.Ping) {
-			t.Errorf("%q is taken: %s", text, c)
+			t.Errorf("%q is accepted: %s", text, c)
 		}
 		if err != nil && !strings.Contains(err.Error(), "app.yaml") {
 			t.Errorf("%q: %v", text, err)
@@ -430,7 +431,8 @@ func same(a, b *Config) bool {
 	return reflect.DeepEqual(x, y)
 }
 
-// The eight variables that Kubernetes makes of a service are no settings, whatever the service is called; a typo stays one.
+// The eight variables that Kubernetes sets for a service are ignored, whatever the service's name.
+// A misspelt variable is still refused.
 func TestServiceLinks(t *testing.T) {
 	links := func(service, port string) []string {
 		at := "10.0.0.1:" + port
@@ -461,12 +463,12 @@ func TestServiceLinks(t *testing.T) {
 		"WSFRAME_APP_PORT_X_TCP=tcp://10.0.0.1:80", "WSFRAME_APP_OUTSIDE_PORT=http://10.0.0.1:80", "WSFRAME_APP_ORIGINS_TCP=tcp://10.0.0.1:80",
 	} {
 		if _, err := Load("", []string{typo}); err == nil {
-			t.Errorf("%s is passed over", typo)
+			t.Errorf("%s is ignored", typo)
 		}
 	}
 }
 
-// A file that the server was started with must not be gone, or set nothing, at a reload.
+// A reload refuses a configuration in which a file of the start is missing or sets nothing.
 func TestKeeps(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {

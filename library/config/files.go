@@ -7,11 +7,12 @@ import (
 	"slices"
 )
 
-// Files are the names, without .yaml, of the files that set something.
+// Files returns the names, without .yaml, of the files that set something.
 func (c *Config) Files() []string { return slices.Clone(c.files) }
 
-// Keeps refuses a configuration that lacks a file which the running server was started with: its settings would silently
-// become the defaults, a new token key among them. Dir is where the configuration was read.
+// Keeps returns an error if the configuration lacks a file with which the running server was
+// started: its settings, the key of tokens among them, would silently become the defaults. dir is
+// the directory of the configuration, and before the result of Files at the start.
 func (c *Config) Keeps(dir string, before []string) error {
 	for _, name := range before {
 		if slices.Contains(c.files, name) {

@@ -9,11 +9,12 @@ import (
 
 const (
 	maxHeartbeats = 32
-	maxHeartbeat  = 125 // bytes of a text and of its answer
+	maxHeartbeat  = 125 // bytes of a text, and of its answer
 )
 
-// HeartbeatTexts reads heartbeat.texts, a list of text=answer, and adds the contract's: 2 is answered by 3. Without an answer a text
-// is not answered. A text may be empty and holds no =.
+// HeartbeatTexts reads heartbeat.texts, a list of text=answer, and adds that of contract §3: 2 is
+// answered by 3. An empty answer means that the text is not answered. A text may be empty, and
+// contains no =.
 func HeartbeatTexts(list []string) (map[string]string, error) {
 	texts := map[string]string{"2": "3"}
 	if len(list) > maxHeartbeats {

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Kubernetes puts variables for each service of the namespace into every container ("service links"). Those of a service
-// wsframe-app begin as settings of ours do:
+// Kubernetes sets variables for each service of the namespace in every container ("service links").
+// Those of a service named wsframe-app begin like our settings:
 //
 //	WSFRAME_APP_SERVICE_HOST=10.0.0.1       WSFRAME_APP_PORT_80_TCP=tcp://10.0.0.1:80
 //	WSFRAME_APP_SERVICE_PORT=80             WSFRAME_APP_PORT_80_TCP_PROTO=tcp
@@ -19,13 +19,13 @@ var (
 	linkURL  = regexp.MustCompile(`^(tcp|udp|sctp)://`)
 )
 
-// serviceLink tells whether a variable is one of them. The name of a service may be such that one has the name of a port
-// of ours: then its value, a URL, tells.
+// serviceLink tells whether a variable is a service link. A link may have the same name as a port
+// of ours; its value, a URL, then distinguishes it.
 func serviceLink(name, value string) bool {
 	return linkName.MatchString(name) || portName.MatchString(name) && linkURL.MatchString(value)
 }
 
-// dropServiceLinks takes them out of what no setting has taken.
+// dropServiceLinks removes the service links from the unused variables, and returns their names.
 func (l *loader) dropServiceLinks() []string {
 	var links []string
 	for _, name := range slices.Sorted(maps.Keys(l.env)) {

@@ -14,8 +14,9 @@ import (
 	"github.com/spf13/viper"
 )
 
-// Load reads app.yaml, cache.yaml and db.yaml in dir over the defaults, and the environment over both. A missing file, or
-// an empty dir, means the defaults. Unknown keys are refused by name, in the files and in the environment.
+// Load reads app.yaml, cache.yaml and db.yaml in dir. The files override the defaults, and the
+// environment overrides the files. A missing file, or an empty dir, means the defaults. An unknown
+// key or variable, or a wrong value, is an error that names it.
 func Load(dir string, env []string) (*Config, error) {
 	c := defaults()
 	l := &loader{dir: dir, env: environment(env), from: map[string]string{}}
@@ -35,36 +36,37 @@ func Load(dir string, env []string) (*Config, error) {
 	return c, nil
 }
 
-// Salvage takes what can be read where Load refuses, and the defaults for the rest: enough to reach a server that runs with an
-// earlier configuration. Nothing is validated.
+// Salvage reads what it can of a configuration that Load refuses, and uses the defaults for the
+// rest. That is enough to reach a server that was started with an earlier configuration. Nothing is
+// validated.
 func Salvage(dir string, env []string) *Config {
 	c := defaults()
 	l := &loader{dir: dir, env: environment(env), from: map[string]string{}, lenient: true}
 	for _, p := range c.parts() {
-		_ = l.read(p.name, p.v) // what is wrong there keeps its default
+		_ = l.read(p.name, p.v) // wrong values keep their defaults
 	}
 	return c
 }
 
 type part struct {
-	name string // of its file
+	name string // the file without .yaml
 	v    any
 }
 
 func (c *Config) parts() []part { return []part{{"app", &c.App}, {"cache", &c.Cache}, {"db", &c.DB}} }
 
-// loader knows where each setting came from, so that a complaint can say what to edit.
+// loader records where each setting came from, so that an error can say what to edit.
 type loader struct {
 	dir  string
-	env  map[string]string // what no setting has taken yet
+	env  map[string]string // variables that no setting has used yet
 	from map[string]string // "app outside.port" → the variable that set it
 
-	files []string // that set something
+	files []string // names of the files that set something
 
-	lenient bool // what cannot be read is passed over
+	lenient bool // ignores what cannot be read
 }
 
-// environment picks the settings out of it; the others' variables are not ours.
+// environment selects the variables that set something of ours.
 func environment(env []string) map[string]string {
 	set := map[string]string{}
 	for _, kv := range env {
@@ -78,12 +80,14 @@ func environment(env []string) map[string]string {
 	return set
 }
 
-// EnvName is the variable that sets a key of a file: WSFRAME_APP_OUTSIDE_PORT for outside.port of app.
+// EnvName returns the variable that sets a key of a file: WSFRAME_APP_OUTSIDE_PORT for outside.port
+// of app.
 func EnvName(file, key string) string {
 	return "WSFRAME_" + strings.ToUpper(file+"_"+strings.ReplaceAll(key, ".", "_"))
 }
 
-// where names a setting as its owner finds it: config/app.yaml: outside.port, and the variable where one has set it.
+// where names a setting for its owner: "config/app.yaml: outside.port", with the variable if one
+// has set it.
 func (l *loader) where(file, key string) string {
 	s := filepath.Join(l.dir, file+".yaml") + ": " + key
 	if name := l.from[file+" "+key]; name != "" {
@@ -114,7 +118,7 @@ func (l *loader) read(name string, into any) error {
 		switch {
 		case slices.Contains(known, key):
 		case slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, key+".") }):
-			if v.Get(key) != nil && !l.lenient { // a section with nothing in it is all defaults
+			if v.Get(key) != nil && !l.lenient { // an empty section means the defaults
 				return fmt.Errorf("%s: is a section with keys of its own", l.where(name, key))
 			}
 		case l.lenient:
@@ -130,7 +134,7 @@ func (l *loader) read(name string, into any) error {
 			l.from[name+" "+key] = EnvName(name, key)
 			delete(l.env, EnvName(name, key))
 		}
-		if value == nil || err != nil { // "key:" with nothing behind it is the default
+		if value == nil || err != nil { // "key:" without a value means the default
 			return
 		}
 		if e := assign(field, value); e != nil && !l.lenient {
@@ -145,7 +149,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Keys are the paths of all settings in a struct of this package, as they stand in its file: limits.json_depth.
+// Keys returns the paths of all settings in a struct of this package, as its file has them:
+// limits.json_depth.
 func Keys(v any) []string {
 	var keys []string
 	walk(reflect.ValueOf(v).Elem(), "", func(path string, _ reflect.Value, _ bool) { keys = append(keys, path) })
@@ -168,7 +173,7 @@ func walk(v reflect.Value, prefix string, visit func(path string, v reflect.Valu
 	}
 }
 
-// String shows every setting on a line of its own, secrets hidden.
+// String returns a line for each setting. Secrets are hidden.
 func (c *Config) String() string {
 	var b strings.Builder
 	for _, p := range c.parts() {

@@ -13,11 +13,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// readURLs makes plain settings of addrs that are URLs: HOST:PORT stays, user, password, database and TLS become what the other keys say. So nobody who
-// shows the configuration or an address shows a password. What it cannot read stays for validate, and is not shown either.
+// readURLs turns entries of addrs that are URLs into plain settings: HOST:PORT stays in addrs,
+// while user, password, database and TLS go to their own keys. So an output of the configuration or
+// of an address never shows a password. Entries that it cannot read remain for validate, which does
+// not show them either.
 func (c *Cache) readURLs(bad complain) {
 	m := &c.Master
-	plain := false // by redis://
+	plain := false // an entry is a redis:// URL
 	m.Addrs = slices.Clone(m.Addrs)
 	for i, addr := range m.Addrs {
 		o, err := parseURL(addr)
@@ -49,7 +51,8 @@ func (c *Cache) readURLs(bad complain) {
 	}
 }
 
-// parseURL returns nil for what is no URL. Only user, password, host, port and database may stand there: the rest has keys of its own.
+// parseURL returns nil for text that is not a URL. A URL may contain only user, password, host,
+// port and database; other options have keys of their own.
 func parseURL(addr string) (*redis.Options, error) {
 	if !strings.Contains(addr, "://") {
 		return nil, nil
@@ -61,7 +64,7 @@ func parseURL(addr string) (*redis.Options, error) {
 	return redis.ParseURL(addr)
 }
 
-// TLSConfig is how Redis is reached by TLS; nil where it is not.
+// TLSConfig returns the TLS configuration for Redis, or nil if Redis is used without TLS.
 func (c *Cache) TLSConfig() (*tls.Config, error) {
 	m := &c.Master
 	if !m.TLS {

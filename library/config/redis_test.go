@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// certificate makes files of the one that httptest has, and of its key.
+// certificate writes the certificate of httptest and its key to files.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	s := httptest.NewTLSServer(http.NotFoundHandler())
@@ -31,7 +31,7 @@ func certificate(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
-// URLs in addrs become plain settings, in which nobody sees a password.
+// URLs in addrs become plain settings, and no output shows their passwords.
 func TestRedisURLs(t *testing.T) {
 	for _, tc := range []struct {
 		addrs, more string
@@ -63,7 +63,7 @@ func TestRedisURLs(t *testing.T) {
 	}
 }
 
-// What is refused names the setting and shows no password.
+// Errors name the setting and show no password.
 func TestRedisAddrsRefused(t *testing.T) {
 	for _, tc := range []struct{ addrs, more string }{
 		{"redis://:s3cret@h:port", ""}, {"redis://:s3cret/x@h:1", ""}, {"redis://:s3cret@h:1/x", ""}, {"redis://:s3cret%zz@h:1", ""}, {"http://:s3cret@h:1", ""},

@@ -14,7 +14,7 @@ const maxKept = 100_000
 
 // HistoryRule is an entry of history.rooms: rooms that match Pattern keep Length pushes for Age.
 type HistoryRule struct {
-	Pattern string // as path.Match takes it
+	Pattern string // for path.Match
 	Length  int
 	Age     time.Duration
 }

@@ -1,14 +1,12 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,19 +14,25 @@ import (
 	"wsframe/library/socket"
 )
 
-// max3DES is the longest 3DES key in bytes.
-const max3DES = 24
+const (
+	// max3DES is the greatest length of a 3DES key, in bytes.
+	max3DES = 24
+	// minSecret is the least length of a key or token of ours, in bytes.
+	minSecret = 16
+)
 
-// complete fills what depends on other settings; fromEnv tells whether the environment has set a key of app.
+// complete sets values that depend on other settings. fromEnv tells whether the environment set a
+// key of app.
 func (c *Config) complete(fromEnv func(key string) bool) {
 	a := &c.App
-	// A short idle time alone is no contradiction: the pings follow it. Connections are looked at once a second.
+	// A short idle time alone is no contradiction: the pings follow it. The server looks at its
+	// connections once a second, so pings are at least a second apart.
 	if h := &a.Heartbeat; h.Idle <= h.Ping && !fromEnv("heartbeat.ping") && (fromEnv("heartbeat.idle") || h.Ping == defaults().App.Heartbeat.Ping) {
 		h.Ping = max(h.Idle/3, time.Second)
 	}
 	compat := a.Protocol.Compat == "mswoole"
 	if (a.Auth.Accept3DES || compat) && a.Auth.Key3DES == "" && len(a.Auth.Key) <= max3DES {
-		a.Auth.Key3DES = a.Auth.Key // the original has one key
+		a.Auth.Key3DES = a.Auth.Key // MSwoole-ws has one key
 	}
 	if compat {
 		a.Protocol.ReceiveAck, a.Protocol.EscapeHTML = true, true
@@ -41,7 +45,11 @@ func (c *Config) complete(fromEnv func(key string) bool) {
 	}
 }
 
-// validate reports everything that is wrong, a line each. where names a setting as its owner finds it.
+// complain reports a wrong value of a key in a file.
+type complain func(file, key, format string, args ...any)
+
+// validate returns an error with a line for each wrong setting. where names a setting together
+// with the file or variable that sets it.
 func (c *Config) validate(where func(file, key string) string) error {
 	var errs []error
 	bad := func(file, key, format string, args ...any) {
@@ -55,10 +63,29 @@ func (c *Config) validate(where func(file, key string) string) error {
 	return errors.Join(errs...)
 }
 
-type complain func(file, key, format string, args ...any)
-
 func (a *App) validate(bad complain) {
-	taken := map[int]string{}
+	a.validatePorts(bad)
+	a.validatePush(bad)
+	a.validateAuth(bad)
+	a.validateRooms(bad)
+	a.validateLimits(bad)
+	a.validateHeartbeat(bad)
+	a.validateOrigins(bad)
+	oneOf(bad, "app", "users.second_login", a.Users.SecondLogin, "allow", "refuse", "replace")
+	userTypes(bad, "users.uid_types", a.Users.UIDTypes)
+	oneOf(bad, "app", "cluster.isolated", a.Cluster.Isolated, "close", "serve")
+	if !slices.Contains([]string{"", "mswoole"}, a.Protocol.Compat) {
+		bad("app", "protocol.compat", "%q: only mswoole is known", a.Protocol.Compat)
+	}
+	if a.Runtime.Dir == "" {
+		bad("app", "runtime.dir", "is empty")
+	}
+	oneOf(bad, "app", "log.level", a.Log.Level, "debug", "info", "warn", "error")
+	atLeast(bad, 1, map[string]int{"log.max_size_mb": a.Log.MaxSizeMB, "log.max_days": a.Log.MaxDays, "log.max_files": a.Log.MaxFiles})
+}
+
+func (a *App) validatePorts(bad complain) {
+	used := map[int]string{}
 	for _, l := range []struct {
 		key string
 		Listen
@@ -66,10 +93,10 @@ func (a *App) validate(bad complain) {
 		if l.Port < 0 || l.Port > 65535 {
 			bad("app", l.key+".port", "%d is not a port (0-65535)", l.Port)
 		}
-		if other := taken[l.Port]; other != "" && l.Port != 0 {
+		if other := used[l.Port]; other != "" && l.Port != 0 {
 			bad("app", l.key+".port", "%d is %s.port already", l.Port, other)
 		}
-		taken[l.Port] = l.key
+		used[l.Port] = l.key
 		switch {
 		case l.Host == "":
 			bad("app", l.key+".host", "is empty; 0.0.0.0 means all addresses")
@@ -77,47 +104,21 @@ func (a *App) validate(bad complain) {
 			bad("app", l.key+".host", "%.80q is neither an address nor a host name", l.Host)
 		}
 	}
-	if !socket.IsLoopback(a.Manager.Host) && len(a.Manager.Token) < 16 {
-		bad("app", "manager.token", "at least 16 bytes are needed when the manager listens on %s", a.Manager.Host)
+	if !socket.IsLoopback(a.Manager.Host) && len(a.Manager.Token) < minSecret {
+		bad("app", "manager.token", "at least %d bytes are needed when the manager listens on %s", minSecret, a.Manager.Host)
 	}
-	if !slices.Contains([]string{"allow", "refuse", "replace"}, a.Users.SecondLogin) {
-		bad("app", "users.second_login", "%.40q is none of allow, refuse, replace", a.Users.SecondLogin)
-	}
-	for _, kind := range a.Auth.Types3DES {
-		if !isUserType(kind) {
-			bad("app", "auth.types_3des", userType, kind)
-		}
-	}
-	if a.Auth.Accept3DES && len(a.Auth.Types3DES) == 0 {
-		bad("app", "auth.types_3des", "is empty: no 3DES token could come in; switch auth.accept_3des off")
-	}
-	if !slices.Contains([]string{"close", "serve"}, a.Cluster.Isolated) {
-		bad("app", "cluster.isolated", "%.40q is none of close, serve", a.Cluster.Isolated)
-	}
-	if _, err := HistoryRules(a.History.Rooms); err != nil {
-		bad("app", "history.rooms", "%v", err)
-	}
-	if err := CheckPresence(a.Presence.Rooms); err != nil {
-		bad("app", "presence.rooms", "%v", err)
-	}
-	for _, kind := range a.Users.UIDTypes {
-		if !isUserType(kind) {
-			bad("app", "users.uid_types", userType, kind)
-		}
-	}
-	if a.Push.RequestRate < 0 {
-		bad("app", "push.request_rate", "%d: must not be negative", a.Push.RequestRate)
-	}
-	if a.Push.MaxBody < 1024 {
-		bad("app", "push.max_body", "%d: must be at least 1024", a.Push.MaxBody)
-	}
+}
+
+func (a *App) validatePush(bad complain) {
+	atLeast(bad, 0, map[string]int{"push.request_rate": a.Push.RequestRate})
+	atLeast(bad, 1024, map[string]int{"push.max_body": a.Push.MaxBody})
 	if n := a.Push.KeptBytes; n != 0 && n < 64<<10 {
 		bad("app", "push.kept_bytes", "%d: must be 0, for any number, or at least 65536", n)
 	}
 	for i, text := range a.Push.Tokens {
 		words := strings.Fields(text)
-		if len(words) == 0 || len(words[0]) < 16 {
-			bad("app", "push.tokens", "token %d: needs at least 16 bytes, and its scopes behind it", i+1)
+		if len(words) == 0 || len(words[0]) < minSecret {
+			bad("app", "push.tokens", "token %d: needs at least %d bytes, followed by its scopes", i+1, minSecret)
 			continue
 		}
 		for _, scope := range words[1:] {
@@ -129,77 +130,85 @@ func (a *App) validate(bad complain) {
 	if !socket.IsLoopback(a.Push.Host) && len(a.Push.Tokens) == 0 {
 		bad("app", "push.tokens", "a token is needed when the push port listens on %s", a.Push.Host)
 	}
-	l := &a.Limits
-	for key, v := range map[string]int{
-		"handshake_bytes": l.HandshakeBytes, "message_bytes": l.MessageBytes, "fragments": l.Fragments, "json_depth": l.JSONDepth,
-		"outbox_bytes": l.OutboxBytes, "outbox_messages": l.OutboxMessages,
-		"rooms_per_connection": l.RoomsPerConnection, "close_keys_per_connection": l.CloseKeysPerConnection,
-	} {
-		if v < 1 {
-			bad("app", "limits."+key, "%d: must be at least 1", v)
-		}
-	}
-	for key, v := range map[string]int{
-		"message_rate": l.MessageRate, "message_burst": l.MessageBurst, "refused_rate": l.RefusedRate,
-		"max_connections": l.MaxConnections, "connections_per_ip": l.ConnectionsPerIP,
-	} {
-		if v < 0 {
-			bad("app", "limits."+key, "%d: must be 0 (off) or more", v)
-		}
-	}
-	for key, v := range map[string]time.Duration{
-		"limits.handshake_timeout": l.HandshakeTimeout, "limits.message_time": l.MessageTime, "limits.write_timeout": l.WriteTimeout,
-		"limits.stop_grace": l.StopGrace, "limits.reload_drain": l.ReloadDrain, "limits.boot_timeout": l.BootTimeout,
-		"heartbeat.ping": a.Heartbeat.Ping, "heartbeat.idle": a.Heartbeat.Idle,
-	} {
-		if v < time.Second {
-			bad("app", key, "%v: must be at least 1s", v)
-		}
-	}
-	if l.WorkerHang != 0 && l.WorkerHang < time.Second {
-		bad("app", "limits.worker_hang", "%v: must be 0s (never) or at least 1s", l.WorkerHang)
-	}
-	if _, err := HeartbeatTexts(a.Heartbeat.Texts); err != nil {
-		bad("app", "heartbeat.texts", "%v", err)
-	}
-	if a.Heartbeat.Idle <= a.Heartbeat.Ping {
-		bad("app", "heartbeat.idle", "%v must be longer than heartbeat.ping %v", a.Heartbeat.Idle, a.Heartbeat.Ping)
-	}
-	if l.RoomFlush < 0 || l.RoomFlush > time.Second {
-		bad("app", "limits.room_flush", "%v: must be 0s to 1s", l.RoomFlush)
-	}
-	for key, v := range map[string]time.Duration{"auth.lifetime": a.Auth.Lifetime, "auth.skew": a.Auth.Skew} {
+}
+
+func (a *App) validateAuth(bad complain) {
+	auth := &a.Auth
+	for key, v := range map[string]time.Duration{"auth.lifetime": auth.Lifetime, "auth.skew": auth.Skew} {
 		if v < 0 {
 			bad("app", key, "%v: must not be negative", v)
 		}
 	}
-	for key, v := range map[string]string{"auth.key": a.Auth.Key, "auth.previous_key": a.Auth.PreviousKey} {
-		if key == "auth.key" && a.Auth.Accept3DES && v == a.Auth.Key3DES {
-			continue // it need not be one of our own tokens
+	for key, v := range map[string]string{"auth.key": auth.Key, "auth.previous_key": auth.PreviousKey} {
+		if key == "auth.key" && auth.Accept3DES && v == auth.Key3DES {
+			continue // this key may serve 3DES tokens only
 		}
-		if v != "" && len(v) < 16 {
-			bad("app", key, "has %d bytes; at least 16 are needed", len(v))
+		if v != "" && len(v) < minSecret {
+			bad("app", key, "has %d bytes; at least %d are needed", len(v), minSecret)
 		}
+	}
+	userTypes(bad, "auth.types_3des", auth.Types3DES)
+	if auth.Accept3DES && len(auth.Types3DES) == 0 {
+		bad("app", "auth.types_3des", "is empty: no 3DES token could be accepted; turn auth.accept_3des off")
 	}
 	switch {
-	case len(a.Auth.Key3DES) > max3DES:
-		bad("app", "auth.key_3des", "has %d bytes; 3DES takes %d at most", len(a.Auth.Key3DES), max3DES)
-	case a.Auth.Accept3DES && a.Auth.Key3DES == "" && a.Auth.Key != "":
-		bad("app", "auth.key_3des", "is needed for auth.accept_3des: auth.key has %d bytes, and 3DES takes %d at most", len(a.Auth.Key), max3DES)
-	case a.Auth.Accept3DES && a.Auth.Key3DES == "":
+	case len(auth.Key3DES) > max3DES:
+		bad("app", "auth.key_3des", "has %d bytes; 3DES takes %d at most", len(auth.Key3DES), max3DES)
+	case auth.Accept3DES && auth.Key3DES == "" && auth.Key != "":
+		bad("app", "auth.key_3des", "is needed for auth.accept_3des: auth.key has %d bytes, and 3DES takes %d at most", len(auth.Key), max3DES)
+	case auth.Accept3DES && auth.Key3DES == "":
 		bad("app", "auth.key_3des", "or auth.key is needed for auth.accept_3des")
 	}
-	if !slices.Contains([]string{"", "mswoole"}, a.Protocol.Compat) {
-		bad("app", "protocol.compat", "%q: only mswoole is known", a.Protocol.Compat)
+}
+
+func (a *App) validateRooms(bad complain) {
+	if _, err := HistoryRules(a.History.Rooms); err != nil {
+		bad("app", "history.rooms", "%v", err)
 	}
-	if !slices.Contains([]string{"debug", "info", "warn", "error"}, a.Log.Level) {
-		bad("app", "log.level", "%q: debug, info, warn or error", a.Log.Level)
+	if err := CheckPresence(a.Presence.Rooms); err != nil {
+		bad("app", "presence.rooms", "%v", err)
 	}
-	for key, v := range map[string]int{"log.max_size_mb": a.Log.MaxSizeMB, "log.max_days": a.Log.MaxDays, "log.max_files": a.Log.MaxFiles} {
-		if v < 1 {
-			bad("app", key, "%d: must be at least 1", v)
-		}
+}
+
+func (a *App) validateLimits(bad complain) {
+	l := &a.Limits
+	atLeast(bad, 1, map[string]int{
+		"limits.handshake_bytes": l.HandshakeBytes, "limits.message_bytes": l.MessageBytes,
+		"limits.fragments": l.Fragments, "limits.json_depth": l.JSONDepth,
+		"limits.outbox_bytes": l.OutboxBytes, "limits.outbox_messages": l.OutboxMessages,
+		"limits.rooms_per_connection":      l.RoomsPerConnection,
+		"limits.close_keys_per_connection": l.CloseKeysPerConnection,
+	})
+	atLeast(bad, 0, map[string]int{ // 0 = off
+		"limits.message_rate": l.MessageRate, "limits.message_burst": l.MessageBurst,
+		"limits.refused_rate": l.RefusedRate, "limits.max_connections": l.MaxConnections,
+		"limits.connections_per_ip": l.ConnectionsPerIP,
+	})
+	atLeast(bad, time.Second, map[string]time.Duration{
+		"limits.handshake_timeout": l.HandshakeTimeout, "limits.message_time": l.MessageTime,
+		"limits.write_timeout": l.WriteTimeout, "limits.stop_grace": l.StopGrace,
+		"limits.reload_drain": l.ReloadDrain, "limits.boot_timeout": l.BootTimeout,
+	})
+	if l.WorkerHang != 0 && l.WorkerHang < time.Second {
+		bad("app", "limits.worker_hang", "%v: must be 0s (never) or at least 1s", l.WorkerHang)
 	}
+	if l.RoomFlush < 0 || l.RoomFlush > time.Second {
+		bad("app", "limits.room_flush", "%v: must be 0s to 1s", l.RoomFlush)
+	}
+}
+
+func (a *App) validateHeartbeat(bad complain) {
+	h := &a.Heartbeat
+	atLeast(bad, time.Second, map[string]time.Duration{"heartbeat.ping": h.Ping, "heartbeat.idle": h.Idle})
+	if h.Idle <= h.Ping {
+		bad("app", "heartbeat.idle", "%v must be longer than heartbeat.ping %v", h.Idle, h.Ping)
+	}
+	if _, err := HeartbeatTexts(h.Texts); err != nil {
+		bad("app", "heartbeat.texts", "%v", err)
+	}
+}
+
+func (a *App) validateOrigins(bad complain) {
 	for _, p := range a.TrustedProxies {
 		if _, err := netip.ParsePrefix(p); err != nil {
 			if _, err := netip.ParseAddr(p); err != nil {
@@ -212,19 +221,14 @@ func (a *App) validate(bad complain) {
 	}
 	for _, o := range a.Origins {
 		if !isOrigin(o) {
-			bad("app", "origins", "%.80q: write https://example.com, with the port where it is unusual; \"*\" alone means any page", o)
+			bad("app", "origins", "%.80q: write https://example.com, with the port if it is unusual; \"*\" alone means any page", o)
 		}
-	}
-	if a.Runtime.Dir == "" {
-		bad("app", "runtime.dir", "is empty")
 	}
 }
 
 func (c *Cache) validate(bad complain) {
 	m := &c.Master
-	if !slices.Contains([]string{"embedded", "redis"}, m.Driver) {
-		bad("cache", "master.driver", "%q: embedded or redis", m.Driver)
-	}
+	oneOf(bad, "cache", "master.driver", m.Driver, "embedded", "redis")
 	if m.Driver == "redis" && len(m.Addrs) == 0 {
 		bad("cache", "master.addrs", "is empty")
 	}
@@ -239,7 +243,7 @@ func (c *Cache) validate(bad complain) {
 	switch cluster := len(m.Addrs) > 1 && m.SentinelMaster == ""; {
 	case m.DB < 0:
 		bad("cache", "master.db", "%d: must be 0 or more", m.DB)
-	case m.Driver == "redis" && cluster && m.DB > 0: // go-redis would take 0 and not say so
+	case m.Driver == "redis" && cluster && m.DB > 0: // go-redis would silently use 0
 		bad("cache", "master.db", "%d: several addrs are a Redis Cluster, which has database 0 only", m.DB)
 	}
 	if len(m.Prefix) > 64 || strings.ContainsFunc(m.Prefix, func(r rune) bool { return r <= ' ' || r > '~' }) {
@@ -255,9 +259,7 @@ func (c *Cache) validate(bad complain) {
 
 func (c *DB) validate(bad complain) {
 	d := &c.Master
-	if !slices.Contains([]string{"sqlite", "mysql", "postgres"}, d.Driver) {
-		bad("db", "master.driver", "%q: sqlite, mysql or postgres", d.Driver)
-	}
+	oneOf(bad, "db", "master.driver", d.Driver, "sqlite", "mysql", "postgres")
 	switch known := d.Driver == "mysql" || d.Driver == "postgres"; {
 	case known && d.DSN == "":
 		bad("db", "master.dsn", "is empty")
@@ -274,89 +276,26 @@ func (c *DB) validate(bad complain) {
 	}
 }
 
-// isAddress accepts host:port. The caller must not show any other text: it may contain a password.
-func isAddress(addr string) bool {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil || !isHost(host) {
-		return false
+// oneOf refuses a value that is not in a list.
+func oneOf(bad complain, file, key, value string, list ...string) {
+	if !slices.Contains(list, value) {
+		bad(file, key, "%.40q is none of %s", value, strings.Join(list, ", "))
 	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && n > 0
 }
 
-const userType = "%.40q is no user type: 1 to 32 of the characters A-Z a-z 0-9 _ . : @ -, or \"*\" for all"
-
-// isUserType takes what a token's type can be, and * for all types.
-func isUserType(kind string) bool {
-	return kind == "*" || kind != "" && len(kind) <= 32 && !strings.ContainsFunc(kind, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_.:@-", r)
-	})
-}
-
-// isHeaderName takes letters, digits and hyphens: a part of what RFC 9110 section 5.6.2 allows, and all that proxies use.
-func isHeaderName(name string) bool {
-	return name != "" && len(name) <= 64 && !strings.ContainsFunc(name, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-'
-	})
-}
-
-// isHost takes IP addresses (IPv6 with a zone too) and names, without port and brackets.
-func isHost(host string) bool {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	return len(host) <= 253 && !strings.ContainsFunc(host, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_'
-	})
-}
-
-// isOrigin takes what an Origin header can hold (RFC 6454 section 6.2), a bare host with or without port, and *.
-func isOrigin(o string) bool {
-	if o == "*" {
-		return true
-	}
-	if !strings.Contains(o, "://") {
-		o = "https://" + o
-	}
-	u, err := url.Parse(strings.TrimSuffix(o, "/"))
-	return err == nil && u.Host != "" && (isHost(u.Hostname()) || strings.HasPrefix(u.Host, "[")) && u.Scheme+"://"+u.Host == strings.TrimSuffix(o, "/")
-}
-
-// Warnings are the settings that somebody chose and should know about, a line each.
-func (c *Config) Warnings() []string {
-	var w []string
-	a := &c.App
-	if n := len(c.foreign); n > 0 {
-		w = append(w, fmt.Sprintf("the environment has %d service links of Kubernetes, which are no settings and are passed over: %s", n, strings.Join(c.foreign, ", ")))
-	}
-	if !a.Auth.Check {
-		w = append(w, "auth.check is off: everybody may connect")
-	}
-	if a.Auth.Accept3DES {
-		w = append(w, "auth.accept_3des is on, for the user types "+strings.Join(a.Auth.Types3DES, ", ")+" (auth.types_3des): such tokens are not authenticated and can be forged from others, so that whoever has some can be anyone of these types; end it when your back ends issue w1 tokens")
-	}
-	if a.Auth.Lifetime == 0 {
-		w = append(w, "auth.lifetime is 0: tokens never expire")
-	}
-	if slices.Contains(a.Origins, "*") {
-		w = append(w, "origins holds *: any page may connect with a token it has")
-	}
-	if a.Limits.MessageRate == 0 {
-		w = append(w, "limits.message_rate is 0: one client may send as fast as it can")
-	}
-	if a.Limits.MaxConnections == 0 {
-		w = append(w, "limits.max_connections is 0: only the system's descriptors and memory limit the number of clients")
-	}
-	if a.Limits.RefusedRate == 0 {
-		w = append(w, "limits.refused_rate is 0: refused handshakes are answered in full at any rate")
-	}
-	if c.Cache.Master.TLSSkipVerify {
-		w = append(w, "cache.master.tls_skip_verify is on: whoever is between this server and Redis can read and change everything")
-	}
-	for _, p := range a.TrustedProxies {
-		if prefix, err := netip.ParsePrefix(p); err == nil && prefix.Bits() == 0 {
-			w = append(w, "trusted_proxies holds "+p+": every client can claim any address")
+// atLeast refuses values of app that are below a limit.
+func atLeast[T cmp.Ordered](bad complain, least T, values map[string]T) {
+	for key, v := range values {
+		if v < least {
+			bad("app", key, "%v: must be at least %v", v, least)
 		}
 	}
-	return w
+}
+
+func userTypes(bad complain, key string, list []string) {
+	for _, kind := range list {
+		if !isUserType(kind) {
+			bad("app", key, "%.40q is no user type: 1 to 32 of the characters A-Z a-z 0-9 _ . : @ -, or \"*\" for all", kind)
+		}
+	}
 }

@@ -9,11 +9,12 @@ import (
 	"time"
 )
 
-// variable is a text from the environment, where everything is text. In a file a text stands for texts only.
+// variable is a value from the environment, where every value is a text. In a file, a text sets
+// only texts.
 type variable string
 
-// assign gives a setting its value. It is strict where a guess could be unsafe: an empty variable does not switch
-// auth.check off, and a password that YAML reads as a number (0123 is 83 there) is refused.
+// assign sets a field. It refuses values for which a guess could be unsafe: an empty variable does
+// not turn auth.check off, and a password that YAML reads as a number (0123 is 83) is refused.
 func assign(field reflect.Value, value any) error {
 	switch field.Addr().Interface().(type) {
 	case *string:
@@ -79,14 +80,14 @@ func assign(field reflect.Value, value any) error {
 	return nil
 }
 
-// texts takes a YAML list, or one text with commas.
+// texts reads a YAML list, or one text with commas.
 func texts(value any) ([]string, error) {
 	list := []string{}
 	switch x := value.(type) {
 	case []any:
 		for i, e := range x {
 			s, ok := e.(string)
-			if !ok { // it is not shown: it may be a secret
+			if !ok { // the entry may be a secret, so the error does not show it
 				return nil, fmt.Errorf("entry %d is no text for YAML: put it in quotes", i+1)
 			}
 			list = append(list, s)
@@ -107,7 +108,7 @@ func texts(value any) ([]string, error) {
 	return list, nil
 }
 
-// show quotes a refused value, on one line and not at length.
+// show quotes a refused value on one line, and shortens it.
 func show(value any) string {
 	switch x := value.(type) {
 	case string:
