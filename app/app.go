@@ -1,5 +1,5 @@
-// Package app is the application: the list of its controllers. A module is a folder beside this file; mount its
-// controllers here.
+// Package app lists the controllers of the application. Each folder beside this file is a module;
+// mount its controllers here.
 package app
 
 import (
@@ -9,8 +9,9 @@ import (
 	"wsframe/framework"
 )
 
-// Controllers makes everything that clients can call. It runs once per worker, before connections are accepted; an
-// error keeps the old worker serving. `reload -check` runs it too: what changes anything, like a table, belongs into OnWorkerStart.
+// Controllers creates everything that clients can call. It runs once in each worker, before the
+// worker accepts connections. At a reload, an error leaves the old worker serving. `reload -check`
+// also runs it, so changes such as creating a table belong in OnWorkerStart.
 func Controllers(d framework.Deps) ([]framework.Controller, error) {
 	messages := live.NewMessages(d.DB)
 	pending := live.NewPending(d.Redis, d.Prefix)

@@ -1,4 +1,5 @@
-// Command console starts and operates this application's server: console -s start|stop|restart|reload|status|…
+// Command console starts and operates this application's server: console -s
+// start|stop|restart|reload|status|…
 package main
 
 import (
@@ -9,7 +10,7 @@ import (
 	"wsframe/public/static"
 )
 
-// version is set by the linker: -ldflags "-X main.version=1.2.3".
+// version is the program's version, set by the linker: -ldflags "-X main.version=1.2.3".
 var version = "dev"
 
 func main() {

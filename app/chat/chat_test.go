@@ -27,7 +27,7 @@ func user(id string) framework.Identity {
 
 func inRoom(d data) data { d["room"] = "lobby"; return d }
 
-// enter joins the lobby and passes over what is pushed meanwhile.
+// enter joins the lobby and ignores pushes that arrive meanwhile.
 func enter(h *frameworktest.Harness, id, query string) *frameworktest.Client {
 	c := h.DialQuery(user(id), query)
 	c.Call("chat.room.join", inRoom(data{})).Want(200, "roomJoinSuccess").WantParam(`{"channel":"CHAT_ROOM_lobby","room":"lobby"}`)
@@ -99,7 +99,7 @@ func TestOnline(t *testing.T) {
 	}
 }
 
-// Who comes back says what it saw last, and gets what it missed, once.
+// A reconnecting client sends its position, and receives the missed messages once.
 func TestComeBack(t *testing.T) {
 	h := frameworktest.New(t, app.Controllers)
 	a, b := enter(h, "a", ""), enter(h, "b", "")
@@ -109,7 +109,7 @@ func TestComeBack(t *testing.T) {
 	for _, text := range []string{"two", "three"} {
 		a.Call("chat.room.say", inRoom(data{"text": text})).Want(200, "roomSaySuccess")
 	}
-	for range 3 { // it is in Redis, too
+	for range 3 { // the view is in Redis, too
 		a.NextPush("roomSay")
 	}
 	b = enter(h, "b", "recover="+last.Room+":"+last.Epoch+":1")
@@ -164,7 +164,7 @@ func TestBadInput(t *testing.T) {
 		in     data
 		status int
 		event  string
-		part   string // of the param
+		part   string // text that the param contains
 	}{
 		{"chat.room.join", data{}, 400, "paramError", `"room"`},
 		{"chat.room.join", data{"room": "nowhere"}, 404, "roomNotFound", ""},
@@ -185,7 +185,7 @@ func TestBadInput(t *testing.T) {
 		}
 	}
 	c.Call("chat.room.say", data{"room": "lobby", "text": strings.Repeat("字", 500)}).Want(200, "roomSaySuccess")
-	c.Call("chat.room.leave", data{"room": "music"}).Want(200, "roomLeaveSuccess") // being in it is no condition
+	c.Call("chat.room.leave", data{"room": "music"}).Want(200, "roomLeaveSuccess") // even without a join
 }
 
 func TestWithoutIdentity(t *testing.T) {
@@ -193,7 +193,7 @@ func TestWithoutIdentity(t *testing.T) {
 	h.DialToken("").Call("chat.room.list", nil).Want(403, "mustLogIn")
 }
 
-// A screen whose id is a user's does not get into that user's inbox.
+// A wall with the id of a user cannot join that user's inbox.
 func TestSameIDOfAnotherType(t *testing.T) {
 	h := frameworktest.New(t, app.Controllers)
 	a, b := h.Dial(user("1")), h.Dial(user("2"))
@@ -206,7 +206,7 @@ func TestSameIDOfAnotherType(t *testing.T) {
 	screen.WantNothing()
 }
 
-// Views reach Redis under the configured prefix, and the members' pages.
+// Views are saved in Redis under the configured prefix, and pushed to the members.
 func TestViews(t *testing.T) {
 	t.Parallel()
 	h := frameworktest.New(t, app.Controllers, func(o *framework.Options) { o.Deps.Prefix, o.Deps.Log = "my:", zap.NewNop() })
@@ -234,7 +234,7 @@ func TestViews(t *testing.T) {
 	if len(list) < 2 || list[0].ID != "lobby" || list[0].Title == "" || list[0].Online != 2 || list[0].Views != 2 || list[1].Views != 0 {
 		t.Fatalf("%+v", list)
 	}
-	// A counter that Redis cannot count keeps nobody out.
+	// An error of the counter keeps nobody out.
 	if err := h.Redis.Set(t.Context(), "my:PV:ROOM:tech", "no hash", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestViews(t *testing.T) {
 	}
 }
 
-// What was counted last is written down when the worker ends.
+// The last views are saved when the worker ends.
 func TestViewsAtTheEnd(t *testing.T) {
 	t.Parallel()
 	h := frameworktest.New(t, app.Controllers)

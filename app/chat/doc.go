@@ -1,5 +1,5 @@
-// Package chat is a sample to start from: rooms, private messages, who is online, history, a counter of page views. The page is
-// public/static/chat.html; start prints links to it.
+// Package chat is a sample application with rooms, private messages, an online list, history, and a
+// counter of page views. Its page is public/static/chat.html; the start of the server prints links.
 //
 //	{"method":"chat.user.open"}                                   → userOpenSuccess    {id, nickname, channel}
 //	{"method":"chat.user.say","to":"7","text":"hi"}               → privateSaySuccess, and both users get privateSay
@@ -9,8 +9,9 @@
 //	{"method":"chat.room.online","room":"lobby","after":0}        → roomOnlineSuccess  {room, total, list, next}
 //	{"method":"chat.room.leave","room":"lobby"}                   → roomLeaveSuccess
 //
-// A channel is the framework's name of a room: what sys.history and sys.recover are asked for, and what stands as room in the
-// pushes that are kept. Members hear of each other by roomJoin and roomLeave, and of the views by roomViews.
+// A channel is the framework's name of a room, which clients use in sys.history and sys.recover,
+// and which kept pushes contain as their room. Members are notified of each other by roomJoin and
+// roomLeave, and of page views by roomViews.
 package chat
 
 import (
@@ -21,7 +22,7 @@ import (
 	"wsframe/framework"
 )
 
-// What clients are told when something is not allowed.
+// Replies to requests that are not allowed.
 var (
 	mustLogIn    = framework.NewFail(403, "mustLogIn", "请先登录")
 	roomNotFound = framework.NewFail(404, "roomNotFound", "没有这个房间")
@@ -32,26 +33,26 @@ var (
 	toYourself   = framework.NewFail(400, "toYourself", "不能给自己发私信")
 )
 
-// kept is how much of a room's or a user's messages stays for those who come back, or come later.
+// kept limits the history of a room's or a user's messages.
 var kept = framework.Keep(200, 24*time.Hour)
 
-// Person is what others see of a user.
+// Person is the public part of a user.
 type Person struct {
 	ID       string `json:"id"`
 	Nickname string `json:"nickname"`
 }
 
-// Message is what was said in a room, or to a user.
+// Message is a message to a room or to a user.
 type Message struct {
 	Room string `json:"room,omitempty"`
 	From Person `json:"from"`
 	To   string `json:"to,omitempty"`
 	Text string `json:"text"`
-	Key  string `json:"key,omitempty"` // the sender's own, by which its page knows the message again
-	Time int64  `json:"time"`          // the server's, UNIX milliseconds
+	Key  string `json:"key,omitempty"` // chosen by the sender's page, to recognise its own message
+	Time int64  `json:"time"`          // UNIX milliseconds of the server
 }
 
-// TextIn is what a client says.
+// TextIn is the text of a message.
 type TextIn struct {
 	Text framework.Str `json:"text" validate:"required,max=500"`
 	Key  framework.Str `json:"key" validate:"max=64"`
@@ -67,8 +68,8 @@ func (in *TextIn) message(c *framework.Ctx) (*Message, error) {
 
 func person(c *framework.Ctx) Person { return Person{c.Auth.ID, c.Auth.Nickname} }
 
-// guard lets in users whose token's id is their uid: the inbox and what others see bear that id, and a screen or another system's user
-// may have the same one (users.uid_types).
+// guard admits users whose uid is their token's id. Inboxes and Persons use that id, and a wall or
+// a user of another system may have the same one (users.uid_types).
 func guard(c *framework.Ctx) error {
 	if c.Auth.ID == "" || !slices.Contains(c.UIDs(), c.Auth.ID) {
 		return mustLogIn

@@ -10,17 +10,17 @@ import (
 	"wsframe/framework"
 )
 
-// rooms are those there are. Yours may stand in the database.
+// rooms lists all rooms. A real application may keep them in its database.
 var rooms = []struct{ id, title string }{
 	{"lobby", "大厅"},
 	{"tech", "技术交流"},
 	{"music", "音乐"},
 }
 
-// channelOf is the framework's name of a room.
+// channelOf returns the framework's name of a room.
 func channelOf(room string) string { return "CHAT_ROOM_" + room }
 
-// Room is what users do in rooms.
+// Room handles what users do in rooms.
 type Room struct{ views *Views }
 
 // NewRoom makes the controller chat.room.
@@ -32,10 +32,10 @@ var (
 	_ framework.WorkerStopHook  = (*Room)(nil)
 )
 
-// Guard lets users in that have an id.
+// Guard admits users with an id.
 func (r *Room) Guard(c *framework.Ctx) error { return guard(c) }
 
-// OnWorkerStart begins to write down the views.
+// OnWorkerStart starts to save the views.
 func (r *Room) OnWorkerStart(ctx context.Context, app *framework.App) error {
 	r.views.start(ctx, func(room string, total int64) error {
 		return app.Publish(channelOf(room), framework.OK("roomViews", "访问量", viewsOut{room, total}), framework.Latest("views"))
@@ -43,7 +43,7 @@ func (r *Room) OnWorkerStart(ctx context.Context, app *framework.App) error {
 	return nil
 }
 
-// OnWorkerStop writes down the last of them.
+// OnWorkerStop saves the remaining views.
 func (r *Room) OnWorkerStop(ctx context.Context) error { return r.views.stop(ctx) }
 
 type viewsOut struct {
@@ -66,7 +66,7 @@ func (in *RoomIn) channel() (string, error) {
 	return "", roomNotFound
 }
 
-// entered finds the room, which the connection must be in.
+// entered finds the room, and checks that the connection is in it.
 func (in *RoomIn) entered(c *framework.Ctx) (string, error) {
 	channel, err := in.channel()
 	if err == nil && !c.InRoom(channel) {
@@ -82,7 +82,7 @@ type roomOut struct {
 	Views  int64  `json:"views"`
 }
 
-// List shows all rooms. A Redis that does not answer costs the views, not the list.
+// List returns all rooms. If Redis does not answer, the list has no views.
 func (r *Room) List(c *framework.Ctx) (*framework.Reply, error) {
 	views, err := r.views.Totals(c)
 	if err != nil {
@@ -99,7 +99,7 @@ func (r *Room) List(c *framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("roomListSuccess", "获取房间列表成功", list), nil
 }
 
-// count is the number of a room's connections on all nodes that answer.
+// count returns the number of a room's connections on all nodes that answer.
 func count(c *framework.Ctx, channel string) (int, error) {
 	n, err := c.Server().RoomCount(c, channel)
 	if errors.Is(err, framework.ErrPartial) {
@@ -108,7 +108,8 @@ func count(c *framework.Ctx, channel string) (int, error) {
 	return n, err
 }
 
-// Join enters a room, and is a view of it. Who comes back gets first what was missed.
+// Join enters a room and counts a view. A reconnecting client first receives the messages that it
+// missed.
 func (r *Room) Join(c *framework.Ctx, in *RoomIn) (*framework.Reply, error) {
 	channel, err := in.channel()
 	if err != nil {
@@ -121,7 +122,7 @@ func (r *Room) Join(c *framework.Ctx, in *RoomIn) (*framework.Reply, error) {
 	return framework.OK("roomJoinSuccess", "加入房间成功", map[string]string{"room": string(in.Room), "channel": channel}), nil
 }
 
-// Leave leaves it.
+// Leave leaves a room.
 func (r *Room) Leave(c *framework.Ctx, in *RoomIn) (*framework.Reply, error) {
 	channel, err := in.channel()
 	if err != nil {
@@ -131,13 +132,14 @@ func (r *Room) Leave(c *framework.Ctx, in *RoomIn) (*framework.Reply, error) {
 	return framework.OK("roomLeaveSuccess", "离开房间成功"), nil
 }
 
-// SayIn is said in a room.
+// SayIn is a message to a room.
 type SayIn struct {
 	RoomIn
 	TextIn
 }
 
-// Say sends to everybody in the room, the sender too: so all see the same order. Who is told that it was sent knows that it is kept.
+// Say sends a message to all members of the room, including the sender, so that all see the same
+// order. A successful reply means that the message is in the history.
 func (r *Room) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
 	channel, err := in.entered(c)
 	if err != nil {
@@ -154,7 +156,7 @@ func (r *Room) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
 	return framework.OK("roomSaySuccess", "发送成功"), nil
 }
 
-// OnlineIn asks for a part of those who are in a room: those after, at most limit.
+// OnlineIn requests a page of a room's members: at most Limit, with an fd greater than After.
 type OnlineIn struct {
 	RoomIn
 	After framework.Int `json:"after" validate:"min=0"`
@@ -165,10 +167,11 @@ type onlineOut struct {
 	Room  string   `json:"room"`
 	Total int      `json:"total"` // connections
 	List  []Person `json:"list"`
-	Next  int64    `json:"next"` // after, for the next part; 0 = there is none
+	Next  int64    `json:"next"` // After for the next page; 0 on the last page
 }
 
-// Online lists who is in a room. Who is there with several connections may come once more in a later part.
+// Online lists the members of a room. A user with several connections may appear again on a later
+// page.
 func (r *Room) Online(c *framework.Ctx, in *OnlineIn) (*framework.Reply, error) {
 	channel, err := in.entered(c)
 	if err != nil {

@@ -7,19 +7,19 @@ import (
 	"wsframe/framework"
 )
 
-// inboxOf is a user's own room: all his connections are in it, nobody else's. So his private messages are kept, and come back after
-// a loss, as those of any room.
+// inboxOf returns a room that contains only the connections of one user. Private messages are
+// therefore kept and recovered like those of any room.
 func inboxOf(uid string) string { return "CHAT_USER_" + uid }
 
-// User is what users do with each other.
+// User handles private messages.
 type User struct{}
 
 var _ framework.GuardHook = (*User)(nil)
 
-// Guard lets users in that have an id.
+// Guard admits users with an id.
 func (*User) Guard(c *framework.Ctx) error { return guard(c) }
 
-// Open has this connection get the user's private messages, and tells the client who it is.
+// Open subscribes the connection to the user's private messages, and returns the user.
 func (*User) Open(c *framework.Ctx) (*framework.Reply, error) {
 	channel := inboxOf(c.Auth.ID)
 	if err := c.Join(channel, framework.Kept); err != nil {
@@ -28,13 +28,14 @@ func (*User) Open(c *framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("userOpenSuccess", "登录成功", map[string]string{"id": c.Auth.ID, "nickname": c.Auth.Nickname, "channel": channel}), nil
 }
 
-// PrivateIn is said to one user.
+// PrivateIn is a message to one user.
 type PrivateIn struct {
 	To framework.Str `json:"to" validate:"required,max=64"`
 	TextIn
 }
 
-// Say sends to all connections of a user, and to the sender's own. It waits until the nodes have said whether the user is there.
+// Say sends a message to all connections of a user, and to those of the sender. It waits until the
+// nodes have answered whether the user is online.
 func (*User) Say(c *framework.Ctx, in *PrivateIn) (*framework.Reply, error) {
 	to := string(in.To)
 	if to == c.Auth.ID {
@@ -44,7 +45,7 @@ func (*User) Say(c *framework.Ctx, in *PrivateIn) (*framework.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	online, err := c.Server().IsUIDOnline(context.WithoutCancel(c), to) // what was said is delivered, also when who said it goes meanwhile
+	online, err := c.Server().IsUIDOnline(context.WithoutCancel(c), to) // a message is delivered even if its sender disconnects
 	switch {
 	case errors.Is(err, framework.ErrUID), err == nil && !online:
 		return nil, userOffline

@@ -15,12 +15,14 @@ import (
 
 const (
 	viewsField  = "ROOM_TOTAL_PV"
-	viewsEvery  = time.Second            // how often views are written down
+	viewsEvery  = time.Second            // between two saves of the views
 	callTimeout = 500 * time.Millisecond // of one Redis call
 )
 
-// Views counts the views of each room in Redis: HINCRBY PV:ROOM:{id} ROOM_TOTAL_PV. Counting costs no call: a worker collects, and
-// writes down once a second. What Redis does not take waits; what it took without saying so is counted twice. Safe for concurrent use.
+// Views counts the views of each room in Redis: HINCRBY PV:ROOM:{id} ROOM_TOTAL_PV. A worker adds
+// up views in memory, and saves them once a second. Views that Redis does not accept are saved
+// later; views whose call failed after Redis executed it are counted twice. Views is safe for
+// concurrent use.
 type Views struct {
 	redis  redis.UniversalClient
 	prefix string
@@ -29,15 +31,15 @@ type Views struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	waiting map[string]int64 // room → views; there are only so many rooms
+	waiting map[string]int64 // room → views to save; the number of rooms is fixed
 }
 
-// viewsKey begins the names of the hashes. No room can have such a name.
+// viewsKey is the prefix of the hashes. It is reserved, so no room can have such a name.
 const viewsKey = "PV:ROOM:"
 
-// NewViews keeps its hashes under the prefix.
+// NewViews makes a counter whose keys begin with prefix.
 func NewViews(client redis.UniversalClient, prefix string, log *zap.Logger) *Views {
-	_ = framework.Reserve(viewsKey) // it can begin a name
+	_ = framework.Reserve(viewsKey) // a valid constant never fails
 	return &Views{redis: client, prefix: prefix, log: log, waiting: map[string]int64{}}
 }
 
@@ -50,7 +52,7 @@ func (v *Views) Add(room string) {
 	v.waiting[room]++
 }
 
-// Totals are the views of all rooms that were written down.
+// Totals returns the saved views of all rooms.
 func (v *Views) Totals(ctx context.Context) (map[string]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -63,7 +65,7 @@ func (v *Views) Totals(ctx context.Context) (map[string]int64, error) {
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	for i, room := range rooms {
 		total, err := cmds[i].Int64()
-		if err != nil && !errors.Is(err, redis.Nil) { // nobody has come yet
+		if err != nil && !errors.Is(err, redis.Nil) { // Nil: no views yet
 			return nil, fmt.Errorf("read the views of %s: %w", room.id, err)
 		}
 		totals[room.id] = total
@@ -71,8 +73,8 @@ func (v *Views) Totals(ctx context.Context) (map[string]int64, error) {
 	return totals, nil
 }
 
-// start writes down what is counted until ctx ends, and tells the new totals.
-func (v *Views) start(ctx context.Context, tell func(room string, total int64) error) {
+// start saves the views once a second until ctx ends, and reports the new totals.
+func (v *Views) start(ctx context.Context, report func(room string, total int64) error) {
 	v.running.Go(func() {
 		tick := time.NewTicker(viewsEvery)
 		defer tick.Stop()
@@ -81,7 +83,7 @@ func (v *Views) start(ctx context.Context, tell func(room string, total int64) e
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				if err := v.flush(ctx, tell); err != nil && ctx.Err() == nil {
+				if err := v.flush(ctx, report); err != nil && ctx.Err() == nil {
 					v.log.Warn("views", zap.Error(err))
 				}
 			}
@@ -89,13 +91,13 @@ func (v *Views) start(ctx context.Context, tell func(room string, total int64) e
 	})
 }
 
-// stop writes down the rest, with nobody left to be told.
+// stop saves the remaining views, without a report.
 func (v *Views) stop(ctx context.Context) error {
-	v.running.Wait() // its ctx has ended, and its call ends with that
+	v.running.Wait() // the ctx of start has ended
 	return v.flush(ctx, func(string, int64) error { return nil })
 }
 
-func (v *Views) flush(ctx context.Context, tell func(string, int64) error) error {
+func (v *Views) flush(ctx context.Context, report func(string, int64) error) error {
 	v.mu.Lock()
 	counted := v.waiting
 	v.waiting = map[string]int64{}
@@ -104,7 +106,7 @@ func (v *Views) flush(ctx context.Context, tell func(string, int64) error) error
 	for room, n := range counted {
 		total, err := v.write(ctx, room, n)
 		if err == nil {
-			err = tell(room, total)
+			err = report(room, total)
 		} else {
 			v.mu.Lock()
 			v.waiting[room] += n

@@ -1,4 +1,4 @@
-// Package index is the module that answers where a request names none.
+// Package index is the module for requests without a method.
 package index
 
 import "wsframe/framework"
@@ -6,7 +6,7 @@ import "wsframe/framework"
 // Index is the default controller.
 type Index struct{}
 
-// Index answers that the server works.
+// Index replies that the server works.
 func (*Index) Index(*framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("success", "执行完成"), nil
 }

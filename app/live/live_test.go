@@ -30,7 +30,7 @@ func wall(code string) framework.Identity {
 
 type data = map[string]any
 
-// contract §6, action by action.
+// Each action behaves as contract §6 says.
 func TestLiveRoom(t *testing.T) {
 	h := frameworktest.New(t, app.Controllers)
 	u, w, other := h.Dial(user("A")), h.Dial(wall("A")), h.Dial(user("B"))
@@ -39,7 +39,7 @@ func TestLiveRoom(t *testing.T) {
 	other.Call("live.user.join", nil).Want(200, "userJoinSuccess")
 
 	// A user's message waits for the wall.
-	var queued string // the param is the bare id
+	var queued string // the id, which is the whole param
 	u.Call("live.user.say", data{"say": "<b>hi</b>"}).Want(200, "userSaySuccess").WantInfo("发布聊天内容成功，等待审核").Into(&queued)
 	var need struct {
 		ID            string
@@ -49,19 +49,19 @@ func TestLiveRoom(t *testing.T) {
 	if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(need.ID) || need.ID != queued || need.Nickname != "小明" || need.Say != "<b>hi</b>" {
 		t.Fatalf("%+v", need)
 	}
-	u.WantNothing() // nobody sees it before
+	u.WantNothing() // not shown before the approval
 	var list []data
 	w.Call("live.wall.history", data{"type": "user"}).Want(200, "userSayHistory").WantInfo("获取消息历史成功").Into(&list)
 	if len(list) != 1 {
 		t.Fatalf("%v", list)
 	}
-	// Approved once, however often it is asked for.
+	// A repeated approval has no effect.
 	w.Call("live.wall.check", data{"id": need.ID, "status": "1"}).Want(200, "wallCheckSuccess").WantInfo("审核消息成功").WantParam(strconv.Quote(need.ID))
 	w.WantPush("userSayBroadcast").WantInfo("用户消息审核通过")
 	u.WantPush("userSayBroadcast").Into(&need)
 	w.Call("live.wall.check", data{"id": need.ID, "status": 1}).Want(200, "wallCheckSuccess")
 	w.WantNothing()
-	// Dropped.
+	// A dropped message is not shown.
 	for _, check := range []data{{"status": 0}, {}} {
 		u.Call("live.user.say", data{"say": "no"}).Want(200, "userSaySuccess").Into(&queued)
 		w.WantPush("userSayNeedCheck")
@@ -97,7 +97,7 @@ func TestLiveRoom(t *testing.T) {
 			t.Fatalf("%v", list)
 		}
 	}
-	// Recalled, by its own room only.
+	// Only a wall of the same room can recall a message.
 	otherWall := h.Dial(wall("B"))
 	otherWall.Call("live.wall.recall", data{"id": row.ID}).Want(403, "wallRecallFail").WantInfo("撤回广播失败")
 	w.Call("live.wall.recall", data{"id": row.ID}).Want(200, "wallRecallSuccess").WantInfo("撤回广播成功").WantParam(strconv.FormatInt(row.ID, 10))
@@ -119,7 +119,8 @@ func TestLiveRoom(t *testing.T) {
 	w.WantNothing()
 }
 
-// Every live.user action is for WeChat users, every live.wall action for walls, and after an error nothing else happens.
+// Only WeChat users can call live.user actions, and only walls live.wall actions. After an error,
+// nothing else happens.
 func TestRoles(t *testing.T) {
 	h := frameworktest.New(t, app.Controllers)
 	u, w := h.Dial(user("A")), h.Dial(wall("A"))
@@ -149,10 +150,10 @@ func TestRoles(t *testing.T) {
 			t.Errorf("%s: %s", bad, got)
 		}
 	}
-	w.Call("live.wall.check", data{"id": 17}).Want(200, "wallCheckSuccess").WantParam(`"17"`) // what is not there: the type stays
+	w.Call("live.wall.check", data{"id": 17}).Want(200, "wallCheckSuccess").WantParam(`"17"`) // an unknown id is returned as a text, too
 }
 
-// A text is as long as its user wrote it, also where the server escapes it; the table has room for the escaped form.
+// The limit of a text applies to its form before escaping, and the table can hold the escaped form.
 func TestSayEscaped(t *testing.T) {
 	h := frameworktest.New(t, app.Controllers, frameworktest.Config(func(c *config.App) { c.Protocol.EscapeHTML = true }))
 	u, w := h.Dial(user("A")), h.Dial(wall("A"))
@@ -171,7 +172,7 @@ func TestSayEscaped(t *testing.T) {
 	}
 }
 
-// Of two walls that approve the same message at the same time, one broadcasts it.
+// If two walls approve the same message at the same time, it is broadcast once.
 func TestCheckRace(t *testing.T) {
 	h := frameworktest.New(t, app.Controllers)
 	u, a, b := h.Dial(user("A")), h.Dial(wall("A")), h.Dial(wall("A"))
@@ -192,7 +193,7 @@ func TestCheckRace(t *testing.T) {
 	}
 }
 
-// The review queue of a room ends at 1,000 messages, and no room's code reaches into another key.
+// The review queue of a room holds at most 1,000 messages, and no room code leads to another key.
 func TestQueueBounds(t *testing.T) {
 	h := frameworktest.New(t, app.Controllers)
 	u, w := h.Dial(user("ID")), h.Dial(wall("ID"))
@@ -208,7 +209,7 @@ func TestQueueBounds(t *testing.T) {
 	}
 	fill := h.Redis.Pipeline()
 	for i := range 999 {
-		id := fmt.Sprintf("x%031d", i) // behind the others
+		id := fmt.Sprintf("x%031d", i) // sorts after the others
 		fill.HSet(t.Context(), "LIVE_USER_MESSAGE_ID", id, fmt.Sprintf(`{"id":%q,"nickname":"n","say":"s"}`, id))
 	}
 	if _, err := fill.Exec(t.Context()); err != nil {
@@ -237,7 +238,8 @@ func TestQueueBounds(t *testing.T) {
 	u.Call("live.user.say", data{"say": "room again"}).Want(200, "userSaySuccess")
 }
 
-// contract §6: pages of 10 where no count is given, of 20 at most; the newest first, for users and walls alike.
+// Pages have 10 entries by default and at most 20, newest first, for users and walls alike
+// (contract §6).
 func TestHistoryPages(t *testing.T) {
 	h := frameworktest.New(t, app.Controllers)
 	u, w := h.Dial(user("A")), h.Dial(wall("A"))
@@ -245,7 +247,7 @@ func TestHistoryPages(t *testing.T) {
 	for i := range rows {
 		rows[i] = live.Message{Code: "A", Say: strconv.Itoa(i + 1), Status: 1}
 	}
-	rows[11].Status = 0 // recalled: it leaves no gap
+	rows[11].Status = 0 // a recalled message leaves no gap
 	if err := h.DB.Create(rows).Error; err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +305,7 @@ func TestDatabaseGone(t *testing.T) {
 	w.Call("live.wall.history", data{"type": "wall"}).Want(500, "controllerError").WantInfo("程序错误")
 }
 
-// Whoever goes is taken out of the room's set in Redis and of the bookkeeping.
+// A connection that ends is removed from the room's set in Redis and from the bookkeeping.
 func TestClose(t *testing.T) {
 	h := frameworktest.New(t, app.Controllers)
 	u, w := h.Dial(user("A")), h.Dial(wall("A"))

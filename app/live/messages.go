@@ -11,7 +11,7 @@ import (
 	"wsframe/framework"
 )
 
-// Message is one row of live_wall_message. Times are UNIX seconds.
+// Message is a row of live_wall_message. Times are UNIX seconds.
 type Message struct {
 	ID         int64  `json:"id" gorm:"primaryKey;autoIncrement;index:live_wall_message_code,priority:3"`
 	Code       string `json:"code" gorm:"size:64;not null;index:live_wall_message_code,priority:1"`
@@ -28,19 +28,19 @@ const (
 	shown    = 1
 )
 
-// TableName is the original's.
+// TableName returns the name that MSwoole-ws uses.
 func (Message) TableName() string { return "live_wall_message" }
 
-// queryTimeout ends a query of a database that no longer answers; the connection behind it waits so long at most.
+// queryTimeout ends a query if the database does not answer, because the client waits for it.
 const queryTimeout = 5 * time.Second
 
-// Messages is the table of what walls have said. Safe for concurrent use.
+// Messages is the table of the walls' messages. It is safe for concurrent use.
 type Messages struct{ db *gorm.DB }
 
-// NewMessages uses the table; Migrate has to be called before.
+// NewMessages returns the table. Call Migrate before the other methods.
 func NewMessages(db *gorm.DB) *Messages { return &Messages{db} }
 
-// Migrate makes the table when it is missing, and adds what it lacks.
+// Migrate creates the table, or adds missing columns and indexes.
 func (m *Messages) Migrate(ctx context.Context) error {
 	if err := m.db.WithContext(ctx).AutoMigrate(&Message{}); err != nil {
 		return fmt.Errorf("make the table live_wall_message: %w", err)
@@ -57,7 +57,7 @@ func (m *Messages) Create(ctx context.Context, by framework.Identity, say string
 	return row, m.db.WithContext(ctx).Create(row).Error
 }
 
-// errNotFound means that the room has no such shown message.
+// errNotFound says that the room shows no such message.
 var errNotFound = errors.New("no such message in this room")
 
 // Recall hides a message of that room.
@@ -72,7 +72,7 @@ func (m *Messages) Recall(ctx context.Context, code string, id int64) error {
 	return r.Error
 }
 
-// Shown is a part of a room's messages that were not recalled, newest first.
+// Shown returns a page of a room's messages that were not recalled, newest first.
 func (m *Messages) Shown(ctx context.Context, code string, offset, limit int) ([]Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()

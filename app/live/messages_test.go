@@ -19,7 +19,7 @@ func TestMessagesOnSQLite(t *testing.T) {
 	testMessages(t, db.Options{Driver: "sqlite", DSN: filepath.Join(t.TempDir(), "test.db")})
 }
 
-// testMessages is the suite that every database passes.
+// testMessages is the suite for every database.
 func testMessages(t *testing.T, o db.Options) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -17,45 +17,49 @@ import (
 	"wsframe/framework"
 )
 
-// Say is a user's message that awaits review. Its ID is a text of 32 characters that never repeats (contract §6); later ones sort behind earlier ones.
+// Say is a user's message that awaits review. Its ID is a text of 32 characters that is never
+// reused (contract §6); IDs sort by time.
 type Say struct {
 	ID       string `json:"id"`
 	Nickname string `json:"nickname"`
 	Say      string `json:"say"`
 }
 
-// Pending is the review queue of each room: the Redis hash LIVE_USER_MESSAGE_{code}, id→message, 1,000 messages at most. Safe
-// for concurrent use.
+// Pending holds the review queue of each room: the Redis hash LIVE_USER_MESSAGE_{code}, id→message,
+// with at most 1,000 messages. It is safe for concurrent use.
 type Pending struct {
 	redis  redis.UniversalClient
 	prefix string
 }
 
-// NewPending keeps its hashes under the prefix. No room can have the name of one.
+// NewPending makes queues whose keys begin with prefix. It reserves their names, so that no room
+// can have one.
 func NewPending(client redis.UniversalClient, prefix string) *Pending {
-	_ = framework.Reserve(queueKey("")) // a constant that can begin a name
+	_ = framework.Reserve(queueKey("")) // a valid constant never fails
 	return &Pending{client, prefix}
 }
 
 const (
-	maxPending  = 1000                   // of one room
+	maxPending  = 1000                   // messages in the queue of a room
 	callTimeout = 500 * time.Millisecond // of one Redis call
 )
 
 var errQueueFull = errors.New("review queue is full")
 
-// addIfRoom checks and adds in one step, so that racing users cannot fill the queue beyond its limit.
+// addIfRoom checks and adds in one step, so that racing users cannot fill the queue beyond its
+// limit.
 const addIfRoom = `if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) return 1`
 
-// newID needs no store that could forget or be away: the time in nanoseconds, and 64 random bits for those who say something in the same one.
+// newID returns the time in nanoseconds followed by 64 random bits. No store is needed, which could
+// lose a counter or be unreachable.
 func newID() string {
 	b := binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano()))
 	b = append(b, make([]byte, 8)...)
-	_, _ = rand.Read(b[8:]) // it never fails
+	_, _ = rand.Read(b[8:]) // never fails
 	return hex.EncodeToString(b)
 }
 
-// Add queues a message and gives it its id.
+// Add puts a message into the queue, and assigns its id.
 func (p *Pending) Add(ctx context.Context, code, nickname, say string) (*Say, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -74,8 +78,9 @@ func (p *Pending) Add(ctx context.Context, code, nickname, say string) (*Say, er
 	return s, nil
 }
 
-// Take removes a message and returns it; nil when it is not there. Of two walls that decide at once one gets it.
-func (p *Pending) Take(ctx context.Context, code, id string) (*Say, error) {
+// Remove removes a message and returns it, or nil if the queue does not contain it. If two walls
+// decide at the same time, one of them receives the message.
+func (p *Pending) Remove(ctx context.Context, code, id string) (*Say, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	key := p.prefix + queueKey(code)
@@ -94,14 +99,14 @@ func (p *Pending) Take(ctx context.Context, code, id string) (*Say, error) {
 	return s, json.Unmarshal(b, s)
 }
 
-// Clean drops all of a room's.
+// Clean removes all messages of a room.
 func (p *Pending) Clean(ctx context.Context, code string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return p.redis.Del(ctx, p.prefix+queueKey(code)).Err()
 }
 
-// List is a part of a room's, newest first.
+// List returns a page of a room's messages, newest first.
 func (p *Pending) List(ctx context.Context, code string, offset, limit int) ([]Say, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -7,7 +7,7 @@ import (
 	"wsframe/framework"
 )
 
-// User is what WeChat users can do.
+// User handles requests of WeChat users.
 type User struct {
 	messages *Messages
 	pending  *Pending
@@ -21,7 +21,7 @@ var (
 	_ framework.CloseHook = (*User)(nil)
 )
 
-// Guard lets WeChat users of a room in.
+// Guard admits WeChat users with a room code.
 func (u *User) Guard(c *framework.Ctx) error {
 	return guard(c, framework.TypeWechatUser, mustBeWechatUser)
 }
@@ -37,20 +37,20 @@ func (u *User) Join(c *framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("userJoinSuccess", "加入房间成功"), nil
 }
 
-// Out leaves it.
+// Out leaves the room.
 func (u *User) Out(c *framework.Ctx) (*framework.Reply, error) {
 	c.Leave(userRoom(c.Code()))
 	c.RemoveCloseListener("live.user")
 	return framework.OK("userOutSuccess", "退出房间成功"), nil
 }
 
-// OnClose is told of users that go without leaving. Their rooms are left by the framework; a room's application may add
-// here what else there is to do.
+// OnClose runs for users whose connection ends in the room. The framework removes them from their
+// rooms; other clean-up of an application belongs here.
 func (u *User) OnClose(c *framework.Closed) {
 	c.Log().Debug("user left the room")
 }
 
-// Say queues a message for review and tells the walls.
+// Say queues a message for review and notifies the walls.
 func (u *User) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
 	say, err := u.pending.Add(context.WithoutCancel(c), c.Code(), c.Auth.Nickname, string(in.Say))
 	if errors.Is(err, errQueueFull) {
@@ -65,7 +65,7 @@ func (u *User) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
 	return framework.OK("userSaySuccess", "发布聊天内容成功，等待审核", say.ID), nil
 }
 
-// History is what the walls of the room have shown, newest first.
+// History returns the messages that the walls of the room show, newest first.
 func (u *User) History(c *framework.Ctx, in *PageIn) (*framework.Reply, error) {
 	return wallHistory(c, u.messages, in)
 }

@@ -7,7 +7,7 @@ import (
 	"wsframe/framework"
 )
 
-// Wall is what big screens can do.
+// Wall handles requests of big screens.
 type Wall struct {
 	messages *Messages
 	pending  *Pending
@@ -21,12 +21,12 @@ var (
 	_ framework.WorkerStartHook = (*Wall)(nil)
 )
 
-// OnWorkerStart makes the table of messages.
+// OnWorkerStart creates the table of messages.
 func (w *Wall) OnWorkerStart(ctx context.Context, _ *framework.App) error {
-	return w.messages.Migrate(ctx) // within limits.boot_timeout
+	return w.messages.Migrate(ctx) // ctx ends with limits.boot_timeout
 }
 
-// Guard lets walls of a room in.
+// Guard admits walls with a room code.
 func (w *Wall) Guard(c *framework.Ctx) error { return guard(c, framework.TypeWall, mustBeWall) }
 
 // Join enters the room of the wall's code.
@@ -37,13 +37,14 @@ func (w *Wall) Join(c *framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("wallJoinSuccess", "加入房间成功"), nil
 }
 
-// Out leaves it.
+// Out leaves the room.
 func (w *Wall) Out(c *framework.Ctx) (*framework.Reply, error) {
 	c.Leave(wallRoom(c.Code()))
 	return framework.OK("wallOutSuccess", "退出房间成功"), nil
 }
 
-// Say shows a message of the wall's own to the users. What is begun is ended, also when the wall goes meanwhile.
+// Say shows a message of the wall to the users. The message is saved and sent even if the wall
+// disconnects meanwhile.
 func (w *Wall) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
 	row, err := w.messages.Create(context.WithoutCancel(c), c.Auth, string(in.Say))
 	if err != nil {
@@ -55,12 +56,12 @@ func (w *Wall) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
 	return framework.OK("wallSaySuccess", "广播成功", row), nil
 }
 
-// IDIn names a message; no room has one without an id.
+// IDIn names a message. The id 0 matches none.
 type IDIn struct {
 	ID framework.Int `json:"id"`
 }
 
-// Recall takes back a message of the room.
+// Recall hides a message of the room.
 func (w *Wall) Recall(c *framework.Ctx, in *IDIn) (*framework.Reply, error) {
 	id := int64(in.ID)
 	switch err := w.messages.Recall(context.WithoutCancel(c), c.Code(), id); {
@@ -75,7 +76,7 @@ func (w *Wall) Recall(c *framework.Ctx, in *IDIn) (*framework.Reply, error) {
 	return framework.OK("wallRecallSuccess", "撤回广播成功", id), nil
 }
 
-// CheckIn decides about a user's message: status 0 or absent drops it.
+// CheckIn decides on a user's message. Status 0, or none, drops it.
 type CheckIn struct {
 	ID     framework.Str `json:"id" validate:"required,max=64"`
 	Status framework.Int `json:"status"`
@@ -83,7 +84,7 @@ type CheckIn struct {
 
 // Check approves or drops a message that awaits review.
 func (w *Wall) Check(c *framework.Ctx, in *CheckIn) (*framework.Reply, error) {
-	say, err := w.pending.Take(context.WithoutCancel(c), c.Code(), string(in.ID))
+	say, err := w.pending.Remove(context.WithoutCancel(c), c.Code(), string(in.ID))
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +99,7 @@ func (w *Wall) Check(c *framework.Ctx, in *CheckIn) (*framework.Reply, error) {
 	return framework.OK("wallCheckSuccess", "审核消息成功", string(in.ID)), nil
 }
 
-// Clean drops all messages that await review.
+// Clean empties the review queue.
 func (w *Wall) Clean(c *framework.Ctx) (*framework.Reply, error) {
 	if err := w.pending.Clean(context.WithoutCancel(c), c.Code()); err != nil {
 		return nil, err
@@ -106,7 +107,8 @@ func (w *Wall) Clean(c *framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("wallCleanSuccess", "清空审核队列成功"), nil
 }
 
-// History is what the walls have shown, or what awaits review: all of it, up to 100 messages, where no count is given.
+// History returns the messages that walls show, or those that await review. Without a count, it
+// returns up to 100 messages of the review queue.
 func (w *Wall) History(c *framework.Ctx, in *PageIn) (*framework.Reply, error) {
 	switch in.Type {
 	case "wall":

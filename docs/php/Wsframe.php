@@ -1,7 +1,8 @@
 <?php
 /**
- * Pushes to clients of wsframe and queries who is online, from PHP 7.2 or newer. This single file needs only PHP's own
- * HTTP streams (allow_url_fopen, which is on by default). For all calls, fields and errors, see docs/push.md.
+ * Pushes to clients of wsframe and queries who is online, from PHP 7.2 or newer. This single file
+ * needs only PHP's own HTTP streams (allow_url_fopen, which is on by default). For all calls,
+ * fields and errors, see docs/push.md.
  *
  *   require 'Wsframe.php';
  *   $ws = new Wsframe('http://127.0.0.1:2121', getenv('WSFRAME_PUSH_TOKEN'));  // '' if no token is configured
@@ -13,9 +14,10 @@
  *   foreach ($ws->batch([['join', ['fd' => 5, 'room' => 'A']], ['counts']]) as $answer) { … }
  *   $ws->newMsg('7', 'text');                                // as with web-msg-sender: 'ok', 'offline' or 'fail'
  *
- * A refused call throws a RuntimeException. Its message begins with the error code ("noConnection: …"), and getCode() is the
- * HTTP status; 0 means that there was no response. A call that was certainly not done, or received no response, is repeated,
- * up to three attempts in total, always with the same Idempotency-Key, so it is done at most once.
+ * A refused call throws a RuntimeException. Its message begins with the error code ("noConnection:
+ * …"), and getCode() is the HTTP status; 0 means that there was no response. A call that was
+ * certainly not done, or received no response, is repeated, up to three attempts in total, always
+ * with the same Idempotency-Key, so it is done at most once.
  *
  * ---- 中文 ----
  *
@@ -44,7 +46,10 @@ class Wsframe
         $this->timeout = $timeout;
     }
 
-    /** Returns a client for one call, which runs once in ten minutes for this key (1 to 128 printable ASCII characters). */
+    /**
+     * Returns a client for one call, which runs once in ten minutes for this key (1 to 128
+     * printable ASCII characters).
+     */
     public function once(string $key): self
     {
         $copy = clone $this;
@@ -75,8 +80,9 @@ class Wsframe
     }
 
     /**
-     * Makes up to 100 calls, [['method', [params]], …], one after the other in one request. The results have the same order,
-     * each ['result' => …] or ['error' => ['code' => …, 'message' => …]]. A failed call does not stop the others.
+     * Makes up to 100 calls, [['method', [params]], …], one after the other in one request. The
+     * results have the same order, each ['result' => …] or ['error' => ['code' => …, 'message' =>
+     * …]]. A failed call does not stop the others.
      */
     public function batch(array $calls): array
     {
@@ -87,7 +93,10 @@ class Wsframe
         return $this->call('batch', ['calls' => $list])['results'];
     }
 
-    /** Sends $content by web-msg-sender's form to one user, or to all if $uid is ''. The server escapes HTML. There is no retry. */
+    /**
+     * Sends $content by web-msg-sender's form to one user, or to all if $uid is ''. The server
+     * escapes HTML. There is no retry.
+     */
     public function newMsg(string $uid, string $content): string
     {
         $form = http_build_query(['type' => 'publish', 'to' => $uid, 'content' => $content], '', '&');
@@ -95,8 +104,8 @@ class Wsframe
         return $status === 0 ? 'fail' : $text;
     }
 
-    // Pushes. $param is any value for json_encode; null means none. $more may have info, status, except, class and key, and
-    // for rooms also keep and age_seconds.
+    // Pushes. $param is any value for json_encode; null means none. $more may have info, status,
+    // except, class and key, and for rooms also keep and age_seconds.
 
     public function sendToFD(int $fd, string $event, $param = null, array $more = []): void
     {
@@ -132,7 +141,10 @@ class Wsframe
 
     // Rooms, users, connections.
 
-    /** Puts a connection into a room. With $announce, the members are notified when users join or leave. */
+    /**
+     * Puts a connection into a room. With $announce, the members are notified when users join or
+     * leave.
+     */
     public function join(int $fd, string $room, bool $announce = false): void
     {
         $this->call('join', ['fd' => $fd, 'room' => $room, 'announce' => $announce]);
@@ -164,7 +176,9 @@ class Wsframe
         $this->call('unbindUID', ['fd' => $fd, 'uid' => $uid]);
     }
 
-    /** Closes a connection after it has received everything sent before. $code is 1000 or 3000-4999. */
+    /**
+     * Closes a connection after it has received everything sent before. $code is 1000 or 3000-4999.
+     */
     public function kick(int $fd, int $code = 4011, string $reason = ''): void
     {
         $this->call('kick', ['fd' => $fd, 'code' => $code, 'reason' => $reason]);
@@ -193,7 +207,8 @@ class Wsframe
         $this->call('updateSession', ['fd' => $fd, 'values' => (object) $values]);
     }
 
-    // Queries. Lists are paged, at most 1,000 entries a page; $after is the last entry of the previous page.
+    // Queries. Lists are paged, at most 1,000 entries a page; $after is the last entry of the
+    // previous page.
 
     public function isOnline(int $fd): bool
     {
@@ -216,7 +231,10 @@ class Wsframe
         return $this->call('roomCount', ['room' => $room])['members'];
     }
 
-    /** Returns a list; each entry is ['fd' => …, 'auth' => ['id' => …, 'type' => …, …], 'uids' => […], 'node' => …] */
+    /**
+     * Returns a list; each entry is ['fd' => …, 'auth' => ['id' => …, 'type' => …, …], 'uids' =>
+     * […], 'node' => …]
+     */
     public function connections(int $after = 0, int $limit = 100): array
     {
         return $this->call('connections', ['after' => $after, 'limit' => $limit])['items'];
@@ -237,7 +255,10 @@ class Wsframe
         return $this->call('roomNames', ['after' => $after, 'limit' => $limit])['items'];
     }
 
-    /** Returns ['room', 'epoch', 'offset', 'first', 'items' => [['offset', 'time', 'push'], …]]; $after -1 means the newest. */
+    /**
+     * Returns ['room', 'epoch', 'offset', 'first', 'items' => [['offset', 'time', 'push'], …]];
+     * $after -1 means the newest.
+     */
     public function history(string $room, int $after = -1, int $limit = 100): array
     {
         return $this->call('history', ['room' => $room, 'after' => $after, 'limit' => $limit]);

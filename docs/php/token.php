@@ -1,6 +1,7 @@
 <?php
 /**
- * Issues the tokens with which clients connect to wsframe. Requires PHP 7.2 or newer with the openssl extension.
+ * Issues the tokens with which clients connect to wsframe. Requires PHP 7.2 or newer with the
+ * openssl extension.
  *
  *   require 'token.php';
  *   $token = wsframe_token(getenv('WSFRAME_APP_AUTH_KEY'), [
@@ -8,12 +9,16 @@
  *   ]);
  *   // the page connects to wss://example.com/?auth=$token
  *
- * id and code: strings or integers of at most 64 of the characters A-Z a-z 0-9 _ . : @ - because they become part of
- * Redis key names. code may be empty. type: at most 32 of the same characters. nickname: at most 128 characters, UTF-8.
- * ctime: UNIX time of issue, by default now. auth.lifetime limits how long a token is valid.
+ * id and code: strings or integers of at most 64 of the characters A-Z a-z 0-9 _ . : @ - because
+ * they become part of Redis key names. code may be empty. type: at most 32 of the same characters.
+ * nickname: at most 128 characters, UTF-8. ctime: UNIX time of issue, by default now. auth.lifetime
+ * limits how long a token is valid.
  */
 
-/** Issues a token in the current format (AES-256-GCM). $key is auth.key from config/app.yaml, at least 16 bytes. */
+/**
+ * Issues a token in the current format (AES-256-GCM). $key is auth.key from config/app.yaml, at
+ * least 16 bytes.
+ */
 function wsframe_token(string $key, array $identity): string
 {
     if (strlen($key) < 16) {
@@ -28,7 +33,10 @@ function wsframe_token(string $key, array $identity): string
     return 'w1.' . rtrim(strtr(base64_encode($nonce . $sealed . $tag), '+/', '-_'), '=');
 }
 
-/** Issues a token in the format of MSwoole-ws (3DES), for servers with auth.accept_3des. $key is auth.key_3des, 1 to 24 bytes. */
+/**
+ * Issues a token in the format of MSwoole-ws (3DES), for servers with auth.accept_3des. $key is
+ * auth.key_3des, 1 to 24 bytes.
+ */
 function wsframe_token_3des(string $key, array $identity): string
 {
     if ($key === '' || strlen($key) > 24) {

@@ -14,21 +14,21 @@ const t = {
     names: { lobby: 'Lobby', tech: 'Tech talk', music: 'Music' },
   },
 }[lang];
-const PAGE = 50; // messages of a history, members of a list
-const HELD = 300; // messages of a conversation; older ones go, and can be loaded again
+const PAGE = 50; // messages or members requested at a time
+const HELD = 300; // messages held for a conversation; older ones are removed, and can be loaded again
 
 for (const [id, text] of Object.entries({ roomsTitle: t.rooms, usersTitle: t.users, usersHelp: t.usersHelp, onlineTitle: t.online, leave: t.leave, more: t.more, send: t.send })) $(id).textContent = text;
 $('menu').ariaLabel = t.menu;
 $('who').ariaLabel = t.online;
 
-// A feed is what the server keeps under one name: a room's messages, or all private ones of this user. A talk is what is shown together:
-// a room, or a user's part of the private ones.
-const feeds = new Map(); // channel → {channel, epoch, first: the oldest offset here, kept: the oldest there is}
+// A feed is one history of the server: the messages of a room, or all private messages of this
+// user. A talk is a conversation on the page: a room, or the private messages with one user.
+const feeds = new Map(); // channel → {channel, epoch, first: oldest offset on the page, kept: oldest offset on the server}
 const rooms = new Map(); // id → talk
 const users = new Map(); // id → talk
 const names = new Map(); // user → nickname
 let me = null, inbox = null, active = null;
-let caughtUp = new Set(); // channels of which the server has just sent all that was missed
+let caughtUp = new Set(); // channels whose missed messages the server has just sent
 
 const feedOf = (channel) => {
   if (!feeds.has(channel)) feeds.set(channel, { channel, epoch: '', first: 0, kept: 0 });
@@ -43,14 +43,14 @@ const talkOf = (id) => {
 };
 const titleOf = (talk) => talk.kind === 'user' ? names.get(talk.id) || talk.id : talk.title;
 
-// Which rooms this tab is in outlives a reload of the page; the messages come from the server.
+// The rooms of this tab survive a reload of the page; their messages are loaded from the server.
 const saved = (() => { try { return JSON.parse(sessionStorage.getItem('chat')) || {}; } catch { return {}; } })();
 function save() {
   const state = { rooms: [...rooms.values()].filter((r) => r.joined).map((r) => r.id), active: active && [active.kind, active.id, titleOf(active)] };
-  try { sessionStorage.setItem('chat', JSON.stringify(state)); } catch { /* a private window */ }
+  try { sessionStorage.setItem('chat', JSON.stringify(state)); } catch { /* private windows have no storage */ }
 }
 
-// --- what is shown
+// --- display
 
 const clock = new Intl.DateTimeFormat(lang, { hour: '2-digit', minute: '2-digit', hour12: false });
 const day = new Intl.DateTimeFormat(lang, { month: 'short', day: 'numeric' });
@@ -65,7 +65,7 @@ const bubble = (m, kind) => element('article', { class: kind }, avatar(m.from.ni
 const atEnd = () => $('talk').scrollHeight - $('talk').scrollTop - $('talk').clientHeight < 80;
 const toEnd = () => { $('talk').scrollTop = $('talk').scrollHeight; };
 
-/** Puts an item in its place; one with an offset that is there already stays away. */
+/** Inserts an item by its offset, unless an item with that offset exists. */
 function put(talk, item) {
   let i = talk.items.length;
   while (i > 0 && talk.items[i - 1].offset > item.offset) i--;
@@ -85,15 +85,18 @@ function put(talk, item) {
 }
 const note = (talk, text) => put(talk, { offset: talk.items.length ? talk.items.at(-1).offset : 0, note: true, node: element('div', { class: 'note' }, text) });
 
-/** The oldest that is shown is the oldest there is here. */
+/** Updates the oldest offset on the page. */
 function forgetOlder(talk) {
   if (talk.kind === 'room') talk.feed.first = talk.items.find((x) => !x.note)?.offset || 0;
 }
 
-/** How many are in a room: users, where all are known, else connections. */
+/** Returns the size of a room: its users if all are known, else its connections. */
 const present = (talk) => talk.joined && !talk.next ? talk.members.size : talk.online;
 
-/** Shows rows {key, click, kind, content} as buttons. Those that are there stay: a press or the focus would be lost with them. */
+/**
+ * Shows rows {key, click, kind, content} as buttons. Existing buttons are reused, because a new one
+ * would lose a press or the focus.
+ */
 function buttons(list, rows) {
   const keys = new Set(rows.map((row) => row.key));
   for (const b of [...list.children]) if (!keys.has(b.dataset.key)) b.remove();
@@ -125,7 +128,7 @@ function member([id, nickname]) {
   };
 }
 
-/** Shows the lists and the head; the messages are shown where they change. */
+/** Shows the lists and the head. Messages are shown when they change. */
 function draw() {
   buttons($('rooms'), [...rooms.values()].map(entry));
   buttons($('users'), [...users.values()].map(entry));
@@ -168,17 +171,19 @@ async function open(talk) {
   if (talk === active && matchMedia('(hover: hover)').matches) $('say').focus();
 }
 
-// --- what comes
+// --- received messages
 
-/** Takes a message, live or from a history; fresh ones count as unread where they are not seen. */
+/**
+ * Adds a message, live or from a history. Live messages count as unread while their talk is hidden.
+ */
 function take(frame, fresh) {
   const m = frame.param;
-  if (!me || (frame.event !== 'roomSay' && frame.event !== 'privateSay')) return; // before that a history brings it
+  if (!me || (frame.event !== 'roomSay' && frame.event !== 'privateSay')) return; // before the login is complete, the history contains it
   if (m.from.nickname) names.set(m.from.id, m.from.nickname);
   const mine = m.from.id === me.id;
   const talk = frame.event === 'roomSay' ? rooms.get(m.room) : talkOf(mine ? m.to : m.from.id);
   if (!talk) return;
-  talk.feed ||= feedOf(frame.room); // it may come before the answer to the join
+  talk.feed ||= feedOf(frame.room); // the message may arrive before the reply to the join
   era(talk.feed, frame.epoch);
   if (mine && talk.pending.has(m.key)) {
     talk.pending.get(m.key).remove();
@@ -191,7 +196,10 @@ function take(frame, fresh) {
 
 const talksOf = (feed) => feed === inbox ? [...users.values()] : [...rooms.values()].filter((talk) => talk.feed === feed);
 
-/** Another epoch: the server has lost its history, and counts anew. What is here stays, before all that comes. */
+/**
+ * Handles a new epoch: the server lost its history and starts new offsets. Existing messages stay,
+ * before all later ones.
+ */
 function era(feed, epoch) {
   if (feed.epoch && feed.epoch !== epoch) {
     for (const talk of talksOf(feed)) for (const item of talk.items) item.offset -= 2 ** 40;
@@ -200,7 +208,10 @@ function era(feed, epoch) {
   feed.epoch = epoch;
 }
 
-/** Loads the newest messages. Where they do not reach back to those that are here, these go: there is no hole that nobody sees. */
+/**
+ * Loads the newest messages. If they do not reach back to the existing ones, these are removed, so
+ * that there is no hidden gap.
+ */
 async function load(feed) {
   const page = (await ws.call('sys.history', { room: feed.channel, limit: PAGE })).param;
   era(feed, page.epoch);
@@ -238,7 +249,10 @@ async function members(talk, after) {
   draw();
 }
 
-/** Joins a room. What was missed of it has come before the answer; without that the newest messages are loaded. */
+/**
+ * Joins a room. If the server did not send the missed messages before the reply, the newest
+ * messages are loaded.
+ */
 async function enter(talk) {
   const { channel } = (await ws.call('chat.room.join', { room: talk.id })).param;
   talk.joined = true;
@@ -304,7 +318,8 @@ if (ws) {
     $('talk').querySelector('.empty')?.remove();
     if (talk === active) { $('talk').append(node); toEnd(); }
     const [method, to] = talk.kind === 'room' ? ['chat.room.say', { room: talk.id }] : ['chat.user.say', { to: talk.id }];
-    // It is shown as sent when it comes back by its key, as everybody gets it; after a loss, too, where only the answer was lost.
+    // The message counts as sent when it arrives with its key, as at every member. This also works
+    // if only the reply was lost.
     ws.call(method, { ...to, text, key }).catch((e) => {
       node.className = 'pending failed';
       node.querySelector('.name').replaceChildren(t.failed + reason(e) + ' ', element('button', { class: 'plain', type: 'button', click: () => send(talk, text, key) }, t.again));

@@ -1,4 +1,4 @@
-/** What the demo's pages share: their words, elements, the state of the connection. */
+/** The shared code of the demo pages: translations, elements, and the state of the connection. */
 (function (global) {
   'use strict';
 
@@ -25,7 +25,8 @@
     },
   };
 
-  // The token stands behind the #, which browsers do not send: #auth=TOKEN[&ws=wss://host/][&lang=en].
+  // The token follows the #, which browsers do not send to the server:
+  // #auth=TOKEN[&ws=wss://host/][&lang=en].
   const hash = new URLSearchParams(location.hash.slice(1));
   const lang = (hash.get('lang') || navigator.language).startsWith('zh') ? 'zh' : 'en';
   const t = table[lang];
@@ -41,7 +42,7 @@
 
   const $ = (id) => document.getElementById(id);
 
-  /** Makes an element: text is never read as HTML. */
+  /** Creates an element. Text is never interpreted as HTML. */
   function element(tag, attributes, ...children) {
     const e = document.createElement(tag);
     for (const [k, v] of Object.entries(attributes || {})) {
@@ -52,7 +53,9 @@
     return e;
   }
 
-  /** A round picture with the name's first character, in a colour of the name's own. */
+  /**
+   * Creates a round picture with the first character of a name, in a colour derived from the name.
+   */
   function avatar(name) {
     const text = String(name || '?');
     let n = 0;
@@ -60,10 +63,13 @@
     return element('span', { class: 'avatar hue' + n, 'aria-hidden': 'true' }, [...text][0].toUpperCase());
   }
 
-  /** What a user is told of an error: the server's words where it has answered. */
+  /** Returns the text of an error for the user: the server's info if there was a reply. */
   const reason = (e) => e.frame ? e.message : t.lost;
 
-  /** Connects with the page's token, keeps #state and #send true, and calls ready after each connection. */
+  /**
+   * Connects with the page's token, updates #state and #send, and calls ready after each
+   * connection.
+   */
   function join(ready) {
     if (!hash.get('auth')) {
       document.body.replaceChildren(element('main', { class: 'front' },
@@ -78,7 +84,7 @@
     };
     state('', t.closed);
     let connection = 0;
-    // What fails in the server or on the way is tried again, later and later; a refusal stays.
+    // Errors of the server or the network are retried with a growing pause. A refusal is final.
     const enter = (own, wait) => ready().then(() => own === connection && state('open', t.open)).catch((e) => {
       if (own !== connection) return;
       state('bad', reason(e));
@@ -95,13 +101,16 @@
     return ws;
   }
 
-  /** Has send take what is typed into the form. Where that fails it is put back, unless the next is being typed already. */
+  /**
+   * Calls send with the text of the form. If that fails, the text is restored, unless the user is
+   * typing the next one.
+   */
   function onSay(send, failed) {
     $('form').addEventListener('submit', async (e) => {
       e.preventDefault();
       const say = $('say').value.trim();
       if (!say) return;
-      $('say').value = ''; // at once: the next may be typed before the answer
+      $('say').value = ''; // cleared before the reply, so that the user can type the next text
       try {
         await send(say);
       } catch (err) {

@@ -1,9 +1,9 @@
-// Package static holds the only files that are served over HTTP: the demo pages. They are part of the binary.
+// Package static embeds the demo pages, the only files that the server serves over HTTP.
 package static
 
 import "embed"
 
-// FS is served under /static/.
+// FS contains the files, which are served under /static/.
 //
 //go:embed *.html *.js *.css *.svg
 var FS embed.FS

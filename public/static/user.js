@@ -1,9 +1,9 @@
 'use strict';
 const { t, $, element, avatar, join, onSay, reason } = demo;
-const SHOWN = 200; // messages in the talk; older ones go
-const LANES = 3; // of the barrage
-const LINE = 20; // messages waiting for a lane
-const SPEED = 0.075; // pixels a millisecond
+const SHOWN = 200; // messages in the talk; older ones are removed
+const LANES = 3; // lanes of the barrage
+const LINE = 20; // messages that may wait for a lane
+const SPEED = 0.075; // pixels per millisecond
 
 document.title = $('title').textContent = t.userTitle;
 $('say').placeholder = $('say').ariaLabel = t.sayUser;
@@ -11,7 +11,7 @@ $('send').textContent = t.send;
 
 function show(node) {
   const talk = $('talk');
-  const follow = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 80; // who reads further up stays there
+  const follow = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 80; // do not scroll while the user reads older messages
   talk.append(node);
   while (talk.children.length > SHOWN) talk.firstChild.remove();
   if (follow) talk.scrollTop = talk.scrollHeight;
@@ -19,13 +19,13 @@ function show(node) {
 const note = (text) => show(element('div', { class: 'note' }, text));
 const talked = (id) => $('talk').querySelector(`article[data-id="${CSS.escape(id)}"]`);
 
-// Ids of the wall's messages and of the users' are counted apart: the first letter keeps them so.
+// The ids of walls' and users' messages are independent; a first letter distinguishes them.
 function talk(m, kind, tag) {
   const id = (kind === 'own' ? 'w' : 'u') + m.id;
   const before = talked(id);
   if (before) {
     if (!before.classList.contains('pending')) return false;
-    before.remove(); // approved: it comes in its turn
+    before.remove(); // the approved message appears at its new place
     kind = 'mine';
   }
   show(element('article', { class: kind, 'data-id': id }, avatar(m.nickname), element('div', {},
@@ -33,9 +33,10 @@ function talk(m, kind, tag) {
   return kind;
 }
 
-// The barrage: a lane takes its next message once the one before has come in whole; what waits too long in line is dropped.
+// The barrage: a lane shows its next message once the previous one is completely visible. If too
+// many messages wait, the oldest is dropped.
 const line = [];
-const lanes = new Array(LANES).fill(0); // when each is free
+const lanes = new Array(LANES).fill(0); // the time at which each lane is free
 function fly(m, kind) {
   if (!kind || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
   line.push([m, kind]);

@@ -1,6 +1,6 @@
 'use strict';
 const { t, $, element, avatar, join, onSay, reason } = demo;
-const SHOWN = 40; // messages on the stage; older ones go
+const SHOWN = 40; // messages on the stage; older ones are removed
 
 document.title = $('title').textContent = t.wallTitle;
 $('review').textContent = t.review;
@@ -22,7 +22,7 @@ const alarm = (e) => announce(reason(e), '');
 const onWall = (id) => $('stage').querySelector(`article[data-id="${CSS.escape(id)}"]`);
 const inQueue = (id) => $('queue').querySelector(`article[data-id="${CSS.escape(id)}"]`);
 
-// Ids of the wall's own messages and of the users' are counted apart: the first letter keeps them so.
+// The ids of walls' and users' messages are independent; a first letter distinguishes them.
 function show(m, own) {
   const id = (own ? 'w' : 'u') + m.id;
   if (onWall(id)) return;
@@ -59,7 +59,7 @@ function count() {
   $('none').hidden = n > 0;
 }
 
-/** The last one gone, there may be more than one answer could hold. */
+/** Loads more messages after the last one was handled: one reply cannot contain a whole queue. */
 async function leave(node) {
   if (!node) return;
   node.remove();
@@ -77,7 +77,7 @@ const ws = join(async () => {
   await ws.call('live.wall.join');
   const history = await ws.call('live.wall.history', { type: 'wall', count: 10 });
   for (const m of (history.param || []).reverse()) show(m, true);
-  $('queue').replaceChildren(); // another wall may have decided while this one was away
+  $('queue').replaceChildren(); // another wall may have decided while this one was disconnected
   count();
   await review();
 });

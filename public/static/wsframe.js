@@ -1,49 +1,61 @@
 /**
- * wsframe client for browsers, WeChat mini programs and uni-app: one connection that stays, requests with answers, events. No
- * dependencies. As a plain <script>, or by import './wsframe.js', it defines globalThis.wsframe; require('./wsframe.js') gives the same.
+ * The wsframe client for browsers, WeChat mini programs and uni-app keeps one connection open,
+ * makes requests and delivers events. It has no dependencies. A plain <script>, or import
+ * './wsframe.js', defines globalThis.wsframe; require('./wsframe.js') returns the same object.
  *
  *   const ws = wsframe.connect({ url: 'ws://127.0.0.1:20000/', token });
  *   ws.on('userSayBroadcast', (param) => …);
  *   ws.on('open', () => ws.call('live.user.join'));
  *   const reply = await ws.call('live.user.say', { say: 'hi' });   // {status, event, info, param}; rejects when not 200
  *
- * Events: 'open' and 'close' of on() are the client's own, every other name is the server's. ws.server.on() takes any event of the server,
- * also those that are named open and close. Neither ever runs listeners of the other.
+ * Events: with on(), 'open' and 'close' are events of the client itself, and every other name is an
+ * event of the server. ws.server.on() receives any event of the server, including those named open
+ * and close. The two kinds of listeners are separate.
  *
- * A call waits for the connection that is being made, and for its answer, 10 s together. One that was sent when the connection ended is rejected
- * at once, with code and reason of the close in the error.
+ * Calls: a call waits at most 10 s in total, for a connection that is being made and for the reply.
+ * If the connection ends after the call was sent, the call is rejected at once, with the code and
+ * reason of the close in the error.
  *
- * It sends the heartbeat and notices when nothing answers it. After a loss it comes back, until close(): after 0.5 to 15 s with jitter, later and
- * later until a connection has lived for 30 s; at once when the server asks for it (1012) or the network returns. The table CLOSE below says what
- * else follows from a close code. Browsers do not tell a page why a handshake failed: 'close' carries how many attempts in a row never opened, so
- * that a page can say that its token may be too old. A mini program that comes to the foreground finds out at once whether its connection still lives.
+ * Reconnects: the client sends heartbeats and detects when they are not answered. After a loss it
+ * reconnects until close() is called, after 0.5 to 15 s with jitter; the pause grows until a
+ * connection has lasted for 30 s. It reconnects at once if the server asks for it (1012) or the
+ * network returns. The table CLOSE below lists other close codes. Browsers do not reveal why a
+ * handshake failed, so 'close' carries the number of failed attempts in a row, and a page can say
+ * that its token may have expired. When a mini program comes to the foreground, the client checks
+ * at once whether its connection still works.
  *
- * Of rooms with history it remembers what came last, from the join on, and says so when it comes back: the server then sends what was missed,
- * once it has joined again, and before that the event sysRecovered. Nothing comes twice. docs/protocol.md, "History and recovery".
+ * Recovery: for rooms with history, the client remembers the last push from the join on, and sends
+ * that position when it reconnects. After the page has joined again, the server sends the event
+ * sysRecovered and then the missed pushes. Nothing arrives twice. See docs/protocol.md, "History
+ * and recovery".
  */
 (function (global) {
   'use strict';
 
-  const HEARTBEAT = 25000; // ms; the server closes what is silent for 60 s
+  const HEARTBEAT = 25000; // ms; the server closes a connection that is silent for 60 s
   const CALL_TIMEOUT = 10000; // ms
-  const AWAKE = 3000; // ms, for the server to show that it is still there when a mini program comes back
+  const AWAKE = 3000; // ms for the server to answer when a mini program comes to the foreground
   const LONGEST_WAIT = 15000; // ms between two attempts
-  const STEADY = 30000; // ms that a connection lives until the next attempt is the first one again
+  const STEADY = 30000; // ms; a connection that lasted so long resets the growing pause
   const QUEUE = 100; // calls that wait for a connection
-  const RECOVER_LENGTH = 4000; // characters of the query at most; the server takes 8 KiB with everything
+  const RECOVER_LENGTH = 4000; // greatest length of the query in characters; the server accepts a request head of 8 KiB
 
-  // What follows from a close code; from any other, and from 1006 of a broken line, come back later and later. docs/protocol.md, "Close codes".
+  // When to reconnect after a close code. After any other code, and after 1006 of a broken network,
+  // the pause grows with each attempt. See docs/protocol.md, "Close codes".
   const CLOSE = {
     1012: 'now', // the server restarts
     4009: 'never', // logged in elsewhere
-    4010: 'later', // connected already: by a line that the server has yet to find dead, or by another page
+    4010: 'later', // connected already, by another page or by a connection whose loss the server has not detected yet
     4011: 'never', // kicked
   };
 
-  // The mini program's API, WeChat's own or uni-app's; null in browsers. (A web page in WeChat has a wx, too, without sockets.)
+  // The API of a mini program, from WeChat or uni-app; null in browsers. A web page in WeChat also
+  // has a wx, but without sockets.
   const mini = [typeof wx === 'object' && wx, typeof uni === 'object' && uni].find((api) => api && api.connectSocket) || null;
 
-  /** Opens the platform's socket. Of on's functions close is called once, and nothing after it. */
+  /**
+   * Opens a socket of the platform. on.close is called once, and no other function of on after it.
+   */
   function dial(url, protocols, on) {
     if (!mini || typeof WebSocket === 'function') {
       const ws = new WebSocket(url, protocols);
@@ -52,7 +64,7 @@
       ws.onclose = (e) => on.close(e.code, e.reason);
       return {
         send: (text) => ws.send(text),
-        close(code) { ws.onopen = ws.onmessage = ws.onclose = null; ws.close(code); }, // without effect where it is closed
+        close(code) { ws.onopen = ws.onmessage = ws.onclose = null; ws.close(code); }, // no effect on a closed socket
       };
     }
     let over = false;
@@ -68,7 +80,10 @@
     };
   }
 
-  /** Calls back when the network returns, and awake when a mini program comes to the foreground; returns what ends that. */
+  /**
+   * Calls back when the network returns, and awake when a mini program comes to the foreground.
+   * Returns a function that stops both.
+   */
   function watch(back, awake) {
     if (!mini || typeof addEventListener === 'function') {
       addEventListener('online', back);
@@ -83,7 +98,7 @@
     };
   }
 
-  /** Events and who listens to them. */
+  /** Creates a registry of events and their listeners. */
   function emitter() {
     const listeners = new Map(); // event → Set of functions
     return {
@@ -94,7 +109,7 @@
       },
       emit(event, ...args) {
         for (const f of [...(listeners.get(event) || [])]) {
-          try { f(...args); } catch (e) { console.error(e); } // one listener's fault is not the others'
+          try { f(...args); } catch (e) { console.error(e); } // the other listeners still run
         }
       },
     };
@@ -102,10 +117,11 @@
 
   const failure = (why, code, reason) => Object.assign(new Error(why), { code, reason });
 
-  /** Opens a connection: {url, token}. Throws where the url is none. */
+  /** Opens a connection: {url, token}. Throws if the url is not valid. */
   function connect({ url, token }) {
     if (!/^wss?:\/\/[^/]/.test(url)) throw new Error('not the address of a WebSocket: ' + url);
-    // The token travels as a subprotocol, which proxies do not log. Not all of the original's tokens can.
+    // The token is sent as a subprotocol, which proxies do not log. Some 3DES tokens contain
+    // characters that a subprotocol cannot have.
     const protocols = /^w1\.[\w-]+$/.test(token || '') ? ['wsframe', token] : [];
     const query = !protocols.length && token ? 'auth=' + encodeURIComponent(token) : '';
     const address = (recover) => {
@@ -115,12 +131,13 @@
 
     const own = emitter(), server = emitter();
     const waiting = new Map(); // request id → its call
-    // room → {epoch, offset}: everything up to there has come. Where it is not known what was missed, gap is true, and ahead {from, to} is what came
-    // beyond it. The room that was quiet longest is the first.
+    // room → {epoch, offset}: all pushes up to the offset have arrived. While pushes before the
+    // live ones may be missing, gap is true, and ahead {from, to} is the range of live pushes that
+    // arrived beyond the gap. The room with the oldest push is first.
     const seen = new Map();
     let socket = null, live = false, nextId = 1, failures = 0, tries = 0, heard = true, beat = 0, timer = 0, closed = false;
 
-    /** Asks for a sign of life; a server that has not answered the last time is gone. */
+    /** Sends a heartbeat. If the previous one was not answered, the connection counts as lost. */
     function ask(end) {
       if (!heard) { end(1006, 'no answer to the heartbeat'); return; }
       heard = false;
@@ -162,7 +179,7 @@
       }
     }
 
-    /** The time until the next attempt, in ms. */
+    /** Returns the time until the next attempt, in ms. */
     function pause(code) {
       const first = !tries++;
       if (CLOSE[code] === 'now' && first) return 0;
@@ -170,7 +187,7 @@
       return Math.min(LONGEST_WAIT, 500 * 2 ** Math.min(tries - 1, 5));
     }
 
-    /** What is said in the query of the next connection: room:epoch:offset,… */
+    /** Returns the positions for the query of the next connection: room:epoch:offset,… */
     function recoverable() {
       let list = '';
       for (const [room, { epoch, offset }] of [...seen].reverse()) {
@@ -181,7 +198,7 @@
       return list;
     }
 
-    /** Remembers a push of a room, and tells whether it is new. */
+    /** Records the position of a push, and returns whether the push is new. */
     function fresh({ room, epoch, offset }) {
       let p = seen.get(room);
       if (!p || p.epoch !== epoch) p = { epoch, offset: offset - 1 };
@@ -196,7 +213,7 @@
       return true;
     }
 
-    /** Everything of a room up to there is settled. */
+    /** Sets the position of a room: everything up to it has arrived or is lost. */
     function settle(room, epoch, offset) {
       seen.delete(room);
       if (epoch) seen.set(room, { epoch, offset });
@@ -207,7 +224,10 @@
       settle(room, epoch, p && p.epoch === epoch ? Math.max(offset, p.offset, p.ahead ? p.ahead.to : 0) : offset);
     }
 
-    /** Takes what a recovery came to. Where nothing is known yet, the position stays, and the server is asked again. */
+    /**
+     * Applies the result of a recovery. If the server could not tell, the position stays, and the
+     * client asks again.
+     */
     function caughtUp(r, told, tried = 0) {
       const { room, recovered, pending, reason, epoch, offset } = r, p = seen.get(room);
       if (pending) return;
@@ -222,9 +242,9 @@
         }, Math.min(LONGEST_WAIT, 1000 * 2 ** Math.min(tried, 4)));
         return;
       }
-      if (!recovered) settle(room, epoch, offset); // from there on it comes live
+      if (!recovered) settle(room, epoch, offset); // later pushes arrive live
       else if (p && p.gap) {
-        p.gap = !!p.ahead && !told; // an answer comes behind what was missed, the event before it
+        p.gap = !!p.ahead && !told; // a reply arrives after the missed pushes, the event before them
         if (told && p.ahead) { p.offset = p.ahead.to; p.ahead = null; }
       }
       if (told) server.emit('sysRecovered', r);
@@ -248,7 +268,7 @@
       return new Promise((resolve, reject) => {
         if (closed) { reject(failure('closed')); return; }
         if (!live && waiting.size >= QUEUE) { reject(failure('not connected, and too many calls wait')); return; }
-        const text = JSON.stringify({ ...data, method, id }); // as it is now
+        const text = JSON.stringify({ ...data, method, id }); // later changes of data have no effect
         const done = (settle, value) => { waiting.delete(id); clearTimeout(limit); settle(value); };
         const call = {
           sent: false,
@@ -267,7 +287,10 @@
     }
 
     const client = {
-      /** Calls a method. Where data has an id of its own, the answer carries that; calls with the same id go one after the other. */
+      /**
+       * Calls a method. If data has an id, the reply contains it; calls with the same id run one
+       * after the other.
+       */
       call(method, data) {
         const id = data && data.id !== undefined ? data.id : 'c' + nextId++;
         const before = waiting.get(id);
@@ -278,13 +301,21 @@
         }
         return before.settled.then(() => client.call(method, data));
       },
-      /** Listens to the client's own open and close(code, reason, failures), or to any other event of the server; returns a function that stops it. */
+      /**
+       * Listens to the client's own open and close(code, reason, failures), or to any other event
+       * of the server. Returns a function that stops it.
+       */
       on: (event, f) => (event === 'open' || event === 'close' ? own : server).on(event, f),
-      /** Listens to events of the server, whatever their names: ws.server.on(event, (param, frame) => …). */
+      /**
+       * Listens to events of the server, whatever their names: ws.server.on(event, (param, frame)
+       * => …).
+       */
       server: { on: server.on },
-      /** Says what the page has got of a room otherwise, by sys.history. */
+      /**
+       * Records that the page has read a room up to an offset by other means, such as sys.history.
+       */
       saw,
-      /** Has a room that was left no longer recovered. */
+      /** Stops the recovery of a room that was left. */
       forget(room) { seen.delete(room); },
       /** Ends the connection for good. */
       close() {
