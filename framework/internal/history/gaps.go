@@ -11,12 +11,12 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// gaps are rooms whose pushes were gone before this node could read them. What the members missed is read from the history, one room
-// after the other, while what comes is kept back for it.
+// gaps are rooms whose pushes were gone before this node could read them. What the members missed is
+// read from the history, one room after the other, while what is published to the room is held.
 type gaps struct {
 	history *History
 	life    context.Context
-	open    atomic.Int32 // len(rooms), for those without the lock
+	open    atomic.Int32 // len(rooms), to be read without the lock
 
 	mu    sync.Mutex
 	rooms map[string]*gap
@@ -24,47 +24,54 @@ type gaps struct {
 	run   *gapRun // non-nil: it works on the queue
 }
 
+// gap is one room's.
 type gap struct {
 	room string
 	hold *room.Hold
-	at   time.Time
+	at   time.Time // its begin
 }
 
+// gapRun is a goroutine that works on the queue until that is empty.
 type gapRun struct {
 	ctx  context.Context
 	stop context.CancelFunc
 	done chan struct{}
 }
 
-// gapTime is how long a room waits for its turn, and for Redis. Its members are told then that they missed something.
+// gapTime is how long a room waits for its turn, and for Redis. Then its members are told that pushes
+// are lost to them.
 const gapTime = 5 * time.Second
 
+// lost opens a gap in each of the rooms concerned.
 func (g *gaps) lost(concerns func(key string) bool) {
 	for _, name := range g.history.rooms.RoomNames() {
 		if concerns(name) {
-			g.begin(name)
+			g.begin(name, room.Position{})
 		}
 	}
 }
 
+// before opens a gap where pushes before m are missing. m is published next.
 func (g *gaps) before(m *bus.Message) {
 	if g.open.Load() > 0 {
 		g.overrun(m.Key)
 	}
-	if m.Offset > 1 && g.history.rooms.Gap(m.Key, room.Position{Offset: m.Offset, Epoch: m.Epoch}) {
-		g.begin(m.Key)
+	if p := (room.Position{Offset: m.Offset, Epoch: m.Epoch}); m.Offset > 1 && g.history.rooms.Gap(m.Key, p) {
+		g.begin(m.Key, p)
 	}
 }
 
-func (g *gaps) begin(name string) {
-	hold := g.history.rooms.Hold(name)
+// begin opens a gap. next is the position of the push that is published next, zero where that is not
+// known.
+func (g *gaps) begin(name string, next room.Position) {
+	hold := g.history.rooms.Hold(name, next)
 	if hold == nil {
 		return
 	}
 	one := &gap{name, hold, time.Now()}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.rooms[name] = one // another one of that name is of a room that was empty meanwhile
+	g.rooms[name] = one // an older one is of a room of that name that was empty meanwhile
 	g.open.Store(int32(len(g.rooms)))
 	g.queue = append(g.queue, one)
 	if g.run == nil {
@@ -74,6 +81,7 @@ func (g *gaps) begin(name string) {
 	}
 }
 
+// work closes one gap after the other.
 func (g *gaps) work(run *gapRun) {
 	defer close(run.done)
 	defer run.stop()
@@ -91,52 +99,69 @@ func (g *gaps) work(run *gapRun) {
 	}
 }
 
-// close gives the members what they missed, or tells them that it cannot be had.
+// close gives the members what they missed, or tells them that it is lost.
 func (g *gaps) close(ctx context.Context, one *gap) {
-	var r Recovery
-	var missed []wire.Frame
-	var until room.Position
-	defer func() { // whatever happens: else nothing of the room would come any more
-		one.hold.End(missed, until)
+	r := Recovery{Reason: Unavailable}
+	defer func() { // also after a panic: nothing is published to the room as long as it is held
+		one.fail(r)
 		g.forget(one)
 	}()
-	r = Recovery{Room: one.room, Epoch: one.hold.From.Epoch, Offset: one.hold.From.Offset, Reason: Unavailable}
 	for ctx.Err() == nil && time.Since(one.at) < gapTime {
 		first := one.hold.First()
+		var missed []wire.Frame
 		r, missed = g.history.recoverRoom(ctx, one.room, one.hold.From, first)
-		if r.Reason != Unavailable {
+		if !r.Recovered && r.Reason != Unavailable {
+			return
+		}
+		if r.Recovered {
+			until := room.Position{Offset: r.Offset, Epoch: r.Epoch}
 			if first.Offset > 0 && first.Epoch == r.Epoch {
-				r.Offset = first.Offset - 1
+				until.Offset = first.Offset - 1
 			}
-			until = room.Position{Offset: r.Offset, Epoch: r.Epoch}
-			break
+			if one.hold.End(missed, until) {
+				return
+			}
+			r = Recovery{Reason: Unavailable} // more is missing by now
 		}
 		select {
 		case <-time.After(gapTime / 20):
 		case <-ctx.Done():
 		}
 	}
-	if !r.Recovered {
-		missed = []wire.Frame{Announce(r)}
-	}
 }
 
-// overrun ends a gap for which too much is kept back.
+// fail tells the members which pushes are lost: those from where they are to what is live by now. Where
+// the history could not be read, they may ask for them later. After an end of the hold it does nothing.
+func (one *gap) fail(r Recovery) {
+	one.hold.Fail(func(first room.Position) (wire.Frame, room.Position) {
+		r.Room = one.room
+		from := one.hold.From
+		switch {
+		case r.Reason == Unavailable:
+			r.Offset, r.Epoch = from.Offset, from.Epoch
+			return Announce(r), room.Position{}
+		case first.Offset > 0 && (r.Epoch == "" || first.Epoch == r.Epoch):
+			r.Offset, r.Epoch = first.Offset-1, first.Epoch
+		case r.Epoch == "":
+			r.Offset, r.Epoch = from.Offset, from.Epoch
+		}
+		return Announce(r), room.Position{Offset: r.Offset, Epoch: r.Epoch}
+	})
+}
+
+// overrun ends a gap for which too much is held.
 func (g *gaps) overrun(name string) {
 	g.mu.Lock()
 	one := g.rooms[name]
 	g.mu.Unlock()
-	if one == nil || one.hold.Bytes() <= g.history.cfg.OutboxBytes/4 { // what was missed takes half of it
+	if one == nil || one.hold.Bytes() <= g.history.cfg.OutboxBytes/4 { // what was missed takes half of an outbox
 		return
 	}
-	r := Recovery{Room: name, Epoch: one.hold.From.Epoch, Offset: one.hold.From.Offset, Reason: "tooMany"}
-	if first := one.hold.First(); first.Offset > 0 {
-		r.Offset, r.Epoch = first.Offset-1, first.Epoch
-	}
-	one.hold.End([]wire.Frame{Announce(r)}, room.Position{})
+	one.fail(Recovery{Reason: "tooMany"})
 	g.forget(one)
 }
 
+// forget takes the gap from the list.
 func (g *gaps) forget(one *gap) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -146,7 +171,8 @@ func (g *gaps) forget(one *gap) {
 	}
 }
 
-// end gives up what is open, without waiting for Redis. Nothing is kept back then, unless more was lost.
+// end gives up what is open, without waiting for Redis. Nothing is held afterwards, unless more is lost
+// meanwhile.
 func (g *gaps) end() {
 	g.mu.Lock()
 	run := g.run

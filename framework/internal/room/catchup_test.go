@@ -138,19 +138,19 @@ func TestLiveFrom(t *testing.T) {
 func TestHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, Config{})
-		if h.Hold("r") != nil {
+		if h.Hold("r", Position{}) != nil {
 			t.Error("nobody is there")
 		}
 		first := h.person("r")
-		if h.Hold("r") != nil {
+		if h.Hold("r", Position{}) != nil {
 			t.Error("no position is known")
 		}
 		h.Publish("r", kept(1))
 		if h.Gap("r", at(2)) || !h.Gap("r", at(3)) || h.Gap("r", Position{3, "f"}) || h.Gap("none", at(3)) {
 			t.Error("gaps")
 		}
-		hold := h.Hold("r")
-		if hold == nil || hold.From != at(1) || h.Hold("r") != nil || hold.First() != (Position{}) || h.Gap("r", at(9)) {
+		hold := h.Hold("r", Position{})
+		if hold == nil || hold.From != at(1) || h.Hold("r", Position{}) != nil || hold.First() != (Position{}) || h.Gap("r", at(9)) {
 			t.Fatalf("%+v", hold)
 		}
 		back := h.person() // it has got up to 3 from the history
@@ -170,7 +170,7 @@ func TestHold(t *testing.T) {
 		}
 		h.SettleRooms()
 		// Nothing was published since: up to 7 does not come again, not even after a move.
-		hold = h.Hold("r")
+		hold = h.Hold("r", Position{})
 		hold.End([]wire.Frame{kept(6), kept(7)}, at(7))
 		if m := first.Received(); m["r"] != at(7) {
 			t.Error(m)
@@ -192,7 +192,7 @@ func TestHoldFromMember(t *testing.T) {
 	b.SetReceived("quiet", at(3))
 	a.enter("quiet")
 	b.enter("quiet")
-	hold := h.Hold("quiet")
+	hold := h.Hold("quiet", Position{})
 	if hold == nil || hold.From != at(3) {
 		t.Fatalf("%+v", hold)
 	}

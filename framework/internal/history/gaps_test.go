@@ -1,0 +1,231 @@
+package history
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"wsframe/framework/bus"
+)
+
+// begun is a store with a room in which the first push has come to two members.
+func begun(t *testing.T) (*store, *member, *member) {
+	t.Helper()
+	s := newStore(t)
+	a, b := s.member(1, "R"), s.member(2, "R")
+	s.keep(1, 1)
+	s.comes(1)
+	synctest.Wait()
+	a.want(t, "1")
+	b.want(t, "1")
+	return s, a, b
+}
+
+// settle waits until everything that can be written is.
+func settle() { time.Sleep(time.Second) }
+
+// What was gone before it was read comes from the history, before the push that shows the gap, once.
+func TestGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, a, b := begun(t)
+		s.keep(31, 1)
+		s.comes(31)
+		settle()
+		a.want(t, offsets(2, 31)...)
+		b.want(t, offsets(2, 31)...)
+		s.keep(32, 1)
+		s.comes(32)
+		settle()
+		a.want(t, "32")
+		if s.reads != 1 {
+			t.Errorf("%d reads", s.reads)
+		}
+	})
+}
+
+// A message of another room shows that messages of its shard were gone: the rooms concerned read what they missed.
+func TestGapOfAShard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, a, _ := begun(t)
+		s.keep(5, 1)
+		s.Lost(func(key string) bool { return key == "another" })
+		settle()
+		a.want(t)
+		s.Lost(func(key string) bool { return key == "R" })
+		settle()
+		a.want(t, offsets(2, 5)...)
+		s.comes(5) // was on its way
+		settle()
+		a.want(t)
+		s.keep(6, 1)
+		s.comes(6)
+		settle()
+		a.want(t, "6")
+	})
+}
+
+// Where the missed pushes are lost, the push that has shown it is live, even if the history was read before that push is held.
+func TestLostBeforeThePushIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, a, b := begun(t)
+		s.keep(5, 5) // 2 to 4 are gone from the history, too
+		s.Before(message(5))
+		settle() // what was missed is read, in vain
+		s.publish(5)
+		settle()
+		a.want(t, lostUpTo(4, "gone"), "5")
+		b.want(t, lostUpTo(4, "gone"), "5")
+	})
+}
+
+// What is held by the time at which the loss is known is live, though the history that was read has it, too.
+func TestHeldWhileItIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, a, _ := begun(t)
+		gate := make(chan struct{})
+		s.set(func() { s.gate = gate })
+		s.keep(6, 5)
+		s.Lost(func(string) bool { return true })
+		synctest.Wait() // the read has begun
+		s.comes(5)
+		s.comes(6)
+		close(gate)
+		settle()
+		a.want(t, lostUpTo(4, "gone"), "5", "6")
+	})
+}
+
+// Pushes that are gone while the history is read for an earlier gap are not skipped: they are read as well.
+func TestGapWhileItIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, a, b := begun(t)
+		gate := make(chan struct{})
+		s.set(func() { s.gate = gate })
+		s.keep(3, 1)
+		s.Lost(func(string) bool { return true })
+		synctest.Wait() // the read gives up to 3
+		s.set(func() { s.gate = nil })
+		s.keep(6, 1)
+		s.comes(6)
+		close(gate)
+		settle()
+		a.want(t, offsets(2, 6)...)
+		b.want(t, offsets(2, 6)...)
+	})
+}
+
+// A gap between pushes that are held is one, too. What is not kept stays in its place among them.
+func TestGapAmongTheHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, a, _ := begun(t)
+		gate := make(chan struct{})
+		s.set(func() { s.gate = gate })
+		s.keep(9, 1)
+		s.comes(3)
+		s.rooms.Publish("R", Announce(Recovery{Room: "plain"}))
+		s.comes(4)
+		s.comes(8)
+		s.comes(9)
+		synctest.Wait()
+		close(gate)
+		settle()
+		plain := slices.IndexFunc(a.got, func(text string) bool { return len(text) > 3 })
+		if plain < 0 {
+			t.Fatalf("got %q", a.got)
+		}
+		a.got = slices.Delete(a.got, plain, plain+1)
+		a.want(t, offsets(2, 9)...)
+	})
+}
+
+// What is lost of such a gap is told.
+func TestLossAmongTheHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, a, _ := begun(t)
+		gate := make(chan struct{})
+		s.set(func() { s.gate = gate })
+		s.keep(9, 8)
+		s.comes(3)
+		synctest.Wait()
+		s.comes(8)
+		s.comes(9)
+		close(gate)
+		settle()
+		a.want(t, lostUpTo(7, "gone"), "8", "9")
+	})
+}
+
+// Another epoch is no continuation: the members learn that theirs has ended.
+func TestGapOverAnEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, a, _ := begun(t)
+		s.set(func() { s.page = bus.Page{Epoch: "f", Offset: 7} })
+		s.Lost(func(string) bool { return true })
+		settle()
+		a.want(t, `sysRecovered {"room":"R","recovered":false,"offset":7,"epoch":"f","count":0,"reason":"epoch"}`)
+	})
+}
+
+// Redis is waited for some seconds. Then the members are told from where on they may ask for what they missed, and go on.
+func TestGapWithoutRedis(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, a, _ := begun(t)
+		s.set(func() { s.away = true })
+		s.keep(5, 1)
+		s.comes(5)
+		time.Sleep(gapTime - time.Second)
+		a.want(t)
+		time.Sleep(2 * time.Second)
+		a.want(t, lostUpTo(1, Unavailable), "5")
+		s.keep(6, 1)
+		s.comes(6)
+		settle()
+		a.want(t, "6")
+
+		// It comes back in time.
+		s.keep(8, 1)
+		s.comes(8)
+		time.Sleep(gapTime / 2)
+		s.set(func() { s.away = false })
+		settle()
+		a.want(t, "7", "8")
+	})
+}
+
+// A room for which too much is held does not wait any longer.
+func TestGapOverrun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, a, _ := begun(t)
+		s.set(func() { s.away = true })
+		s.comes(3)
+		last := int64(3)
+		for ; len(a.got) == 0 && last < 1000; last++ {
+			s.comes(last + 1)
+			time.Sleep(10 * time.Millisecond)
+		}
+		if last > 50 {
+			t.Errorf("%d pushes were held", last)
+		}
+		settle()
+		a.want(t, append([]string{lostUpTo(2, "tooMany")}, offsets(3, last)...)...)
+	})
+}
+
+// A worker that gives up has its members told at once, whatever Redis does.
+func TestGiveUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, a, _ := begun(t)
+		s.set(func() { s.gate = make(chan struct{}) })
+		s.comes(3)
+		synctest.Wait()
+		begin := time.Now()
+		s.GiveUp()
+		if waited := time.Since(begin); waited > 0 {
+			t.Errorf("it has waited %v", waited)
+		}
+		settle()
+		a.want(t, lostUpTo(1, Unavailable), "3")
+		s.GiveUp() // nothing is open
+	})
+}
