@@ -183,15 +183,21 @@ func (m *member) Close(code int, reason string) {
 	m.got = append(m.got, fmt.Sprint("close ", code))
 }
 
-// want checks what has come since the last want.
-func (m *member) want(t *testing.T, want ...string) {
-	t.Helper()
+// take gives what has come since the last take or want.
+func (m *member) take() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if got := strings.Join(m.got, " | "); got != strings.Join(want, " | ") {
+	got := m.got
+	m.got = nil
+	return got
+}
+
+// want checks what has come since the last take or want.
+func (m *member) want(t *testing.T, want ...string) {
+	t.Helper()
+	if got := strings.Join(m.take(), " | "); got != strings.Join(want, " | ") {
 		t.Errorf("member %d got %q, want %q", m.FD, got, strings.Join(want, " | "))
 	}
-	m.got = nil
 }
 
 // lostUpTo is what a member is told whose missed pushes are lost.
