@@ -38,8 +38,8 @@ type greet struct {
 	call func(*Ctx) error
 }
 
-// authenticate returns the identity of a token. Where the check is off a valid token still gives its
-// identity, and an invalid one gives none.
+// authenticate returns the identity of a token. Where the check is off a valid token still gives
+// its identity, and an invalid one gives none.
 func (e *entrance) authenticate(token string) (id Identity, err error) {
 	if e.tokens == nil || token == "" && !e.check {
 		return id, nil
@@ -81,7 +81,8 @@ func (e *entrance) open(h *accept.Handshake) error {
 	order := &e.users[maphash.String(userSeed, h.Identity.ID)%uint64(len(e.users))]
 	order.Lock()
 	defer order.Unlock()
-	// State is written only when the 101 is on its way: a client that never reads it was never here.
+	// State is written only when the 101 is on its way: a client that never reads it was never
+	// here.
 	if err := c.Serve(h.Request, func() {
 		e.opened(c)
 		e.server.sessions.Identify(c)

@@ -36,7 +36,8 @@ import (
 	"wsframe/library/config"
 )
 
-// App is one worker's application: it accepts, routes, answers and cleans up. Safe for concurrent use.
+// App is one worker's application: it accepts, routes, answers and cleans up. Safe for concurrent
+// use.
 //
 //	app, err := framework.New(ctx, framework.Options{…})
 //	go app.Serve(listener)
@@ -139,8 +140,8 @@ func New(ctx context.Context, o Options) (*App, error) {
 	return a, nil
 }
 
-// Examine returns the routes that New would serve, or the error that it would return, without taking
-// part in anything.
+// Examine returns the routes that New would serve, or the error that it would return, without
+// taking part in anything.
 func Examine(o Options) ([]Route, error) {
 	o = o.withDefaults()
 	a, err := assemble(&o)
@@ -303,7 +304,8 @@ func (a *App) here(fd int64) bool {
 	return !moved
 }
 
-// sign is stored with the lease. During a reload only the worker that has the connections writes it.
+// sign is stored with the lease. During a reload only the worker that has the connections writes
+// it.
 func (a *App) sign() []byte {
 	if !a.link.Phase().Owns() {
 		return nil
@@ -333,9 +335,9 @@ func (a *App) received(m *bus.Message) {
 	}
 }
 
-// Start runs OnWorkerStart. New does so itself, except in a worker that takes over from another one:
-// there Start is called when that one is about to hand over, otherwise as soon as it has. Further calls
-// return the first outcome.
+// Start runs OnWorkerStart. New does so itself, except in a worker that takes over from another
+// one: there Start is called when that one is about to hand over, otherwise as soon as it has.
+// Further calls return the first outcome.
 func (a *App) Start() error { return a.lifecycle.start() }
 
 // Serve accepts on ln until StopAccepting. Several listeners may be served at once. Connections are
@@ -367,9 +369,9 @@ func (a *App) Settled(ctx context.Context) error {
 // Reloading runs every controller's OnReload, before the connections are moved.
 func (a *App) Reloading(ctx context.Context) error { return a.lifecycle.reloading(ctx) }
 
-// Shutdown stops accepting and closes every connection with the code, after its queued frames, spread
-// over the given time. Then it runs OnShutdown and removes this node's keys from Redis. When ctx ends
-// the remaining connections are cut.
+// Shutdown stops accepting and closes every connection with the code, after its queued frames,
+// spread over the given time. Then it runs OnShutdown and removes this node's keys from Redis. When
+// ctx ends the remaining connections are cut.
 func (a *App) Shutdown(ctx context.Context, code int, reason string, spread time.Duration) error {
 	a.StopAccepting()
 	a.Settle(ctx) // earlier pushes reach the connections before the close frame

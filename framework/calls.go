@@ -18,7 +18,8 @@ func (s *Server) Join(ctx context.Context, fd int64, room string, o ...JoinOptio
 	return s.sessions.JoinFD(ctx, fd, room, joinOptions(o))
 }
 
-// Leave takes a connection out of a room, at once: it does not get what is still on its way to the room. Being in it is no condition.
+// Leave takes a connection out of a room, at once: pushes to the room that are still on their way
+// do not reach it. A connection that is not in the room is no error.
 func (s *Server) Leave(ctx context.Context, fd int64, room string) error {
 	if err := names.Room(room); err != nil {
 		return err
@@ -31,8 +32,9 @@ func (s *Server) LeaveAll(ctx context.Context, fd int64) error {
 	return s.sessions.LeaveAllFD(ctx, fd)
 }
 
-// DismissRoom takes all members out of a room and counts them. They get first what was sent to them, or to the room, before by the same
-// caller; where that does not come, Redis being slow, it is waited for as long as a Redis call may take.
+// DismissRoom removes all members from a room and returns their number. Members first get what the
+// same caller sent to them, or to the room, before; the call waits for that at most
+// cache.master.timeout.
 func (s *Server) DismissRoom(ctx context.Context, room string) (int, error) {
 	if err := names.Room(room); err != nil {
 		return 0, err
@@ -40,7 +42,8 @@ func (s *Server) DismissRoom(ctx context.Context, room string) (int, error) {
 	return s.closer.Dismiss(ctx, room)
 }
 
-// BindUID has a connection reached by a uid; a token of a type in users.uid_types binds its id by itself.
+// BindUID makes a connection reachable by a uid. The id of a token is bound automatically where
+// users.uid_types has its type.
 func (s *Server) BindUID(ctx context.Context, fd int64, uid string) error {
 	if err := names.UID(uid); err != nil {
 		return err
@@ -56,12 +59,13 @@ func (s *Server) UnbindUID(ctx context.Context, fd int64, uid string) error {
 	return s.sessions.UnbindFD(ctx, fd, uid)
 }
 
-// Session is what was kept with a connection by SetSession and UpdateSession.
+// Session returns the values that SetSession and UpdateSession have kept with a connection.
 func (s *Server) Session(ctx context.Context, fd int64) (map[string]json.RawMessage, error) {
 	return s.sessions.ValuesFD(ctx, fd)
 }
 
-// SetSession replaces a connection's session values; they live as long as the connection, through reloads.
+// SetSession replaces a connection's session values. They live as long as the connection, through
+// reloads. ErrSessionSize beyond 16 KiB of JSON.
 func (s *Server) SetSession(ctx context.Context, fd int64, values map[string]any) error {
 	return s.sessions.ChangeFD(ctx, fd, values, false)
 }
@@ -81,8 +85,9 @@ func checkClose(code *int, reason string) error {
 	return nil
 }
 
-// Kick closes a connection behind what was sent to it before by the same caller, in whatever way, and what is queued for it. It does not
-// wait for that, nor does the close wait longer than a Redis call may take. Codes are 1000 or 3000-4999, 0 = 4011; a reason has at most 123 bytes.
+// Kick closes a connection after what the same caller sent to it before and what is queued for it.
+// The call returns at once; the close waits for earlier pushes at most cache.master.timeout. Codes
+// are 1000 or 3000-4999, 0 means 4011; a reason has at most 123 bytes (RFC 6455 §5.5).
 func (s *Server) Kick(ctx context.Context, fd int64, code int, reason string) error {
 	if err := checkClose(&code, reason); err != nil {
 		return err
@@ -90,7 +95,7 @@ func (s *Server) Kick(ctx context.Context, fd int64, code int, reason string) er
 	return s.closer.Kick(ctx, fd, code, reason)
 }
 
-// KickUID closes all connections of a user, as Kick does, and counts them.
+// KickUID closes all connections of a user, as Kick does, and returns their number.
 func (s *Server) KickUID(ctx context.Context, uid string, code int, reason string) (int, error) {
 	if err := errors.Join(names.UID(uid), checkClose(&code, reason)); err != nil {
 		return 0, err
@@ -98,7 +103,9 @@ func (s *Server) KickUID(ctx context.Context, uid string, code int, reason strin
 	return s.closer.KickUID(ctx, uid, code, reason)
 }
 
-// Reach is SendToUID that waits for how many connections have taken the push. Like DismissRoom it comes behind what was sent before.
+// Reach sends a push to all connections of a user and returns the number that accepted it. Unlike
+// SendToUID it waits for the answers of the nodes. Like DismissRoom it keeps the order with earlier
+// pushes of the caller.
 func (s *Server) Reach(ctx context.Context, uid string, r *Reply, o ...PublishOption) (connections int, err error) {
 	if err := names.UID(uid); err != nil {
 		return 0, err
@@ -111,12 +118,12 @@ func (s *Server) Reach(ctx context.Context, uid string, r *Reply, o ...PublishOp
 	return s.publisher.Reach(ctx, uid, r, d)
 }
 
-// IsOnline tells whether a node has the connection.
+// IsOnline reports whether any node has the connection.
 func (s *Server) IsOnline(ctx context.Context, fd int64) (bool, error) {
 	return s.directory.Online(ctx, fd)
 }
 
-// IsUIDOnline tells whether a user has a connection.
+// IsUIDOnline reports whether a user has a connection.
 func (s *Server) IsUIDOnline(ctx context.Context, uid string) (online bool, err error) {
 	if err := names.UID(uid); err != nil {
 		return false, err
@@ -124,10 +131,10 @@ func (s *Server) IsUIDOnline(ctx context.Context, uid string) (online bool, err 
 	return s.directory.UIDOnline(ctx, uid)
 }
 
-// Counts counts over all nodes.
+// Counts returns totals over all nodes.
 func (s *Server) Counts(ctx context.Context) (Counts, error) { return s.directory.Counts(ctx) }
 
-// RoomCount is the number of members of a room.
+// RoomCount returns the number of members of a room, over all nodes.
 func (s *Server) RoomCount(ctx context.Context, room string) (int, error) {
 	if err := names.Room(room); err != nil {
 		return 0, err
@@ -135,7 +142,8 @@ func (s *Server) RoomCount(ctx context.Context, room string) (int, error) {
 	return s.directory.RoomCount(ctx, room)
 }
 
-// Connections lists connections by fd, those beyond after, at most limit, which is at most 1,000.
+// Connections lists connections with an fd above after, by fd, at most limit. limit is at most
+// 1,000.
 func (s *Server) Connections(ctx context.Context, after int64, limit int) ([]Connection, error) {
 	return s.directory.Connections(ctx, after, limit)
 }
@@ -148,19 +156,19 @@ func (s *Server) RoomMembers(ctx context.Context, room string, after int64, limi
 	return s.directory.RoomMembers(ctx, room, after, limit)
 }
 
-// UIDs lists users that have connections, by name, those beyond after, at most limit.
+// UIDs lists users that have connections, by name, those after the given one, at most limit.
 func (s *Server) UIDs(ctx context.Context, after string, limit int) ([]string, error) {
 	return s.directory.UIDs(ctx, after, limit)
 }
 
-// RoomNames lists rooms that have members, by name, those beyond after, at most limit.
+// RoomNames lists rooms that have members, by name, those after the given one, at most limit.
 func (s *Server) RoomNames(ctx context.Context, after string, limit int) ([]string, error) {
 	return s.directory.RoomNames(ctx, after, limit)
 }
 
-// Nodes lists the nodes that live, this one first. Beside ErrPartial others may live that are not known.
+// Nodes lists the living nodes, this one first. With ErrPartial the list may be incomplete.
 func (s *Server) Nodes(ctx context.Context) ([]NodeInfo, error) { return s.directory.Nodes(ctx) }
 
-// Members is the number of members of a room on this node. It costs nothing; RoomCount counts on all
-// nodes.
+// Members is the number of members of a room on this node. It costs nothing; RoomCount counts on
+// all nodes.
 func (s *Server) Members(room string) int { return s.directory.Members(room) }

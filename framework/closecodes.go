@@ -2,8 +2,9 @@ package framework
 
 import "wsframe/framework/internal/wire"
 
-// Close codes that clients get (RFC 6455 §7.4.1), and those of this server from 4000 on. Applications choose from CloseNormal and
-// 3000-4999. docs/protocol.md says what a client does after each.
+// Close codes that clients get (RFC 6455 §7.4.1), and those of this server from 4000 on.
+// Applications choose from CloseNormal and 3000-4999. docs/protocol.md says what a client does
+// after each.
 const (
 	CloseNormal        = wire.CloseNormal
 	CloseGoingAway     = wire.CloseGoingAway // the server stops

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// Action is one routable method in the form in which it is called.
+// Action is a routable method in the form in which the router calls it.
 type Action func(c *Ctx) (*Reply, error)
 
 // Middleware wraps every action of a controller; the first given is the outermost.
 type Middleware func(next Action) Action
 
-// Controller is a mounted struct: its name, its actions and its hooks. It is made by Mount.
+// Controller is a mounted struct: its name, its actions and its hooks. Mount makes it.
 type Controller struct {
 	name    string // module.controller, lower case
 	kind    string // Go type, for the route table
@@ -32,10 +32,10 @@ var (
 
 const wantedShape = "func(*framework.Ctx) (*framework.Reply, error) or func(*framework.Ctx, *In) (*framework.Reply, error)"
 
-// Mount makes every exported method of c with an action's shape routable as name.method. name is "controller" or
-// "module.controller"; case does not matter. An exported method of any other shape, a hook of the wrong shape and an
-// invalid name are refused when the App is made, by name. c must be safe for concurrent use: actions of different
-// connections run at the same time.
+// Mount makes every exported method of c that has an action's shape routable as name.method. name
+// is "controller" or "module.controller", in any case. New refuses, by name, an exported method of
+// any other shape, a hook of the wrong shape and an invalid name. c must be safe for concurrent
+// use: actions of different connections run at the same time.
 func Mount[T any](name string, c *T, mw ...Middleware) Controller {
 	m := Controller{name: strings.ToLower(name), kind: reflect.TypeFor[*T]().String(), actions: map[string]Action{}}
 	m.err = mount(&m, name, c, mw)
@@ -112,8 +112,8 @@ func shape(t reflect.Type, skip int) string {
 	return strings.ReplaceAll(reflect.FuncOf(in, out, t.IsVariadic()).String(), "frame.Reply", "framework.Reply")
 }
 
-// bind turns a method into an Action. Reflection ends here: calling the result costs an indirect call, plus decoding
-// where the method takes an In.
+// bind turns a method into an Action. Reflection ends here: a call of the result costs an indirect
+// call, plus decoding where the method has an In.
 func bind[T any](c *T, m reflect.Method) (Action, bool) {
 	if call, ok := m.Func.Interface().(func(*T, *Ctx) (*Reply, error)); ok {
 		return func(ctx *Ctx) (*Reply, error) { return call(c, ctx) }, true

@@ -16,10 +16,10 @@ import (
 // Ctx is the context of one frame, given to an action. Its methods are about the action's own
 // connection; Server reaches all others.
 //
-// A Ctx is a context.Context that is cancelled when its connection's end begins: the client has gone,
-// which is seen within 2 s also while the action runs, or the server closes the connection. Work that
-// must be finished nevertheless takes context.WithoutCancel(c). A Ctx may be kept, and used by other
-// goroutines.
+// A Ctx is a context.Context that is cancelled when its connection's end begins: the client has
+// gone, which is seen within 2 s also while the action runs, or the server closes the connection.
+// Work that must be finished nevertheless takes context.WithoutCancel(c). A Ctx may be kept, and
+// used by other goroutines.
 type Ctx struct {
 	FD     int64    // the connection's number, unique over all nodes and restarts
 	Auth   Identity // from the token, never from the frame
@@ -48,7 +48,7 @@ func (c *Ctx) Publish(room string, r *Reply, o ...PublishOption) error {
 
 var _ context.Context = (*Ctx)(nil)
 
-// Deadline implements context.Context: there is none.
+// Deadline implements context.Context. A Ctx has no deadline.
 func (c *Ctx) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Done is closed when the connection's end begins.
@@ -62,13 +62,14 @@ func (c *Ctx) Err() error {
 	return nil
 }
 
-// value is one value of a Ctx, and those before it.
+// value is one value of a Ctx, and the link to older ones.
 type value struct {
 	key, value any
 	next       *value
 }
 
-// Value implements context.Context: the last value of SetValue for the key, nil without one.
+// Value implements context.Context. It returns the last value that SetValue got for the key, nil
+// without one.
 func (c *Ctx) Value(key any) any {
 	for v := c.values.Load(); v != nil; v = v.next {
 		if v.key == key {
@@ -91,34 +92,37 @@ func (c *Ctx) SetValue(key, val any) {
 	}
 }
 
-// Code is the room code of the connection's token.
+// Code returns the room code of the connection's token.
 func (c *Ctx) Code() string { return c.Auth.Code }
 
-// Remote is the client's address, from a trusted proxy's header where there is one.
+// Remote returns the client's address, from a trusted proxy's header where there is one.
 func (c *Ctx) Remote() string { return c.conn.Remote }
 
-// Log is the server's logger with the connection's number and the route's own name, not as the client has written it.
+// Log returns the server's logger with the connection's number and the route's own name.
 func (c *Ctx) Log() *zap.Logger {
 	return c.server.log.With(zap.Int64("fd", c.FD), zap.String("method", c.route))
 }
 
-// Data is the client's own keys as they came, without the reserved ones.
+// Data returns the client's own keys as they came, without the reserved ones.
 func (c *Ctx) Data() json.RawMessage { return c.body }
 
-// Body is Data with the trusted keys fd, auth and code set by the server (contract §3).
+// Body returns Data with the trusted keys fd, auth and code, which the server sets (contract §3).
 func (c *Ctx) Body() json.RawMessage { return trusted(c.body, c.FD, c.Auth) }
 
-// Push sends an unasked frame to this connection. It never blocks; an error means that the connection is gone or too slow.
+// Push sends an unasked frame to this connection. It never blocks; an error means that the
+// connection is gone or too slow.
 func (c *Ctx) Push(r *Reply) error { return push(c.conn, r) }
 
-// Join puts this connection into a room: it gets what is published there, and leaves it when it ends. The Redis set of
-// the room's name follows within moments. A client that came back and said what it saw last of the room gets what it missed first:
-// that waits for one Redis call.
+// Join puts this connection into a room. It gets what is published there, and leaves the room when
+// it ends. The Redis set of the room's name follows within moments. A client that has reconnected
+// and reported its position in the room first gets the pushes that it missed, for which Join waits
+// for one Redis call.
 func (c *Ctx) Join(room string, o ...JoinOption) error {
 	return c.server.sessions.Join(c, c.conn, room, joinOptions(o))
 }
 
-// Leave takes this connection out of a room, at once: it does not get what is still on its way to the room. Being in it is no condition.
+// Leave takes this connection out of a room, at once: pushes to the room that are still on their
+// way do not reach it. A connection that is not in the room is no error.
 func (c *Ctx) Leave(room string) { c.server.sessions.Leave(c.conn, room) }
 
 // LeaveAll takes this connection out of all its rooms.
@@ -128,7 +132,8 @@ func (c *Ctx) LeaveAll() {
 	}
 }
 
-// BindUID has this connection reached by a uid, whatever the type of its token. The id of a token is bound by itself where users.uid_types has its type.
+// BindUID makes this connection reachable by a uid, whatever the type of its token. The id of a
+// token is bound automatically where users.uid_types has its type.
 func (c *Ctx) BindUID(uid string) error {
 	if err := names.UID(uid); err != nil {
 		return err
@@ -139,14 +144,14 @@ func (c *Ctx) BindUID(uid string) error {
 // UnbindUID undoes BindUID, or the binding to the token's id.
 func (c *Ctx) UnbindUID(uid string) { c.server.sessions.Unbind(c.conn, uid) }
 
-// UIDs are the uids that this connection is reached by.
+// UIDs returns the uids by which this connection is reached.
 func (c *Ctx) UIDs() []string { return c.conn.Users() }
 
-// Session is what was kept with this connection by SetSession and UpdateSession.
+// Session returns the values that SetSession and UpdateSession have kept with this connection.
 func (c *Ctx) Session() map[string]json.RawMessage { return session.Of(c.conn).Values() }
 
-// SetSession replaces the values that are kept with this connection; they live as long as it does, through reloads. ErrSessionSize
-// beyond 16 KiB.
+// SetSession replaces the values that are kept with this connection. They live as long as it does,
+// through reloads. ErrSessionSize beyond 16 KiB of JSON.
 func (c *Ctx) SetSession(values map[string]any) error { return c.changeOwn(values, false) }
 
 // UpdateSession merges values into the session; nil removes a key.
@@ -160,7 +165,8 @@ func (c *Ctx) changeOwn(values map[string]any, merge bool) error {
 	return c.server.sessions.Change(c.conn, raw, merge)
 }
 
-// Close closes this connection behind its action's reply and what is queued before that. Codes are as in Kick.
+// Close closes this connection after its action's reply and what is queued before that. Codes are
+// as in Server.Kick.
 func (c *Ctx) Close(code int, reason string) error {
 	if err := checkClose(&code, reason); err != nil {
 		return err
@@ -169,21 +175,21 @@ func (c *Ctx) Close(code int, reason string) error {
 	return nil
 }
 
-// InRoom tells whether this connection is in a room.
+// InRoom reports whether this connection is in a room.
 func (c *Ctx) InRoom(room string) bool { return c.conn.InRoom(room) }
 
-// Rooms are the rooms this connection is in.
+// Rooms returns the rooms that this connection is in.
 func (c *Ctx) Rooms() []string { return c.conn.Rooms() }
 
-// AddCloseKey has this connection's fd removed from the Redis set key when the connection ends. Joining a room does that
-// by itself; this is for sets that the application fills.
+// AddCloseKey removes this connection's fd from the Redis set key when the connection ends. Rooms
+// do not need it; it is for sets that the application fills.
 func (c *Ctx) AddCloseKey(key string) error { return c.server.sessions.AddCloseKey(c.conn, key) }
 
 // RemoveCloseKey undoes AddCloseKey.
 func (c *Ctx) RemoveCloseKey(key string) { c.server.sessions.RemoveCloseKey(c.conn, key) }
 
-// AddCloseListener has the OnClose of a mounted controller called when this connection ends. The name is as in Mount, in
-// any case.
+// AddCloseListener calls the OnClose of a mounted controller when this connection ends. The name is
+// that of Mount, in any case.
 func (c *Ctx) AddCloseListener(controller string) error {
 	return c.server.sessions.AddListener(c.conn, controller)
 }
@@ -193,7 +199,8 @@ func (c *Ctx) RemoveCloseListener(controller string) {
 	c.server.sessions.RemoveListener(c.conn, controller)
 }
 
-// Closed tells a close listener which connection has ended. Nothing can be written to it any more.
+// Closed describes a connection that has ended to a close listener. Nothing can be written to the
+// connection any more.
 type Closed struct {
 	context.Context // ends with the time that close listeners have
 
@@ -213,5 +220,5 @@ func (c *Closed) Publish(room string, r *Reply, o ...PublishOption) error {
 	return c.server.SendToRoom(room, r, o...)
 }
 
-// Log is the server's logger with the connection's number.
+// Log returns the server's logger with the connection's number and the route's own name.
 func (c *Closed) Log() *zap.Logger { return c.server.log.With(zap.Int64("fd", c.FD)) }

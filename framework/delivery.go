@@ -23,7 +23,8 @@ func Except(fds ...int64) PublishOption {
 // whose outbox is full is closed with 4008, and recovers what it missed when it reconnects.
 func DropOldest(d *delivery) { d.Class = wire.DropOldest }
 
-// Latest is for values of which only the newest counts: it replaces a waiting frame of the same key.
+// Latest is for values of which only the newest counts: it replaces a waiting frame of the same
+// key.
 func Latest(key string) PublishOption {
 	return func(d *delivery) { d.Class, d.Key = wire.Latest, key }
 }
@@ -38,7 +39,8 @@ func Keep(length int, age time.Duration) PublishOption {
 // That takes a round trip to Redis, or some milliseconds for the disk with the embedded store, and
 // at most cache.master.timeout. A push that is not kept, and that only connections of this node can
 // get, is not stored and does not wait. ErrNotTaken and ErrUnknown report a kept push that was not
-// stored, or may not have been; ErrQueued reports another push that waits for Redis for other nodes.
+// stored, or may not have been; ErrQueued reports another push that waits for Redis for other
+// nodes.
 func Durable(d *delivery) { d.Durable = true }
 
 // apply gives a function that applies all options to a push.
@@ -62,9 +64,9 @@ type joining = session.Joining
 // presence.rooms announce all their members without this option.
 func Announce(j *joining) { j.Announce = true }
 
-// Kept declares that senders keep their pushes to the room (Keep). A member then learns the position
-// of the room's history although nothing was kept so far, and can recover all that is kept while it
-// is disconnected. Rooms of the configuration's history.rooms do not need this option.
+// Kept declares that senders keep their pushes to the room (Keep). A member then learns the
+// position of the room's history although nothing was kept so far, and can recover all that is kept
+// while it is disconnected. Rooms of the configuration's history.rooms do not need this option.
 func Kept(j *joining) { j.Kept = true }
 
 func joinOptions(options []JoinOption) (j joining) {

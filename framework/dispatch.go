@@ -25,7 +25,7 @@ type dispatcher struct {
 	escape     bool // protocol.escape_html
 }
 
-// Message implements hub.Handler: one frame in, at most one reply out (contract §3).
+// Message implements hub.Handler: each frame gets at most one reply (contract §3).
 func (d *dispatcher) Message(c *hub.Conn, data []byte) {
 	if d.heartbeats.answer(c, data) {
 		return
@@ -62,10 +62,11 @@ func (d *dispatcher) Message(c *hub.Conn, data []byte) {
 	conclude(ctx, reply, err, req.ID)
 }
 
-// errExited is what an action has done that ended its goroutine, by runtime.Goexit; the connection goes on in another.
+// errExited is the error of an action that has ended its goroutine by runtime.Goexit. The
+// connection goes on in another goroutine.
 var errExited = errors.New("the action has ended its goroutine")
 
-// conclude answers what an action has given.
+// conclude sends the reply of an action, or that of its error.
 func conclude(ctx *Ctx, reply *Reply, err error, id []byte) {
 	if err != nil {
 		reply = failure(err, ctx.Log)
@@ -83,7 +84,8 @@ func answer(ctx *Ctx, reply *Reply, id []byte) {
 	}
 }
 
-// act runs the routed action. A panic becomes an error: the client gets a 500 and the connection lives.
+// act runs the routed action. A panic becomes an error: the client gets a 500, and the connection
+// lives.
 func (d *dispatcher) act(ctx *Ctx, method []byte) (reply *Reply, err error) {
 	t, fail := d.router.find(method)
 	if fail != nil {

@@ -1,4 +1,5 @@
-// Package framework is what an application sees: controllers whose methods clients call by WebSocket.
+// Package framework is the API of an application: controllers whose methods clients call by
+// WebSocket. New makes the App of one worker of its parts, which are the packages below internal.
 //
 //	type Room struct{ messages *Messages }
 //
@@ -20,11 +21,13 @@
 //
 //	framework.Mount("chat.room", &Room{messages})
 //
-// An action answers with a Reply, with nothing (nil, nil), or with an error: a Fail is told to the client, any other error
-// is 500 controllerError there and a line in the log. Hooks are methods with the names Guard, OnMessage, OnClose, OnReload,
-// OnShutdown, OnWorkerStart, OnConnect and OnWorkerStop; clients can never call them. Middleware wraps actions. Package frameworktest tests it all on a real
-// server.
+// An action answers with a Reply, with nothing (nil, nil), or with an error. The client gets a Fail
+// as it is; any other error becomes 500 controllerError for the client and a line in the log. Hooks
+// are the methods Guard, OnMessage, OnClose, OnReload, OnShutdown, OnWorkerStart, OnConnect and
+// OnWorkerStop; clients can never call them. Middleware wraps actions. Package frameworktest tests
+// an application on a real server.
 //
-// A controller lives with the process and is called by many connections at once: it must be safe for concurrent use. The
-// frames of one connection are handled one after the other. A Ctx may be kept.
+// A controller lives with the process and is called by many connections at once: it must be safe
+// for concurrent use. The frames of one connection are handled one after the other. A Ctx may be
+// kept.
 package framework

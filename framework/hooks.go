@@ -27,16 +27,16 @@ type (
 	GuardHook interface{ Guard(*Ctx) error }
 
 	// WorkerStartHook is called once in every worker before it accepts connections, for timers and
-	// the like: ctx ends when the worker's connections have moved or ended. At a reload it is called
-	// after the old worker's OnReload and right before the connections move, so that the timers of
-	// one worker run and not those of both; pushes are held until the move is over. An error keeps
-	// the worker from starting, and at a reload the old one goes on.
+	// the like: ctx ends when the worker's connections have moved or ended. At a reload it is
+	// called after the old worker's OnReload and right before the connections move, so that the
+	// timers of one worker run and not those of both; pushes are held until the move is over. An
+	// error keeps the worker from starting, and at a reload the old one goes on.
 	WorkerStartHook interface {
 		OnWorkerStart(ctx context.Context, app *App) error
 	}
 	// ConnectHook is called once for every new connection, before its first frame is read; not for
-	// those that a reload moves. An error ends the connection: a Fail is sent to the client, which is
-	// closed with 4011; any other error is logged, and closes it with 1011.
+	// those that a reload moves. An error ends the connection: a Fail is sent to the client, which
+	// is closed with 4011; any other error is logged, and closes it with 1011.
 	ConnectHook interface{ OnConnect(*Ctx) error }
 	// WorkerStopHook is called once when a worker ends, after its connections have moved or ended.
 	WorkerStopHook interface{ OnWorkerStop(context.Context) error }
@@ -52,7 +52,7 @@ type hooks struct {
 	stop     func(context.Context) error
 }
 
-// find notes the hooks that c has; OnMessage is wrapped like an action.
+// find records the hooks that c has. OnMessage is wrapped like an action.
 func (h *hooks) find(c any, wrap func(Action) Action) {
 	if m, ok := c.(MessageHook); ok {
 		h.message = wrap(m.OnMessage)
@@ -77,7 +77,7 @@ func (h *hooks) find(c any, wrap func(Action) Action) {
 	}
 }
 
-// hookShapes is the shape of each hook, by its name.
+// hookShapes maps the name of each hook to its shape.
 var hookShapes = shapesOf(
 	reflect.TypeFor[MessageHook](), reflect.TypeFor[CloseHook](), reflect.TypeFor[ReloadHook](), reflect.TypeFor[ShutdownHook](),
 	reflect.TypeFor[GuardHook](), reflect.TypeFor[WorkerStartHook](), reflect.TypeFor[ConnectHook](), reflect.TypeFor[WorkerStopHook](),
@@ -115,8 +115,8 @@ func newLifecycle(s *Server, r *router, a *App) *lifecycle {
 	return l
 }
 
-// startLate runs OnWorkerStart where the connections are this worker's already: no other worker could
-// serve them.
+// startLate runs OnWorkerStart where the connections are this worker's already: no other worker
+// could serve them.
 func (l *lifecycle) startLate() {
 	if err := l.start(); err != nil {
 		l.server.log.Error("the worker serves without what its application starts", zap.Error(err))

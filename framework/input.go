@@ -23,9 +23,9 @@ func newInput(t reflect.Type) *input {
 	return &input{typ: t, validate: hasRules(t, map[reflect.Type]bool{}), trusted: takesTrusted(t)}
 }
 
-// hasRules tells whether there is a validate tag in a struct or in those below it.
+// hasRules reports whether a struct, or one below it, has a validate tag.
 func hasRules(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if t = behind(t); t.Kind() != reflect.Struct || seen[t] {
+	if t = pointee(t); t.Kind() != reflect.Struct || seen[t] {
 		return false
 	}
 	seen[t] = true
@@ -38,8 +38,8 @@ func hasRules(t reflect.Type, seen map[reflect.Type]bool) bool {
 	return false
 }
 
-// takesTrusted tells whether fd, auth or code is a field of a struct, or of one that is embedded in it. What decodes itself may
-// take any.
+// takesTrusted reports whether a struct, or one that is embedded in it, has a field fd, auth or
+// code. A type with an UnmarshalJSON of its own may use any of them.
 func takesTrusted(t reflect.Type) bool {
 	if reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
 		return true
@@ -49,10 +49,10 @@ func takesTrusted(t reflect.Type) bool {
 	})
 }
 
-// promoted tells whether a field is an embedded struct whose fields stand in JSON as if they were the outer one's.
+// promoted reports whether a field is an embedded struct whose fields are the outer one's in JSON.
 func promoted(f reflect.StructField) bool {
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-	return f.Anonymous && name == "" && behind(f.Type).Kind() == reflect.Struct
+	return f.Anonymous && name == "" && pointee(f.Type).Kind() == reflect.Struct
 }
 
 // wireName is a field's name in JSON.
@@ -63,15 +63,16 @@ func wireName(f reflect.StructField) string {
 	return f.Name
 }
 
-// behind is what a pointer type points to.
-func behind(t reflect.Type) reflect.Type {
+// pointee follows pointer types to the type that they point to.
+func pointee(t reflect.Type) reflect.Type {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	return t
 }
 
-// hidden stands in a validator's path for an embedded struct, of which the client knows nothing.
+// hidden replaces the name of an embedded struct, which the client does not know, in a validator's
+// path.
 const hidden = "\x00"
 
 var validate = newValidate()
@@ -87,7 +88,8 @@ func newValidate() *validator.Validate {
 	return v
 }
 
-// FieldError is one entry of the param of a 400 paramError. Field is the path of names in JSON: rooms[3].room.
+// FieldError is one entry of the param of a 400 paramError. Field is the path of names in JSON:
+// rooms[3].room.
 type FieldError struct {
 	Field string `json:"field"`
 	Rule  string `json:"rule"`
@@ -144,7 +146,7 @@ func (in *input) read(c *Ctx, body []byte) (reflect.Value, error) {
 	return v, errParam.With([]FieldError{wrong}).Because(err)
 }
 
-// path leaves embedded structs out of a decoder's path, in which they have their Go names.
+// path removes embedded structs from a decoder's path. They appear there by their Go names.
 func (in *input) path(field string) string {
 	names := strings.Split(field, ".")
 	var path []string
@@ -162,7 +164,8 @@ func (in *input) path(field string) string {
 	return strings.Join(path, ".")
 }
 
-// fieldOf finds the field of a struct, or of a list of structs, by its name in JSON, or by its Go name where it is embedded.
+// fieldOf finds a field of a struct, or of a list of structs, by its name in JSON. An embedded
+// struct is found by its Go name.
 func fieldOf(t reflect.Type, name string, last bool) (reflect.StructField, bool) {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Array || t.Kind() == reflect.Map {
 		t = t.Elem()
@@ -183,7 +186,8 @@ func fieldOf(t reflect.Type, name string, last bool) (reflect.StructField, bool)
 	return list[i], true
 }
 
-// culprit is the top-level key that cannot be decoded, for errors that name none: those of types that decode themselves.
+// culprit is the top-level key that cannot be decoded, for errors without a field: those of types
+// with an UnmarshalJSON of their own.
 func (in *input) culprit(body []byte) string {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {
@@ -198,9 +202,9 @@ func (in *input) culprit(body []byte) string {
 	return ""
 }
 
-// typeName is a type in words that are not Go's alone.
+// typeName is the name of a type for readers who do not know Go.
 func typeName(t reflect.Type) string {
-	switch t = behind(t); t.Kind() {
+	switch t = pointee(t); t.Kind() {
 	case reflect.Struct, reflect.Map:
 		return "object"
 	case reflect.Slice, reflect.Array:

@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// ActionBounds are the upper bounds of the classes in which ActionStats counts durations; the last class has none.
+// ActionBounds are the upper bounds of the duration classes of ActionStats. The last class has
+// none.
 var ActionBounds = [...]time.Duration{
 	100 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond,
 	50 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond, time.Second, 5 * time.Second,
 }
 
-// ActionStats is what one action was asked for since this worker started.
+// ActionStats are the requests of one action since this worker started.
 type ActionStats struct {
 	Method   string                       // module.controller.action, lower case
 	Counts   [len(ActionBounds) + 1]int64 // of requests, by how long they took

@@ -24,8 +24,8 @@ func (a *App) Stats() Stats {
 	}
 }
 
-// ActionStats are the figures of every action, sorted by method. What OnMessage answers stands under
-// the name of its controller.
+// ActionStats are the figures of every action, sorted by method. What OnMessage answers stands
+// under the name of its controller.
 func (a *App) ActionStats() []ActionStats {
 	var list []ActionStats
 	for _, targets := range []map[string]target{a.router.actions, a.router.fallbacks} {
@@ -37,7 +37,8 @@ func (a *App) ActionStats() []ActionStats {
 	return list
 }
 
-// ConnectionStats lists this worker's connections by fd, at most limit, without the first offset ones.
+// ConnectionStats lists this worker's connections by fd, at most limit, without the first offset
+// ones.
 func (a *App) ConnectionStats(offset, limit int) []ConnectionStats {
 	var fds []int64
 	a.hub.Each(func(c *hub.Conn) bool { fds = append(fds, c.FD); return true })
@@ -70,13 +71,13 @@ func (a *App) Refused() []Counted { return a.port.Refused() }
 // ClosedByServer counts the connections that the server closed, by close code and reason.
 func (a *App) ClosedByServer() []Counted { return a.closer.Counts.List() }
 
-// Signs lists the nodes that live, or that are dead and not yet cleaned up after, by id. This node's
-// sign is current; those of other living nodes are some seconds old (Age). The call asks Redis, and no
-// other node: two round trips, none where the node is alone.
+// Signs lists the nodes that live, or that are dead and not yet cleaned up after, by id. This
+// node's sign is current; those of other living nodes are some seconds old (Age). The call asks
+// Redis, and no other node: two round trips, none where the node is alone.
 func (a *App) Signs(ctx context.Context) ([]NodeSign, error) { return a.directory.Signs(ctx) }
 
-// Isolated reports that this node has not reached Redis for the time of a lease: it is not ready for
-// clients. The call waits for nobody.
+// Isolated reports that this node has not reached Redis for the time of a lease: it is not ready
+// for clients. The call waits for nobody.
 func (a *App) Isolated() bool { return a.node.Isolated() }
 
 // Flush waits until Redis has the bookkeeping of what has happened so far.

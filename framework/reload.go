@@ -18,10 +18,10 @@ func (a *App) reloadConfig() reload.Config {
 	}
 }
 
-// maxNamed bounds a list for people.
+// maxNamed bounds a list in a message for operators.
 const maxNamed = 10
 
-// running names the actions that run, for people.
+// running names the actions that still run, for operators.
 func running(h *hub.Hub) string {
 	var list []string
 	h.Each(func(c *hub.Conn) bool {

@@ -9,10 +9,10 @@ import (
 	"wsframe/framework/internal/reload"
 )
 
-// Transfer moves all connections to the worker at the other end of peer, a Unix stream socket, which
-// it closes. It is called in the old worker while the new one runs Adopt. handed is called as soon as
-// they are that one's; what is left is to wait, until ctx ends, for actions that still run here. After
-// an error nothing has moved and everything goes on here.
+// Transfer moves all connections to the worker at the other end of peer, a Unix stream socket,
+// which it closes. It is called in the old worker while the new one runs Adopt. handed is called as
+// soon as the new worker owns the connections; afterwards Transfer waits, until ctx ends, for
+// actions that still run here. After an error nothing has moved, and this worker goes on serving.
 func (a *App) Transfer(ctx context.Context, peer *os.File, handed func(moved int)) (Moved, error) {
 	p, err := reload.NewPipe(context.WithoutCancel(ctx), peer) // the last word is sent when ctx has ended; every step has its own limit
 	if err != nil {
@@ -22,7 +22,7 @@ func (a *App) Transfer(ctx context.Context, peer *os.File, handed func(moved int
 	return reload.Send(ctx, a.reloadConfig(), p, handed)
 }
 
-// Adopt takes over the connections of the worker at the other end of peer. serving is called as soon
+// Adopt receives the connections of the worker at the other end of peer. serving is called as soon
 // as they are served here, while actions may still run there.
 func (a *App) Adopt(ctx context.Context, peer *os.File, serving func()) (Moved, error) {
 	p, err := reload.NewPipe(ctx, peer)

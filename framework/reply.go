@@ -9,8 +9,8 @@ import (
 	"wsframe/framework/frame"
 )
 
-// Reply is what an action answers and what is pushed: {"status","event","info","param"} (contract §3). Param is left out
-// where it is empty.
+// Reply is the answer of an action, or a push: {"status","event","info","param"} (contract §3). An
+// empty Param is left out.
 type Reply = frame.Reply
 
 // OK is a reply with status 200. At most one param is used.
@@ -25,8 +25,8 @@ func Answer(status int, event, info string, param ...any) *Reply {
 	return r
 }
 
-// Fail is an error that the client may see: an action that returns one answers with it. Declare them as values in one table;
-// they are immutable and safe to share.
+// Fail is an error that the client may see. An action that returns one answers with it. Declare
+// Fails as values in one table; they are immutable and safe to share.
 type Fail struct {
 	Status int
 	Event  string
@@ -55,14 +55,14 @@ func (f *Fail) Because(cause error) *Fail {
 	return &c
 }
 
-// With returns a copy with a param for the client.
+// With returns a copy that has a param for the client.
 func (f *Fail) With(param any) *Fail {
 	c := *f
 	c.Param = param
 	return &c
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (f *Fail) Unwrap() error { return f.cause }
 
 // Is makes errors.Is match the declared value whatever its cause or param.
@@ -75,7 +75,7 @@ func (f *Fail) reply() *Reply {
 	return &Reply{Status: f.Status, Event: f.Event, Info: f.Info, Param: f.Param}
 }
 
-// What the framework itself answers (contract §3).
+// Answers of the framework itself (contract §3).
 var (
 	errController = NewFail(404, "controllerNotFound", "您请求的控制器不存在")
 	errMethod     = NewFail(405, "methodNotFound", "您请求的method方法不存在")

@@ -63,8 +63,8 @@ func newRouter(list []Controller) (*router, error) {
 	return r, nil
 }
 
-// find resolves a method (contract §3): trim dots, split; what is missing is index; case is ignored. asked is nil where
-// the frame has none.
+// find resolves a method (contract §3): dots at both ends are trimmed, missing parts are "index",
+// and case is ignored. asked is nil where the frame has no method.
 func (r *router) find(asked []byte) (target, *Fail) {
 	// Nearly every frame spells its method as it is in the table: no allocation.
 	if t, ok := r.actions[string(asked)]; ok {
@@ -105,7 +105,7 @@ func (r *router) routes() []Route {
 	return list
 }
 
-// listener is the mounted name of a controller that has OnClose.
+// listener returns the mounted name of a controller that has OnClose.
 func (r *router) listener(name string) (string, error) {
 	name = strings.ToLower(name)
 	if !strings.Contains(name, ".") {
@@ -118,7 +118,7 @@ func (r *router) listener(name string) (string, error) {
 	return c.name, nil
 }
 
-// greets are the OnConnect of all controllers, in the order of the controllers.
+// greets returns the OnConnect of all controllers, in the order of the controllers.
 func (r *router) greets() (list []greet) {
 	for _, c := range r.mounted {
 		if c.hooks.connect != nil {
@@ -133,7 +133,8 @@ func withSystem(controllers []Controller) []Controller {
 	return append(controllers[:len(controllers):len(controllers)], Mount("sys", &system{}))
 }
 
-// Routes is the route table of controllers and of what is built in, sorted by method, without making an App.
+// Routes returns the route table of the controllers and of the built-in methods, sorted by method,
+// without making an App.
 func Routes(controllers []Controller) ([]Route, error) {
 	r, err := newRouter(withSystem(controllers))
 	if err != nil {

@@ -20,10 +20,10 @@ import (
 // Server reaches all connections, users and rooms, on whichever node. An App is one, and an action
 // gets it by Ctx.Server. Safe for concurrent use.
 //
-// A call about a connection of this node costs nothing. Any other call costs one write to Redis and an
-// answer of each node, and waits for them at most cache.master.timeout. ErrPartial then reports that a
-// node has not answered: it may still do what it was asked for. While Redis is unreachable the call
-// returns ErrPartial at once, with what this node knows.
+// A call about a connection of this node costs nothing. Any other call costs one write to Redis and
+// an answer of each node, and waits for them at most cache.master.timeout. ErrPartial then reports
+// that a node has not answered: it may still do what it was asked for. While Redis is unreachable
+// the call returns ErrPartial at once, with what this node knows.
 type Server struct {
 	log     *zap.Logger
 	timeout time.Duration // of one Redis call
@@ -36,8 +36,8 @@ type Server struct {
 	closer    *closing.Closer
 }
 
-// History reads a room's kept pushes beyond the offset after, the oldest first. It costs one Redis call. after < 0 gives the
-// newest ones, for two. limit is at most 1,000.
+// History reads a room's kept pushes with an offset above after, the oldest first, in one Redis
+// call. after < 0 gives the newest ones, in two calls. limit is at most 1,000.
 func (s *Server) History(ctx context.Context, room string, after int64, limit int) (HistoryPage, error) {
 	if err := names.Room(room); err != nil {
 		return HistoryPage{}, err
@@ -45,8 +45,9 @@ func (s *Server) History(ctx context.Context, room string, after int64, limit in
 	return s.history.Page(ctx, room, after, limit)
 }
 
-// SendToFD sends an unasked frame to one connection, wherever it is. It never waits. ErrClosed and ErrSlow are known only of this
-// node's connections; for another's it costs one write to Redis, in the background.
+// SendToFD sends an unasked frame to one connection, on whichever node. It never waits. ErrClosed
+// and ErrSlow are only known of this node's connections; a push to another node costs one write to
+// Redis, in the background.
 func (s *Server) SendToFD(fd int64, r *Reply, o ...PublishOption) error {
 	c, elsewhere := s.publisher.Find(fd)
 	switch {
@@ -60,8 +61,8 @@ func (s *Server) SendToFD(fd int64, r *Reply, o ...PublishOption) error {
 	return s.publisher.SendTo(c, r, apply(o)) // the same way: the two keep their order
 }
 
-// SendToUID sends an unasked frame to all connections of a user, on all nodes. It never waits, and costs one write to Redis where
-// there may be other nodes.
+// SendToUID sends an unasked frame to all connections of a user, on all nodes. It never waits, and
+// costs one write to Redis where there may be other nodes.
 func (s *Server) SendToUID(uid string, r *Reply, o ...PublishOption) error {
 	if err := names.UID(uid); err != nil {
 		return err
@@ -69,10 +70,11 @@ func (s *Server) SendToUID(uid string, r *Reply, o ...PublishOption) error {
 	return s.publisher.Send(envelope.ToUID, uid, r, apply(o))
 }
 
-// SendToRoom sends an unasked frame to every member of a room, on all nodes. Members get a room's frames in one order, the same on
-// every node. It waits for Redis only with Durable, and costs it one write where there may be other nodes or the push is kept, whatever
-// the number of members. An error means that it was not taken: it cannot be encoded, is too large, or too much waits for Redis; ErrNotTaken
-// that it was to be kept and that Redis has no memory, ErrUnavailable that this node is cut off from Redis.
+// SendToRoom sends an unasked frame to every member of a room, on all nodes. Members get a room's
+// frames in one order, the same on every node. It waits for Redis only with Durable. Where there
+// may be other nodes, or the push is kept, it costs one write to Redis, whatever the number of
+// members. After an error nothing was sent: the reply cannot be encoded, ErrTooLarge, ErrBusy,
+// ErrNotTaken (the push was to be kept, and Redis has no memory) or ErrUnavailable.
 func (s *Server) SendToRoom(room string, r *Reply, o ...PublishOption) error {
 	if err := names.Room(room); err != nil {
 		return err
@@ -80,7 +82,7 @@ func (s *Server) SendToRoom(room string, r *Reply, o ...PublishOption) error {
 	return s.publisher.Send(envelope.ToRoom, room, r, apply(o))
 }
 
-// Publish is SendToRoom.
+// Publish is SendToRoom by its shorter name.
 func (s *Server) Publish(room string, r *Reply, o ...PublishOption) error {
 	return s.SendToRoom(room, r, o...)
 }
@@ -90,6 +92,7 @@ func (s *Server) SendToAll(r *Reply, o ...PublishOption) error {
 	return s.publisher.Send(envelope.ToAll, "", r, apply(o))
 }
 
-// Settle waits until Redis has what was sent here before, so that it arrives although this node dies: a round trip or two. It waits at
-// most as long as a Redis call may take; where that was in vain nobody waits for a second: what is sent while Redis is away is kept here.
+// Settle waits until Redis has what was sent here before, so that it arrives although this node
+// dies: a round trip or two, at most cache.master.timeout. After a call that timed out, further
+// calls return at once for a second: pushes are kept here while Redis is unreachable.
 func (s *Server) Settle(ctx context.Context) { s.link.Settle(ctx, s.timeout) }

@@ -12,10 +12,10 @@ import (
 	"wsframe/framework/internal/session"
 )
 
-// system are the built-in methods, sys.recover and sys.history, for the rooms that a connection is in.
+// system has the built-in methods sys.recover and sys.history, for the rooms of a connection.
 type system struct{}
 
-// RoomPosition is what a client saw last of a room.
+// roomPosition is the last push of a room that a client has seen.
 type roomPosition struct {
 	Room   string `json:"room"`
 	Offset Int    `json:"offset"`
@@ -36,8 +36,9 @@ var (
 	errHistory = NewFail(503, "historyUnavailable", "暂时无法读取历史消息")
 )
 
-// Recover sends what the client has missed since it saw last what it says. For a room that it is not in yet it is remembered: what
-// was missed comes with the join, before anything new. Of several positions in one room the first counts.
+// Recover sends the pushes that the client has missed since the given positions. The position in a
+// room that the connection has not joined yet is kept, and its missed pushes come at the join,
+// before anything new. Of several positions in one room the first counts.
 func (*system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
 	rooms := in.Rooms
 	if in.Room != "" {
@@ -60,7 +61,7 @@ func (*system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
 	return OK("sysRecover", "恢复完成", results), nil
 }
 
-// badRoom is the answer to a name that is none. A reserved one is named, since nothing about its letters is wrong.
+// badRoom is the answer to an invalid room name. It names a reserved one, whose letters are valid.
 func badRoom(room string, err error) *Fail {
 	if errors.Is(err, errEpoch) {
 		return errEpoch
@@ -87,8 +88,8 @@ type historyOut struct {
 	Times  []int64           `json:"times"`
 }
 
-// History pages through a room's kept pushes: forwards beyond after, or backwards from before; neither gives the newest. The items
-// are in the order in which they were sent.
+// History pages through a room's kept pushes: forwards from after, or backwards from before;
+// neither gives the newest. Items are in the order in which they were sent.
 func (*system) History(c *Ctx, in *historyIn) (*Reply, error) {
 	if err := names.Room(in.Room); err != nil {
 		return nil, badRoom(in.Room, err)
@@ -136,7 +137,8 @@ func (*system) History(c *Ctx, in *historyIn) (*Reply, error) {
 	return OK("sysHistory", "历史消息", out), nil
 }
 
-// payPage takes what a page costs from the connection's budget and the user's. It tells whether both had it.
+// payPage charges a page to the budgets of the connection and of the user. It reports whether both
+// could pay.
 func payPage(c *Ctx, calls int) bool {
 	user := ""
 	if c.Auth.ID != "" {
@@ -145,7 +147,7 @@ func payPage(c *Ctx, calls int) bool {
 	return c.server.history.PayPage(&session.Of(c.conn).Pages, user, calls)
 }
 
-// recoverRoom is sys.recover for one room.
+// recoverRoom does the work of sys.recover for one room.
 func recoverRoom(c *Ctx, name string, p room.Position) (history.Recovery, error) {
 	if err := names.Room(name); err != nil {
 		return history.Recovery{}, err

@@ -8,7 +8,8 @@ import (
 	"strconv"
 )
 
-// Int is an integer field of a request that PHP clients may send as a string: 1 and "1" are the same; null and "" are 0.
+// Int is an integer field of a request that PHP clients may send as a string: 1 and "1" are the
+// same; null and "" are 0.
 type Int int64
 
 // Str is a string field that may come as a number: "7" and 7 are the same; null is "".
@@ -17,7 +18,7 @@ type Str string
 // Bool is a flag that may come as true, 1, "1", "true" and their opposites; null and "" are false.
 type Bool bool
 
-// wrongType is the error from which the decoder knows the field.
+// wrongType is an error to which the JSON decoder adds the field.
 func wrongType[T any](value string) error {
 	return &json.UnmarshalTypeError{Value: fmt.Sprintf("%.20q", value), Type: reflect.TypeFor[T]()}
 }
