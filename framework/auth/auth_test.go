@@ -179,7 +179,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// Without a lifetime nothing expires, but the future is still refused.
+// Without a lifetime, no token expires, but a ctime in the future is still refused.
 func TestVerifyWithoutLifetime(t *testing.T) {
 	tokens, err := New(Config{Keys: []string{"0123456789abcdef"}, Now: func() time.Time { return at }})
 	if err != nil {
@@ -196,7 +196,8 @@ func TestVerifyWithoutLifetime(t *testing.T) {
 	}
 }
 
-// What the 3DES form accepts is exactly the five fields, in time: its blocks can be moved by anybody.
+// The 3DES form accepts exactly the five fields and a valid ctime, because anybody can rearrange
+// its blocks.
 func TestTripleDESIsStrict(t *testing.T) {
 	v := load(t)
 	tokens := legacy(t, v)
@@ -255,7 +256,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Whoever comes at the same time gets the same key, and one of them has made it.
+// Simultaneous callers get the same key, and exactly one of them created it.
 func TestKeyIsMadeOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key")
 	var wg sync.WaitGroup
@@ -298,7 +299,8 @@ func TestKeyIsMadeOnce(t *testing.T) {
 	}
 }
 
-// FuzzParse holds parse against encoding/json: what it accepts, a plain decoder reads the same way.
+// FuzzParse compares parse with encoding/json: a plain decoder reads what parse accepts in the same
+// way.
 func FuzzParse(f *testing.F) {
 	for _, r := range load(f).Tokens {
 		f.Add([]byte(r.JSON), true)

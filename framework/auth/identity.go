@@ -1,4 +1,4 @@
-// Package auth says who may connect: it issues and verifies the tokens of the handshake (contract §2).
+// Package auth issues and verifies the tokens with which clients connect (contract §2).
 //
 //	tokens, err := auth.New(auth.Config{Keys: []string{key}, Lifetime: 24 * time.Hour})
 //	token, err := tokens.Issue(auth.Identity{ID: "7", Type: "wechatUser", Code: "1001", Nickname: "小明"})
@@ -18,7 +18,7 @@ import (
 	"unicode/utf8"
 )
 
-// Identity is what a token says. ID and Code are texts here, whether the token holds a string or a number.
+// Identity is the content of a token. ID and Code are texts, even if the token contains numbers.
 type Identity struct {
 	ID       string `json:"id"`
 	Type     string `json:"type"`
@@ -27,17 +27,18 @@ type Identity struct {
 	CTime    int64  `json:"ctime" doc:"UNIX seconds"` // of issue
 }
 
-// TypeWechatUser is the type of user that the original has, beside walls: connections of its users can be looked up in Redis (contract §4).
+// TypeWechatUser is the type of WeChat users. Redis contains the connections of its users (contract
+// §4).
 const TypeWechatUser = "wechatUser"
 
-// Limits of an identity's fields. ID, Type and Code enter the names of Redis keys, hence the alphabet.
+// Limits of an identity's fields. ID, Type and Code become part of Redis keys, hence the alphabet.
 const (
 	maxName     = 64  // bytes of ID and Code
 	maxType     = 32  // bytes
 	maxNickname = 128 // characters
 )
 
-// safe tells whether text may enter the name of a Redis key: A-Z a-z 0-9 _ . : @ -
+// safe tells whether a text may be part of a Redis key: A-Z a-z 0-9 _ . : @ -
 func safe(text string) bool {
 	for i := range len(text) {
 		switch c := text[i]; {
@@ -50,7 +51,7 @@ func safe(text string) bool {
 	return true
 }
 
-// Validate tells what about the identity cannot be accepted.
+// Validate returns an error that names an unacceptable field.
 func (id Identity) Validate() error {
 	switch {
 	case id.ID == "" || len(id.ID) > maxName || !safe(id.ID):
@@ -67,8 +68,8 @@ func (id Identity) Validate() error {
 
 var errFields = errors.New("token's fields are not those of an identity")
 
-// parse reads the five fields, which may stand only once and in no other case. strict also refuses all others, which
-// catches most forgeries by moved cipher blocks, and wants a nickname.
+// parse reads the five fields, each at most once and in this case. strict also refuses other
+// fields, which detects most forgeries by moved cipher blocks, and requires a nickname.
 func parse(plain []byte, strict bool) (id Identity, err error) {
 	if !utf8.Valid(plain) || !json.Valid(plain) {
 		return id, errFields
@@ -131,7 +132,7 @@ func parse(plain []byte, strict bool) (id Identity, err error) {
 
 var fields = [...]string{"id", "type", "code", "nickname", "ctime"}
 
-// reader walks over an object that is known to be valid JSON.
+// reader iterates over the members of an object of valid JSON.
 type reader struct {
 	b []byte
 	i int
@@ -143,7 +144,7 @@ func (r *reader) space() {
 	}
 }
 
-// next steps over the brace or comma before a key; it is false at the object's end.
+// next skips the brace or comma before a key. It returns false at the end of the object.
 func (r *reader) next() bool {
 	r.space()
 	if r.b[r.i] == '}' {
@@ -154,7 +155,7 @@ func (r *reader) next() bool {
 	return r.b[r.i] != '}'
 }
 
-// value reads a key or a value and gives it raw.
+// value returns the next key or value as raw JSON.
 func (r *reader) value() []byte {
 	from := r.i
 	for depth := 0; ; {
@@ -174,7 +175,7 @@ func (r *reader) value() []byte {
 			r.i++
 		case ',', ':', ' ', '\t', '\n', '\r':
 			r.i++
-		default: // a number or a word
+		default: // a number, true, false or null
 			for r.i < len(r.b) && !strings.ContainsRune(",:]} \t\n\r", rune(r.b[r.i])) {
 				r.i++
 			}

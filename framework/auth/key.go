@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// LoadOrCreateKey reads the key in the file, or makes a random one there with mode 0600. It tells whether it made it. Two
-// processes that start together get the same key.
+// LoadOrCreateKey reads the key from a file, or creates the file with a random key and mode 0600.
+// It returns whether it created the key. Processes that start at the same time get the same key.
 func LoadOrCreateKey(path string) (key string, created bool, err error) {
 	if key, _, err = LoadKey(path); !errors.Is(err, fs.ErrNotExist) {
 		return key, false, err
@@ -25,7 +25,7 @@ func LoadOrCreateKey(path string) (key string, created bool, err error) {
 	return key, created, err
 }
 
-// LoadKey is LoadOrCreateKey that makes none: a file that is not there is an error.
+// LoadKey reads the key from a file. A missing file is an error.
 func LoadKey(path string) (key string, created bool, err error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -36,14 +36,14 @@ func LoadKey(path string) (key string, created bool, err error) {
 			return "", false, fmt.Errorf("the token key can be read by others: %w", err)
 		}
 	}
-	key = strings.TrimSpace(string(b)) // a line feed at the end is no part of it
+	key = strings.TrimSpace(string(b)) // a line feed at the end is not part of the key
 	if len(key) < 32 {
 		return "", false, fmt.Errorf("the token key in %s is too short: delete the file to get a new one", path)
 	}
 	return key, false, nil
 }
 
-// createKey writes a whole file and gives it its name at once: nobody reads half a key.
+// createKey writes a temporary file and then links it to its name, so that nobody reads half a key.
 func createKey(path string) error {
 	raw := make([]byte, 32)
 	if _, err := rand.Read(raw); err != nil {
@@ -55,15 +55,15 @@ func createKey(path string) error {
 	}
 	temporary := f.Name()
 	defer os.Remove(temporary)
-	text := base64.RawURLEncoding.EncodeToString(raw) // no line feed: other programs would read it along
+	text := base64.RawURLEncoding.EncodeToString(raw) // without a line feed, which other programs would read as part of the key
 	_, err = f.WriteString(text)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err = os.Link(temporary, path); err == nil || errors.Is(err, fs.ErrExist) { // fails where the name is taken
+	if err = os.Link(temporary, path); err == nil || errors.Is(err, fs.ErrExist) { // fails if the name exists
 		return err
 	}
-	// A file system without hard links: still nobody's key is overwritten, but a second process could read too early.
+	// Without hard links, no key is overwritten either, but a second process could read half a key.
 	f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// php runs both functions of docs/php/token.php and gives their tokens, or the message of what they threw.
+// php runs both functions of docs/php/token.php. It returns their tokens, or the message of the
+// exception.
 func php(t *testing.T, key, legacyKey string, identity any) (gcm, des string) {
 	t.Helper()
 	b, err := json.Marshal(identity)
@@ -32,7 +33,7 @@ foreach ([['wsframe_token', $argv[2]], ['wsframe_token_3des', $argv[3]]] as [$f,
 	return lines[0], lines[1]
 }
 
-// What a PHP back end issues by docs/php/token.php is verified here, in both forms.
+// Tokens from docs/php/token.php are accepted in both forms.
 func TestPHPTokens(t *testing.T) {
 	const key = "ein Schlüssel, long enough"
 	for _, legacyKey := range []string{"marico-websocket", "k", strings.Repeat("k", 24)} {
@@ -61,7 +62,7 @@ func TestPHPTokens(t *testing.T) {
 				}
 			}
 		}
-		// A ctime of the caller's own is kept: these tokens have expired.
+		// The function uses the caller's ctime: these tokens have expired.
 		gcm, des := php(t, key, legacyKey, map[string]any{"id": "7", "type": "wall", "ctime": time.Now().Add(-2 * time.Hour).Unix()})
 		for _, token := range []string{gcm, des} {
 			if _, err := tokens.Verify(token); err == nil || !strings.Contains(err.Error(), "expired") {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// spliced puts a wall's token together from the tokens of two WeChat users, without the key: blocks of ECB can be moved.
+// spliced forges a wall's token from the tokens of two WeChat users, without the key, by moving
+// blocks of ECB.
 func spliced(t *testing.T, tokens *Tokens) string {
 	t.Helper()
 	alphabet := strings.NewReplacer("*", "+", ":", "/", "_", "=")
@@ -29,7 +30,7 @@ func spliced(t *testing.T, tokens *Tokens) string {
 	return strings.NewReplacer("+", "*", "/", ":", "=", "_").Replace(base64.StdEncoding.EncodeToString(raw))
 }
 
-// Two users' tokens make no wall's: 3DES opens for the listed types only.
+// A forged token of a wall is refused, because only the listed types may use 3DES.
 func TestSplicedWall(t *testing.T) {
 	keys := Config{Keys: []string{"0123456789abcdef"}, Accept3DES: true, TripleDESKey: "marico-websocket", Lifetime: time.Hour}
 	tokens, err := New(keys)
@@ -45,7 +46,7 @@ func TestSplicedWall(t *testing.T) {
 			t.Errorf("a 3DES token of the type %s was issued: %s", kind, token)
 		}
 	}
-	// Whoever lists walls lets the forged one in: the documents say so.
+	// With walls in the list, the forged token is accepted, as the README warns.
 	for _, types := range [][]string{{"wechatUser", "wall"}, {"*"}} {
 		keys.Types3DES = types
 		tokens, err := New(keys)

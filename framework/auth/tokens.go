@@ -11,37 +11,40 @@ import (
 	"wsframe/library/encrypt"
 )
 
-// ErrRefused is matched by every error of Verify. What stands behind it is for the log; clients see one answer for all.
+// ErrRefused matches every error of Verify. The wrapped cause is for the log; clients receive the
+// same answer for all causes.
 var ErrRefused = errors.New("token refused")
 
-// publicKey is the key in the original's published source: whoever has read it can issue tokens.
+// publicKey is the key in the published source of MSwoole-ws: anyone who read it can issue tokens.
 const publicKey = "marico-websocket"
 
-// Fits tells whether key can be one of our own tokens; the published one and short ones are for the original's form only.
+// Fits tells whether a key can serve tokens of the current form. The published key and short keys
+// can serve only 3DES tokens.
 func Fits(key string) bool { return len(key) >= encrypt.MinKey && !strings.HasPrefix(key, publicKey) }
 
-// maxToken bounds what is decoded at all.
+// maxToken is the greatest length of a token that Verify decodes.
 const maxToken = 4096
 
 // Config of Tokens.
 type Config struct {
-	Keys         []string      // the first issues, all verify; at least 16 bytes each
-	Accept3DES   bool          // accept the original's form too
+	Keys         []string      // at least 16 bytes each; the first issues, all verify
+	Accept3DES   bool          // also accept the 3DES form
 	TripleDESKey string        // 1 to 24 bytes
-	Types3DES    []string      // user types that may come by it, "*" = all; nil = wechatUser only
-	Lifetime     time.Duration // since ctime; 0 = tokens do not expire
-	Skew         time.Duration // how far a ctime may lie in the future; 0 = 30 s
+	Types3DES    []string      // user types that may use 3DES; "*" = all, nil = wechatUser
+	Lifetime     time.Duration // validity since ctime; 0 = unlimited
+	Skew         time.Duration // tolerance for clocks that differ; 0 = 30 s
 	Now          func() time.Time
 }
 
-// Tokens issues and verifies.
+// Tokens issues and verifies tokens.
 type Tokens struct {
 	cfg    Config
 	gcm    *encrypt.GCM
-	triple *encrypt.TripleDES // nil = not accepted
+	triple *encrypt.TripleDES // nil = 3DES is not accepted
 }
 
-// New checks the keys. The original's published key is refused for our own form.
+// New checks the keys and makes Tokens. It refuses the published key of MSwoole-ws for the current
+// form.
 func New(cfg Config) (*Tokens, error) {
 	t := &Tokens{cfg: cfg}
 	for _, k := range cfg.Keys {
@@ -83,7 +86,7 @@ func (t *Tokens) plain(id *Identity) ([]byte, error) {
 	return json.Marshal(id)
 }
 
-// Issue makes a token; a CTime of 0 becomes now.
+// Issue makes a token. A CTime of 0 means now.
 func (t *Tokens) Issue(id Identity) (string, error) {
 	b, err := t.plain(&id)
 	if err != nil {
@@ -92,7 +95,7 @@ func (t *Tokens) Issue(id Identity) (string, error) {
 	return t.gcm.Seal(b)
 }
 
-// Issue3DES makes a token of the original's form, for clients of an estate that has not moved yet.
+// Issue3DES makes a token in the 3DES form of MSwoole-ws.
 func (t *Tokens) Issue3DES(id Identity) (string, error) {
 	if t.triple == nil {
 		return "", errors.New("issue token: auth.key_3des is empty")
@@ -101,19 +104,21 @@ func (t *Tokens) Issue3DES(id Identity) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("issue token: %w", err)
 	}
-	if t.cfg.Accept3DES && !t.takes3DES(id.Type) {
+	if t.cfg.Accept3DES && !t.accepts3DES(id.Type) {
 		return "", fmt.Errorf("issue token: 3DES tokens of the type %s are refused: auth.types_3des holds %s", id.Type, strings.Join(t.cfg.Types3DES, ", "))
 	}
 	return t.triple.Seal(b), nil
 }
 
-// takes3DES tells whether users of that type may come by the original's form. Its blocks can be moved without the key, so whoever has tokens
-// can make one of another type: only types that have no more rights than those who have tokens belong there.
-func (t *Tokens) takes3DES(kind string) bool {
+// accepts3DES tells whether users of a type may use the 3DES form. Its blocks can be moved without
+// the key, so anyone who holds tokens can forge one of another type. The list must therefore
+// contain only types with no more rights than the users who hold tokens.
+func (t *Tokens) accepts3DES(kind string) bool {
 	return slices.Contains(t.cfg.Types3DES, kind) || slices.Contains(t.cfg.Types3DES, "*")
 }
 
-// Verify gives the identity of a token that this server or a back end with its key has issued.
+// Verify returns the identity of a token that was issued with one of the keys, or an error that
+// matches ErrRefused.
 func (t *Tokens) Verify(token string) (Identity, error) {
 	id, err := t.verify(token)
 	if err != nil {
@@ -145,11 +150,11 @@ func (t *Tokens) verify(token string) (id Identity, err error) {
 	if id, err = parse(plain, !ours); err != nil {
 		return id, err
 	}
-	if !ours && !t.takes3DES(id.Type) {
+	if !ours && !t.accepts3DES(id.Type) {
 		return id, errors.New("this user type does not come by 3DES (auth.types_3des)")
 	}
 	now := t.cfg.Now()
-	if id.CTime <= 0 || id.CTime > now.Add(t.cfg.Skew).Unix() { // compared as numbers: a time of 2^63-1 seconds would wrap
+	if id.CTime <= 0 || id.CTime > now.Add(t.cfg.Skew).Unix() { // compared as numbers, because a time.Time of 2^63-1 seconds would overflow
 		return id, errors.New("issued in the future")
 	}
 	if t.cfg.Lifetime > 0 && now.After(time.Unix(id.CTime, 0).Add(t.cfg.Lifetime+t.cfg.Skew)) {

@@ -45,7 +45,7 @@ func TestSQLite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := Open(ctx, Options{Driver: "sqlite", DSN: file}) // another process's, as during a reload
+	other, err := Open(ctx, Options{Driver: "sqlite", DSN: file}) // like a second process during a reload
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,11 +104,11 @@ type player struct {
 	Name   string `gorm:"size:64"`
 }
 
-// What models of an application use; every database must answer the same.
+// runModels tests what an application's models use. Every database must give the same results.
 func runModels(t *testing.T, g *gorm.DB) {
 	ctx := t.Context()
 	g = g.WithContext(ctx)
-	for range 3 { // as at every start
+	for range 3 { // every start migrates
 		if err := g.AutoMigrate(&team{}, &player{}); err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func runModels(t *testing.T, g *gorm.DB) {
 	if g.Create(&player{TeamID: 999}).Error == nil {
 		t.Error("a player of no team is taken")
 	}
-	for range 2 { // the second changes nothing, and finds it all the same
+	for range 2 { // the second update changes no row, but still finds it
 		if r := g.Model(&team{}).Where("name = ?", "b").UpdateColumn("score", 9); r.Error != nil || r.RowsAffected != 1 {
 			t.Errorf("update: %d rows, %v", r.RowsAffected, r.Error)
 		}
@@ -221,7 +221,7 @@ func TestSQLiteModels(t *testing.T) {
 	}
 }
 
-// What users wrote stays out of the log. A statement that fails is its caller's to log.
+// The log contains no texts of users. The caller of a failed statement logs its error.
 func TestLogHoldsNoParameters(t *testing.T) {
 	core, seen := observer.New(zap.DebugLevel)
 	g, err := Open(t.Context(), Options{Driver: "sqlite", DSN: filepath.Join(t.TempDir(), "l.db"), Log: zap.New(core)})
@@ -261,7 +261,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// What cannot be read is refused before anything is reached, and no part of it is shown.
+// A DSN that cannot be parsed is refused without a connection, and the error shows no part of it.
 func TestCheck(t *testing.T) {
 	for driver, list := range map[string][]string{
 		"mysql": {

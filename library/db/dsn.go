@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Check tells whether the driver can read the DSN, without reaching anything. No part of the DSN stands in the error: it may hold a password, and
-// where it cannot be read nobody knows which part that is.
+// Check parses a DSN for a driver, without a connection. The error contains no part of the DSN,
+// because an unreadable one may have a password anywhere.
 func Check(driver, dsn string) error {
 	switch driver {
 	case "sqlite":
@@ -20,7 +20,7 @@ func Check(driver, dsn string) error {
 		if err == nil {
 			return nil
 		}
-		why, ok := strings.CutPrefix(err.Error(), "invalid DSN: ") // those are constant
+		why, ok := strings.CutPrefix(err.Error(), "invalid DSN: ") // these errors are constants
 		if !ok {
 			why = "a part of it cannot be read"
 		}

@@ -32,14 +32,15 @@ func TestMariaDB(t *testing.T) {
 	}
 }
 
-// verse is a model of the test.
+// verse is a model for this test.
 type verse struct {
 	ID   int64
 	Text string `gorm:"size:64;index"`
 	Note string `gorm:"type:text"`
 }
 
-// Whatever the database's default and the DSN's character set are, every character can be stored; an existing table that cannot is named.
+// Every character can be stored, whatever the default of the database and the character set of the
+// DSN. A warning names an existing table that cannot store all characters.
 func TestMariaDBCharsets(t *testing.T) {
 	s := testserver.StartMariaDB(t)
 	plain, err := openMySQL(s.DSN, zap.NewNop())
@@ -90,7 +91,7 @@ func TestMariaDBCharsets(t *testing.T) {
 					t.Fatal(err)
 				}
 				list := seen.TakeAll()
-				if change == "MODIFY text VARCHAR(64) CHARACTER SET utf8mb3" && len(list) == 0 { // gorm has taken the column for changed, and made it the table's again
+				if change == "MODIFY text VARCHAR(64) CHARACTER SET utf8mb3" && len(list) == 0 { // gorm saw a changed column, and restored the table's character set
 					stores(t, g, text, true)
 					continue
 				}
@@ -102,7 +103,7 @@ func TestMariaDBCharsets(t *testing.T) {
 	}
 }
 
-// stores tells whether a text comes back as it was written.
+// stores tells whether a text is read as it was written.
 func stores(t *testing.T, g *gorm.DB, text string, want bool) {
 	t.Helper()
 	row, back := verse{Text: text, Note: text}, verse{}

@@ -12,11 +12,13 @@ import (
 	"gorm.io/gorm"
 )
 
-// charset is the one of MySQL's that holds every character; its utf8 has three bytes for each, and no emoji.
+// charset is MySQL's character set for all characters. Its utf8 has at most three bytes for each,
+// and so no emoji.
 const charset = "utf8mb4"
 
-// openMySQL sets what gorm's models and our applications count on, whatever the DSN says: times come as times, text is UTF-8, and an UPDATE counts the rows
-// it found, as the other databases do, not only those it changed.
+// openMySQL sets options that gorm's models and our applications rely on, whatever the DSN says:
+// times are parsed, text is UTF-8, and an UPDATE counts all rows that it found, as in the other
+// databases, not only changed ones.
 func openMySQL(dsn string, log *zap.Logger) (*sql.DB, error) {
 	c, err := mysqldriver.ParseDSN(dsn)
 	if err != nil {
@@ -27,13 +29,13 @@ func openMySQL(dsn string, log *zap.Logger) (*sql.DB, error) {
 	if !strings.HasPrefix(collation, charset+"_") {
 		collation = ""
 	}
-	if err := c.Apply(mysqldriver.Charset(charset, collation)); err != nil { // SET NAMES: a server may ignore what the handshake says
+	if err := c.Apply(mysqldriver.Charset(charset, collation)); err != nil { // SET NAMES: a server may ignore the character set in the handshake
 		return nil, err
 	}
 	if c.Timeout == 0 {
-		c.Timeout = 5 * time.Second // of dialing
+		c.Timeout = 5 * time.Second // for dialing
 	}
-	c.Logger = printer{log} // by itself it writes to stderr
+	c.Logger = printer{log} // by default, the driver writes to stderr
 	connector, err := mysqldriver.NewConnector(c)
 	if err != nil {
 		return nil, err
@@ -41,7 +43,7 @@ func openMySQL(dsn string, log *zap.Logger) (*sql.DB, error) {
 	return sql.OpenDB(connector), nil
 }
 
-// mysqlDialect is gorm's, whose tables hold every character whatever the database's default is.
+// mysqlDialect is gorm's dialect, with tables for all characters whatever the database's default.
 type mysqlDialect struct {
 	*mysql.Dialector
 	log *zap.Logger
@@ -52,7 +54,7 @@ func newMySQL(pool *sql.DB, log *zap.Logger) gorm.Dialector {
 }
 
 func (d mysqlDialect) Migrator(g *gorm.DB) gorm.Migrator {
-	m, _ := d.Dialector.Migrator(g).(mysql.Migrator) // it makes no other
+	m, _ := d.Dialector.Migrator(g).(mysql.Migrator) // the dialect makes no other type
 	return mysqlMigrator{m, d.log}
 }
 
@@ -61,7 +63,7 @@ type mysqlMigrator struct {
 	log *zap.Logger
 }
 
-// CreateTable adds the character set to the table's options, unless they name one.
+// CreateTable adds the character set to the table's options, unless they already name one.
 func (m mysqlMigrator) CreateTable(models ...any) error {
 	const key = "gorm:table_options"
 	set, _ := m.DB.Get(key)
@@ -72,7 +74,8 @@ func (m mysqlMigrator) CreateTable(models ...any) error {
 	return m.Migrator.CreateTable(models...)
 }
 
-// AutoMigrate warns of columns that were made with another character set. It leaves them as they are: to convert a large table takes its time.
+// AutoMigrate warns of columns with another character set. It does not convert them, because the
+// conversion of a large table takes long.
 func (m mysqlMigrator) AutoMigrate(models ...any) error {
 	if err := m.Migrator.AutoMigrate(models...); err != nil {
 		return err

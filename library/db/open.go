@@ -18,12 +18,12 @@ import (
 // Options of Open.
 type Options struct {
 	Driver  string // sqlite, mysql, postgres
-	DSN     string // for sqlite a file
-	MaxOpen int    // connections; SQLite uses one, which is what its one writer can do. 0 = 32
+	DSN     string // sqlite: a file
+	MaxOpen int    // connections, 0 = 32; SQLite has one writer and uses one
 	Log     *zap.Logger
 }
 
-// Open reaches the database or says in one line why not, before ctx ends.
+// Open connects to the database before ctx ends. An error has one line.
 func Open(ctx context.Context, o Options) (*gorm.DB, error) {
 	log := o.Log
 	if log == nil {
@@ -55,7 +55,7 @@ func Open(ctx context.Context, o Options) (*gorm.DB, error) {
 		DisableAutomaticPing: true,
 		Logger: logger.New(printer{log}, logger.Config{
 			SlowThreshold: time.Second, LogLevel: logger.Warn,
-			ParameterizedQueries: true, IgnoreRecordNotFoundError: true, // users' words stay out of the log
+			ParameterizedQueries: true, IgnoreRecordNotFoundError: true, // the log contains no texts of users
 		}),
 	})
 	if err != nil {
@@ -70,7 +70,7 @@ func Open(ctx context.Context, o Options) (*gorm.DB, error) {
 	}
 	pool.SetMaxOpenConns(o.MaxOpen)
 	pool.SetMaxIdleConns(min(o.MaxOpen, 8))
-	if o.Driver != "sqlite" { // a file needs no new connection
+	if o.Driver != "sqlite" { // a file needs no new connections
 		pool.SetConnMaxIdleTime(5 * time.Minute)
 	}
 	if err := pool.PingContext(ctx); err != nil {
@@ -80,7 +80,8 @@ func Open(ctx context.Context, o Options) (*gorm.DB, error) {
 	return g, nil
 }
 
-// oneLine shows an error on one line, and once what pgx says for each of its tries.
+// oneLine puts an error on one line. pgx repeats a message for each attempt; the result has it
+// once.
 type oneLine struct{ error }
 
 func (e oneLine) Error() string {
@@ -95,7 +96,7 @@ func (e oneLine) Error() string {
 
 func (e oneLine) Unwrap() error { return e.error }
 
-// Close ends all connections.
+// Close closes all connections.
 func Close(g *gorm.DB) error {
 	pool, err := g.DB()
 	if err != nil {
@@ -104,10 +105,10 @@ func Close(g *gorm.DB) error {
 	return pool.Close()
 }
 
-// printer gives gorm's warnings (slow statements) to zap.
+// printer passes gorm's warnings (slow statements) to zap.
 type printer struct{ log *zap.Logger }
 
-// Print is what the mysql driver calls, about broken connections.
+// Print is called by the mysql driver for broken connections.
 func (p printer) Print(args ...any) {
 	p.log.Warn("database", zap.String("says", strings.TrimSpace(fmt.Sprint(args...))))
 }
@@ -115,14 +116,14 @@ func (p printer) Print(args ...any) {
 func (p printer) Printf(format string, args ...any) {
 	if len(args) > 2 {
 		if _, failed := args[1].(error); failed {
-			return // a statement's error, which its caller has been given: logged there, once
+			return // the caller received this error of its statement, and logs it
 		}
 	}
 	p.log.Warn("database", zap.String("says", strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")))
 }
 
-// closeToOthers makes the database's file with mode 0600, which SQLite gives its -wal and -shm too, and
-// takes their rights from others where an earlier version made them.
+// closeToOthers creates the database file with mode 0600, which SQLite also uses for its -wal and
+// -shm files, and restricts existing ones.
 func closeToOthers(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// envTally makes this test binary a worker that counts in the database of that name.
+// envTally names a database; with it, this test binary is a worker that counts in that database.
 const envTally = "WSFRAME_TEST_TALLY"
 
 type tally struct {
@@ -37,7 +37,7 @@ func count(g *gorm.DB) error {
 	return nil
 }
 
-// Two workers share one file during a reload: neither is refused, and no write of either is lost.
+// Two workers can share a file during a reload: no statement fails, and no write is lost.
 func TestTwoWorkers(t *testing.T) {
 	if file := os.Getenv(envTally); file != "" {
 		g, err := Open(t.Context(), Options{Driver: "sqlite", DSN: file})
@@ -84,7 +84,7 @@ func TestTwoWorkers(t *testing.T) {
 	for said.Scan() && said.Text() != "ready" {
 		text += said.Text() + "\n"
 	}
-	_, _ = in.Write([]byte("go\n")) // if it has failed, its end says so
+	_, _ = in.Write([]byte("go\n")) // an error shows in the end of the process
 	if err := count(g); err != nil {
 		t.Error(err)
 	}

@@ -1,4 +1,5 @@
-// Package encrypt holds the two ciphers of auth tokens: AES-256-GCM, which is ours, and the original's 3DES form.
+// Package encrypt contains the two ciphers of auth tokens: AES-256-GCM, and the 3DES form of
+// MSwoole-ws.
 //
 //	g, err := encrypt.NewGCM(currentKey, previousKey)
 //	token, err := g.Seal([]byte(`{"id":"7"}`))

@@ -52,7 +52,7 @@ func TestGCM(t *testing.T) {
 	}
 }
 
-// Every changed bit, and every other spelling of the same bytes, is refused.
+// Open refuses every changed bit, and every other base64 spelling of the same bytes.
 func TestGCMTampered(t *testing.T) {
 	g := gcm(t, key)
 	raw, err := base64.RawURLEncoding.DecodeString(vectorToken[len(Prefix):])
@@ -79,7 +79,8 @@ func TestGCMTampered(t *testing.T) {
 	}
 }
 
-// next is the base64 digit after c; as a token's last digit it differs in bits that carry nothing, or in the tag.
+// next returns the base64 digit after c. As the last digit of a token, it differs in unused bits,
+// or in the tag.
 func next(c byte) string {
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	return string(digits[(strings.IndexByte(digits, c)+1)%64])
@@ -100,7 +101,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// The original's vectors are held in framework/auth; here is what those cannot show.
+// Tests in framework/auth use vectors of MSwoole-ws. These cases are not in the vectors.
 func TestTripleDES(t *testing.T) {
 	for _, k := range []string{"k", "marico-websocket", strings.Repeat("k", 24)} {
 		cipher, err := NewTripleDES(k)
@@ -151,7 +152,7 @@ func FuzzTripleDESOpen(f *testing.F) {
 	f.Add("d9CyuxtRvVo_")
 	f.Add("SFU3ZxN9cnVBgV5Fe2MoAA__")
 	f.Fuzz(func(t *testing.T, token string) {
-		// ECB opens much, but each plain text has one token.
+		// ECB decrypts much, but each plain text has exactly one token.
 		if plain, err := cipher.Open(token); err == nil && cipher.Seal(plain) != token {
 			t.Fatalf("%q opens as %q, whose token is %q", token, plain, cipher.Seal(plain))
 		}

@@ -11,21 +11,22 @@ import (
 	"strings"
 )
 
-// ErrOpen means that a token was not made with any of the keys, or was changed since.
+// ErrOpen says that a token was not made with any of the keys, or was changed.
 var ErrOpen = errors.New("token does not open with any key")
 
-// Prefix is the version that begins every GCM token.
+// Prefix is the version at the beginning of every GCM token.
 const Prefix = "w1."
 
-// MinKey is the shortest key in bytes.
+// MinKey is the least length of a key in bytes.
 const MinKey = 16
 
-// GCM seals with AES-256-GCM (NIST SP 800-38D). A token is "w1." and the URL-safe base64, without padding, of
-// nonce (12 bytes) | ciphertext | tag (16 bytes); the prefix is authenticated too. The AES key is the SHA-256 of the key text.
+// GCM seals with AES-256-GCM (NIST SP 800-38D). A token is "w1." and the URL-safe base64, without
+// padding, of nonce (12 bytes) | ciphertext | tag (16 bytes); the prefix is authenticated too. The
+// AES key is the SHA-256 of the key text.
 type GCM struct{ aeads []cipher.AEAD }
 
-// NewGCM makes a GCM whose first key seals and all of whose keys open, so that keys can be rotated. Empty keys after
-// the first are passed over.
+// NewGCM makes a GCM that seals with the first key and opens with every key, so that keys can be
+// rotated. Empty keys after the first are ignored.
 func NewGCM(keys ...string) (*GCM, error) {
 	g := &GCM{}
 	for i, key := range keys {
@@ -62,10 +63,10 @@ func (g *GCM) Seal(plain []byte) (string, error) {
 	return Prefix + base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, []byte(Prefix))), nil
 }
 
-// Open gives the plain text of a token that any of the keys sealed, else ErrOpen.
+// Open returns the plain text of a token that was sealed with any of the keys, or ErrOpen.
 func (g *GCM) Open(token string) ([]byte, error) {
 	text, ok := strings.CutPrefix(token, Prefix)
-	if !ok || strings.ContainsAny(text, "\r\n") { // base64 would pass over line ends: a token has one spelling only
+	if !ok || strings.ContainsAny(text, "\r\n") { // base64 would ignore line ends, but a token has only one spelling
 		return nil, ErrOpen
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)

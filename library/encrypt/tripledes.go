@@ -8,12 +8,13 @@ import (
 	"strings"
 )
 
-// TripleDES is the original's token cipher: 3DES-EDE in ECB mode with PKCS#5 padding, the key right-padded with the
-// character 0 to 24 bytes, base64 with + / = written as * : _ (contract §2). It authenticates nothing: whoever holds
-// tokens can put their blocks together anew. Use it only to accept what an estate of the original issues.
+// TripleDES is the token cipher of MSwoole-ws: 3DES-EDE in ECB mode with PKCS#5 padding, the key
+// right-padded with the character 0 to 24 bytes, and base64 with * : _ for + / = (contract §2). It
+// provides no authentication: anyone who holds tokens can recombine their blocks. Use it only to
+// accept tokens of back ends that were written for MSwoole-ws.
 type TripleDES struct{ block cipher.Block }
 
-// NewTripleDES takes a key of 1 to 24 bytes.
+// NewTripleDES makes a cipher from a key of 1 to 24 bytes.
 func NewTripleDES(key string) (*TripleDES, error) {
 	if key == "" || len(key) > 24 {
 		return nil, errors.New("a 3DES key has 1 to 24 bytes")
@@ -43,7 +44,8 @@ func (t *TripleDES) Seal(plain []byte) string {
 	return toURL.Replace(base64.StdEncoding.EncodeToString(b))
 }
 
-// Open decrypts a token, or gives ErrOpen where it is not of that form. What it gives is not authenticated.
+// Open decrypts a token, or returns ErrOpen if it does not have this form. The plain text is not
+// authenticated.
 func (t *TripleDES) Open(token string) ([]byte, error) {
 	if strings.ContainsAny(token, "+/=\r\n") {
 		return nil, ErrOpen

@@ -7,9 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// Escape makes text harmless for a terminal: control characters (C0 but line feed and tab, DEL, C1), line separators and
-// the controls of writing direction become \u001b and the like, bytes that are no UTF-8 \x9b. Inside a string of JSON the
-// result has the same meaning. Text that needs nothing is returned as it is.
+// Escape makes text harmless for a terminal. Control characters (C0 except line feed and tab, DEL,
+// C1), line separators and bidirectional controls become escapes such as \u001b, and invalid UTF-8
+// becomes escapes such as \x9b. Inside a JSON string, the result has the same meaning. Harmless
+// text is returned unchanged.
 func Escape(p []byte) []byte {
 	for i := 0; i < len(p); {
 		r, n := utf8.DecodeRune(p[i:])
@@ -50,12 +51,14 @@ func unsafeRune(r rune, size int) bool {
 	return r == utf8.RuneError && size == 1
 }
 
-// EscapeLine is Escape for a value that must stay on its line and in its column: line feeds and tabs are escaped too.
+// EscapeLine is Escape for a value that must stay on its line and in its column: it also escapes
+// line feeds and tabs.
 func EscapeLine(s string) string {
 	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(string(Escape([]byte(s))))
 }
 
-// Escaped is a writer that escapes what it passes on to w. Each write must hold whole characters.
+// Escaped is a writer that escapes text and passes it to w. Each write must contain whole
+// characters.
 func Escaped(w io.Writer) io.Writer { return escaped{w} }
 
 type escaped struct{ w io.Writer }

@@ -14,20 +14,21 @@ import (
 	"time"
 )
 
-// file is a zapcore.WriteSyncer. Each entry is one write in append mode, and no file is ever renamed: a full one is
-// continued under the next name, wsframe-2006-01-02.log, wsframe-2006-01-02.1.log, … So processes need not agree.
-// (lumberjack, the usual choice, renames and so allows one process only.)
+// file is a zapcore.WriteSyncer for several processes. Each entry is one write in append mode. A
+// full file is not renamed but continued under the next name, wsframe-2006-01-02.log,
+// wsframe-2006-01-02.1.log, and so on, so the processes need no coordination. (lumberjack, the
+// usual library, renames files, and therefore allows only one process.)
 type file struct {
 	o      Options
 	now    func() time.Time
-	report func(error) // what goes wrong with the log itself
+	report func(error) // receives errors of the log itself
 
 	mu       sync.Mutex
 	f        *os.File
 	day      string // of f
-	size     int64  // of f, as far as this process knows
+	size     int64  // of f; other processes may have added more
 	limit    int64
-	retry    time.Time // not before it is another file tried, after one could not be opened
+	retry    time.Time // earliest time of the next attempt to open a file, after an error
 	reported time.Time
 }
 
@@ -49,19 +50,19 @@ func fileName(day string, n int) string {
 	return fmt.Sprintf("wsframe-%s.%d.log", day, n)
 }
 
-// part is one file of ours: the n-th of a day.
+// part is a log file: the n-th of a day.
 type part struct {
 	day string
 	n   int
 }
 
-// parse tells whether a file is one of ours; others in the directory are left alone.
+// parse parses the name of a log file. Other files of the directory are ignored.
 func parse(name string) (p part, ok bool) {
 	middle, found := strings.CutPrefix(name, "wsframe-")
 	middle, ends := strings.CutSuffix(middle, ".log")
 	day, n, numbered := strings.Cut(middle, ".")
 	if numbered {
-		p.n, _ = strconv.Atoi(n) // 0 gives another name than this
+		p.n, _ = strconv.Atoi(n) // an invalid number leads to a different name
 	}
 	p.day = day
 	_, err := time.Parse(time.DateOnly, day)
@@ -72,7 +73,7 @@ func parse(name string) (p part, ok bool) {
 func (f *file) parts() []part {
 	entries, err := os.ReadDir(f.o.Dir)
 	if err != nil {
-		return nil // opening the file will say it
+		return nil // opening a file returns the error
 	}
 	var list []part
 	for _, e := range entries {
@@ -84,7 +85,8 @@ func (f *file) parts() []part {
 	return list
 }
 
-// open opens today's last file, or the next where that one is full, and removes what is too old. f.mu is held.
+// open opens today's last file, or the next one if that is full, and removes old files. f.mu is
+// held.
 func (f *file) open() error {
 	day, n := f.now().Format(time.DateOnly), 0
 	for _, p := range f.parts() {
@@ -103,11 +105,11 @@ func (f *file) open() error {
 			return errors.Join(fmt.Errorf("open the log file: %w", err), next.Close())
 		}
 		if info.Size() >= f.limit {
-			_ = next.Close() // nothing was written
+			_ = next.Close() // the file is empty
 			continue
 		}
 		if f.f != nil {
-			_ = f.f.Close() // its entries are written
+			_ = f.f.Close() // all entries are written
 		}
 		f.f, f.day, f.size = next, day, info.Size()
 		f.removeOld()
@@ -115,8 +117,9 @@ func (f *file) open() error {
 	}
 }
 
-// Write implements zapcore.WriteSyncer. When the next file cannot be opened the old one goes on. A disk that takes nothing
-// loses the entry and is reported once a second: the server must not fail for its log.
+// Write implements zapcore.WriteSyncer. If the next file cannot be opened, the old one is
+// continued. If the disk accepts nothing, the entry is lost, and the error is reported once a
+// second: the server must not fail because of its log.
 func (f *file) Write(p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -145,7 +148,8 @@ func (f *file) complain(now time.Time, err error) {
 	}
 }
 
-// Sync implements zapcore.WriteSyncer: what write(2) took outlives the process, which is enough for logs.
+// Sync implements zapcore.WriteSyncer. It does nothing: data of a write(2) survives the process,
+// which is enough for logs.
 func (f *file) Sync() error { return nil }
 
 func (f *file) reopen() error {
@@ -168,12 +172,12 @@ func (f *file) close() error {
 	return err
 }
 
-// removeOld removes files by age, and the oldest beyond the number. f.mu is held.
+// removeOld removes files beyond the age, and the oldest files beyond the number. f.mu is held.
 func (f *file) removeOld() {
 	oldest := f.now().AddDate(0, 0, -f.o.MaxDays).Format(time.DateOnly)
 	for i, p := range f.parts() {
 		if i >= f.o.MaxFiles || p.day < oldest {
-			_ = os.Remove(filepath.Join(f.o.Dir, fileName(p.day, p.n))) // another process may have been faster
+			_ = os.Remove(filepath.Join(f.o.Dir, fileName(p.day, p.n))) // another process may have removed it
 		}
 	}
 }

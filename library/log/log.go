@@ -1,10 +1,12 @@
-// Package log writes the server's events as JSON lines by zap, into files that are continued by day and size.
+// Package log writes the server's events with zap as JSON lines, to files that are split by day and
+// size.
 //
 //	l, err := log.New(log.Options{Dir: "runtime/logs", Level: "info", MaxSizeMB: 100, MaxDays: 14, MaxFiles: 60})
 //	l.Info("worker is ready", zap.Int("pid", pid))
 //	defer l.Close()
 //
-// A Logger is safe for concurrent use, and several processes may write to the same files: during a reload two workers do.
+// A Logger is safe for concurrent use. Several processes may write to the same files, as two
+// workers do during a reload.
 package log
 
 import (
@@ -19,13 +21,13 @@ import (
 
 // Options of New. Zero means the default.
 type Options struct {
-	Dir       string    // made when missing
-	Level     string    // debug, info, warn, error; info
-	MaxSizeMB int       // a day's file is continued in another beyond it; 100
-	MaxDays   int       // older files are removed; 14
-	MaxFiles  int       // so many are kept at most, this one included; 60
-	Name      string    // who writes: master, worker
-	Console   io.Writer // for people; os.Stderr
+	Dir       string    // created if missing
+	Level     string    // debug, info, warn or error; default info
+	MaxSizeMB int       // size at which a day's file is continued in another; default 100
+	MaxDays   int       // age at which files are removed; default 14
+	MaxFiles  int       // number of files to keep, including the current one; default 60
+	Name      string    // name of the process: master, worker
+	Console   io.Writer // for humans; default os.Stderr
 }
 
 func (o *Options) fill() {
@@ -46,17 +48,17 @@ func (o *Options) fill() {
 	}
 }
 
-// Logger is a zap.Logger whose level can be changed and whose file can be opened anew.
+// Logger is a zap.Logger whose level can be changed and whose file can be reopened.
 type Logger struct {
 	*zap.Logger
-	Quiet *zap.Logger // the file only: for what people are told in other words
+	Quiet *zap.Logger // writes only to the file, for events that humans see in another form
 
 	level   zap.AtomicLevel
 	console zap.AtomicLevel
 	file    *file
 }
 
-// New opens today's file. Warnings and errors also go to Console, in a form for people.
+// New opens today's file. Warnings and errors also go to Console, in a form for humans.
 func New(o Options) (*Logger, error) {
 	o.fill()
 	level, err := zap.ParseAtomicLevel(o.Level)
@@ -83,10 +85,10 @@ func New(o Options) (*Logger, error) {
 	return &Logger{by(core), by(quiet), level, console, f}, nil
 }
 
-// Hush ends what goes to Console; the file has everything.
+// Hush stops the output to Console. The file still receives everything.
 func (l *Logger) Hush() { l.console.SetLevel(zapcore.FatalLevel + 1) }
 
-// Printed is a writer that logs each line which it is given, to the file only, whatever the level.
+// Printed returns a writer that logs each line to the file only, whatever the level.
 func (l *Logger) Printed() io.Writer { return printed{l.Quiet} }
 
 type printed struct{ log *zap.Logger }
@@ -109,7 +111,7 @@ func (l *Logger) SetLevel(level string) error {
 	return nil
 }
 
-// Reopen closes the file and opens it by its name again, for log rotation by others.
+// Reopen closes the file and opens it again by its name, after another program rotated it.
 func (l *Logger) Reopen() error { return l.file.reopen() }
 
 // Close flushes and closes the file.

@@ -38,7 +38,7 @@ func TestLogger(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := New(o) // as during a reload
+	two, err := New(o) // a second process, as during a reload
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestLogger(t *testing.T) {
 	if raw, _ := os.ReadFile(path); bytes.ContainsRune(raw, 0x1b) {
 		t.Fatal("control bytes are raw")
 	}
-	// Beyond the size the next name is taken, by each process on its own.
+	// Beyond the size, each process switches to the next name on its own.
 	big := strings.Repeat("x", 64<<10)
 	for range 40 {
 		one.Info(big)
@@ -66,7 +66,7 @@ func TestLogger(t *testing.T) {
 	if _, err := os.Stat(strings.TrimSuffix(path, ".log") + ".1.log"); err != nil {
 		t.Fatal(err)
 	}
-	// The next day.
+	// A new day begins a new file.
 	tomorrow := time.Now().AddDate(0, 0, 1)
 	one.file.now = func() time.Time { return tomorrow }
 	one.Info("tomorrow")
@@ -74,7 +74,7 @@ func TestLogger(t *testing.T) {
 	if got := lines(t, next); len(got) != 1 {
 		t.Fatalf("%v", got)
 	}
-	// Days later the old ones are gone.
+	// Some days later, the old files are removed.
 	later := time.Now().AddDate(0, 0, 9)
 	one.file.now = func() time.Time { return later }
 	one.Info("later")
@@ -82,7 +82,7 @@ func TestLogger(t *testing.T) {
 	if len(left) != 1 {
 		t.Fatalf("left: %v", left)
 	}
-	// Rotated by others.
+	// Another program rotates the file.
 	if err := os.Rename(left[0], left[0]+".old"); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,8 @@ func TestLogger(t *testing.T) {
 	}
 }
 
-// A flood in one day is bounded too, the newest entries stay, and files of others are left alone.
+// The number of files is limited within a day, too. The newest entries stay, and other files of the
+// directory are not touched.
 func TestOldOnesGo(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{
@@ -118,10 +119,10 @@ func TestOldOnesGo(t *testing.T) {
 	}
 	defer l.Close()
 	big := strings.Repeat("x", 600<<10)
-	for range 26 { // two entries a file
+	for range 26 { // two entries fit into a file
 		l.Info(big)
 	}
-	again, err := New(o) // goes on in the last one
+	again, err := New(o) // continues in the last file
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,8 @@ func TestOldOnesGo(t *testing.T) {
 	}
 }
 
-// Where no file can be opened the old one goes on, and the fault is told once a second, not at every entry.
+// If no file can be opened, the old one is continued, and the error is reported once a second, not
+// for every entry.
 func TestNoFileToOpen(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "logs")
 	l, err := New(Options{Dir: dir})
@@ -177,7 +179,7 @@ func TestNoFileToOpen(t *testing.T) {
 	}
 }
 
-// Entries of several writers are whole lines, in as many files as it takes.
+// Entries of several writers are whole lines, in any number of files.
 func TestWritersShareFiles(t *testing.T) {
 	dir := t.TempDir()
 	const writers, entries = 4, 300

@@ -8,24 +8,25 @@ import (
 	"time"
 )
 
-// outputBytes bounds what waits for the reader of an Output, and what is being written to it.
+// outputBytes limits the data that waits in an Output, and the data that is being written.
 const outputBytes = 256 << 10
 
-// Output stands before a terminal, pipe or file that may block, fail or be gone. Write never waits and never fails: lines
-// that are not taken are dropped and counted, and a line says so when the reader is back. What passes is escaped. Each
-// write should hold whole lines. An Output is safe for concurrent use.
+// Output is a bounded buffer in front of a terminal, pipe or file that may block or fail. Write
+// never waits and never fails: lines that do not fit are dropped and counted, and a later line
+// reports the count. All text is escaped. Each write should contain whole lines. An Output is safe
+// for concurrent use.
 type Output struct {
-	mu     sync.Mutex
-	w      io.Writer
-	queue  []byte
-	idle   chan struct{} // closed when nothing waits; nil while nothing does
-	untold int64         // lines that were dropped since a line said so
-	lost   int64         // lines that were dropped in all
-	closed bool
-	wake   chan struct{} // has room for one
+	mu         sync.Mutex
+	w          io.Writer
+	queue      []byte
+	idle       chan struct{} // closed when everything is written; nil if nothing waits
+	unreported int64         // dropped lines that were not reported yet
+	lost       int64         // all dropped lines
+	closed     bool
+	wake       chan struct{} // capacity 1
 }
 
-// NewOutput makes an Output before w. Close ends its goroutine.
+// NewOutput makes an Output in front of w. Close ends its goroutine.
 func NewOutput(w io.Writer) *Output {
 	o := &Output{w: w, wake: make(chan struct{}, 1)}
 	go o.run()
@@ -44,15 +45,15 @@ func (o *Output) Write(p []byte) (int, error) {
 	o.queue = append(o.queue, text...)
 	if o.idle == nil {
 		o.idle = make(chan struct{})
-		o.wake <- struct{}{} // the goroutine has taken the last one
+		o.wake <- struct{}{} // the queue was empty, so the channel is, too
 	}
 	return len(p), nil
 }
 
-// drop counts lines; the caller holds mu.
+// drop counts dropped lines. o.mu is held.
 func (o *Output) drop(text []byte) {
 	n := int64(max(bytes.Count(text, []byte("\n")), 1))
-	o.untold, o.lost = o.untold+n, o.lost+n
+	o.unreported, o.lost = o.unreported+n, o.lost+n
 }
 
 func (o *Output) run() {
@@ -62,7 +63,7 @@ func (o *Output) run() {
 	}
 }
 
-// writeQueue writes what waits. It tells whether there was something.
+// writeQueue writes all queued data. It returns whether there was any.
 func (o *Output) writeQueue() bool {
 	o.mu.Lock()
 	text, w := o.queue, o.w
@@ -79,21 +80,21 @@ func (o *Output) writeQueue() bool {
 	defer o.mu.Unlock()
 	if err != nil {
 		o.drop(text[min(max(n, 0), len(text)):])
-	} else if o.untold > 0 {
-		o.queue = append(fmt.Appendf(nil, "[%d lines are missing here: nobody read them]\n", o.untold), o.queue...)
-		o.untold = 0
+	} else if o.unreported > 0 {
+		o.queue = append(fmt.Appendf(nil, "[%d lines are missing here: nobody read them]\n", o.unreported), o.queue...)
+		o.unreported = 0
 	}
 	return true
 }
 
-// Lost is the number of lines that were dropped.
+// Lost returns the number of dropped lines.
 func (o *Output) Lost() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.lost
 }
 
-// Flush waits until everything is written, at most for the limit.
+// Flush waits until everything is written, but not longer than limit.
 func (o *Output) Flush(limit time.Duration) {
 	o.mu.Lock()
 	idle := o.idle
@@ -109,7 +110,7 @@ func (o *Output) Flush(limit time.Duration) {
 	}
 }
 
-// Redirect has everything that comes from now on written to w.
+// Redirect writes all later data to w.
 func (o *Output) Redirect(w io.Writer) {
 	o.Flush(time.Second)
 	o.mu.Lock()
@@ -117,7 +118,7 @@ func (o *Output) Redirect(w io.Writer) {
 	o.w = w
 }
 
-// Close flushes; what comes later is dropped.
+// Close flushes the buffer. Later data is dropped.
 func (o *Output) Close(limit time.Duration) {
 	o.Flush(limit)
 	o.mu.Lock()
@@ -128,8 +129,8 @@ func (o *Output) Close(limit time.Duration) {
 	}
 }
 
-// Lines passes whole lines on to a writer, of a stream that comes in pieces. Lines of more than 64 KiB are cut. It is for
-// one goroutine.
+// Lines splits a stream into lines, and passes whole lines to a writer. Lines of more than 64 KiB
+// are cut. Lines is for one goroutine.
 type Lines struct {
 	W io.Writer
 
@@ -151,7 +152,7 @@ func (l *Lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// End passes on what has no end of line.
+// End passes on a last line without an end of line.
 func (l *Lines) End() {
 	if len(l.rest) > 0 {
 		_, _ = l.W.Write(append(l.rest, '\n'))

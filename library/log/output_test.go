@@ -16,9 +16,10 @@ import (
 	"go.uber.org/zap"
 )
 
-const patience = 30 * time.Second // only a fault needs so long
+const patience = 30 * time.Second // exceeded only by a fault
 
-// A reader that does not read costs lines, never time; they are counted, and said when it reads again.
+// A reader that does not read costs lines, but never time. Dropped lines are counted, and reported
+// when it reads again.
 func TestOutputBlocked(t *testing.T) {
 	r, w := io.Pipe()
 	o := NewOutput(w)
@@ -119,7 +120,8 @@ func TestEscape(t *testing.T) {
 	}
 }
 
-// What clients say reaches neither the file nor the console raw, and the file says the same to who reads its JSON.
+// Texts of clients are escaped in the file and on the console, and decoding the file's JSON returns
+// the original text.
 func TestLoggerEscapes(t *testing.T) {
 	var console bytes.Buffer
 	dir := t.TempDir()

@@ -8,16 +8,18 @@ import (
 	"time"
 )
 
-// Stdio is what a process prints, kept apart from those who read it: a reader that is slow, stuck or gone costs lines only.
+// Stdio separates a process from the readers of its output: a slow or missing reader costs only
+// lines.
 type Stdio struct {
 	Out, Err *Output
 
-	pipes []*os.File // in place of os.Stdout and os.Stderr
+	pipes []*os.File // replace os.Stdout and os.Stderr
 	pumps sync.WaitGroup
 }
 
-// Guard puts Outputs before os.Stdout, os.Stderr and the standard log, for the rest of the process. A write to a broken pipe
-// no longer ends it. Only the Go runtime's own words, of a crash, go past it.
+// Guard puts Outputs in front of os.Stdout, os.Stderr and the standard log, for the rest of the
+// process. A write to a broken pipe no longer ends the process. Only the Go runtime's own output of
+// a crash bypasses the Outputs.
 func Guard() *Stdio {
 	keepAlive()
 	s := &Stdio{Out: NewOutput(os.Stdout), Err: NewOutput(os.Stderr)}
@@ -26,11 +28,11 @@ func Guard() *Stdio {
 	return s
 }
 
-// pipe makes a file for those who print by themselves.
+// pipe returns a file for code that prints to os.Stdout or os.Stderr.
 func (s *Stdio) pipe(was *os.File, to *Output) *os.File {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return was // no descriptors: these prints are not guarded
+		return was // without descriptors, this output is not guarded
 	}
 	s.pipes = append(s.pipes, w)
 	s.pumps.Go(func() {
@@ -42,7 +44,7 @@ func (s *Stdio) pipe(was *os.File, to *Output) *os.File {
 	return w
 }
 
-// Close writes what is left, at most for the limit.
+// Close writes the remaining data, but waits no longer than limit.
 func (s *Stdio) Close(limit time.Duration) {
 	end := time.Now().Add(limit)
 	for _, w := range s.pipes {
@@ -52,11 +54,11 @@ func (s *Stdio) Close(limit time.Duration) {
 	go func() { s.pumps.Wait(); close(pumped) }()
 	select {
 	case <-pumped:
-	case <-time.After(limit): // somebody else holds an end
+	case <-time.After(limit): // a child process still has the write end
 	}
 	s.Out.Close(time.Until(end))
 	s.Err.Close(time.Until(end))
 }
 
-// Lost is the number of lines that were dropped.
+// Lost returns the number of dropped lines.
 func (s *Stdio) Lost() int64 { return s.Out.Lost() + s.Err.Lost() }
