@@ -17,6 +17,7 @@ import (
 var withoutExample = map[string]string{
 	"wsframe/framework/api":     "has data alone, no functions",
 	"wsframe/framework/process": "starts this program again as its worker, which a test's program is not; package console shows the use",
+	"wsframe/public/static":     "has the embedded demo pages alone",
 	"wsframe/app":               "is an example itself: the application",
 	"wsframe/app/chat":          "is an example itself: the application",
 	"wsframe/app/index":         "is an example itself: the application",
