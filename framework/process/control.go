@@ -63,9 +63,10 @@ type lastWord struct {
 
 // peer is one end of the control channel. Both ends may ask; calls are safe for concurrent use.
 type peer struct {
-	conn   net.Conn
-	handle handleFunc
-	gone   chan struct{} // closed when the other process has ended, or close was called
+	conn      net.Conn
+	handle    handleFunc
+	gone      chan struct{} // closed when the other process has ended, or close was called
+	writeTime time.Duration // bounds the writing of one message
 
 	writeMu sync.Mutex
 
@@ -75,9 +76,13 @@ type peer struct {
 }
 
 func newPeer(conn net.Conn, handle handleFunc) *peer {
-	p := &peer{conn: conn, handle: handle, waiting: map[uint64]chan message{}, gone: make(chan struct{})}
+	p := makePeer(conn, handle)
 	go p.read()
 	return p
+}
+
+func makePeer(conn net.Conn, handle handleFunc) *peer {
+	return &peer{conn: conn, handle: handle, waiting: map[uint64]chan message{}, gone: make(chan struct{}), writeTime: writeTime}
 }
 
 // read ends when the other process does; then gone is closed. Requests that are being answered then have their context ended
@@ -175,7 +180,7 @@ func (p *peer) write(m message, files []*os.File) error {
 	b = append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), uint32(len(b))), b...)
 	p.writeMu.Lock()
 	defer p.writeMu.Unlock()
-	_ = p.conn.SetWriteDeadline(time.Now().Add(writeTime)) // of a closed one: Write says so
+	_ = p.conn.SetWriteDeadline(time.Now().Add(p.writeTime)) // of a closed one: Write says so
 	n, err := writeFiles(p.conn, b, files)
 	switch {
 	case err == nil:
@@ -194,11 +199,16 @@ func (p *peer) write(m message, files []*os.File) error {
 func (p *peer) call(ctx context.Context, kind string, in, out any, files ...*os.File) error {
 	limit := time.Duration(0)
 	if end, ok := ctx.Deadline(); ok {
-		// A little less than we wait, so that the reason for which it took too long arrives here too.
-		left := max(time.Until(end), 1)
-		limit = left - min(left/10, time.Second)
+		limit = workLimit(time.Until(end))
 	}
 	return p.callWithin(ctx, limit, kind, in, out, files...)
+}
+
+// workLimit is the other side's time for its work, for a caller that waits that long. It is shorter, so
+// that the reason for which the work took too long arrives before the caller gives up.
+func workLimit(wait time.Duration) time.Duration {
+	wait = max(wait, 1)
+	return wait - min(wait/10, time.Second)
 }
 
 // callWithin is call that gives the other side a limit of its own for the work, 0 = none.

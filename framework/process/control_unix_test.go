@@ -92,13 +92,15 @@ func TestControlCalls(t *testing.T) {
 	}
 }
 
-// The handler's context ends a little before the caller's, whose error is then the handler's.
+// The handler's time ends a little before the caller's, so that the error is the handler's.
 func TestControlDeadline(t *testing.T) {
-	t.Parallel()
+	for wait, want := range map[time.Duration]time.Duration{time.Minute: 59 * time.Second, time.Second: 900 * time.Millisecond, -time.Second: 1} {
+		if got := workLimit(wait); got != want {
+			t.Errorf("%v of %v", got, wait)
+		}
+	}
 	p, _ := pair(t, nil, testHandle)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-	defer cancel()
-	if err := p.call(ctx, "wait", nil, nil); err == nil || err.Error() != context.DeadlineExceeded.Error() {
+	if err := p.callWithin(t.Context(), time.Millisecond, "wait", nil, nil); err == nil || err.Error() != context.DeadlineExceeded.Error() {
 		t.Fatalf("%v", err)
 	}
 	early, stop := context.WithCancel(t.Context())
@@ -152,9 +154,10 @@ func TestControlGone(t *testing.T) {
 
 // Whoever writes to a process that does not read waits no longer than writeTime.
 func TestControlUnread(t *testing.T) {
-	t.Parallel()
 	x, _ := bareConns(t)
-	p := newPeer(x, testHandle)
+	p := makePeer(x, testHandle)
+	p.writeTime = 50 * time.Millisecond
+	go p.read()
 	defer p.close()
 	if err := p.call(context.Background(), "double", strings.Repeat("x", maxControl/2), nil); !errors.Is(err, errPeerGone) {
 		t.Fatalf("%v", err)
@@ -215,7 +218,7 @@ func TestTail(t *testing.T) {
 // What a process has answered before its end is heard, even where something is said to it in between.
 func TestControlLastWords(t *testing.T) {
 	x, y := bareConns(t)
-	p := &peer{conn: x, handle: testHandle, waiting: map[uint64]chan message{}, gone: make(chan struct{})}
+	p := makePeer(x, testHandle)
 	answered := make(chan error, 1)
 	var n int
 	go func() { answered <- p.call(t.Context(), "stop", nil, &n) }()

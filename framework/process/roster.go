@@ -17,8 +17,9 @@ var (
 // roster knows which worker serves, and whether the server is reloading or stopping. The supervisor,
 // reloads and the stop agree by it. Methods are safe for concurrent use.
 type roster struct {
-	life    context.Context // ends when the server is to end
-	endLife context.CancelFunc
+	life      context.Context // ends when the server is to end
+	endLife   context.CancelFunc
+	killAfter time.Duration // how long a worker may exceed its grace time
 
 	mu        sync.Mutex
 	worker    *child        // the one that serves; nil while there is none
@@ -32,7 +33,7 @@ type roster struct {
 }
 
 func newRoster(files []string, grace time.Duration) *roster {
-	r := &roster{changed: make(chan struct{}), files: files, grace: grace}
+	r := &roster{changed: make(chan struct{}), files: files, grace: grace, killAfter: killAfter}
 	r.life, r.endLife = context.WithCancel(context.Background())
 	return r
 }
@@ -171,14 +172,14 @@ func (r *roster) stopGrace() time.Duration {
 // connections that the worker still had.
 func (r *roster) end(c *child, s stopRequest) (n int, err error) {
 	begun := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), s.Grace+killAfter)
+	ctx, cancel := context.WithTimeout(context.Background(), s.Grace+r.killAfter)
 	defer cancel()
-	defer context.AfterFunc(r.life, func() { time.AfterFunc(r.stopGrace()+killAfter, cancel) })()
+	defer context.AfterFunc(r.life, func() { time.AfterFunc(r.stopGrace()+r.killAfter, cancel) })()
 	_, hang := c.pulse.state()
 	go func() {
 		select {
 		case <-hang:
-			time.AfterFunc(killAfter, cancel)
+			time.AfterFunc(r.killAfter, cancel)
 		case <-ctx.Done():
 		}
 	}()
