@@ -11,13 +11,13 @@ import (
 	"wsframe/library/socket"
 )
 
-// Token lets who shows it as "Authorization: Bearer VALUE" do what its scopes allow.
+// Token gives its scopes to requests with the header "Authorization: Bearer VALUE".
 type Token struct {
 	Value  string
 	Scopes []string // none = all
 }
 
-// ParseToken reads the configuration's "SECRET send read".
+// ParseToken reads a token as the configuration has it: "SECRET send read".
 func ParseToken(text string) (Token, error) {
 	words := strings.Fields(text)
 	if len(words) == 0 || len(words[0]) < 16 {
@@ -31,15 +31,15 @@ func ParseToken(text string) (Token, error) {
 	return Token{words[0], words[1:]}, nil
 }
 
-// caller is somebody whom the server knows.
+// caller is the bearer of a token, or a process of this machine where there are no tokens.
 type caller struct {
-	name   string // for Idempotency-Keys: they are the caller's own
+	name   string // keeps its Idempotency-Keys apart from others'
 	scopes []string
 	rate   *bucket
 	kept   *quota
 }
 
-// spend takes n requests from the caller's rate; remark follows the limit in the error.
+// spend takes n requests from the caller's rate. remark follows the limit in the error's message.
 func (c *caller) spend(n int, remark string) *Error {
 	if !c.rate.allow(n) {
 		return fail(CodeRateLimited, "more than %d requests a second%s", c.rate.limiter.Burst(), remark)
@@ -51,12 +51,13 @@ func (c *caller) may(scope string) bool {
 	return len(c.scopes) == 0 || slices.Contains(c.scopes, scope)
 }
 
-// access tells who calls. Without any token only this machine's processes are let in, and no web page: neither one that a browser
-// of this machine shows, nor one behind a name that was made to point here, nor what a proxy passes on.
+// access finds the caller of a request. Without any token, only processes of this machine may call.
+// Web pages may not, whether a browser of this machine shows them or a name was made to point here
+// (DNS rebinding); and neither may requests by a proxy.
 type access struct {
 	sums    [][sha256.Size]byte
 	callers []*caller
-	local   *caller // nil where there are tokens
+	local   *caller // nil = there are tokens
 }
 
 func newAccess(tokens []Token, perSecond, kept int) *access {
@@ -80,10 +81,11 @@ func (a *access) of(r *http.Request) (*caller, *Error) {
 		return a.local, nil
 	}
 	scheme, value, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	ok = ok && len(r.Header["Authorization"]) == 1 && strings.EqualFold(scheme, "Bearer") // RFC 9110 section 11.1
+	// The scheme has no case (RFC 9110 section 11.1).
+	ok = ok && len(r.Header["Authorization"]) == 1 && strings.EqualFold(scheme, "Bearer")
 	sum := sha256.Sum256([]byte(value))
 	var found *caller
-	for i := range a.sums { // all of them, however soon it is found
+	for i := range a.sums { // all, so that the time does not depend on the token
 		if subtle.ConstantTimeCompare(sum[:], a.sums[i][:]) == 1 {
 			found = a.callers[i]
 		}
@@ -94,11 +96,13 @@ func (a *access) of(r *http.Request) (*caller, *Error) {
 	return found, nil
 }
 
-// browsers and proxies are known by these headers. Programs send none of them by themselves: not curl, PHP, Java or Go.
+// browsers are headers that browsers and proxies send, and programs do not by themselves: not curl,
+// PHP, Java or Go.
 var browsers = []string{"Origin", "Referer", "Cookie", "Accept-Language", "X-Forwarded-For", "X-Real-Ip", "Forwarded", "Via"}
 
-// foreign tells why a request does not come from a process of this machine. A header counts wherever it stands and whatever it
-// holds: a page can have its request carry one more, or follow a redirect as if its address had been typed.
+// foreign returns why a request does not come from a process of this machine, or "". Any value of a
+// header counts, an empty one too: a page can add one to its request, or have the browser follow a
+// redirect as if the address had been typed.
 func foreign(r *http.Request) string {
 	for _, name := range browsers {
 		if len(r.Header[name]) > 0 {

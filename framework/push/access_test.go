@@ -29,7 +29,8 @@ func TestAccess(t *testing.T) {
 	if got := open.backend.said(); len(got) != 8 {
 		t.Error(got)
 	}
-	for _, more := range []string{"X-Forwarded-For", "Origin", "Sec-Fetch-Site", "User-Agent"} { // the second occurrence of a header
+	// Each value of a repeated header counts.
+	for _, more := range []string{"X-Forwarded-For", "Origin", "Sec-Fetch-Site", "User-Agent"} {
 		r := &http.Request{RemoteAddr: "127.0.0.1:5", Host: "127.0.0.1", Header: http.Header{more: {"", "Mozilla/5.0"}}}
 		if _, e := open.door.access.of(r); e == nil || e.Code != CodeForbidden {
 			t.Errorf("a second %s: %v", more, e)

@@ -9,8 +9,10 @@ import (
 	"wsframe/framework/api"
 )
 
-// Backend is the application API, across all nodes. A framework.Server has most of it as it stands; what differs takes and
-// gives the types of this package. Arguments have been checked: numbers are in range, lists and names not too long.
+// Backend is the application API, across all nodes. Its arguments have been checked: numbers are in
+// range, lists and names have a length that is allowed.
+//
+// A framework.Server has most of these methods. The others differ by the types of this package.
 type Backend interface {
 	Pusher
 	Rooms
@@ -18,12 +20,13 @@ type Backend interface {
 	Sessions
 	Directory
 
-	// ErrorCode says which code the client is told of an error of the others, and in which words; "" = the words of the
-	// error itself. What is nobody's business gets CodeInternal.
+	// ErrorCode returns the code and the message by which a caller gets an error of the other
+	// methods; "" = the error's own text. An error that is not for callers has CodeInternal.
 	ErrorCode(err error) (c Code, message string)
 }
 
-// Pusher sends. Only Reach waits, and Settle: until what was sent is safe from the death of this node.
+// Pusher sends pushes. Reach waits for all nodes, and Settle until all that was sent survives the
+// death of this node; the others do not wait.
 type Pusher interface {
 	SendToFD(fd int64, p *Push) error
 	SendToUID(uid string, p *Push) error
@@ -33,7 +36,8 @@ type Pusher interface {
 	Settle(ctx context.Context)
 }
 
-// Rooms are who is where. Announce has the members told.
+// Rooms changes who is in a room. With announce, members get a push when a connection joins and
+// leaves.
 type Rooms interface {
 	Join(ctx context.Context, fd int64, room string, announce bool) error
 	Leave(ctx context.Context, fd int64, room string) error
@@ -41,7 +45,7 @@ type Rooms interface {
 	DismissRoom(ctx context.Context, room string) (members int, err error)
 }
 
-// Users are bound to connections, and thrown out. A close code of 0 is the default of a kick.
+// Users binds users to connections and closes these. The close code 0 means 4011.
 type Users interface {
 	BindUID(ctx context.Context, fd int64, uid string) error
 	UnbindUID(ctx context.Context, fd int64, uid string) error
@@ -49,14 +53,16 @@ type Users interface {
 	KickUID(ctx context.Context, uid string, code int, reason string) (connections int, err error)
 }
 
-// Sessions are values kept with connections; null removes one in UpdateSession.
+// Sessions reads and writes the values kept with connections. In UpdateSession, null removes a
+// value.
 type Sessions interface {
 	Session(ctx context.Context, fd int64) (map[string]json.RawMessage, error)
 	SetSession(ctx context.Context, fd int64, values map[string]json.RawMessage) error
 	UpdateSession(ctx context.Context, fd int64, values map[string]json.RawMessage) error
 }
 
-// Directory answers who is there. Lists are sorted; after is the last of the page before, limit at most 1,000.
+// Directory finds out who is online and what rooms have kept. Lists are sorted; after is the last
+// item of the page before, limit at most 1,000.
 type Directory interface {
 	IsOnline(ctx context.Context, fd int64) (bool, error)
 	IsUIDOnline(ctx context.Context, uid string) (bool, error)
@@ -66,17 +72,21 @@ type Directory interface {
 	UIDs(ctx context.Context, after string, limit int) ([]string, error)
 	RoomNames(ctx context.Context, after string, limit int) ([]string, error)
 	RoomMembers(ctx context.Context, room string, after int64, limit int) ([]Connection, error)
-	History(ctx context.Context, room string, after int64, limit int) (HistoryPage, error) // after < 0: the newest
+	// History returns a page that begins after an offset; -1 = the newest pushes.
+	History(ctx context.Context, room string, after int64, limit int) (HistoryPage, error)
 }
 
-// What happens to a push where a connection is slow.
+// The classes of pushes. They say what happens where a connection is slow.
 const (
-	NeverDrop  = "never-drop"  // the connection is closed with 4008 when its outbox is full; the default
-	DropOldest = "drop-oldest" // the oldest such push waiting for it is dropped
-	Latest     = "latest"      // one waiting with the same key is replaced
+	// NeverDrop is the default: the connection is closed with 4008 when its outbox is full.
+	NeverDrop = "never-drop"
+	// DropOldest drops the oldest waiting push of this class.
+	DropOldest = "drop-oldest"
+	// Latest replaces a waiting push with the same key.
+	Latest = "latest"
 )
 
-// Push is what clients get, {"status","event","info","param"}, and how.
+// Push is a message for clients, {"status","event","info","param"}, and how it is delivered.
 type Push struct {
 	Event  string          `json:"event" is:"event" doc:"what the client's code listens for"`
 	Info   string          `json:"info,omitempty" is:"info" doc:"a text for people"`
@@ -87,28 +97,29 @@ type Push struct {
 	Key    string          `json:"key,omitempty" is:"key" doc:"of the class latest"`
 }
 
-// JSON is v as a Param; what cannot be encoded becomes an error of the call that sends it.
+// JSON returns v as a Param. A value that cannot be encoded makes the call that sends it fail.
 func JSON(v any) json.RawMessage {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		return json.RawMessage("!" + err.Error()) // no JSON: Marshal of the whole refuses it
+		// The encoding of the whole push fails over text that is no JSON.
+		return json.RawMessage("!" + err.Error())
 	}
 	return bytes.TrimSpace(b.Bytes())
 }
 
-// Keep has a push kept in its room's history, which then holds at most Length pushes and none older than AgeSeconds. The zero Keep
-// leaves it to the server's configuration.
+// Keep is how a room's history keeps a push: it then has at most Length pushes, and none older than
+// AgeSeconds. The zero Keep leaves it to the server's configuration.
 type Keep struct {
 	Length     int `json:"keep,omitempty" is:"keep" doc:"has the push kept in the room's history, which then holds at most so many; needs age_seconds"`
 	AgeSeconds int `json:"age_seconds,omitempty" is:"age" doc:"how long the history keeps a push; needs keep"`
 }
 
-// Age is AgeSeconds.
+// Age returns AgeSeconds as a duration.
 func (k Keep) Age() time.Duration { return time.Duration(k.AgeSeconds) * time.Second }
 
-// What calls answer is the same as in package framework.
+// The types of results are those of package framework.
 type (
 	Counts      = api.Counts
 	Identity    = api.Identity

@@ -10,7 +10,8 @@ import (
 
 var errNobody = errors.New("no such connection")
 
-// recorder is a Backend that writes down what it is asked for. Connections are 1 and 2, of the user 7, in the room A.
+// recorder is a Backend that records its calls. It has the connections 1 and 2, of the user 7, in
+// the room A.
 type recorder struct {
 	mu      sync.Mutex
 	calls   []string
@@ -25,7 +26,7 @@ func (r *recorder) note(format string, args ...any) {
 	r.calls = append(r.calls, fmt.Sprintf(format, args...))
 }
 
-// said are the calls so far, and forgets them.
+// said returns the calls since it was last called.
 func (r *recorder) said() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -49,7 +49,8 @@ func (s *calls) batch(c *caller, body []byte) (*job, *Error) {
 	return j, nil
 }
 
-// invokeAll makes the calls one after the other. Calls that have not begun within the request's time are not made.
+// invokeAll makes the calls one after the other. Calls that have not begun within the request's
+// time are not made.
 func (s *calls) invokeAll(ctx context.Context, c *caller, list []batchCall) (any, *Error) {
 	if n := len(list) - 1; n > 0 {
 		if e := c.spend(n, ", of which a batch is as many as it has calls"); e != nil {

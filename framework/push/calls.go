@@ -132,8 +132,8 @@ func (s *calls) job(w http.ResponseWriter, r *http.Request, c *caller) (*job, *E
 	return &job{m.name, body, m.changes(), m.scope == ScopeSend, do}, nil
 }
 
-// checkJSON refuses JSON that clients' parsers would read differently or not at all (RFC 7493). Text that is no JSON is left to decode,
-// whose errors are more precise.
+// checkJSON refuses JSON that clients' parsers would read differently or not at all (RFC 7493).
+// Text that is no JSON is left to decode, whose errors are more precise.
 func checkJSON(body []byte) *Error {
 	if !json.Valid(body) {
 		return nil

@@ -14,11 +14,12 @@ import (
 	"time"
 )
 
-// Client calls a Server. Its calls have the arguments and results of the Backend's; the server's GET /openapi.json
-// describes them.
+// Client calls a Server. Its calls have the arguments and results of the Backend's; the server's
+// GET /openapi.json describes them.
 //
-// Each call has an Idempotency-Key of its own, so that the HTTP client may send it again when a connection breaks. The server's errors
-// are *Error. A Client is safe for concurrent use, once HTTP is set, and must not be copied.
+// Each call has an Idempotency-Key of its own, so that the HTTP client may send it again when a
+// connection breaks. The server's errors are *Error. A Client is safe for concurrent use, once HTTP
+// is set, and must not be copied.
 type Client struct {
 	pushCalls
 	roomCalls
@@ -32,7 +33,8 @@ type Client struct {
 	HTTP *http.Client
 }
 
-// NewClient makes a Client of the server at base, such as http://127.0.0.1:2121. token is "" where none is configured.
+// NewClient makes a Client of the server at base, such as http://127.0.0.1:2121. token is "" where
+// none is configured.
 func NewClient(base, token string) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
@@ -48,8 +50,8 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 	return c.CallOnce(ctx, rand.Text(), method, params, result)
 }
 
-// CallOnce makes a call with a given Idempotency-Key: the server does the same call with the same key once in ten minutes, whoever makes
-// it.
+// CallOnce makes a call with a given Idempotency-Key: the server does the same call with the same
+// key once in ten minutes, whoever makes it.
 func (c *Client) CallOnce(ctx context.Context, key, method string, params, result any) error {
 	body, err := json.Marshal(params)
 	if err != nil {
@@ -111,8 +113,8 @@ func (c *Client) do(r *http.Request) (status int, body []byte, err error) {
 	return res.StatusCode, body, err
 }
 
-// NewMsg sends text by web-msg-sender's form to a user, or to all where uid is "". The server escapes it for HTML. The result is ok,
-// offline or fail.
+// NewMsg sends text by web-msg-sender's form to a user, or to all where uid is "". The server
+// escapes it for HTML. The result is ok, offline or fail.
 func (c *Client) NewMsg(ctx context.Context, uid, text string) (string, error) {
 	form := url.Values{"type": {"publish"}, "to": {uid}, "content": {text}}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/", strings.NewReader(form.Encode()))

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// Every method of the application API is a call, and every call reaches it by the Client with its arguments in place.
+// Every method of the application API is a call, and the Client's calls reach it with their
+// arguments in order.
 func TestClient(t *testing.T) {
 	h := serve(t, Config{Tokens: []Token{{"0123456789abcdef", nil}}})
 	c, err := NewClient(h.url+"/", "0123456789abcdef")

@@ -38,7 +38,8 @@ func (c pushCalls) SendToUID(ctx context.Context, uid string, p *Push) error {
 	return c.call(ctx, "sendToUID", pushToUID{onUID{uid}, *p}, nil)
 }
 
-// SendToRoom sends a push to all members of a room. The zero Keep leaves it to the server's configuration whether history keeps the push.
+// SendToRoom sends a push to all members of a room. The zero Keep leaves it to the server's
+// configuration whether history keeps the push.
 func (c pushCalls) SendToRoom(ctx context.Context, room string, p *Push, k Keep) error {
 	return c.call(ctx, "sendToRoom", pushToRoom{onRoom{room}, *p, k}, nil)
 }
@@ -90,7 +91,8 @@ func (c userCalls) UnbindUID(ctx context.Context, fd int64, uid string) error {
 	return c.call(ctx, "unbindUID", fdAndUID{onFD{fd}, onUID{uid}}, nil)
 }
 
-// Kick closes a connection after all that was sent to it before. The close code is 1000 or 3000-4999; 0 means 4011.
+// Kick closes a connection after all that was sent to it before. The close code is 1000 or
+// 3000-4999; 0 means 4011.
 func (c userCalls) Kick(ctx context.Context, fd int64, code int, reason string) error {
 	return c.call(ctx, "kick", kick{onFD{fd}, code, reason}, nil)
 }
@@ -146,25 +148,29 @@ func (c directoryCalls) Connections(ctx context.Context, after int64, limit int)
 	return r.Items, err
 }
 
-// RoomMembers lists members of a room with an fd above after, sorted by fd. The limit is 1 to 1,000.
+// RoomMembers lists members of a room with an fd above after, sorted by fd. The limit is 1 to
+// 1,000.
 func (c directoryCalls) RoomMembers(ctx context.Context, room string, after int64, limit int) ([]Connection, error) {
 	r, err := ask[connectionList](ctx, c.call, "roomMembers", memberPage{onRoom{room}, fdPage{after, limit}})
 	return r.Items, err
 }
 
-// UIDs lists users that have connections and whose name comes after the given one, sorted. The limit is 1 to 1,000.
+// UIDs lists users that have connections and whose name comes after the given one, sorted. The
+// limit is 1 to 1,000.
 func (c directoryCalls) UIDs(ctx context.Context, after string, limit int) ([]string, error) {
 	r, err := ask[nameList](ctx, c.call, "uids", namePage{after, limit})
 	return r.Items, err
 }
 
-// RoomNames lists rooms that have members and whose name comes after the given one, sorted. The limit is 1 to 1,000.
+// RoomNames lists rooms that have members and whose name comes after the given one, sorted. The
+// limit is 1 to 1,000.
 func (c directoryCalls) RoomNames(ctx context.Context, after string, limit int) ([]string, error) {
 	r, err := ask[nameList](ctx, c.call, "roomNames", namePage{after, limit})
 	return r.Items, err
 }
 
-// History returns a page of a room's history, beginning after an offset; -1 returns the newest pushes. The limit is 1 to 1,000.
+// History returns a page of a room's history, beginning after an offset; -1 returns the newest
+// pushes. The limit is 1 to 1,000.
 func (c directoryCalls) History(ctx context.Context, room string, after int64, limit int) (HistoryPage, error) {
 	return ask[HistoryPage](ctx, c.call, "history", historyPage{onRoom{room}, after, limit})
 }

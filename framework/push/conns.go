@@ -10,19 +10,22 @@ import (
 )
 
 const (
-	maxConns = 2048                   // are open at once; of more, the one that has waited longest for a request is closed
-	newTime  = 200 * time.Millisecond // from the accept of a connection to its first request, by which Pause waits for it
+	// maxConns bounds the connections that are open at once.
+	maxConns = 2048
+	// newTime is how long Pause waits for the first request of a connection, after its accept.
+	newTime = 200 * time.Millisecond
 )
 
-// conns are a server's open connections. Holding connections keeps nobody else out: where there are too many, the one that has waited
-// longest for its next request is closed, first among those without any request of a caller.
+// conns are a server's open connections. Holding connections keeps nobody else out: where there are
+// too many, the one that has waited longest for its next request is closed, first among those
+// without any request of a caller.
 type conns struct {
 	mu        sync.Mutex
 	max       int
 	all       map[net.Conn]*conn
-	strangers *list.List // wait for a request, in the order in which they began to; no caller has used them
-	known     *list.List // wait for a request, in the order in which they began to; a caller has used them
-	displaced int64      // were closed to make room
+	strangers *list.List // idle connections that no caller has used; the longest idle is first
+	known     *list.List // idle connections that a caller has used; the longest idle is first
+	displaced int64      // number of connections that were closed to make room
 }
 
 // conn is one connection.
@@ -135,7 +138,8 @@ func (s *conns) know(r *http.Request) {
 	}
 }
 
-// busy tells whether requests are under way, or are about to come on connections that have just been accepted.
+// busy tells whether requests are under way, or are about to come on connections that have just
+// been accepted.
 func (s *conns) busy() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

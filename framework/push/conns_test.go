@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// link is a connection that is kept.
+// link is a connection that stays open after a request.
 type link struct {
 	net.Conn
 	r *bufio.Reader
@@ -30,14 +30,14 @@ func (h *host) dial() *link {
 	return &link{c, bufio.NewReader(c)}
 }
 
-// keep has the server keep n connections.
+// keep sets the number of connections that the server keeps.
 func (h *host) keep(n int) {
 	h.conns.mu.Lock()
 	defer h.conns.mu.Unlock()
 	h.conns.max = n
 }
 
-// ask makes a request and gives the answer's status; 0 = the connection has ended.
+// ask makes a request and returns the response's status; 0 = the connection has ended.
 func (l *link) ask(t *testing.T, path, header string) int {
 	t.Helper()
 	if _, err := io.WriteString(l, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n"+header+"\r\n"); err != nil {
@@ -52,8 +52,8 @@ func (l *link) ask(t *testing.T, path, header string) int {
 	return res.StatusCode
 }
 
-// Whoever holds all connections, idle ones, silent ones or such that never end their request, gives way: a caller comes in, and one
-// that has been here keeps its connection.
+// Connections that hold all places, be they idle, silent or in the middle of a request, are closed
+// for a caller. An earlier caller keeps its own.
 func TestConnsGiveWay(t *testing.T) {
 	const token = "Authorization: Bearer all-00123456789ab\r\n"
 	h := serve(t, Config{Tokens: []Token{{"all-00123456789ab", nil}}})
@@ -77,7 +77,7 @@ func TestConnsGiveWay(t *testing.T) {
 	if status := caller.ask(t, "/openapi.json", token); status != 200 {
 		t.Errorf("the caller who was there got %d", status)
 	}
-	// Even if all are callers', one more comes in.
+	// Where all connections are callers', one more is accepted, too.
 	for range 30 {
 		if status := h.dial().ask(t, "/openapi.json", token); status != 200 {
 			t.Fatal(status)
@@ -88,7 +88,7 @@ func TestConnsGiveWay(t *testing.T) {
 	}
 }
 
-// A connection whose request is served does not give way.
+// A connection whose request is served is not closed for others.
 func TestConnsServed(t *testing.T) {
 	h := serve(t, Config{})
 	h.keep(2)

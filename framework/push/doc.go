@@ -1,27 +1,32 @@
-// Package push is the HTTP port for back ends: they send to connections, users and rooms, and ask about them.
+// Package push is the HTTP port for back ends: they send to connections, users and rooms, and ask
+// about them. It has the port's server and a client for back ends written in Go.
 //
-//	s := push.NewServer(push.Config{Backend: backend, Store: store, Tokens: []push.Token{{Value: secret, Scopes: []string{"send"}}}, RateLimit: 1000, Log: log})
-//	go s.Serve(listener)
-//	…
-//	err = s.Shutdown(ctx) // finishes what is under way
+// Package internal/boot runs the Server in each worker, with a Backend and a Store of the
+// framework; push imports neither. The package's Example shows both sides.
 //
-// and what a back end written in Go does:
+// # Pages
 //
-//	c, err := push.NewClient("http://127.0.0.1:2121", secret)
-//	err = c.SendToUID(ctx, "7", &push.Push{Event: "orderPaid", Param: push.JSON(order)})
+//   - POST /api/v1/{method} takes and returns JSON. It has every call of the application API, and a
+//     batch of them. One table (methods.go) decodes, checks, makes and documents the calls.
+//   - GET /openapi.json is the document of that table.
+//   - GET and POST / is the form of web-msg-sender (form.go).
+//   - GET /metrics is Config.Metrics.
+//   - GET /healthz responds while the server runs.
 //
-// # What it answers
+// # Idempotency
 //
-// POST /api/v1/{method} takes and gives JSON, for every call of the application API and a batch of them. One table
-// (methods.go) holds the calls: their fields are decoded, checked and described in GET /openapi.json by the same
-// shapes, so document and handlers cannot differ. GET and POST / is the form of web-msg-sender (form.go). GET /metrics is Config.Metrics. GET /healthz answers while the
-// server runs.
+// A request with the header Idempotency-Key is done once in ten minutes, however often it is sent.
+// The costs and the limits of that are described at type once.
 //
-// A request with the header Idempotency-Key is done once in ten minutes, however often it is sent; see once.go for what that
-// costs and where it ends.
+// # Access
 //
-// Who shows a token may do what its scopes allow. Without any token configured only processes of this machine are
-// served, and no web page: see access.go.
+// The scopes of a token bound what its bearer may do. Where no token is configured, only processes
+// of this machine are served, and no web page: see type access.
+//
+// # A request's way
+//
+//	Server.guard ──► calls, form, metrics, document ──► door ──► gate ──► once ──► Backend
+//	bounds requests  decode and check                    who?     reload   Idempotency-Key
 //
 // Server and Client are safe for concurrent use.
 package push

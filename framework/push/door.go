@@ -2,7 +2,8 @@ package push
 
 import "net/http"
 
-// door finds out who calls. A request that it refuses ends its connection, which would only take a place from callers.
+// door finds out who calls. A request that it refuses ends its connection, which would only take a
+// place from callers.
 type door struct {
 	access  *access
 	refused *refusals

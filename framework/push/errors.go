@@ -9,29 +9,53 @@ import (
 // Code names an error for programs.
 type Code string
 
-// What can go wrong.
+// The codes of errors. Code.Status is the HTTP status of each.
 const (
-	CodeBadRequest     Code = "badRequest"       // malformed, unknown or missing fields, wrong types, too long
-	CodeUnauthorized   Code = "unauthorized"     // no token, or a wrong one
-	CodeForbidden      Code = "forbidden"        // the token's scopes do not allow it
-	CodeNotFound       Code = "notFound"         // no such page
-	CodeUnknownMethod  Code = "unknownMethod"    // no such call
-	CodeNoConnection   Code = "noConnection"     // no node has the connection
-	CodeNotAllowed     Code = "methodNotAllowed" // GET where POST is wanted
-	CodeInProgress     Code = "inProgress"       // the same Idempotency-Key is under way for too long
-	CodeOutcomeUnknown Code = "outcomeUnknown"   // the same Idempotency-Key was begun, and nobody knows what became of it
-	CodeLimit          Code = "limitReached"     // the connection is in too many rooms, has too many uids, too large a session
-	CodeTooLarge       Code = "tooLarge"         // the body, or the push for an outbox
-	CodeMediaType      Code = "unsupportedMediaType"
-	CodeKeyReused      Code = "keyReused" // the Idempotency-Key was another request's
-	CodeRateLimited    Code = "rateLimited"
-	CodeKeysFull       Code = "keysFull"    // too much is kept for the token's Idempotency-Keys; nothing was done
-	CodeInternal       Code = "internal"    // the cause is in the server's log
-	CodeQueueFull      Code = "queueFull"   // too much waits for Redis; nothing was done
-	CodeBusy           Code = "busy"        // Redis takes nothing, as one whose memory is full; nothing was done
-	CodeUnavailable    Code = "unavailable" // too many requests, the server starts or ends, or is cut off from Redis; nothing was done
-	CodePartial        Code = "partial"     // not all nodes have answered; result holds what is known
-	CodeTimeout        Code = "timeout"     // what was asked for may still happen
+	// CodeBadRequest means that the request or one of its fields is malformed, unknown or missing.
+	CodeBadRequest Code = "badRequest"
+	// CodeUnauthorized means that the request has no token, or a wrong one.
+	CodeUnauthorized Code = "unauthorized"
+	// CodeForbidden means that the token's scopes do not allow the call.
+	CodeForbidden Code = "forbidden"
+	// CodeNotFound means that there is no such page.
+	CodeNotFound Code = "notFound"
+	// CodeUnknownMethod means that there is no such call.
+	CodeUnknownMethod Code = "unknownMethod"
+	// CodeNoConnection means that no node has the connection.
+	CodeNoConnection Code = "noConnection"
+	// CodeNotAllowed means that the request has another HTTP method than POST.
+	CodeNotAllowed Code = "methodNotAllowed"
+	// CodeInProgress means that a request with the same Idempotency-Key has not ended within 5 s.
+	CodeInProgress Code = "inProgress"
+	// CodeOutcomeUnknown means that a request with the same Idempotency-Key has begun, and that its
+	// outcome is not known.
+	CodeOutcomeUnknown Code = "outcomeUnknown"
+	// CodeLimit means that the connection has too many rooms or uids, or too large a session.
+	CodeLimit Code = "limitReached"
+	// CodeTooLarge means that the body is too large, or the push for an outbox.
+	CodeTooLarge Code = "tooLarge"
+	// CodeMediaType means that the Content-Type is not application/json.
+	CodeMediaType Code = "unsupportedMediaType"
+	// CodeKeyReused means that another request had the Idempotency-Key.
+	CodeKeyReused Code = "keyReused"
+	// CodeRateLimited means that the token, or the address, makes too many requests a second.
+	CodeRateLimited Code = "rateLimited"
+	// CodeKeysFull means that the responses kept for the token's Idempotency-Keys have reached
+	// Config.KeptBytes. Nothing was done.
+	CodeKeysFull Code = "keysFull"
+	// CodeInternal means that the server has failed. Its log has the cause.
+	CodeInternal Code = "internal"
+	// CodeQueueFull means that too many pushes wait for Redis. Nothing was done.
+	CodeQueueFull Code = "queueFull"
+	// CodeBusy means that Redis refuses writes, as when its memory is full. Nothing was done.
+	CodeBusy Code = "busy"
+	// CodeUnavailable means that the server is overloaded, starts, ends or is cut off from Redis.
+	// Nothing was done.
+	CodeUnavailable Code = "unavailable"
+	// CodePartial means that not all nodes have replied. The result is what is known.
+	CodePartial Code = "partial"
+	// CodeTimeout means that the call has not ended in time. It may still take effect.
+	CodeTimeout Code = "timeout"
 )
 
 var statuses = map[Code]int{
@@ -40,7 +64,7 @@ var statuses = map[Code]int{
 	CodeInternal: 500, CodeQueueFull: 503, CodeBusy: 503, CodeUnavailable: 503, CodePartial: 504, CodeTimeout: 504,
 }
 
-// Status is the code's HTTP status.
+// Status returns the code's HTTP status.
 func (c Code) Status() int {
 	if s := statuses[c]; s != 0 {
 		return s
@@ -48,12 +72,12 @@ func (c Code) Status() int {
 	return http.StatusInternalServerError
 }
 
-// undone tells that nothing has happened yet, so that a second try does no harm.
+// undone tells whether nothing has happened, so that the request may be sent again.
 func (c Code) undone() bool {
 	return c == CodeQueueFull || c == CodeBusy || c == CodeUnavailable || c == CodeRateLimited || c == CodeKeysFull || c == CodeInProgress
 }
 
-// Error is what a caller is told. The Client returns it, too.
+// Error is the error in a response. The Client returns it, too.
 type Error struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
@@ -61,7 +85,8 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Message) }
 
-// ErrQueued is a Backend's answer to a push that connections of its node have, and others get when Redis takes it.
+// ErrQueued is a Backend's error for a push that connections of its own node have got, and others
+// get when Redis accepts it.
 var ErrQueued = errors.New("queued for other nodes")
 
 func fail(c Code, format string, args ...any) *Error {

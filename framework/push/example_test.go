@@ -13,7 +13,8 @@ import (
 
 var errOffline = errors.New("no such connection")
 
-// backend is an application with one connection, of the user 7. It lacks the other calls of a push.Backend.
+// backend is an application with one connection, of the user 7. It lacks the other calls of a
+// push.Backend.
 type backend struct{ push.Backend }
 
 func (backend) SendToUID(uid string, p *push.Push) error {

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// parseFields reads a query or a form as PHP and browsers' URLSearchParams do (WHATWG URL section 5.1): "&" alone separates, and a
-// "%" without two hex digits behind it stands for itself.
+// parseFields parses a query or a form as PHP and browsers' URLSearchParams do (WHATWG URL section
+// 5.1): "&" alone separates fields, and a "%" without two hex digits after it is a plain character.
 func parseFields(text string) url.Values {
 	fields := url.Values{}
 	for pair := range strings.SplitSeq(text, "&") {
@@ -26,7 +26,7 @@ func parseFields(text string) url.Values {
 	return fields
 }
 
-// unescape decodes what can be decoded.
+// unescape decodes each "%" with two hex digits, and each "+".
 func unescape(s string) string {
 	if !strings.ContainsAny(s, "%+") {
 		return s
@@ -47,8 +47,8 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// parseParts reads a multipart body. It must be whole, and nothing may stand before its first or behind its last boundary:
-// whatever is passed over could be the recipient.
+// parseParts parses a multipart body. An incomplete body is refused, and so is text before its
+// first or after its last boundary, because the recipient could be in the part that is ignored.
 func parseParts(body []byte, boundary string) (url.Values, *Error) {
 	malformed := fail(CodeBadRequest, "the multipart body is malformed")
 	end := []byte("--" + boundary + "--")
@@ -66,7 +66,8 @@ func parseParts(body []byte, boundary string) (url.Values, *Error) {
 			return nil, malformed
 		}
 		value, err := io.ReadAll(part)
-		kind, params, _ := mime.ParseMediaType(part.Header.Get("Content-Disposition")) // what cannot be read has no name
+		// A header that cannot be parsed has no name.
+		kind, params, _ := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
 		name := params["name"]
 		_, file := params["filename"]
 		switch {

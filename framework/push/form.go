@@ -23,8 +23,9 @@ var listItem = regexp.MustCompile(`^to\[[0-9]*\]$`)
 
 // form is GET and POST /, web-msg-sender's call: type=publish&to=UID&content=TEXT.
 //
-// Its responses are ok, offline or fail, with status 200 as the original's are (contract §1). Callers without the right to send, or beyond
-// a limit, get the status of the API. The header message says why it is fail.
+// Its responses are ok, offline or fail, with status 200 as the original's are (contract §1).
+// Callers without the right to send, or beyond a limit, get the status of the API. The header
+// message says why it is fail.
 type form struct {
 	door    *door
 	gate    *gate
@@ -104,7 +105,8 @@ func (s *form) publish(w http.ResponseWriter, r *http.Request) (string, *Error) 
 	return s.sendTo(ctx, m.to, p)
 }
 
-// fields returns the fields of the query or of the body. Both at once are refused, since one of them would be ignored.
+// fields returns the fields of the query or of the body. Both at once are refused, since one of
+// them would be ignored.
 func (s *form) fields(w http.ResponseWriter, r *http.Request) (url.Values, *Error) {
 	body, e := readBody(w, r, s.maxBody)
 	switch {
@@ -117,7 +119,8 @@ func (s *form) fields(w http.ResponseWriter, r *http.Request) (url.Values, *Erro
 	case r.URL.RawQuery != "":
 		return nil, fail(CodeBadRequest, "the fields stand in the query or in the body, not in both")
 	}
-	kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // a type that cannot be parsed is no form
+	// A type that cannot be parsed is no form.
+	kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch kind {
 	case "application/x-www-form-urlencoded":
 		return parseFields(string(body)), nil
@@ -134,8 +137,8 @@ type message struct {
 	to      []string // users; empty where all is true
 }
 
-// readForm reads a form, and refuses any field that it does not know: a recipient under another name would make a message for one user
-// one for all.
+// readForm reads a form, and refuses any field that it does not know: a recipient under another
+// name would make a message for one user one for all.
 func readForm(fields url.Values) (m message, e *Error) {
 	var list []string
 	for name, values := range fields {

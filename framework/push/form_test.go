@@ -59,7 +59,7 @@ func TestForm(t *testing.T) {
 			}
 		})
 	}
-	// Wherever a body for one user is cut, it does not become one for all.
+	// A body for one user that is cut anywhere does not become one for all.
 	form := "--b\r\nContent-Disposition: form-data; name=\"type\"\r\n\r\npublish\r\n--b\r\nContent-Disposition: form-data; name=\"content\"\r\n\r\nprivate\r\n" +
 		"--b\r\nContent-Disposition: form-data; name=\"to\"\r\n\r\n7\r\n--b--\r\n"
 	for _, boundary := range []string{"b", `"b"`} {
@@ -80,7 +80,8 @@ func TestForm(t *testing.T) {
 	}
 }
 
-// A recipient that the form does not understand, however it is given, never makes a message one for everybody.
+// A recipient that the form does not understand, however it is given, never makes a message one for
+// everybody.
 func TestFormRecipient(t *testing.T) {
 	h := serve(t, Config{})
 	const encoded, base = "application/x-www-form-urlencoded", "type=publish&content=private"
@@ -141,7 +142,8 @@ func TestFormRecipient(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			status, text, header := h.do(tc.method, "/?"+strings.ReplaceAll(tc.query, " ", "+"), tc.body, "Content-Type: "+tc.kind)
 			done := h.backend.said()
-			if tc.name == "semicolon" { // it belongs to the content: this is for everybody, as in PHP
+			// The semicolon belongs to the content, so this is for everybody, as in PHP.
+			if tc.name == "semicolon" {
 				if text != "ok" || len(done) != 1 || !strings.Contains(done[0], "private;to=7") {
 					t.Errorf("got %d %q %q", status, text, done)
 				}

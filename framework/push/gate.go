@@ -9,7 +9,8 @@ import (
 // callTime bounds one request, from the end of its body to its response.
 const callTime = 5 * time.Second
 
-// gate is where requests wait while a successor may take the server's place, and where they are refused after its end.
+// gate is where requests wait while a successor may take the server's place, and where they are
+// refused after its end.
 type gate struct {
 	mu     sync.Mutex
 	acting int           // requests that are at the Backend

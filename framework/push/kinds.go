@@ -18,13 +18,15 @@ import (
 // maxInt is the largest number that JavaScript keeps exact.
 const maxInt = 1<<53 - 1
 
-// kind is what a field may be: the tag `is` of its struct names it. Fields without omitempty must be there.
+// kind is the set of values that a field may have. The tag `is` of a struct's field names it; a
+// field without omitempty is required.
 type kind struct {
-	min, max int64          // of a number; of a text's characters; of a list's items
-	pattern  *regexp.Regexp // of a text; the length is max's business: a pattern that counts is megabytes
-	words    []string       // the texts there are
-	of       string         // kind of a list's items
-	room     bool           // a text that is a room's name, and so not a reserved one
+	min, max int64 // of a number; of a text's characters; of a list's items
+	// pattern is of a text. It does not count characters, which would take megabytes.
+	pattern *regexp.Regexp
+	words   []string // all texts that are allowed
+	of      string   // kind of a list's items
+	room    bool     // a room's name, which must not be reserved
 }
 
 var kinds = map[string]kind{
@@ -50,7 +52,7 @@ var kinds = map[string]kind{
 	"method": {max: 64, pattern: regexp.MustCompile(`^[A-Za-z]+$`)},
 }
 
-// check tells what is wrong with a value of that kind; "" = nothing.
+// check returns what is wrong with a value of that kind, or "".
 func (k *kind) check(v reflect.Value) string {
 	switch v.Kind() {
 	case reflect.Int, reflect.Int64:
@@ -100,7 +102,7 @@ type field struct {
 	typ      reflect.Type
 }
 
-// fieldsOf lists the keys of a struct and of those embedded in it.
+// fieldsOf returns the fields of a struct and of those embedded in it.
 func fieldsOf(t reflect.Type) (list []field) {
 	for _, f := range reflect.VisibleFields(t) {
 		if f.Anonymous {
@@ -112,10 +114,10 @@ func fieldsOf(t reflect.Type) (list []field) {
 	return list
 }
 
-// decode reads a request's JSON object and checks every field. Names are exact, and none may come twice: another reader of the same
-// body could take another value.
+// decode parses a request's JSON object and checks every field. A repeated name is refused, because
+// another parser of the same body could use the other value.
 func decode(body []byte, fields []field, in any) *Error {
-	if !utf8.Valid(body) { // a push that is not UTF-8 would end its readers' connections (RFC 6455, 8.1)
+	if !utf8.Valid(body) { // clients close the connection over such a push (RFC 6455 section 8.1)
 		return fail(CodeBadRequest, "the body is not UTF-8")
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -168,7 +170,7 @@ func malformed(err error) *Error {
 	return fail(CodeBadRequest, "malformed JSON: %v", err)
 }
 
-// read sets one field of a request and checks it.
+// read decodes and checks one field of a request.
 func (f *field) read(raw json.RawMessage, in reflect.Value) *Error {
 	value := in.FieldByIndex(f.index)
 	err := json.Unmarshal(raw, value.Addr().Interface())
@@ -186,7 +188,7 @@ func (f *field) read(raw json.RawMessage, in reflect.Value) *Error {
 	return nil
 }
 
-// nameOf is a type in JSON's words.
+// nameOf returns the name of a type for people who write JSON.
 func nameOf(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:

@@ -75,7 +75,8 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// Whatever comes in: no panic, and what is let through is what a strict reader of the same bytes sees.
+// FuzzDecode: no input panics, and an accepted one has the values that a strict parser reads from
+// the same bytes.
 func FuzzDecode(f *testing.F) {
 	for _, m := range methods {
 		f.Add(m.name, []byte(`{"fd":1,"uid":"7","room":"A","event":"e","param":[1],"values":{"a":null},"limit":5}`))

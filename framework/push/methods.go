@@ -13,14 +13,14 @@ import (
 
 // Scopes of a token.
 const (
-	ScopeSend   = "send"   // pushes
-	ScopeRead   = "read"   // who is where, sessions, history
-	ScopeManage = "manage" // rooms, users, sessions, kicks
+	ScopeSend   = "send"   // sends pushes
+	ScopeRead   = "read"   // reads who is online, sessions and history
+	ScopeManage = "manage" // changes rooms, users and sessions, and closes connections
 )
 
 var scopes = []string{ScopeSend, ScopeRead, ScopeManage}
 
-// method is one call: what decodes, does and describes it.
+// method decodes, makes and describes one call.
 type method struct {
 	name, scope, about string
 	in                 reflect.Type
@@ -29,7 +29,7 @@ type method struct {
 	call               func(ctx context.Context, b Backend, body []byte) (any, error)
 }
 
-// The requests. Fields' tags are their checks and their documentation.
+// The requests. The tags of their fields are the checks and the documentation.
 type (
 	onFD struct {
 		FD int64 `json:"fd" is:"fd" doc:"the connection's number"`
@@ -103,7 +103,7 @@ type (
 	nothing struct{}
 )
 
-// The answers.
+// The results.
 type (
 	reached struct {
 		Connections int `json:"connections" doc:"how many there were"`
@@ -125,6 +125,8 @@ type (
 	}
 )
 
+// define makes a method of a function. The types In and Out give the fields of its request and
+// result.
 func define[In, Out any](name, scope, about string, call func(ctx context.Context, b Backend, in *In) (Out, error)) *method {
 	m := &method{name: name, scope: scope, about: about, in: reflect.TypeFor[In](), fields: fieldsOf(reflect.TypeFor[In]())}
 	if out := reflect.TypeFor[Out](); out != reflect.TypeFor[nothing]() {
@@ -140,7 +142,7 @@ func define[In, Out any](name, scope, about string, call func(ctx context.Contex
 	return m
 }
 
-// done is for calls that only succeed or fail.
+// done returns the result of a call that only succeeds or fails.
 func done(err error) (nothing, error) { return nothing{}, err }
 
 // sent is the result of a send.
@@ -148,6 +150,7 @@ type sent struct {
 	Queued bool `json:"queued,omitempty" doc:"Redis does not take it at the moment: connections of this node have it, others get it when it does"`
 }
 
+// queued returns the result of a send. ErrQueued is no error of the call.
 func queued(err error) (sent, error) {
 	if errors.Is(err, ErrQueued) {
 		return sent{Queued: true}, nil
@@ -205,7 +208,7 @@ func sendToRoom(_ context.Context, b Backend, in *pushToRoom) (sent, error) {
 	return queued(b.SendToRoom(in.Room, &in.Push, in.Keep))
 }
 
-// methods are all calls but batch, which is made of them.
+// methods are all calls except batch, which is made of them.
 var methods = []*method{
 	define("sendToFD", ScopeSend, "Sends a push to one connection.", func(_ context.Context, b Backend, in *pushToFD) (sent, error) {
 		if err := first(in.Push.check()); err != nil {

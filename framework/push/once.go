@@ -14,18 +14,23 @@ import (
 )
 
 const (
-	maxKept     = 64 << 10                 // bytes of a response; of a larger one, only that it was sent is kept
-	unknownTime = callTime + 5*time.Second // age of a claim whose request has certainly ended
-	waitTime    = 5 * time.Second          // for the response to the same request
-	waitStep    = 50 * time.Millisecond
+	// maxKept bounds a kept response in bytes. Of a larger one, only that the request was done is
+	// kept.
+	maxKept = 64 << 10
+	// unknownTime is the age of a claim whose request has certainly ended.
+	unknownTime = callTime + 5*time.Second
+	// waitTime is how long a request waits for the response to the same one before it.
+	waitTime = 5 * time.Second
+	waitStep = 50 * time.Millisecond
 )
 
 var keyPattern = regexp.MustCompile(`^[\x21-\x7e]{1,128}$`)
 
 // claim is one request's hold on its Idempotency-Key.
 //
-// A value in the Store begins with the hash of the request and the status of its response, and ends with the response. Status 0 means no
-// response yet: then the time of the claim follows, and a random number by which the claim is recognized.
+// A value in the Store begins with the hash of the request and the status of its response, and ends
+// with the response. Status 0 means no response yet: then the time of the claim follows, and a
+// random number by which the claim is recognized.
 type claim struct {
 	name    string // of the key in the Store
 	hash    [sha256.Size]byte
@@ -73,9 +78,10 @@ func (k *claim) value(a response) []byte {
 
 // once does requests with an Idempotency-Key one time in ten minutes.
 //
-// A request is claimed in the Store before anything is done, and its response replaces the claim. A claim expires when a response would:
-// where the server dies in between, or the response cannot be written, the outcome counts as unknown and the request is never done
-// again. The claim of a request that has certainly done nothing is removed, and its key may be used again.
+// A request is claimed in the Store before anything is done, and its response replaces the claim. A
+// claim expires when a response would: where the server dies in between, or the response cannot be
+// written, the outcome counts as unknown and the request is never done again. The claim of a
+// request that has certainly done nothing is removed, and its key may be used again.
 type once struct {
 	store   Store
 	retries *retrier
@@ -103,7 +109,8 @@ func (o *once) do(ctx context.Context, k *claim, do func() (response, Code)) (re
 	return a, nil
 }
 
-// acquire claims a key. Where another request has it, acquire waits for that one's response and returns it.
+// acquire claims a key. Where another request has it, acquire waits for that one's response and
+// returns it.
 func (o *once) acquire(ctx context.Context, k *claim) (*response, *Error) {
 	for end := time.Now().Add(waitTime); ; {
 		there, err := o.hold(ctx, k)
@@ -132,18 +139,19 @@ func (o *once) acquire(ctx context.Context, k *claim) (*response, *Error) {
 	}
 }
 
-// hold puts a claim into the Store and makes it durable, so that nothing is done twice even if the Store dies. It returns the value of
-// another request that holds the key, or nil.
+// hold puts a claim into the Store and makes it durable, so that nothing is done twice even if the
+// Store dies. It returns the value of another request that holds the key, or nil.
 func (o *once) hold(ctx context.Context, k *claim) (there []byte, err error) {
 	there, err = o.store.Claim(ctx, k.name, k.pending, onceTime)
-	if err != nil || there != nil && !bytes.Equal(there, k.pending) { // equal: the Store's client had to ask twice
+	// An equal value is this claim, where the Store's client had to ask twice.
+	if err != nil || there != nil && !bytes.Equal(there, k.pending) {
 		return there, err
 	}
 	return nil, o.store.Durable(ctx)
 }
 
-// keep replaces the claim by the response, or removes the claim of a request that has done nothing. A write that fails is repeated after
-// the request.
+// keep replaces the claim by the response, or removes the claim of a request that has done nothing.
+// A write that fails is repeated after the request.
 func (o *once) keep(ctx context.Context, k *claim, a response, code Code) {
 	write := func(ctx context.Context) error { return o.store.Remove(ctx, k.name, k.pending) }
 	if !code.undone() && code.Status() >= http.StatusInternalServerError {
@@ -156,7 +164,8 @@ func (o *once) keep(ctx context.Context, k *claim, a response, code Code) {
 			return o.store.Durable(ctx)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime) // the client may still wait
+	// The client may still wait for the response.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 	defer cancel()
 	if err := write(ctx); err != nil {
 		o.report.warn("the answer to a request with an Idempotency-Key is written again", err)

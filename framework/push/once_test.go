@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// memory is a Store.
+// memory is a Store of this process that can fail.
 type memory struct {
 	mu      sync.Mutex
 	m       map[string][]byte
@@ -86,7 +86,7 @@ func (m *memory) set(change func()) {
 	change()
 }
 
-// size is what is kept.
+// size returns the number of bytes that are kept.
 func (m *memory) size() (n int) {
 	m.set(func() {
 		for key, value := range m.m {
@@ -106,14 +106,14 @@ func TestOnce(t *testing.T) {
 	if got := h.backend.said(); len(got) != 1 {
 		t.Errorf("done %d times: %s", len(got), got)
 	}
-	// What was not done may come again.
+	// A request that was not done may be sent again.
 	key = "Idempotency-Key: k2"
 	h.want(400, `"badRequest"`)(h.post("kick", `{"fd":"1"}`, key))
 	h.backend.fail = fail(CodeQueueFull, "full")
 	h.want(503, `"queueFull"`)(h.post("kick", `{"fd":1}`, key))
 	h.backend.fail = nil
 	h.want(200, `{}`)(h.post("kick", `{"fd":1}`, key))
-	// What may have been done is not done again.
+	// A request that may have been done is not done again.
 	key = "Idempotency-Key: k3"
 	h.backend.fail = context.DeadlineExceeded
 	h.want(504, `"timeout"`)(h.post("kick", `{"fd":2}`, key))
@@ -131,7 +131,7 @@ func TestOnce(t *testing.T) {
 	h.want(503, `"busy"`)(h.post("kick", `{"fd":2}`, "Idempotency-Key: k4"))
 	h.store.full = false
 
-	// Many at the same time: one does it, the others get its answer.
+	// Of many equal requests at the same time one is done, and the others get its response.
 	h.backend.hold = make(chan struct{})
 	h.backend.said()
 	var all sync.WaitGroup
@@ -147,7 +147,7 @@ func TestOnce(t *testing.T) {
 	}
 }
 
-// asker makes one request with the key "k", and how often it has been done.
+// asker makes one request with the key "k" again and again, and counts how often it is done.
 type asker struct {
 	*Server
 	store *memory
@@ -179,7 +179,7 @@ func (a *asker) want(t *testing.T, want Code, done int) {
 	}
 }
 
-// An answer that cannot be written is written when the store is back.
+// A response that cannot be written is written when the store works again.
 func TestOnceWritesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsk(t)
@@ -194,7 +194,8 @@ func TestOnceWritesAgain(t *testing.T) {
 	})
 }
 
-// What was begun and has no answer is not done again as long as the key lives, and this is said.
+// A request whose outcome is unknown is not done again before its key expires, and its sender gets
+// that as an error.
 func TestOnceOutcomeUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsk(t)
@@ -210,7 +211,7 @@ func TestOnceOutcomeUnknown(t *testing.T) {
 	})
 }
 
-// A claim of which the store gave no answer does not stop the next try, once the store can be written.
+// A claim whose outcome is unknown does not block the next try, once the store can be written.
 func TestOnceClaimLost(t *testing.T) {
 	for name, breaks := range map[string]func(*memory, bool){
 		"no answer":   func(m *memory, on bool) { m.lost = on },
@@ -260,7 +261,7 @@ func TestRetriesEnd(t *testing.T) {
 	})
 }
 
-// Keys cost nothing where nothing changes, and what a token's keys take is bounded.
+// Keys of reading requests cost nothing, and the bytes kept for a token's keys are bounded.
 func TestKept(t *testing.T) {
 	const reader, all = "Authorization: Bearer read-0123456789ab", "Authorization: Bearer all-00123456789ab"
 	h := serve(t, Config{KeptBytes: 2048, Tokens: []Token{{"read-0123456789ab", []string{ScopeRead}}, {"all-00123456789ab", nil}}})

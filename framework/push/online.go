@@ -7,13 +7,16 @@ import (
 	"time"
 )
 
-// EventOnline is the event of the push with the number of online users: its param is {"users","connections"}.
+// EventOnline is the event of the push with the number of online users: its param is
+// {"users","connections"}.
 const EventOnline = "update_online_count"
 
-// onlineCount pushes the number of users and connections to all clients when it has changed, at most once a second.
+// onlineCount pushes the number of users and connections to all clients when it has changed, at
+// most once a second.
 //
-// Of all nodes, the one that claims the second pushes. So no leader is elected, and another node takes over a second after one has died.
-// The cost is a call to Redis a second on each node, and one question to all nodes a second in all.
+// Of all nodes, the one that claims the second pushes. So no leader is elected, and another node
+// takes over a second after one has died. The cost is a call to Redis a second on each node, and
+// one question to all nodes a second in all.
 type onlineCount struct {
 	backend Backend
 	store   Store
@@ -23,7 +26,8 @@ type onlineCount struct {
 	ended  chan struct{}
 }
 
-// start begins to push. Calls of start and stop are serialized by the caller; a nil onlineCount does nothing.
+// start begins to push. Calls of start and stop are serialized by the caller; a nil onlineCount
+// does nothing.
 func (o *onlineCount) start() {
 	if o == nil || o.cancel != nil {
 		return

@@ -10,7 +10,8 @@ func TestOnline(t *testing.T) {
 	t.Parallel()
 	b, turns := &recorder{}, newMemory()
 	o := &onlineCount{backend: b, store: turns}
-	for i, want := range []int{1, 0, 0} { // once for a number, however often it is looked at, whoever does
+	// A number is pushed once, however often it is read and by whichever node.
+	for i, want := range []int{1, 0, 0} {
 		if err := o.pushChange(t.Context()); err != nil {
 			t.Fatal(err)
 		}

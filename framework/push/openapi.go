@@ -10,6 +10,7 @@ import (
 
 type object = map[string]any
 
+// openAPI returns the document.
 var openAPI = sync.OnceValue(func() []byte {
 	schemas := object{"Error": object{
 		"type": "object", "required": []string{"code", "message"},
@@ -45,7 +46,7 @@ var openAPI = sync.OnceValue(func() []byte {
 		"components": object{"schemas": schemas, "securitySchemes": object{"bearer": object{"type": "http", "scheme": "bearer"}}},
 	}, "", " ")
 	if err != nil {
-		panic(err) // texts and numbers
+		panic(err) // has texts and numbers only
 	}
 	return append(b, '\n')
 })
@@ -63,7 +64,8 @@ func content(schema any) object { return object{"application/json": object{"sche
 
 func ref(name string) object { return object{"$ref": "#/components/schemas/" + name} }
 
-// schemaOf describes a type (JSON Schema 2020-12). Named structs that are exported have a schema of their own.
+// schemaOf returns the schema of a type (JSON Schema 2020-12). An exported struct is added to
+// schemas by its name, and referred to.
 func schemaOf(t reflect.Type, schemas object) object {
 	switch {
 	case t == reflect.TypeFor[json.RawMessage]() || t.Kind() == reflect.Interface:
@@ -84,8 +86,8 @@ func schemaOf(t reflect.Type, schemas object) object {
 		return object{"type": "object", "additionalProperties": schemaOf(t.Elem(), schemas)}
 	}
 	name := t.Name()
-	own := name != "" && strings.ToUpper(name[:1]) == name[:1]
-	if own && schemas[name] != nil {
+	named := name != "" && strings.ToUpper(name[:1]) == name[:1]
+	if named && schemas[name] != nil {
 		return ref(name)
 	}
 	properties, required := object{}, []string{}
@@ -103,7 +105,7 @@ func schemaOf(t reflect.Type, schemas object) object {
 		}
 	}
 	schema := object{"type": "object", "properties": properties, "required": required}
-	if !own {
+	if !named {
 		schema["additionalProperties"] = false
 		return schema
 	}
@@ -111,7 +113,7 @@ func schemaOf(t reflect.Type, schemas object) object {
 	return ref(name)
 }
 
-// describe adds to a schema what check looks at.
+// describe adds the limits of a kind to a schema.
 func (k *kind) describe(schema object) {
 	switch schema["type"] {
 	case "integer":

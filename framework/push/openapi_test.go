@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The document and the handlers are of one table; this holds what each side makes of it together.
+// The document and the handlers come from one table; this test compares what each makes of it.
 func TestDocument(t *testing.T) {
 	h := serve(t, Config{})
 	status, text, _ := h.do("GET", "/openapi.json", "")
@@ -107,7 +107,7 @@ type schema struct {
 	AdditionalProperties *flag
 }
 
-// flag is true for a schema, too.
+// flag is a bool that a schema object makes true.
 type flag bool
 
 func (f *flag) UnmarshalJSON(b []byte) error { *f = string(b) != "false"; return nil }

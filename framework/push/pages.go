@@ -5,7 +5,8 @@ import (
 	"net/http"
 )
 
-// health is GET /healthz: 503 while clients shall go to another server, by ready. A nil ready means that they never do.
+// health is GET /healthz: 503 while clients shall go to another server, by ready. A nil ready means
+// that they never do.
 func health(ready func() bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		text := "ok\n"

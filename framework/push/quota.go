@@ -5,9 +5,11 @@ import (
 	"time"
 )
 
-// quota bounds the bytes that a caller's Idempotency-Keys have put into the Store in the last onceTime.
+// quota bounds the bytes that a caller's Idempotency-Keys have put into the Store in the last
+// onceTime.
 //
-// The bytes are counted by the minute. Concurrent requests may exceed the bound by one response each.
+// The bytes are counted by the minute. Concurrent requests may exceed the bound by one response
+// each.
 type quota struct {
 	max int // bytes; 0 = any
 

@@ -17,7 +17,8 @@ func newBucket(perSecond int) *bucket {
 	return &bucket{rate.NewLimiter(rate.Limit(perSecond), perSecond)}
 }
 
-// allow lets n requests in, or none. A batch that is larger than the bucket enters when that is full, and leaves it in debt.
+// allow lets n requests in, or none. A batch that is larger than the bucket enters when that is
+// full, and leaves it in debt.
 func (b *bucket) allow(n int) bool {
 	now, burst := time.Now(), b.limiter.Burst()
 	if b.limiter.Limit() == rate.Inf {

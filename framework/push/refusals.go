@@ -14,8 +14,8 @@ import (
 // maxAddresses have a limit each; one more, and all begin anew.
 const maxAddresses = 10_000
 
-// refusals counts, logs and limits the requests of those who may not call. The limit concerns refused requests alone, so that wrong
-// tokens from an address keep no right one out.
+// refusals counts, logs and limits the requests of those who may not call. The limit concerns
+// refused requests alone, so that wrong tokens from an address keep no right one out.
 type refusals struct {
 	rate int // wrong tokens a second of one address that get CodeUnauthorized; 0 = any
 	log  *zap.Logger
@@ -44,7 +44,8 @@ func (l *refusals) add(peer string, e *Error) *Error {
 	return e
 }
 
-// of returns the limit of an address. Those of one IPv6 /64 share a limit, since a host has a whole one. l.mu is held.
+// of returns the limit of an address. Those of one IPv6 /64 share a limit, since a host has a whole
+// one. l.mu is held.
 func (l *refusals) of(peer string) *bucket {
 	host, _, _ := net.SplitHostPort(peer) // net/http has made it
 	addr, _ := netip.ParseAddr(host)      // all that cannot be parsed share a limit

@@ -7,7 +7,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// reporter turns a Backend's errors into those that callers get, and logs the causes that callers do not see.
+// reporter turns a Backend's errors into those that callers get, and logs the causes that callers
+// do not see.
 type reporter struct {
 	backend Backend
 	log     *zap.Logger

@@ -16,7 +16,8 @@ const (
 	retryStop   = 2 * time.Second // for the writes that remain when the server ends
 )
 
-// retrier repeats writes to the Store that have failed, until they succeed or their key has expired.
+// retrier repeats writes to the Store that have failed, until they succeed or their key has
+// expired.
 type retrier struct {
 	life   context.Context
 	cancel context.CancelFunc
@@ -32,7 +33,8 @@ func newRetrier() *retrier {
 	return r
 }
 
-// hasRoom tells whether more writes may be added. Requests that run already may exceed the bound, each by one.
+// hasRoom tells whether more writes may be added. Requests that run already may exceed the bound,
+// each by one.
 func (r *retrier) hasRoom() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,8 +85,8 @@ func (r *retrier) end(ctx context.Context) {
 	r.cancel()
 }
 
-// retry calls write until it succeeds, the time end has come or ctx is done. Its pauses grow and vary, so that the writes do not arrive
-// all at once when the Store recovers.
+// retry calls write until it succeeds, the time end has come or ctx is done. Its pauses grow and
+// vary, so that the writes do not arrive all at once when the Store recovers.
 func retry(ctx context.Context, end time.Time, write func(context.Context) error) {
 	pauses := backoff.Backoff{Min: writeFirst, Max: writeLast}
 	for time.Now().Before(end) {

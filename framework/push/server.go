@@ -18,19 +18,33 @@ import (
 // maxRequests are served at once; of more, each gets CodeUnavailable.
 const maxRequests = 512
 
-// Config of a Server.
+// Config of a Server. Zero means the default.
 type Config struct {
-	Backend     Backend
-	Store       Store
-	Tokens      []Token               // none = only processes of this machine
-	RateLimit   int                   // requests a second of one token; 0 = any
-	RefusedRate int                   // wrong tokens a second of one address that get CodeUnauthorized; 0 = any
-	MaxBody     int                   // bytes of a request; 0 = 1 MiB
-	KeptBytes   int                   // of responses kept for one token's Idempotency-Keys in ten minutes; 0 = any
-	OnlineCount bool                  // push the number of online users to all clients when it changes
-	Ready       func() bool           // false = GET /healthz responds with 503; nil = always ready
-	Metrics     func(io.Writer) error // writes GET /metrics, in Prometheus's text format; nil = no such page
-	Log         *zap.Logger           // nil = none
+	Backend Backend
+	Store   Store
+
+	// Tokens give access. Without any, only processes of this machine have it.
+	Tokens []Token
+	// RateLimit bounds the requests a second of each token; 0 = no bound.
+	RateLimit int
+	// RefusedRate is how many wrong tokens a second from one address get CodeUnauthorized. Beyond
+	// it they get CodeRateLimited; 0 = no bound.
+	RefusedRate int
+	// MaxBody bounds a request's body in bytes; 0 = 1 MiB.
+	MaxBody int
+	// KeptBytes bounds the responses kept for the Idempotency-Keys of one token in ten minutes;
+	// 0 = no bound.
+	KeptBytes int
+
+	// OnlineCount makes the server push the number of online users to all clients when it changes.
+	OnlineCount bool
+	// Ready is asked by GET /healthz, which responds with 503 while it returns false; nil = always
+	// ready.
+	Ready func() bool
+	// Metrics writes GET /metrics in Prometheus's text format; nil = there is no such page.
+	Metrics func(io.Writer) error
+
+	Log *zap.Logger // nil = none
 }
 
 // Server is the HTTP port. It is safe for concurrent use.
@@ -125,12 +139,14 @@ func (s *Server) Serve(ln *net.TCPListener) error {
 	return nil
 }
 
-// pauseTime is how long Pause waits for requests under way. Later they run beside those of the successor.
+// pauseTime is how long Pause waits for requests under way. Later they run beside those of the
+// successor.
 const pauseTime = 1500 * time.Millisecond
 
-// Pause ends the requests of this server and leaves new connections, which wait in the kernel's queue, to whoever shares the listener.
-// No connection is refused. Pause returns when all requests have ended, or after 1.5 s; requests that come later on slow connections
-// wait for Resume or Shutdown, of which one must follow.
+// Pause ends the requests of this server and leaves new connections, which wait in the kernel's
+// queue, to whoever shares the listener. No connection is refused. Pause returns when all requests
+// have ended, or after 1.5 s; requests that come later on slow connections wait for Resume or
+// Shutdown, of which one must follow.
 func (s *Server) Pause() {
 	s.mu.Lock()
 	if !s.gate.isOpen() {
@@ -157,7 +173,8 @@ func (s *Server) Pause() {
 	s.gate.close()
 }
 
-// busy tells whether requests are under way, or are about to come on connections that have just been accepted.
+// busy tells whether requests are under way, or are about to come on connections that have just
+// been accepted.
 func (s *Server) busy() bool { return s.gate.busy() || s.conns.busy() }
 
 // Resume undoes Pause.
@@ -171,8 +188,8 @@ func (s *Server) Resume() {
 	}
 }
 
-// Shutdown closes the listener and waits until the requests under way have their responses, or ctx is done. Requests that wait since a
-// Pause get CodeUnavailable.
+// Shutdown closes the listener and waits until the requests under way have their responses, or ctx
+// is done. Requests that wait since a Pause get CodeUnavailable.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.gate.end()
@@ -185,9 +202,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // Stats are a server's figures since it was made.
 type Stats struct {
-	Connections int            // open now
-	Displaced   int64          // connections that were closed to make room for others
-	Refused     map[Code]int64 // requests without the right to call, by CodeForbidden and CodeUnauthorized
+	Connections int   // open now
+	Displaced   int64 // connections that were closed to make room for others
+	// Refused counts requests without the right to call, by CodeForbidden and CodeUnauthorized.
+	Refused map[Code]int64
 }
 
 // Stats returns the figures.

@@ -134,7 +134,7 @@ func TestErrors(t *testing.T) {
 	h.want(504, `"timeout"`)(h.post("counts", `{}`))
 }
 
-// What readers of JSON would understand differently, or not at all, is refused by name, wherever it stands.
+// JSON that parsers read differently, or not at all, is refused at any depth, with the reason.
 func TestInteroperable(t *testing.T) {
 	h := serve(t, Config{})
 	for body, want := range map[string]string{
@@ -208,7 +208,7 @@ func TestBatch(t *testing.T) {
 		h.post("batch", `{"calls":[{"method":"sendToAll","params":{"event":"e"}},{"method":"counts"}]}`, "Authorization: Bearer 0123456789abcdef"))
 }
 
-// What is sent is safe before somebody is told that it was taken: once a request.
+// A send is made safe before its response, once for each request.
 func TestSettle(t *testing.T) {
 	h := serve(t, Config{})
 	r := h.backend
@@ -235,8 +235,8 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// Two servers share a port, as the workers of a reload do: who asks is never refused, and nobody is answered by the old one once it
-// pauses.
+// Two servers share a port, as the workers of a reload do. No request is refused, and none gets a
+// response of the old server once that pauses.
 func TestPause(t *testing.T) {
 	old := serve(t, Config{})
 	next := &host{Server: NewServer(Config{Backend: &recorder{}, Store: old.store}), t: t, client: &http.Client{}}
@@ -256,7 +256,7 @@ func TestPause(t *testing.T) {
 		t.Error(text)
 	}
 	<-paused
-	// Who comes now waits for the next one.
+	// New requests wait for the next server.
 	waiting := make(chan string, 1)
 	go func() { _, text := old.post("roomCount", `{"room":"A"}`); waiting <- text }()
 	shared := old.share()
@@ -268,7 +268,7 @@ func TestPause(t *testing.T) {
 	if got := old.backend.said(); len(got) != 0 {
 		t.Errorf("the old one has answered: %s", got)
 	}
-	// Had the move failed, it would go on.
+	// After a reload that fails, the old server serves again.
 	old.Resume()
 	until(t, "both serve", func() bool {
 		old.client.CloseIdleConnections()
@@ -280,7 +280,7 @@ func TestPause(t *testing.T) {
 	old.Resume()
 }
 
-// share gives the server's port to another one, as the master does.
+// share returns a second listener of the server's port, as the master makes it.
 func (h *host) share() *net.TCPListener {
 	h.t.Helper()
 	f, err := h.socket.File()
@@ -295,7 +295,7 @@ func (h *host) share() *net.TCPListener {
 	return ln.(*net.TCPListener)
 }
 
-// A server that is paused ends without taking anybody who waits for the next one.
+// A paused server ends without accepting the connections that wait for the next one.
 func TestShutdownWhilePaused(t *testing.T) {
 	for range 20 {
 		old := serve(t, Config{})
