@@ -30,7 +30,9 @@ func starting(t *testing.T, c redis.UniversalClient, id, place string) (*Node, e
 }
 
 // The second of two servers with one id is refused, and the first one goes on.
-func TestSameName(t *testing.T) {
+func TestSameName(t *testing.T) { bubble(t, testSameName) }
+
+func testSameName(t *testing.T) {
 	s := newStore(t)
 	c := s.client(t)
 	a := worker(t, s.client(t), "a", func(c *Config) {
@@ -50,31 +52,10 @@ func TestSameName(t *testing.T) {
 	}
 }
 
-// A node whose process was killed is there again: at once in its place, and in another one when
-// nobody answers.
-func TestSameNameAgain(t *testing.T) {
-	for _, place := range []string{"here", "there", ""} {
-		t.Run(place, func(t *testing.T) {
-			s := newStore(t)
-			c := s.client(t)
-			long := func(c *Config) { c.Lease, c.Refresh = time.Minute, 400*time.Millisecond }
-			a := worker(t, s.client(t), "a", long)
-			a.openMany(20, "R")
-			a.flush()
-			dead := a.fds()
-			a.kill()
-			b := worker(t, s.client(t), "a", long, func(c *Config) { c.Place = place })
-			if place == "here" && c.Exists(t.Context(), b.n.c.keys.asked(a.n.c.self())).Val() == 1 {
-				t.Error("it has asked whom it knew to be gone")
-			}
-			same(t, c, b)
-			once(t, dead, b)
-		})
-	}
-}
-
 // Of several servers with one id that start at the same time one comes up.
-func TestSameNameAtOnce(t *testing.T) {
+func TestSameNameAtOnce(t *testing.T) { bubble(t, testSameNameAtOnce) }
+
+func testSameNameAtOnce(t *testing.T) {
 	s := newStore(t)
 	var up, taken atomic.Int32
 	done := make(chan struct{})
@@ -103,17 +84,19 @@ func TestSameNameAtOnce(t *testing.T) {
 
 // A node whose id another server took while it was frozen does not go on, until the other one has
 // ended.
-func TestNameTakenFromFrozen(t *testing.T) {
+func TestNameTakenFromFrozen(t *testing.T) { bubble(t, testNameTakenFromFrozen) }
+
+func testNameTakenFromFrozen(t *testing.T) {
 	s := newStore(t)
 	g := &gate{}
 	a := worker(t, s.client(t, g), "a", leases)
 	a.openMany(5, "R")
 	a.flush()
-	g.mu.Lock()
+	g.close()
 	b := worker(t, s.client(t), "a", leases, func(c *Config) { c.Place = "there" })
 	once := func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.orphans) == 5 }
 	eventually(t, "the frozen one to be cleaned up after", once)
-	g.mu.Unlock()
+	g.open()
 	eventually(t, "it to notice", func() bool { return a.n.lost.Load() })
 	if mine, known := a.n.Owner(a.fds()[0]); mine || known {
 		t.Errorf("it owns what it has lost: %v, %v", mine, known)
