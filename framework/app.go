@@ -193,13 +193,13 @@ func assemble(o *Options) (a *App, err error) {
 		return nil, err
 	}
 	a.nodes = ask.New(ask.Config{
-		Node: o.NodeID, Alone: o.Alone, Timeout: o.StoreTimeout, Link: a.link, Members: func() ask.Members { return a.node },
+		Node: o.NodeID, Alone: o.Alone, Timeout: o.StoreTimeout, Link: a.link, Members: func() ask.Members { return a.node.Peers },
 		Here: a.here, Frozen: func() bool { return a.hub.Frozen() },
 		Errors: errorCodes, Protect: a.protect, Log: a.log,
 	})
 	a.presence, err = presence.New(presence.Config{
 		Rooms: cfg.Presence.Rooms, Hub: func() *hub.Hub { return a.hub }, Nodes: a.nodes, Link: a.link,
-		Cluster: func() presence.Cluster { return a.node }, Publish: func(room string, r *Reply) error { return a.SendToRoom(room, r) }, Log: a.log,
+		Cluster: func() presence.Cluster { return a.node.Presence }, Publish: func(room string, r *Reply) error { return a.SendToRoom(room, r) }, Log: a.log,
 	})
 	return a, err
 }
@@ -220,13 +220,14 @@ func (a *App) join(ctx context.Context, o *Options) (err error) {
 	a.history.Serve(a.lifecycle.life, a.hub.Rooms)
 	a.closers = append(a.closers, func(context.Context) error { a.history.GiveUp(); return nil })
 	a.sessions = session.NewSessions(session.Config{
-		Hub: a.hub, Nodes: a.nodes, History: a.history, Link: a.link, Cluster: func() session.Cluster { return a.node }, Presence: a.presence,
-		Keys: lim.CloseKeysPerConnection, UIDTypes: cfg.Users.UIDTypes, SecondLogin: cfg.Users.SecondLogin, Listener: a.router.listener,
+		Hub: a.hub, Nodes: a.nodes, History: a.history, Link: a.link, Cluster: func() session.Cluster { return a.node.Bookkeeping }, Presence: a.presence,
+		Leaving: func(p cluster.Present, notified bool) { a.node.Presence.Leaving(p, notified) },
+		Keys:    lim.CloseKeysPerConnection, UIDTypes: cfg.Users.UIDTypes, SecondLogin: cfg.Users.SecondLogin, Listener: a.router.listener,
 		Life: a.lifecycle.life, Protect: a.protect, Log: a.log,
 	})
 	now := time.Now()
 	a.directory = directory.New(directory.Config{
-		Hub: a.hub, Nodes: a.nodes, Cluster: func() directory.Cluster { return a.node },
+		Hub: a.hub, Nodes: a.nodes, Cluster: func() directory.Cluster { return a.node.Peers },
 		Node: o.NodeID, Alone: o.Alone, About: o.about(now), Since: now,
 	})
 	bookkeeping := cluster.Config{
@@ -257,23 +258,23 @@ func (a *App) join(ctx context.Context, o *Options) (err error) {
 // attach makes the parts that need this node's bookkeeping, before anything comes from other nodes.
 func (a *App) attach(o *Options) {
 	a.closer = closing.New(closing.Config{
-		Hub: a.hub, Nodes: a.nodes, Link: a.link, Sessions: a.sessions, Cluster: a.node, Notify: a.lifecycle.closed, Protect: a.protect, Log: a.log,
+		Hub: a.hub, Nodes: a.nodes, Link: a.link, Sessions: a.sessions, Cluster: a.node.Owners, Notify: a.lifecycle.closed, Protect: a.protect, Log: a.log,
 	})
 	a.roomsync = roomsync.New(roomsync.Config{
-		Hub: a.hub, Sessions: a.sessions, Cluster: a.node, Log: a.log,
+		Hub: a.hub, Sessions: a.sessions, Cluster: a.node.Rooms, Log: a.log,
 		IsMember: func(ctx context.Context, room string, fd int64) (bool, error) {
 			return o.Stores.Cluster.SIsMember(ctx, o.Deps.Prefix+room, fd).Result()
 		},
 	})
 	a.publisher = publish.New(publish.Config{
 		Hub: a.hub, Nodes: a.nodes, Link: a.link, History: a.history, Alone: o.Alone, OutboxBytes: o.Config.Limits.OutboxBytes, Log: a.log,
-		Isolated: a.node.Isolated, Published: a.roomsync.Published, Sync: func(ctx context.Context) error { return cache.Sync(ctx, o.Stores.Bus) },
+		Isolated: a.node.Lease.Isolated, Published: a.roomsync.Published, Sync: func(ctx context.Context) error { return cache.Sync(ctx, o.Stores.Bus) },
 	})
 	a.isolation = isolation.New(isolation.Config{
-		Policy: o.Config.Cluster.Isolated, Spread: 2 * o.Lease, Hub: a.hub, Cluster: a.node, Log: a.log,
+		Policy: o.Config.Cluster.Isolated, Spread: 2 * o.Lease, Hub: a.hub, Cluster: a.node.Lease, Log: a.log,
 	})
-	a.entrance.hub, a.entrance.port, a.entrance.number, a.entrance.evicts = a.hub, a.port, a.node.NextFD, a.isolation.Evicts
-	a.entrance.opened = func(c *hub.Conn) { a.node.Opened(session.Entry(c, nil)) }
+	a.entrance.hub, a.entrance.port, a.entrance.number, a.entrance.evicts = a.hub, a.port, a.node.Numbers.NextFD, a.isolation.Evicts
+	a.entrance.opened = func(c *hub.Conn) { a.node.Bookkeeping.Opened(session.Entry(c, nil)) }
 	a.closers = append(a.closers,
 		func(ctx context.Context) error { a.closer.Close(ctx); return nil },
 		func(context.Context) error { a.nodes.Close(); return nil },
@@ -359,7 +360,7 @@ func (a *App) Resume() {
 // Settled says that no connections come from a previous worker any more.
 func (a *App) Settled(ctx context.Context) error {
 	a.lifecycle.startLate()
-	a.node.Settle()
+	a.node.Leftovers.Settle()
 	if a.link.Joined() {
 		return nil
 	}

@@ -60,7 +60,7 @@ func TestIsolation(t *testing.T) {
 				h = frameworktest.NewCluster(t, c.nodes, mountHall, options...)[0]
 			}
 			if c.nodes > 1 {
-				h.Eventually("it to have seen the other one", h.App.Node().Accompanied)
+				h.Eventually("it to have seen the other one", h.App.Node().Lease.Accompanied)
 			}
 			clients := []*frameworktest.Client{h.Dial(user("a")), h.Dial(user("b"))}
 			fdOf(clients[0], "R")

@@ -78,7 +78,7 @@ func (a *App) Signs(ctx context.Context) ([]NodeSign, error) { return a.director
 
 // Isolated reports that this node has not reached Redis for the time of a lease: it is not ready
 // for clients. The call waits for nobody.
-func (a *App) Isolated() bool { return a.node.Isolated() }
+func (a *App) Isolated() bool { return a.node.Lease.Isolated() }
 
 // Flush waits until Redis has the bookkeeping of what has happened so far.
 func (a *App) Flush(ctx context.Context) error { return a.node.Flush(ctx) }

@@ -13,7 +13,7 @@ import (
 // reloadConfig is what a transfer of connections needs of the other parts.
 func (a *App) reloadConfig() reload.Config {
 	return reload.Config{
-		Hub: a.hub, Sessions: a.sessions, Link: a.link, Nodes: a.nodes, Node: a.node, Port: a.port, Timeout: a.timeout, Log: a.log,
+		Hub: a.hub, Sessions: a.sessions, Link: a.link, Nodes: a.nodes, Node: a.node.Bookkeeping, Port: a.port, Timeout: a.timeout, Log: a.log,
 		Start: a.lifecycle.startLate, GiveUp: a.history.GiveUp, End: a.lifecycle.end, Running: func() string { return running(a.hub) },
 	}
 }

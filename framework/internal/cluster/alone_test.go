@@ -49,7 +49,7 @@ func TestNumbersFollowTime(t *testing.T) {
 	last := int64(0)
 	for range 3 {
 		w := worker(t, c, "a")
-		fd, err := w.n.NextFD()
+		fd, err := w.n.Numbers.NextFD()
 		if err != nil || fd <= last || fd >= maxFD/2 {
 			t.Fatalf("%d after %d, %v", fd, last, err)
 		}
@@ -58,7 +58,7 @@ func TestNumbersFollowTime(t *testing.T) {
 		c.FlushAll(t.Context())
 	}
 	c.Set(t.Context(), "p:WSFRAME_FD_NEXT", maxFD/2, 0) // a clock that was set back counts for nothing
-	if fd, err := worker(t, c, "a").n.NextFD(); err != nil || fd <= maxFD/2 || fd > maxFD/2+lostJump+1 {
+	if fd, err := worker(t, c, "a").n.Numbers.NextFD(); err != nil || fd <= maxFD/2 || fd > maxFD/2+lostJump+1 {
 		t.Errorf("%d, %v", fd, err)
 	}
 }

@@ -34,21 +34,21 @@ func BenchmarkOpenedClosed_1room(b *testing.B) {
 		one := func(n *Node, fd int64) {
 			e := entry
 			e.FD = fd
-			n.Opened(e)
-			n.ListenerAdded(fd, "live.user")
-			n.KeyAdded(fd, "LIVE_USER_ROOM_10000")
+			n.Bookkeeping.Opened(e)
+			n.Bookkeeping.ListenerAdded(fd, "live.user")
+			n.Bookkeeping.KeyAdded(fd, "LIVE_USER_ROOM_10000")
 			e.Keys, e.Listeners = []string{"LIVE_USER_ROOM_10000"}, []string{"live.user"}
-			n.Closed(e)
+			n.Owners.Closed(e)
 		}
 		b.Run(name+"/noted", func(b *testing.B) {
 			n := assemble(&Config{NodeID: "a", Journal: 1 << 30, Now: zeroTime})
-			n.settled.Store(true)
+			n.Leftovers.settled.Store(true)
 			b.ReportAllocs()
 			for i := range b.N {
 				one(n, int64(i+1))
 				if i%50 == 0 { // the writer's part, without Redis
-					for ops, dropped := n.Writer.journal.take(pipeline); len(ops) > 0; ops, dropped = n.Writer.journal.take(pipeline) {
-						n.Writer.journal.done(len(ops), dropped)
+					for ops, dropped := n.journal.take(pipeline); len(ops) > 0; ops, dropped = n.journal.take(pipeline) {
+						n.journal.done(len(ops), dropped)
 					}
 				}
 			}

@@ -30,7 +30,7 @@ func testDeadNode(t *testing.T) {
 	eventually(t, "the dead node's connections to go", func() bool { return state(t, c) == want(b, d) })
 	once(t, dead, b, d)
 	eventually(t, "the dead node to leave the list", func() bool {
-		ids, err := b.n.Nodes(t.Context())
+		ids, err := b.n.Peers.Nodes(t.Context())
 		return err == nil && len(ids) == 2
 	})
 	if b.n.Stats().Swept+d.n.Stats().Swept != 200 {
@@ -126,37 +126,37 @@ func testFrozenNode(t *testing.T) {
 	b.openMany(5, "R")
 	same(t, c, a, b)
 	dead := a.fds()
-	if mine, err := a.n.Owns(t.Context(), dead[0]); !mine || err != nil {
+	if mine, err := a.n.Owners.Owns(t.Context(), dead[0]); !mine || err != nil {
 		t.Errorf("does not own what it has: %v, %v", mine, err)
 	}
 	g.close()
 	eventually(t, "the frozen node to be cleaned up after", func() bool { return state(t, c) == want(b) })
 	// What it does before it knows.
 	late := a.open("late", "R")
-	if mine, known := a.n.Owner(dead[0]); mine || known {
+	if mine, known := a.n.Owners.Owner(dead[0]); mine || known {
 		t.Errorf("owns what it cannot know of: %v, %v", mine, known)
 	}
 	a.leave(dead[1], "R")
 	a.join(dead[2], "X")
 	g.open()
-	if mine, err := a.n.Owns(t.Context(), dead[0]); mine || err != nil {
+	if mine, err := a.n.Owners.Owns(t.Context(), dead[0]); mine || err != nil {
 		t.Errorf("owns what it has lost: %v, %v", mine, err)
 	}
-	eventually(t, "it to notice", func() bool { return a.deposals() == 1 && !a.n.lost.Load() })
+	eventually(t, "it to notice", func() bool { return a.deposals() == 1 && !a.n.Lease.lost.Load() })
 	for _, fd := range dead {
-		if mine, _ := a.n.Owns(t.Context(), fd); mine {
+		if mine, _ := a.n.Owners.Owns(t.Context(), fd); mine {
 			t.Errorf("owns %d", fd)
 		}
 	}
-	if mine, _ := a.n.Owns(t.Context(), late); !mine {
+	if mine, _ := a.n.Owners.Owns(t.Context(), late); !mine {
 		t.Error("nobody tells the listeners of a connection that Redis never heard of")
 	}
 	a.closeAll() // as its owner is asked to
-	if unheard := a.n.Unheard(); len(unheard) > 0 {
+	if unheard := a.n.Owners.Unheard(); len(unheard) > 0 {
 		t.Errorf("ended, and still %v", unheard)
 	}
 	fd := a.open("new", "R")
-	if mine, err := a.n.Owns(t.Context(), fd); !mine || err != nil || fd <= late {
+	if mine, err := a.n.Owners.Owns(t.Context(), fd); !mine || err != nil || fd <= late {
 		t.Errorf("new connection %d: %v, %v", fd, mine, err)
 	}
 	same(t, c, a, b)
@@ -180,13 +180,13 @@ func testOutageIsNoDeath(t *testing.T) {
 	eventually(t, "the leases to run out", func() bool { return a.n.Stats().Lapsed && b.n.Stats().Lapsed })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if mine, err := a.n.Owns(ctx, 1); mine || err == nil {
+	if mine, err := a.n.Owners.Owns(ctx, 1); mine || err == nil {
 		t.Errorf("sure without Redis: %v, %v", mine, err)
 	}
 	a.open("meanwhile", "R")
 	s.restart()
 	eventually(t, "it to be sure", func() bool { // connections from before the outage fail first
-		mine, err := a.n.Owns(t.Context(), 1)
+		mine, err := a.n.Owners.Owns(t.Context(), 1)
 		return mine && err == nil
 	})
 	eventually(t, "the leases to hold", func() bool { return !a.n.Stats().Lapsed && !b.n.Stats().Lapsed })
@@ -261,10 +261,10 @@ func TestReload(t *testing.T) {
 				old.flush()
 				b := worker(t, s.client(t), "a", change, reload)
 				b.openMany(10, "S")
-				b.n.Writer.journal.mu.Lock()
-				b.n.Writer.journal.overflow = true // comparing must not take the old one's for ghosts
-				b.n.Writer.journal.mu.Unlock()
-				b.n.Writer.journal.poke()
+				b.n.journal.mu.Lock()
+				b.n.journal.overflow = true // comparing must not take the old one's for ghosts
+				b.n.journal.mu.Unlock()
+				b.n.journal.poke()
 				eventually(t, "both workers' connections", func() bool { b.flush(); return len(c.HKeys(t.Context(), "p:WEBSOCKET_FDINFO").Val()) == 30 })
 				// Half of them move.
 				moved := old.fds()[:10]
@@ -276,7 +276,7 @@ func TestReload(t *testing.T) {
 					b.mu.Lock()
 					b.m[fd] = &e
 					b.mu.Unlock()
-					b.n.Opened(e)
+					b.n.Bookkeeping.Opened(e)
 				}
 				b.flush()
 				rest := old.fds()
@@ -287,12 +287,12 @@ func TestReload(t *testing.T) {
 					old.stop()
 					rest = nil
 				}
-				b.n.Settle()
-				b.n.Settle()
+				b.n.Leftovers.Settle()
+				b.n.Leftovers.Settle()
 				same(t, c, b)
 				once(t, rest, b)
 				if b.n.c.leased() {
-					eventually(t, "the node to be on the list", func() bool { ids, err := b.n.Nodes(t.Context()); return err == nil && len(ids) == 1 })
+					eventually(t, "the node to be on the list", func() bool { ids, err := b.n.Peers.Nodes(t.Context()); return err == nil && len(ids) == 1 })
 				}
 				if old.deposals()+b.deposals() > 0 {
 					t.Error("deposed")

@@ -15,7 +15,7 @@ func testNumbersAfterLoss(t *testing.T) {
 	c := s.client(t)
 	a := worker(t, c, "a")
 	first := c.Get(t.Context(), a.n.c.keys.counter()).Val()
-	b, err := a.n.reserve(t.Context())
+	b, err := a.n.Numbers.reserve(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,17 +23,17 @@ func testNumbersAfterLoss(t *testing.T) {
 	s.restart()
 	c.Set(t.Context(), a.n.c.keys.counter(), first, 0) // as of before the second reservation
 	other := worker(t, s.client(t), "b")
-	fd, err := other.n.NextFD()
+	fd, err := other.n.Numbers.NextFD()
 	if err != nil || fd < b.end {
 		t.Errorf("%d, %v: numbers up to %d are another's", fd, err, b.end-1)
 	}
-	again, err := a.n.reserve(t.Context())
+	again, err := a.n.Numbers.reserve(t.Context())
 	if err != nil || again.next < fd+other.n.Numbers.size {
 		t.Errorf("%+v, %v: these are b's", again, err)
 	}
 	for _, bad := range []string{"", "x", "-5", "5@"} {
 		c.Set(t.Context(), a.n.c.keys.counter(), bad, 0)
-		if _, err := a.n.reserve(t.Context()); (err == nil) != (bad == "5@") {
+		if _, err := a.n.Numbers.reserve(t.Context()); (err == nil) != (bad == "5@") {
 			t.Errorf("a counter of %q: %v", bad, err)
 		}
 	}

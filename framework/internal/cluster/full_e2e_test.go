@@ -45,7 +45,7 @@ func TestFullRedis(t *testing.T) {
 	a.join(old[21], "S")
 	brief := a.open("brief", "S")
 	a.close(brief)
-	a.n.Leaving(coming("gone", ""), true)
+	a.n.Presence.Leaving(coming("gone", ""), true)
 	in := func() int64 { return c.SCard(t.Context(), "p:R").Val() }
 	eventually(t, "all removals to be done", func() bool { return in() == 19 })
 	once(t, dead, a)
@@ -54,7 +54,7 @@ func TestFullRedis(t *testing.T) {
 	}
 	h := &hall{}
 	eventually(t, "a leaving to be told", func() bool {
-		_, _ = a.n.Depart(t.Context(), h.look, h.tell) // it is looked at again
+		_, _ = a.n.Presence.Depart(t.Context(), h.look, h.tell) // it is looked at again
 		return len(h.got()) == 1
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -64,7 +64,7 @@ func TestFullRedis(t *testing.T) {
 	}
 	end := time.Now().Add(2 * a.n.c.lease)
 	eventually(t, "more than a lease to pass", func() bool { return time.Now().After(end) })
-	if mine, known := a.n.Owner(old[20]); !mine || !known || a.n.Isolated() || a.n.Stats().Away {
+	if mine, known := a.n.Owners.Owner(old[20]); !mine || !known || a.n.Lease.Isolated() || a.n.Stats().Away {
 		t.Errorf("the node is taken for dead: %v, %v, %+v", mine, known, a.n.Stats())
 	}
 

@@ -72,27 +72,27 @@ func TestWithoutMemory(t *testing.T) {
 			w.leave(old[10], "R")
 			w.join(old[10], "R") // in the same batch: first what removes
 			w.leave(old[11], "R")
-			w.n.Leaving(coming("gone", ""), true)
+			w.n.Presence.Leaving(coming("gone", ""), true)
 			w.close(w.open("brief", "S"))
 			eventually(t, "all removals", func() bool {
 				return c.HLen(t.Context(), "p:WEBSOCKET_FDINFO").Val() == 10 && c.SCard(t.Context(), "p:R").Val() == 8 && c.Exists(t.Context(), w.n.c.keys.leaving()).Val() == 1
 			})
 			lacks := func(fd int64) func() bool {
-				return func() bool { _, ok := w.n.Writer.journal.lacks()[fd]; return ok }
+				return func() bool { _, ok := w.n.journal.lacks()[fd]; return ok }
 			}
 			late := w.open("late", "S")
 			eventually(t, "it to be noted as lacking", lacks(late))
-			if unheard := w.n.Unheard(); len(unheard) != 1 || !unheard[late] { // others were refused one by one: a part may be there
+			if unheard := w.n.Owners.Unheard(); len(unheard) != 1 || !unheard[late] { // others were refused one by one: a part may be there
 				t.Errorf("unheard: %v, want %d", unheard, late)
 			}
-			if w.n.Isolated() || w.n.Stats().Away {
+			if w.n.Lease.Isolated() || w.n.Stats().Away {
 				t.Error("a full store is taken for one that does not answer")
 			}
 			h.set.Store(false)
 			same(t, c, w)
 			h.set.Store(true)
 			eventually(t, "it to be noted as lacking", lacks(w.open("last", "R")))
-			w.n.Handed() // its next worker writes what is lacking
+			w.n.Bookkeeping.Handed() // its next worker writes what is lacking
 			w.flush()
 		})
 	}

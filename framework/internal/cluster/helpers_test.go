@@ -146,7 +146,7 @@ func (w *conns) depose(int64) {
 // open makes a connection of user uid that is in a room and has a listener.
 func (w *conns) open(uid, room string) int64 {
 	w.t.Helper()
-	fd, err := w.n.NextFD()
+	fd, err := w.n.Numbers.NextFD()
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -157,11 +157,11 @@ func (w *conns) open(uid, room string) int64 {
 	}
 	w.m[fd] = e
 	w.mu.Unlock()
-	w.n.Opened(*e)
+	w.n.Bookkeeping.Opened(*e)
 	w.mu.Lock()
 	e.Listeners = []string{"live.user"}
 	w.mu.Unlock()
-	w.n.ListenerAdded(fd, "live.user")
+	w.n.Bookkeeping.ListenerAdded(fd, "live.user")
 	w.join(fd, room)
 	return fd
 }
@@ -181,7 +181,7 @@ func (w *conns) join(fd int64, room string) {
 	}
 	w.mu.Unlock()
 	if fresh {
-		w.n.KeyAdded(fd, room)
+		w.n.Bookkeeping.KeyAdded(fd, room)
 	}
 }
 
@@ -191,7 +191,7 @@ func (w *conns) leave(fd int64, room string) {
 		e.Keys = slices.DeleteFunc(slices.Clone(e.Keys), func(k string) bool { return k == room })
 	}
 	w.mu.Unlock()
-	w.n.KeyRemoved(fd, room)
+	w.n.Bookkeeping.KeyRemoved(fd, room)
 }
 
 func (w *conns) close(fd int64) {
@@ -199,7 +199,7 @@ func (w *conns) close(fd int64) {
 	e := w.m[fd]
 	delete(w.m, fd)
 	w.mu.Unlock()
-	w.n.Closed(*e)
+	w.n.Owners.Closed(*e)
 }
 
 func (w *conns) closeAll() {

@@ -8,7 +8,7 @@ import (
 
 func (w *conns) living() []string {
 	w.t.Helper()
-	ids, err := w.n.Living(w.t.Context())
+	ids, err := w.n.Peers.Living(w.t.Context())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -41,11 +41,11 @@ func testLiving(t *testing.T) {
 	c.FlushAll(t.Context())
 	want("a", "b")
 	eventually(t, "a to have entered again", func() bool {
-		return c.SIsMember(t.Context(), a.n.c.keys.nodes(), a.n.c.self().String()).Val() && !a.n.forgotten.Load()
+		return c.SIsMember(t.Context(), a.n.c.keys.nodes(), a.n.c.self().String()).Val() && !a.n.Lease.forgotten.Load()
 	})
 	want("a", "b")
 	a.n.Peers.mu.Lock()
-	a.n.emptied = time.Time{} // long ago
+	a.n.Peers.emptied = time.Time{} // long ago
 	a.n.Peers.mu.Unlock()
 	want("a")
 	c.SAdd(t.Context(), a.n.c.keys.nodes(), b.n.c.self().String())

@@ -83,9 +83,8 @@ func (lo *Leftovers) Run(ctx context.Context) {
 	lo.members = nil
 }
 
-// Adopted notes a connection that was taken over from the previous worker, which has told Redis all
-// of it.
-func (lo *Leftovers) Adopted(fd int64) {
+// adopt notes a connection that this worker has taken over from the previous one.
+func (lo *Leftovers) adopt(fd int64) {
 	if lo.settled.Load() {
 		return
 	}

@@ -97,10 +97,10 @@ func testNameTakenFromFrozen(t *testing.T) {
 	once := func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.orphans) == 5 }
 	eventually(t, "the frozen one to be cleaned up after", once)
 	g.open()
-	eventually(t, "it to notice", func() bool { return a.n.lost.Load() })
-	if mine, known := a.n.Owner(a.fds()[0]); mine || known {
+	eventually(t, "it to notice", func() bool { return a.n.Lease.lost.Load() })
+	if mine, known := a.n.Owners.Owner(a.fds()[0]); mine || known {
 		t.Errorf("it owns what it has lost: %v, %v", mine, known)
 	}
 	b.stop()
-	eventually(t, "it to go on", func() bool { return !a.n.lost.Load() && a.deposals() == 1 })
+	eventually(t, "it to go on", func() bool { return !a.n.Lease.lost.Load() && a.deposals() == 1 })
 }

@@ -8,19 +8,22 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Node is this server's place in Redis, and puts its parts together.
+// Node is this server's place in Redis. It starts, runs and stops its parts; each caller gets the
+// part that it needs.
 type Node struct {
-	*Numbers
-	*Lease
-	*Peers
-	*Owners
-	*Leftovers
-	*Presence
-	*Rooms
-	*Writer
+	Numbers     *Numbers
+	Lease       *Lease
+	Peers       *Peers
+	Owners      *Owners
+	Leftovers   *Leftovers
+	Presence    *Presence
+	Rooms       *Rooms
+	Bookkeeping *Bookkeeping
 
 	c       *client
 	life    *life
+	journal *journal
+	writer  *Writer
 	sweeper *Sweeper
 	watch   *Watch
 	strays  *Strays
@@ -42,12 +45,12 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 
 func assemble(cfg *Config) *Node {
 	c, li := newClient(cfg), newLife()
-	n := &Node{c: c, life: li}
 	j := newJournal(cfg.Journal, cfg.Now)
+	n := &Node{c: c, life: li, journal: j}
 	n.Numbers = &Numbers{c: c, life: li, size: cfg.BlockSize, toDisk: cfg.Sync}
 	n.Peers = &Peers{c: c}
-	n.Rooms = &Rooms{c: c}
-	n.Presence = &Presence{c: c, away: cfg.Away, flush: func(ctx context.Context) error { return n.Flush(ctx) }}
+	n.Rooms = &Rooms{c: c, life: li, journal: j}
+	n.Presence = &Presence{c: c, life: li, journal: j, away: cfg.Away}
 	n.strays = &Strays{c: c, presence: n.Presence, wait: 2*cfg.Assert + cfg.Lease, asked: make(chan struct{}, 1)}
 	n.Lease = &Lease{
 		c: c, peers: n.Peers, numbers: n.Numbers, silence: cfg.Silence, every: cfg.Refresh, where: cfg.Place, about: cfg.About,
@@ -64,7 +67,8 @@ func assemble(cfg *Config) *Node {
 	}
 	n.Owners = &Owners{lease: n.Lease, numbers: n.Numbers, journal: j, life: li, unheard: map[int64]bool{}}
 	de := &departures{c: c, peers: n.Peers, presence: n.Presence, max: cfg.Journal}
-	n.Writer = &Writer{
+	n.Bookkeeping = &Bookkeeping{life: li, numbers: n.Numbers, leftovers: n.Leftovers, journal: j}
+	n.writer = &Writer{
 		c: c, life: li, numbers: n.Numbers, lease: n.Lease, owners: n.Owners, leftovers: n.Leftovers, local: lc, journal: j,
 		presence: n.Presence, departures: de, every: cfg.Assert, deposed: cfg.Deposed,
 		comparison: &comparison{
@@ -94,15 +98,15 @@ func (n *Node) start(ctx context.Context, reload bool) error {
 		return err
 	}
 	if !n.c.leased() {
-		return n.inherit(ctx, m)
+		return n.Leftovers.inherit(ctx, m)
 	}
-	return n.alone(ctx)
+	return n.Leftovers.alone(ctx)
 }
 
 // Run starts the background work: writing the journal, asserting what lives, sweeping leftovers,
 // and with a lease keeping it and watching the other nodes.
 func (n *Node) Run() {
-	loops := []func(context.Context){n.Writer.Run, n.Lease.Run, n.Leftovers.Run}
+	loops := []func(context.Context){n.writer.Run, n.Lease.Run, n.Leftovers.Run}
 	if n.c.leased() {
 		loops = append(loops, n.watch.Run)
 		if n.c.slots {
@@ -121,13 +125,16 @@ func (n *Node) Stop(ctx context.Context) error {
 	err := n.Flush(ctx)
 	n.life.stop()
 	if err == nil {
-		err = n.comparison.finish(ctx)
+		err = n.writer.comparison.finish(ctx)
 	}
 	if err == nil && n.c.leased() {
-		err = n.giveBack(ctx)
+		err = n.Lease.giveBack(ctx)
 	}
 	return err
 }
+
+// Flush waits until Redis knows everything that happened before the call.
+func (n *Node) Flush(ctx context.Context) error { return n.Bookkeeping.Flush(ctx) }
 
 // Stats is what a Node counts.
 type Stats struct {
@@ -142,14 +149,14 @@ type Stats struct {
 
 // Stats asks nobody.
 func (n *Node) Stats() Stats {
-	s := Stats{Swept: n.sweeper.swept.Load(), FDs: n.left(), Away: n.Lease.away.Load(), Lapsed: n.c.leased() && !n.holds()}
-	s.Pending, s.Resyncs, s.Lag = n.Writer.journal.pending()
+	s := Stats{Swept: n.sweeper.swept.Load(), FDs: n.Numbers.left(), Away: n.Lease.away.Load(), Lapsed: n.c.leased() && !n.Lease.holds()}
+	s.Pending, s.Resyncs, s.Lag = n.journal.pending()
 	return s
 }
 
 // Pending is how many operations Redis does not know yet, and how often the journal was dropped and
 // compared.
 func (n *Node) Pending() (ops, resyncs int) {
-	ops, resyncs, _ = n.Writer.journal.pending()
+	ops, resyncs, _ = n.journal.pending()
 	return ops, resyncs
 }

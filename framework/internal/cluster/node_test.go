@@ -25,11 +25,11 @@ func testBookkeeping(t *testing.T) {
 	w.join(a, "R2")
 	w.leave(b, "R1")
 	same(t, c, w)
-	w.n.CloseKeyAdded(b, "own")
-	w.n.CloseKeyAdded(b, "other")
-	w.n.CloseKeyRemoved(b, "other")
-	w.n.ListenerAdded(b, "x")
-	w.n.ListenerRemoved(b, "x")
+	w.n.Bookkeeping.CloseKeyAdded(b, "own")
+	w.n.Bookkeeping.CloseKeyAdded(b, "other")
+	w.n.Bookkeeping.CloseKeyRemoved(b, "other")
+	w.n.Bookkeeping.ListenerAdded(b, "x")
+	w.n.Bookkeeping.ListenerRemoved(b, "x")
 	c.SAdd(t.Context(), "p:own", b, "7")
 	w.mu.Lock()
 	w.m[b].Keys = []string{"own"}
@@ -39,13 +39,13 @@ func testBookkeeping(t *testing.T) {
 		t.Errorf("close keys %v", keys)
 	}
 	c.SAdd(t.Context(), "p:R2", 99, "not a number")
-	if fds, err := w.n.SyncRoom(t.Context(), "R2"); err != nil || len(fds) != 2 {
+	if fds, err := w.n.Rooms.SyncRoom(t.Context(), "R2"); err != nil || len(fds) != 2 {
 		t.Errorf("room %v, %v", fds, err)
 	}
-	if dead, err := w.n.Dead(t.Context(), []int64{a, 99, b}); err != nil || !slices.Equal(dead, []int64{99}) {
+	if dead, err := w.n.Rooms.Dead(t.Context(), []int64{a, 99, b}); err != nil || !slices.Equal(dead, []int64{99}) {
 		t.Errorf("dead %v, %v", dead, err)
 	}
-	w.n.Stale(99, "R2")
+	w.n.Rooms.Stale(99, "R2")
 	c.SRem(t.Context(), "p:R2", "not a number")
 	w.close(b)
 	w.flush()
@@ -56,9 +56,9 @@ func testBookkeeping(t *testing.T) {
 	same(t, c, w)
 	// An action that goes on after its connection has ended.
 	w.close(a)
-	w.n.KeyAdded(a, "R3")
-	w.n.CloseKeyAdded(a, "R3")
-	w.n.ListenerAdded(a, "x")
+	w.n.Bookkeeping.KeyAdded(a, "R3")
+	w.n.Bookkeeping.CloseKeyAdded(a, "R3")
+	w.n.Bookkeeping.ListenerAdded(a, "x")
 	w.flush()
 	same(t, c)
 	w.stop()
@@ -102,7 +102,7 @@ func testOrderOfAnEnd(t *testing.T) {
 	w := worker(t, c, "a")
 	fd := w.open("ann", "R1")
 	w.join(fd, "R2")
-	w.n.ListenerAdded(fd, "x")
+	w.n.Bookkeeping.ListenerAdded(fd, "x")
 	w.close(fd)
 	w.flush()
 	r.mu.Lock()
@@ -142,7 +142,7 @@ func testNumbers(t *testing.T) {
 	a, b := worker(t, c, "a", small), worker(t, c, "b", small)
 	seen := map[int64]bool{}
 	take := func(w *conns) error {
-		fd, err := w.n.NextFD()
+		fd, err := w.n.Numbers.NextFD()
 		if err == nil && (seen[fd] || fd < 1) {
 			t.Fatalf("%d given twice", fd)
 		}
@@ -240,7 +240,7 @@ func TestFlushAll(t *testing.T) {
 			w.flush()
 			c.FlushAll(t.Context())
 			eventually(t, "Redis to be filled again", func() bool { return state(t, c) == want(w) })
-			eventually(t, "the counter", func() bool { b, err := w.n.reserve(t.Context()); return err == nil && b.next > 300 })
+			eventually(t, "the counter", func() bool { b, err := w.n.Numbers.reserve(t.Context()); return err == nil && b.next > 300 })
 			if w.closeAll(); w.deposed > 0 {
 				t.Error("deposed")
 			}

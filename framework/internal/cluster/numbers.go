@@ -67,6 +67,10 @@ func (n *Numbers) renew(b block, between func()) {
 	n.fds, n.spare = b, block{}
 }
 
+// current reports whether a connection belongs to the current incarnation of this node. An earlier
+// one was declared dead, and its connections are for those to clean up who declared that.
+func (n *Numbers) current(fd int64) bool { return fd >= n.floor.Load() }
+
 // left is how many numbers can be given without Redis.
 func (n *Numbers) left() int64 {
 	n.mu.Lock()

@@ -60,7 +60,7 @@ func TestStopAfterOlderData(t *testing.T) {
 				}
 				eventually(t, "all to go", func() bool { return state(t, c) == "" })
 				eventually(t, "the sweep to end", func() bool {
-					ids, err := there.n.Nodes(t.Context())
+					ids, err := there.n.Peers.Nodes(t.Context())
 					return err == nil && len(ids) == 1
 				})
 				there.stop()

@@ -77,3 +77,12 @@ func (ow *Owners) ended(fd int64) {
 	defer ow.mu.Unlock()
 	delete(ow.unheard, fd)
 }
+
+// Closed takes a connection out of all its sets, then removes its bookkeeping. The caller must have
+// ended its part in Live and Alive, and notified its listeners.
+func (ow *Owners) Closed(e Entry) {
+	ow.ended(e.FD)
+	if ow.numbers.current(e.FD) {
+		ow.journal.append(op{kind: opClosed, fd: e.FD, entry: &e})
+	}
+}

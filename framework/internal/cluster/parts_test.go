@@ -143,8 +143,8 @@ func TestLeftoversAlone(t *testing.T) {
 			c: c, life: newLife(), sweeper: s, local: &local{numbers: &Numbers{c: c}, has: func(fd int64) bool { return fd == 2 }},
 			refresh: func() {}, first: 50, adopted: map[int64]bool{},
 		}
-		lo.Adopted(1)
-		lo.Adopted(100) // its own
+		lo.adopt(1)
+		lo.adopt(100) // its own
 		lo.Settle()
 		eventually(t, "the one that was left behind to go", func() bool {
 			return !c.redis.SIsMember(t.Context(), c.keys.fds(c.self()), 3).Val()

@@ -94,16 +94,17 @@ return 0`
 
 // Presence is who is in rooms whose members hear of it.
 type Presence struct {
-	c     *client
-	away  time.Duration               // how long a user may be away before Depart looks at it; 0 = nobody is told
-	flush func(context.Context) error // waits until Redis knows what has happened
+	c       *client
+	life    *life
+	journal *journal
+	away    time.Duration // how long a user may be away before Depart looks at it; 0 = nobody is told
 }
 
 // Came notes users who have come, once Redis knows that their connections are in these rooms. It
 // tells for each whether he was not there before; asked again after an error it gives the same
 // answer, by the tickets.
 func (pr *Presence) Came(ctx context.Context, list []Present) ([]bool, error) {
-	if err := pr.flush(ctx); err != nil {
+	if err := pr.journal.flush(ctx, pr.life.ctx.Done()); err != nil {
 		return nil, err
 	}
 	for i := range list {
@@ -114,6 +115,15 @@ func (pr *Presence) Came(ctx context.Context, list []Present) ([]bool, error) {
 		return nil, fmt.Errorf("note %d users who came: %w", len(list), err)
 	}
 	return fresh, nil
+}
+
+// Leaving notes that a user may have left a room, for Depart of any node after Config.Away. notified
+// = the room's members were notified of his coming, whatever has become of Redis since.
+func (pr *Presence) Leaving(p Present, notified bool) {
+	if notified {
+		p.value = p.asserted()
+	}
+	pr.journal.append(op{kind: opLeaving, present: &p})
 }
 
 // write writes departures. The users are written first where Redis may have forgotten them.

@@ -54,7 +54,7 @@ func (h *hall) depart(t *testing.T, told int, workers ...*conns) {
 	eventually(t, "all to be looked at", func() bool {
 		var wait sync.WaitGroup
 		for _, w := range workers {
-			wait.Go(func() { _, _ = w.n.Depart(t.Context(), h.look, h.tell) }) // it is looked at again
+			wait.Go(func() { _, _ = w.n.Presence.Depart(t.Context(), h.look, h.tell) }) // it is looked at again
 		}
 		wait.Wait()
 		return c.Exists(t.Context(), k.leaving()).Val() == 0
@@ -70,7 +70,7 @@ func coming(id, ticket string) Present {
 
 func came(t *testing.T, w *conns, list ...Present) []bool {
 	t.Helper()
-	fresh, err := w.n.Came(t.Context(), list)
+	fresh, err := w.n.Presence.Came(t.Context(), list)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,12 +96,12 @@ func testPresent(t *testing.T) {
 	}
 	// Still there, then gone; whoever looks.
 	h.here["ann"] = true
-	a.n.Leaving(coming("ann", ""), true)
+	a.n.Presence.Leaving(coming("ann", ""), true)
 	h.depart(t, 0, a, b)
 	h.here["ann"] = false
-	a.n.Leaving(coming("ann", ""), true)
-	b.n.Leaving(coming("ben", ""), false)
-	b.n.Leaving(coming("nobody", ""), false)
+	a.n.Presence.Leaving(coming("ann", ""), true)
+	b.n.Presence.Leaving(coming("ben", ""), false)
+	b.n.Presence.Leaving(coming("nobody", ""), false)
 	h.depart(t, 2, a, b)
 	if got := h.got(); !slices.Equal(got, []string{"R ann der ann", "R ben der ben"}) {
 		t.Fatal(got)
@@ -110,11 +110,11 @@ func testPresent(t *testing.T) {
 		t.Error("somebody is left")
 	}
 	// Forgotten by Redis, but the room knows him.
-	a.n.Leaving(coming("ben", ""), true)
+	a.n.Presence.Leaving(coming("ben", ""), true)
 	h.depart(t, 3, a, b)
 	// Who comes while it is looked has not left.
 	came(t, a, coming("ann", "4"))
-	a.n.Leaving(coming("ann", ""), true)
+	a.n.Presence.Leaving(coming("ann", ""), true)
 	a.flush()
 	looked := false
 	back := func(ctx context.Context, list []Present) ([]bool, error) {
@@ -122,17 +122,17 @@ func testPresent(t *testing.T) {
 		came(t, b, coming("ann", "5"))
 		return h.look(ctx, list)
 	}
-	eventually(t, "a look", func() bool { _, err := a.n.Depart(t.Context(), back, h.tell); return err == nil && looked })
+	eventually(t, "a look", func() bool { _, err := a.n.Presence.Depart(t.Context(), back, h.tell); return err == nil && looked })
 	h.depart(t, 3, a, b)
 	if fresh := came(t, a, coming("ann", "6")); fresh[0] {
 		t.Error("she was there all the time")
 	}
 	// Who came back while his leaving is told comes anew.
-	a.n.Leaving(coming("ann", ""), true)
+	a.n.Presence.Leaving(coming("ann", ""), true)
 	a.flush()
 	var fresh []bool
 	eventually(t, "her leaving", func() bool {
-		_, err := a.n.Depart(t.Context(), h.look, func(p Present) { h.tell(p); fresh = came(t, b, coming("ann", "7")) })
+		_, err := a.n.Presence.Depart(t.Context(), h.look, func(p Present) { h.tell(p); fresh = came(t, b, coming("ann", "7")) })
 		return err == nil && fresh != nil
 	})
 	if !fresh[0] || c.HGet(t.Context(), "p:WSFRAME_PRESENT_R", "ann").Val() != "+7 der ann" {
@@ -151,10 +151,10 @@ func testDepartureOfDeadNode(t *testing.T) {
 	for i := range 100 { // more than are looked at together
 		p := coming(fmt.Sprint("u", i), "1")
 		came(t, a, p)
-		a.n.Leaving(p, true)
+		a.n.Presence.Leaving(p, true)
 	}
 	a.flush()
-	eventually(t, "a look", func() bool { _, err := a.n.Depart(t.Context(), h.look, h.tell); return err != nil })
+	eventually(t, "a look", func() bool { _, err := a.n.Presence.Depart(t.Context(), h.look, h.tell); return err != nil })
 	a.kill()
 	h.err = nil
 	h.depart(t, 100, b)
@@ -171,7 +171,7 @@ func TestDeparturesOfLost(t *testing.T) {
 		"overflow": func(t *testing.T, s *store, a *conns) *conns {
 			s.stop()
 			for i, fd := range a.fds() { // some go, others leave
-				if a.n.Leaving(coming(fmt.Sprint("u", i), ""), true); i < 20 {
+				if a.n.Presence.Leaving(coming(fmt.Sprint("u", i), ""), true); i < 20 {
 					a.close(fd)
 				} else {
 					a.leave(fd, "R")
@@ -196,7 +196,7 @@ func TestDeparturesOfLost(t *testing.T) {
 			next.flush()
 			h := &hall{}
 			eventually(t, "all to be told", func() bool {
-				_, _ = next.n.Depart(t.Context(), h.look, h.tell) // it is looked at again
+				_, _ = next.n.Presence.Depart(t.Context(), h.look, h.tell) // it is looked at again
 				return len(h.got()) >= 40
 			})
 			h.depart(t, 40, next)
@@ -219,13 +219,13 @@ func testDeparturesOverFlushAll(t *testing.T) {
 	h := &hall{here: map[string]bool{}}
 	leave := func(id string) {
 		came(t, a, coming(id, "1"))
-		a.n.Leaving(coming(id, ""), true)
+		a.n.Presence.Leaving(coming(id, ""), true)
 		a.flush()
 	}
 	emptied := func() {
 		c.FlushAll(t.Context())
 		eventually(t, "the node to be back", func() bool {
-			return c.Exists(t.Context(), a.n.c.keys.mark(a.n.c.self())).Val() == 1 && !a.n.forgotten.Load()
+			return c.Exists(t.Context(), a.n.c.keys.mark(a.n.c.self())).Val() == 1 && !a.n.Lease.forgotten.Load()
 		})
 	}
 	later := func() {
@@ -234,7 +234,7 @@ func testDeparturesOverFlushAll(t *testing.T) {
 		eventually(t, "a sign of life", func() bool {
 			a.n.Peers.mu.Lock()
 			defer a.n.Peers.mu.Unlock()
-			return a.n.intact.After(now)
+			return a.n.Peers.intact.After(now)
 		})
 	}
 	leave("ann")

@@ -6,8 +6,12 @@ import (
 	"strconv"
 )
 
-// Rooms reads the sets in which Redis has the members of rooms, of all nodes.
-type Rooms struct{ c *client }
+// Rooms reads and mends the sets in which Redis has the members of rooms, of all nodes.
+type Rooms struct {
+	c       *client
+	life    *life
+	journal *journal
+}
 
 // SyncRoom reads the members of a room's set from Redis, of all nodes, in no order. What is not a
 // number is left out.
@@ -49,3 +53,11 @@ func (r *Rooms) Dead(ctx context.Context, fds []int64) ([]int64, error) {
 	}
 	return dead, nil
 }
+
+// Stale notes that a connection of a room's set is gone, whichever node had it: the set loses it.
+func (r *Rooms) Stale(fd int64, room string) {
+	r.journal.append(op{kind: opStale, fd: fd, key: room})
+}
+
+// Flush waits until Redis knows all joins and leaves of this node before the call.
+func (r *Rooms) Flush(ctx context.Context) error { return r.journal.flush(ctx, r.life.ctx.Done()) }

@@ -27,7 +27,7 @@ func testSigns(t *testing.T) {
 	d := worker(t, s.client(t), "d", leases)
 	seen := func(want ...string) func() bool {
 		return func() bool {
-			list, err := b.n.Signs(t.Context())
+			list, err := b.n.Peers.Signs(t.Context())
 			if err != nil {
 				return false
 			}
@@ -49,7 +49,7 @@ func testSigns(t *testing.T) {
 	a.flush()
 	a.kill()
 	eventually(t, "the dead one to go", seen("b: b 1", "d: "))
-	eventually(t, "the dead one to be cleaned up", func() bool { list, err := b.n.Signs(t.Context()); return err == nil && len(list) == 2 })
+	eventually(t, "the dead one to be cleaned up", func() bool { list, err := b.n.Peers.Signs(t.Context()); return err == nil && len(list) == 2 })
 	d.stop()
 	eventually(t, "the one that stopped to go", seen("b: b 1"))
 	b.stop()

@@ -192,7 +192,7 @@ func newNode(t *testing.T, b *nodetest.Bus, r *redis, id string, rooms ...string
 	}
 	h.Serve(t.Context(), n.hub.Rooms)
 	n.sessions = session.NewSessions(session.Config{
-		Hub: n.hub.Hub, Nodes: n.Nodes, History: h, Link: noLink{}, Cluster: func() session.Cluster { return journal{r} }, Presence: n.Presence,
+		Hub: n.hub.Hub, Nodes: n.Nodes, History: h, Link: noLink{}, Cluster: func() session.Cluster { return journal{r} }, Presence: n.Presence, Leaving: r.Leaving,
 		SecondLogin: "allow", Life: t.Context(), Log: zap.NewNop(),
 	})
 	n.hub.Ended = func(c *hub.Conn, _ int, _ string, rooms []string) { n.sessions.Ended(c, rooms, true) }

@@ -114,7 +114,7 @@ func (ss *Sessions) Leave(c *hub.Conn, name string) bool {
 func (ss *Sessions) recordLeaving(c *hub.Conn, s *Session, room string, owned bool) {
 	if ticket, ok := s.announced[room]; ok {
 		delete(s.announced, room)
-		ss.cfg.Cluster().Leaving(s.present(c, room), ticket == "" && owned)
+		ss.cfg.Leaving(s.present(c, room), ticket == "" && owned)
 	}
 }
 

@@ -20,7 +20,6 @@ type Cluster interface {
 	CloseKeyRemoved(fd int64, key string)
 	ListenerAdded(fd int64, name string)
 	ListenerRemoved(fd int64, name string)
-	Leaving(p cluster.Present, notified bool)
 }
 
 // Presence announces members to their rooms (package presence). Its methods do not wait.
@@ -38,6 +37,8 @@ type Config struct {
 	Link     Link
 	Cluster  func() Cluster
 	Presence Presence
+	// Leaving records that a user may have left a room. notified: the room's members know of him.
+	Leaving func(p cluster.Present, notified bool)
 
 	Keys        int      // limit of a connection's close keys, and of its close listeners
 	UIDTypes    []string // users.uid_types

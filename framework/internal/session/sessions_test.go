@@ -64,7 +64,7 @@ func newFixture(t *testing.T, cfg Config) *fixture {
 		Node: "a", Alone: true, Timeout: 1 << 40, Link: link.New(bus.Config{}, false), Here: func(fd int64) bool { return cfg.Hub.Get(fd) != nil },
 		Log: log,
 	})
-	cfg.Link, cfg.Presence, cfg.Cluster = f, f, func() Cluster { return f }
+	cfg.Link, cfg.Presence, cfg.Leaving, cfg.Cluster = f, f, f.leaving, func() Cluster { return f }
 	cfg.Keys, cfg.SecondLogin = 2, cmp.Or(cfg.SecondLogin, loginAllow)
 	cfg.Listener = func(name string) (string, error) {
 		if name == "none" {
@@ -147,7 +147,7 @@ func (f *fixture) CloseKeyAdded(fd int64, key string)    { f.note("+closeKey", f
 func (f *fixture) CloseKeyRemoved(fd int64, key string)  { f.note("-closeKey", fd, key) }
 func (f *fixture) ListenerAdded(fd int64, name string)   { f.note("+listener", fd, name) }
 func (f *fixture) ListenerRemoved(fd int64, name string) { f.note("-listener", fd, name) }
-func (f *fixture) Leaving(p cluster.Present, notified bool) {
+func (f *fixture) leaving(p cluster.Present, notified bool) {
 	f.note("leaving", p.ID, p.Room, notified)
 }
 func (f *fixture) Covers(room string) bool       { return room == "COVERED" }
