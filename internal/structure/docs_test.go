@@ -179,8 +179,8 @@ func TestCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(string(source), "commands := map[string]func(context.Context) error{")
-	table, _, _ = strings.Cut(table, "}")
+	_, table, _ := strings.Cut(string(source), "return map[string]func(context.Context) error{")
+	table, _, _ = strings.Cut(table, "\n\t}\n")
 	var commands []string
 	for _, m := range regexp.MustCompile(`"([a-z]+)":`).FindAllStringSubmatch(table, -1) {
 		commands = append(commands, m[1])
