@@ -1,12 +1,8 @@
-// Package manager is the admin port (contract §5): a WebSocket server that the master runs, and the client that the console uses.
+// Package manager is the admin port (contract §5): a WebSocket server that the master runs, and the
+// client that the commands of package console use. The server needs a Backend, which the master is;
+// manager imports neither. The package's Example shows both sides.
 //
-//	s := manager.NewServer(manager.Config{Backend: master, Token: token, Log: log})
-//	go s.Serve(listener)
-//	…
-//	c, err := manager.Dial(ctx, "127.0.0.1:20001", token)
-//	status, err := c.Status(ctx)
-//
-// Servers and clients are safe for concurrent use.
+// A Server is safe for concurrent use. A Client makes one call at a time.
 package manager
 
 import (
@@ -14,11 +10,14 @@ import (
 	"time"
 )
 
-// Backend does what the admin port is asked for. The master implements it.
+// Backend carries out the commands of the admin port. The master implements it.
 type Backend interface {
 	Status(ctx context.Context) (Status, error)
-	Reload(ctx context.Context, check bool) (ReloadReport, error) // check: only examine the new worker
-	Stop(ctx context.Context, graceful bool) error                // returns at once; graceful: with the whole grace time
+	// Reload replaces the worker. With check it only examines whether a new one would serve.
+	Reload(ctx context.Context, check bool) (ReloadReport, error)
+	// Stop begins the server's end and returns at once. With graceful, clients have the whole grace
+	// time.
+	Stop(ctx context.Context, graceful bool) error
 	Say(ctx context.Context, text string) (clients int, err error)
 	Connections(ctx context.Context, offset, limit int) ([]ConnInfo, error)
 	Nodes(ctx context.Context) ([]NodeInfo, error)
@@ -26,7 +25,8 @@ type Backend interface {
 
 // Status is the state of a server. All but Nodes concerns this node alone.
 type Status struct {
-	Version        string `json:"version"`        // of the worker's program, which a reload replaces
+	// Version is that of the worker's program, which a reload replaces.
+	Version        string `json:"version"`
 	MasterVersion  string `json:"master_version"` // of the master's program
 	Connections    int    `json:"connections"`
 	UIDs           int    `json:"uids"` // users with connections
@@ -37,20 +37,25 @@ type Status struct {
 	MemoryBytes    int64  `json:"memory_bytes"` // resident, of master and worker
 	UptimeSeconds  int64  `json:"uptime_seconds"`
 	Traffic
-	Goroutines   int    `json:"goroutines"`
-	Store        string `json:"store"`         // embedded or redis
-	StorePending int    `json:"store_pending"` // operations of bookkeeping that the store does not have yet
+	Goroutines int    `json:"goroutines"`
+	Store      string `json:"store"` // embedded or redis
+	// StorePending is the number of operations of bookkeeping that the store does not have yet.
+	StorePending int `json:"store_pending"`
 
-	WorkerState         string `json:"worker_state"`          // WorkerServes, WorkerHangs or WorkerRestarts
-	WorkerSilentSeconds int64  `json:"worker_silent_seconds"` // since its last heartbeat, where it hangs; else 0
-	RuntimeDir          string `json:"runtime_dir"`           // absolute path
-	KeyFile             string `json:"key_file"`              // path of the key of tokens; "" = the key stands in the configuration
+	// WorkerState is WorkerServes, WorkerHangs or WorkerRestarts.
+	WorkerState string `json:"worker_state"`
+	// WorkerSilentSeconds is the time since the heartbeat of a worker that hangs; else 0.
+	WorkerSilentSeconds int64  `json:"worker_silent_seconds"`
+	RuntimeDir          string `json:"runtime_dir"` // absolute path
+	// KeyFile is the path of the key of tokens; "" = the key stands in the configuration.
+	KeyFile string `json:"key_file"`
 
 	Nodes      []NodeInfo `json:"nodes"`
 	NodesError string     `json:"nodes_error,omitempty"` // why Nodes is not complete
 }
 
-// Traffic is what a server's connections have carried, and why they were closed, since the server was started.
+// Traffic is what a server's connections have carried, and why they were closed, since the server
+// was started.
 type Traffic struct {
 	MessagesIn  int64 `json:"messages_in"`
 	MessagesOut int64 `json:"messages_out"`
@@ -58,10 +63,12 @@ type Traffic struct {
 	BytesOut    int64 `json:"bytes_out"`
 	ClosedSlow  int64 `json:"closed_slow"`
 	ClosedIdle  int64 `json:"closed_idle"`
-	Dropped     int64 `json:"dropped"` // pushes of the classes drop-oldest and latest that slow connections did not get
+	// Dropped counts pushes of the classes drop-oldest and latest that slow connections did not get.
+	Dropped int64 `json:"dropped"`
 }
 
-// The states of the worker. One that hangs does not answer its heartbeat: what else only it knows is missing then.
+// The states of the worker. One that hangs does not reply to heartbeats; the figures that only it
+// knows are 0 then.
 const (
 	WorkerServes   = "serves"
 	WorkerHangs    = "hangs"
@@ -71,23 +78,26 @@ const (
 // The states of a node.
 const (
 	NodeAlive = "alive"
-	NodeDead  = "dead" // it has shown no sign of life for longer than its lease; it disappears when it is cleaned up after
+	// NodeDead means that the lease has expired. The node is listed until another one has cleaned up after it.
+	NodeDead = "dead"
 )
 
-// NodeInfo is one node of the cluster, by its last sign of life.
+// NodeInfo is one node of the cluster, as of its last sign of life.
 type NodeInfo struct {
-	ID               string `json:"id"`
-	Self             bool   `json:"self"` // the one that was asked
-	State            string `json:"state"`
-	Host             string `json:"host"`    // of the machine
-	Address          string `json:"address"` // of the outside port, as others reach it where that is known
-	Version          string `json:"version"`
-	WorkerPID        int    `json:"worker_pid"`
-	Connections      int    `json:"connections"`
-	UIDs             int    `json:"uids"`
-	Rooms            int    `json:"rooms"`
-	Since            int64  `json:"since"`             // UNIX seconds: when it was started; 0: not known
-	RefreshedSeconds int64  `json:"refreshed_seconds"` // age of the sign; -1: not known
+	ID    string `json:"id"`
+	Self  bool   `json:"self"` // the node that lists the others
+	State string `json:"state"`
+	Host  string `json:"host"` // name of the machine
+	// Address is that of the outside port; as others reach it, where that is known.
+	Address     string `json:"address"`
+	Version     string `json:"version"`
+	WorkerPID   int    `json:"worker_pid"`
+	Connections int    `json:"connections"`
+	UIDs        int    `json:"uids"`
+	Rooms       int    `json:"rooms"`
+	// Since is the time of the server's start in UNIX seconds; 0 = unknown.
+	Since            int64 `json:"since"`
+	RefreshedSeconds int64 `json:"refreshed_seconds"` // age of the sign of life; -1 = unknown
 }
 
 // ConnInfo is one live connection.
@@ -105,11 +115,12 @@ type ConnInfo struct {
 	Rooms       int    `json:"rooms"`
 }
 
-// ReloadReport is what a reload did.
+// ReloadReport is the result of a reload.
 type ReloadReport struct {
-	Moved   int           `json:"moved"`
-	Drained int           `json:"drained"` // closed with 1012: come back at once
-	Pause   time.Duration `json:"pause"`
+	Moved int `json:"moved"` // connections that stayed open
+	// Drained counts connections closed with 1012, whose clients reconnect at once.
+	Drained int           `json:"drained"`
+	Pause   time.Duration `json:"pause"` // during which no messages were handled
 	OldPID  int           `json:"old_pid"`
 	NewPID  int           `json:"new_pid"`
 	Added   []string      `json:"added,omitempty"`   // routes

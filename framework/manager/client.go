@@ -12,18 +12,18 @@ import (
 	"github.com/lxzan/gws"
 )
 
-// Client talks to a Server. Its calls run one after the other.
+// Client is a connection to a Server. It makes one call at a time.
 type Client struct {
 	gws.BuiltinEventHandler
 
 	conn    *gws.Conn
-	answers chan []byte
+	replies chan []byte
 	ended   chan struct{}
 }
 
-// Dial connects. The error is one clear line for people.
+// Dial connects to the server at addr, a host and port. Its error is one line for people.
 func Dial(ctx context.Context, addr, token string) (*Client, error) {
-	c := &Client{answers: make(chan []byte, 1), ended: make(chan struct{})}
+	c := &Client{replies: make(chan []byte, 1), ended: make(chan struct{})}
 	timeout := 5 * time.Second
 	if end, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(end))
@@ -51,16 +51,16 @@ func Dial(ctx context.Context, addr, token string) (*Client, error) {
 	return c, nil
 }
 
-// OnMessage takes an answer.
+// OnMessage implements gws.Event. It receives a reply.
 func (c *Client) OnMessage(_ *gws.Conn, m *gws.Message) {
 	defer m.Close()
 	select {
-	case c.answers <- append([]byte(nil), m.Bytes()...):
-	default: // nobody asked
+	case c.replies <- append([]byte(nil), m.Bytes()...):
+	default: // no call waits for it
 	}
 }
 
-// OnClose notes the end.
+// OnClose implements gws.Event.
 func (c *Client) OnClose(*gws.Conn, error) { close(c.ended) }
 
 // Close ends the connection.
@@ -79,13 +79,13 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 		return fmt.Errorf("ask the server: %w", err)
 	}
 	select {
-	case answer := <-c.answers:
+	case reply := <-c.replies:
 		var res struct {
 			OK    bool
 			Error string
 			Data  json.RawMessage
 		}
-		if err := json.Unmarshal(answer, &res); err != nil {
+		if err := json.Unmarshal(reply, &res); err != nil {
 			return fmt.Errorf("the server's answer cannot be read: %w", err)
 		}
 		if !res.OK {
@@ -102,27 +102,29 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 	}
 }
 
-// Status asks what the server is doing.
+// Status returns the state of the server.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.call(ctx, request{Method: "status"}, &s)
 }
 
-// Reload has the worker replaced and waits for the end; check only examines the new one.
+// Reload replaces the worker and returns when that has ended. With check it only examines whether a
+// new one would serve.
 func (c *Client) Reload(ctx context.Context, check bool) (r ReloadReport, err error) {
 	return r, c.call(ctx, request{Method: "reload", Check: check}, &r)
 }
 
-// Stop has the server end; it answers before it does.
+// Stop ends the server and returns before that: Ended tells when the server has ended. With
+// graceful, clients have the whole grace time.
 func (c *Client) Stop(ctx context.Context, graceful bool) error {
 	return c.call(ctx, request{Method: "stop", Graceful: &graceful}, nil)
 }
 
-// Say sends a text to every client and tells how many took it.
+// Say sends a text to every client and returns how many have got it.
 func (c *Client) Say(ctx context.Context, text string) (n int, err error) {
 	return n, c.call(ctx, request{Method: "say", Text: text}, &n)
 }
 
-// Connections lists live connections by fd.
+// Connections lists open connections, sorted by fd, from offset on, at most limit.
 func (c *Client) Connections(ctx context.Context, offset, limit int) (list []ConnInfo, err error) {
 	return list, c.call(ctx, request{Method: "connections", Offset: offset, Limit: limit}, &list)
 }

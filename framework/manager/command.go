@@ -14,25 +14,25 @@ import (
 	"go.uber.org/zap"
 )
 
-// What the original answers (contract §5).
+// The texts of the original's replies (contract §5).
 const (
-	answerReload  = "服务即将重启"
-	answerStop    = "服务即将关闭"
-	answerUnknown = "指令无效"
-	answerFormat  = "格式不符合规范"
-	answerStatus  = "当前服务器共有 %d 个连接\n主进程PID: %d\n内存占用量: %d MB"
-	answerHangs   = "\n工作进程已 %d 秒没有响应" // ours
+	textReload  = "服务即将重启"
+	textStop    = "服务即将关闭"
+	textUnknown = "指令无效"
+	textFormat  = "格式不符合规范"
+	textStatus  = "当前服务器共有 %d 个连接\n主进程PID: %d\n内存占用量: %d MB"
+	textHangs   = "\n工作进程已 %d 秒没有响应" // ours
 )
 
-// commandTime bounds every command but a reload, which has limits of its own.
+// The bounds of commands. The steps of a reload have bounds of their own.
 const (
 	commandTime = 10 * time.Second
 	reloadTime  = 5 * time.Minute
 )
 
-// maxPage bounds one answer to connections, maxOffset where it may begin.
+// The bounds of the command connections.
 const (
-	maxPage   = 1000
+	maxPage   = 1000 // connections in one reply
 	maxOffset = math.MaxInt32
 )
 
@@ -42,7 +42,8 @@ var (
 	errPanic     = errors.New("the command failed; the server's log says why")
 )
 
-// request is a command frame. Format "json" is what our console asks for; without it the original's texts are answered.
+// request is a command. With the format "json", which package console uses, the reply is JSON; else
+// it is one of the original's texts.
 type request struct {
 	Method   string `json:"method"`
 	Format   string `json:"format,omitempty"`
@@ -53,7 +54,8 @@ type request struct {
 	Limit    int    `json:"limit,omitempty"`
 }
 
-// parse reads a command frame. A key that is not understood is refused: passed over, it could make of an examination a reload.
+// parse parses a command. An unknown key is refused, since it could be a misspelt "check": then an
+// examination would become a reload.
 func parse(frame []byte) (request, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(frame, &fields); err != nil {
@@ -64,7 +66,7 @@ func parse(frame []byte) (request, error) {
 		return request{}, errNoCommand
 	}
 	if r.Text == "" {
-		r.Text = text(fields["param"]) // as the original's console has it
+		r.Text = text(fields["param"]) // the original's console calls it so
 	}
 	for name, raw := range fields {
 		if err := r.set(name, raw); err != nil {
@@ -80,10 +82,10 @@ func parse(frame []byte) (request, error) {
 	return r, r.inRange()
 }
 
-// set takes one key of a frame.
+// set decodes one key of a command.
 func (r *request) set(name string, raw json.RawMessage) error {
 	into, known := map[string]any{
-		"method": nil, "format": nil, "text": nil, "param": nil, // any value is a text
+		"method": nil, "format": nil, "text": nil, "param": nil, // any value is read as a text
 		"check": &r.Check, "graceful": &r.Graceful, "offset": &r.Offset, "limit": &r.Limit,
 	}[name]
 	switch {
@@ -98,10 +100,10 @@ func (r *request) set(name string, raw json.RawMessage) error {
 	return nil
 }
 
-// twice tells whether a key of an object stands there more than once.
+// twice tells whether an object has a key more than once.
 func twice(object []byte) bool {
 	d, seen := json.NewDecoder(bytes.NewReader(object)), map[json.Token]bool{}
-	_, _ = d.Token() // the brace: it has been read before
+	_, _ = d.Token() // the brace: the object has been parsed before
 	for d.More() {
 		name, err := d.Token()
 		var value json.RawMessage
@@ -113,7 +115,7 @@ func twice(object []byte) bool {
 	return false
 }
 
-// inRange refuses numbers that no list has. A limit beyond maxPage means as many as there may be.
+// inRange refuses numbers that no list has. A limit beyond maxPage means maxPage.
 func (r *request) inRange() error {
 	switch {
 	case r.Offset < 0 || r.Offset > maxOffset:
@@ -124,16 +126,17 @@ func (r *request) inRange() error {
 	return nil
 }
 
-// text is a JSON string's text, or what else stands there as it was sent: PHP sends numbers too.
+// text returns the text of a JSON string. Another value is returned as it was sent, since PHP sends
+// numbers, too.
 func text(raw json.RawMessage) string {
 	var s string
 	if len(raw) > 0 && json.Unmarshal(raw, &s) != nil {
-		return strings.ToValidUTF8(string(raw), "\ufffd") // as JSON's own strings are read
+		return strings.ToValidUTF8(string(raw), "\ufffd") // as encoding/json does with strings
 	}
 	return s
 }
 
-// known is the method where it exists, else "unknown". The original's clients have fewer.
+// known returns the method where it exists, else "unknown". Clients of the original have fewer.
 func (r *request) known() string {
 	switch r.Method {
 	case "status", "reload", "stop", "say":
@@ -146,16 +149,17 @@ func (r *request) known() string {
 	return "unknown"
 }
 
-// command runs one and answers. It returns how long the connection may then be idle; 0 = for ever.
-func (s *Server) command(c *session, frame []byte) (stay time.Duration) {
+// command runs a command and sends the reply. It returns how long the connection may be idle
+// afterwards; 0 = no bound.
+func (s *Server) command(c *session, frame []byte) (idle time.Duration) {
 	r, err := parse(frame)
 	method, begun := r.known(), time.Now()
-	// No text of the client's: not what it says, and not a method that does not exist.
+	// The log gets no text of the client: neither what is said nor the name of an unknown method.
 	fields := []zap.Field{zap.String("method", method), zap.String("peer", c.peer)}
 	switch {
 	case errors.Is(err, errNoCommand):
 		s.warn(&s.malformed, "admin command is malformed", fields...)
-		c.write([]byte(answerFormat))
+		c.write([]byte(textFormat))
 		s.end(c, 1007)
 		return idleTime
 	case err == nil && method == "unknown":
@@ -164,12 +168,12 @@ func (s *Server) command(c *session, frame []byte) (stay time.Duration) {
 	var data any
 	if err == nil {
 		s.cfg.Log.Info("admin command", fields...)
-		if r.Format != "json" { // the original's clients hear at once what will happen
+		if r.Format != "json" { // clients of the original get the reply before the command's end
 			switch method {
 			case "reload":
-				c.write([]byte(answerReload))
+				c.write([]byte(textReload))
 			case "stop":
-				c.write([]byte(answerStop))
+				c.write([]byte(textStop))
 			}
 		}
 		data, err = s.run(&r)
@@ -177,12 +181,12 @@ func (s *Server) command(c *session, frame []byte) (stay time.Duration) {
 	if err != nil {
 		s.cfg.Log.Error("admin command failed", append(fields, zap.Duration("took", time.Since(begun)), zap.Error(err))...)
 	}
-	s.answer(c, &r, data, err)
+	s.reply(c, &r, data, err)
 	if method == "stop" && err == nil {
 		s.mu.Lock()
 		c.stops = true
 		s.mu.Unlock()
-		return 0 // its end is the news that the client waits for
+		return 0 // the client waits for the end of the connection
 	}
 	return idleTime
 }
@@ -221,17 +225,17 @@ func (s *Server) run(r *request) (data any, err error) {
 	}
 }
 
-// result is the answer to a request of format json.
+// result is the reply to a request of format json.
 type result struct {
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
 	Data  any    `json:"data,omitempty"`
 }
 
-// answer sends what a command came to.
-func (s *Server) answer(c *session, r *request, data any, err error) {
+// reply sends the result of a command.
+func (s *Server) reply(c *session, r *request, data any, err error) {
 	if r.Format != "json" {
-		s.answerText(c, data, err)
+		s.replyText(c, data, err)
 		return
 	}
 	res := result{OK: err == nil, Data: data}
@@ -246,18 +250,18 @@ func (s *Server) answer(c *session, r *request, data any, err error) {
 	c.write(out)
 }
 
-func (s *Server) answerText(c *session, data any, err error) {
+func (s *Server) replyText(c *session, data any, err error) {
 	switch {
 	case errors.Is(err, errUnknown):
-		c.write([]byte(answerUnknown))
+		c.write([]byte(textUnknown))
 		s.end(c, 1008)
 	case err != nil:
 		c.write([]byte(err.Error()))
 	default:
 		if st, ok := data.(Status); ok {
-			text := fmt.Appendf(nil, answerStatus, st.Connections, st.MasterPID, st.MemoryBytes>>20)
+			text := fmt.Appendf(nil, textStatus, st.Connections, st.MasterPID, st.MemoryBytes>>20)
 			if st.WorkerState == WorkerHangs { // the number of connections is not known then
-				text = fmt.Appendf(text, answerHangs, st.WorkerSilentSeconds)
+				text = fmt.Appendf(text, textHangs, st.WorkerSilentSeconds)
 			}
 			c.write(text)
 		}

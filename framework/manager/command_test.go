@@ -11,12 +11,12 @@ import (
 	"github.com/coder/websocket"
 )
 
-// The original's clients: each command, its answer, and whether the connection ends (contract §5).
+// Each command of the original's clients has its reply, and some end the connection (contract §5).
 func TestTextAnswers(t *testing.T) {
 	s := serve(t, "")
 	for _, tc := range []struct {
 		name, frame string
-		want        []string // answers
+		want        []string // replies
 		calls       string
 		close       int
 	}{
@@ -62,7 +62,7 @@ func TestTextAnswers(t *testing.T) {
 				if got, err := receive(c); int(websocket.CloseStatus(err)) != tc.close {
 					t.Fatalf("got %q %v, want close code %d", got, err, tc.close)
 				}
-			} else { // nothing more is said, and the next command is answered
+			} else { // there is no other reply, and the next command works
 				send(t, c, `{"method":"nothing","format":"json"}`)
 				if got, err := receive(c); err != nil || !strings.Contains(got, "unknown command") {
 					t.Fatalf("then: %q %v", got, err)
@@ -75,7 +75,7 @@ func TestTextAnswers(t *testing.T) {
 	}
 }
 
-// What fails is said, and its cause is in the log.
+// A command that fails has the error as its reply, and its cause in the log.
 func TestTextErrors(t *testing.T) {
 	s := serve(t, "")
 	s.back.fail = errors.New("the disk is full")
@@ -100,7 +100,7 @@ func TestTextErrors(t *testing.T) {
 	}
 }
 
-// Every command by our own client.
+// Client has every command.
 func TestClient(t *testing.T) {
 	s := serve(t, "0123456789abcdef")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -155,7 +155,7 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// The form of the JSON answers, byte for byte.
+// JSON replies have this form, byte for byte.
 func TestJSONForm(t *testing.T) {
 	s := serve(t, "")
 	c := s.open()
@@ -173,16 +173,16 @@ func TestJSONForm(t *testing.T) {
 	}
 	send(t, c, `{"method":"status","format":"json"}`)
 	got, err := receive(c)
-	var answer struct {
+	var reply struct {
 		OK   bool
 		Data map[string]any
 	}
-	if err != nil || json.Unmarshal([]byte(got), &answer) != nil || !answer.OK || answer.Data["master_pid"] != 42.0 || answer.Data["nodes"] == nil {
+	if err != nil || json.Unmarshal([]byte(got), &reply) != nil || !reply.OK || reply.Data["master_pid"] != 42.0 || reply.Data["nodes"] == nil {
 		t.Errorf("status: %s %v", got, err)
 	}
 }
 
-// Numbers that no list has are refused by name, before anybody is asked.
+// Numbers that no list has are refused by name, before the Backend is called.
 func TestNumbers(t *testing.T) {
 	s := serve(t, "")
 	c := s.open()
@@ -274,7 +274,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What our client would send for it is read as the same.
+		// The Client's encoding of a command is parsed as the same command.
 		again, merr := json.Marshal(r)
 		if merr != nil {
 			t.Fatal(merr)

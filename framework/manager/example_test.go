@@ -10,7 +10,8 @@ import (
 	"wsframe/framework/manager"
 )
 
-// master is a server that tells how many connections it has. It lacks the other commands of a manager.Backend.
+// master is a server that tells how many connections it has. It lacks the other commands of a
+// manager.Backend.
 type master struct{ manager.Backend }
 
 func (master) Status(context.Context) (manager.Status, error) {

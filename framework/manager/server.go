@@ -26,8 +26,9 @@ const (
 	maxMessage = 16 << 10
 	maxConns   = 32
 	idleTime   = 2 * time.Minute
-	writeTime  = 10 * time.Second // for a client to take an answer
-	stopTime   = 3 * time.Second  // for a command to end at Close, and for a client to say goodbye
+	writeTime  = 10 * time.Second // for a client to receive a reply
+	// stopTime bounds the end of a command at Close, and the end of a connection.
+	stopTime = 3 * time.Second
 )
 
 // Close codes (RFC 6455 section 7.4.1 and IANA's registry).
@@ -39,29 +40,30 @@ const (
 // Config of a Server.
 type Config struct {
 	Backend Backend
-	Token   string // what a client must show; "" = loopback peers only
+	Token   string // of clients; "" = processes of this machine need none, and others are refused
 	Log     *zap.Logger
 }
 
-// Server answers admin commands.
+// Server carries out admin commands. It is safe for concurrent use.
 type Server struct {
 	cfg Config
 
-	// What anybody who connects can cause has a line a minute each.
+	// Any peer can cause these events: each has one line of log a minute.
 	refused, malformed, impossible lograte.Limit
 
 	http    *http.Server
 	up      *gws.Upgrader
-	life    context.Context // of commands; ends with Close
+	life    context.Context // of commands; Close ends it
 	endLife context.CancelFunc
 
-	mu     sync.Mutex
-	conns  map[*session]struct{} // maxConns at most: handshakes and connections, without those that gave way
+	mu sync.Mutex
+	// conns has at most maxConns handshakes and connections, those that were displaced not included.
+	conns  map[*session]struct{}
 	closed bool
-	work   sync.WaitGroup // one for each session; none is added once closed
+	work   sync.WaitGroup // has one for each session; none is added after closed
 }
 
-// NewServer makes one; Serve starts it.
+// NewServer makes a Server; Serve starts it.
 func NewServer(cfg Config) *Server {
 	s := &Server{cfg: cfg, conns: map[*session]struct{}{}}
 	s.life, s.endLife = context.WithCancel(context.Background())
@@ -80,7 +82,7 @@ type quiet struct{}
 
 func (quiet) Error(...any) {}
 
-// Serve answers on ln until Close.
+// Serve accepts connections on ln until Close.
 func (s *Server) Serve(ln net.Listener) error {
 	err := s.http.Serve(listener{ln})
 	if errors.Is(err, http.ErrServerClosed) {
@@ -89,14 +91,15 @@ func (s *Server) Serve(ln net.Listener) error {
 	return err
 }
 
-// Close ends the contexts of the commands that run, lets them answer for a moment, and ends all connections.
+// Close ends the contexts of the commands that run, waits up to 3 s for their replies, and closes
+// all connections.
 func (s *Server) Close() {
 	_ = s.http.Close()
 	s.endLife()
 	s.mu.Lock()
 	s.closed = true
 	for c := range s.conns {
-		if c.ws != nil { // else it is told as soon as its handshake has ended
+		if c.ws != nil { // else opened closes it after its handshake
 			go c.goodbye(goingAway)
 		}
 	}
@@ -104,14 +107,14 @@ func (s *Server) Close() {
 	s.work.Wait()
 }
 
-// warn logs a line where limit has one due, with the number of those that were left out before it.
+// warn logs a line where limit allows one, with the number of those that it has suppressed before.
 func (s *Server) warn(limit *lograte.Limit, message string, fields ...zap.Field) {
 	if n := limit.Due(time.Now()); n > 0 {
 		s.cfg.Log.Warn(message, append(fields, zap.Int64("not_logged", n-1))...)
 	}
 }
 
-// accept lets in who may command: no pages, and only loopback peers or those that show the token.
+// accept makes a session of a handshake, unless the peer may not command.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 	refuse := func(why string, status int) {
 		s.warn(&s.refused, "admin connection refused", zap.String("why", why), zap.String("peer", r.RemoteAddr))
@@ -126,30 +129,31 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 		refuse(why, http.StatusForbidden)
 		return
 	}
-	c := s.enter(r)
+	c := s.add(r)
 	if c == nil {
 		refuse("too many admin connections", http.StatusServiceUnavailable)
 		return
 	}
-	defer s.leave(c)
+	defer s.remove(c)
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		s.cfg.Log.Error("admin connection", zap.Error(err))
 		return
 	}
 	c.socket.linger.Store(true)
-	// Upgrader.Upgrade would lose frames that came in one piece with the request.
-	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered()) // there is so much
+	// Upgrader.Upgrade would lose frames that arrived together with the request.
+	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered()) // cannot fail: so much is buffered
 	buffered.Reader.Reset(io.MultiReader(bytes.NewReader(slices.Clone(early)), conn))
 	ws, err := s.up.UpgradeFromConn(conn, buffered.Reader, r)
 	if err != nil {
-		return // gws has answered
+		return // gws has sent the response
 	}
 	s.serve(c, ws)
 }
 
-// forbidden tells why a request may not command, or "". A page is refused even with the token: a browser lets it reach this machine's
-// loopback, and nothing of ours is one. Without a token the host must be this machine's own: another name may have been made to point here.
+// forbidden returns why a request may not command, or "". Web pages may not even with the token: a
+// browser lets them reach the loopback interface, and no page of ours does. Without a token the
+// host must be this machine, since any name can be made to point here (DNS rebinding).
 func (s *Server) forbidden(r *http.Request) string {
 	if len(r.Header["Origin"]) > 0 {
 		return "it comes from a web page"
@@ -182,7 +186,8 @@ func same(a, b string) bool {
 // serve reads commands until the connection ends.
 func (s *Server) serve(c *session, ws *gws.Conn) {
 	defer func() {
-		if v := recover(); v != nil { // gws's own: OnMessage has recovered ours. A frame with a length beyond 2^63 is enough
+		// A frame with a length beyond 2^63 makes gws panic. OnMessage recovers our own panics.
+		if v := recover(); v != nil {
 			s.warn(&s.impossible, "admin connection sent an impossible frame", zap.String("peer", c.peer))
 			s.end(c, 1009)
 		}
@@ -192,13 +197,13 @@ func (s *Server) serve(c *session, ws *gws.Conn) {
 	if !s.opened(c, ws) {
 		return
 	}
-	c.stay(idleTime)
+	c.allowIdle(idleTime)
 	ws.ReadLoop()
 }
 
 const sessionKey = "session"
 
-// handler is what gws calls.
+// handler has the methods that gws calls.
 type handler struct {
 	gws.BuiltinEventHandler
 	server *Server
@@ -210,21 +215,22 @@ func sessionOf(ws *gws.Conn) *session {
 	return c
 }
 
-// OnPing answers with the ping's payload, which gws's own handler does not (RFC 6455 section 5.5.3).
+// OnPing sends a pong with the ping's payload, which gws's default does not (RFC 6455 section
+// 5.5.3).
 func (h *handler) OnPing(ws *gws.Conn, payload []byte) {
-	sessionOf(ws).stay(idleTime)
+	sessionOf(ws).allowIdle(idleTime)
 	_ = ws.WritePong(payload)
 }
 
-// OnMessage runs one command. The next frame is read when it has ended.
+// OnMessage runs one command. The next frame is read after its end.
 func (h *handler) OnMessage(ws *gws.Conn, m *gws.Message) {
 	defer m.Close()
 	c := sessionOf(ws)
 	select {
 	case <-c.idle:
-	case <-c.left:
+	case <-c.displaced:
 		return
-	case <-h.server.life.Done(): // it is being said goodbye to
+	case <-h.server.life.Done(): // Close closes the connection
 		return
 	}
 	defer func() {
@@ -232,8 +238,8 @@ func (h *handler) OnMessage(ws *gws.Conn, m *gws.Message) {
 			h.server.cfg.Log.Error("panic on the admin port", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 			h.server.end(c, 1011)
 		}
-		h.server.rested(c)
+		h.server.commandEnded(c)
 	}()
-	c.stay(0)
-	c.stay(h.server.command(c, m.Bytes()))
+	c.allowIdle(0)
+	c.allowIdle(h.server.command(c, m.Bytes()))
 }

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = time.Minute // only a fault needs so long
 
-// fake is a Backend that notes what it is asked for.
+// fake is a Backend that records its calls.
 type fake struct {
 	mu    sync.Mutex
 	calls []string
@@ -144,7 +144,7 @@ func receive(c *websocket.Conn) (string, error) {
 	return string(b), err
 }
 
-// Who may command: loopback peers, or those that show the token; never a page.
+// Processes of this machine and peers with the token may command, web pages never.
 func TestAccess(t *testing.T) {
 	const token = "0123456789abcdef"
 	bearer := func(v string) http.Header { return http.Header{"Authorization": {"Bearer " + v}} }
@@ -233,7 +233,7 @@ func TestPlainHTTP(t *testing.T) {
 	}
 }
 
-// What is no WebSocket ends, and others are served on.
+// Peers that do not speak WebSocket are disconnected, and others are served.
 func TestBrokenPeers(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "")
@@ -283,8 +283,8 @@ func TestBrokenPeers(t *testing.T) {
 	}
 }
 
-// A ping comes back with its payload (RFC 6455 section 5.5.3), and commands that come in one piece with the handshake are all answered, also before the
-// close that one of them brings.
+// A pong has the payload of its ping (RFC 6455 section 5.5.3). Commands that arrive together with
+// the handshake all get a reply, those before one that closes the connection included.
 func TestPipelined(t *testing.T) {
 	s := serve(t, "")
 	nc, err := net.Dial("tcp", s.addr)
@@ -324,7 +324,8 @@ func TestPipelined(t *testing.T) {
 	}
 }
 
-// A new connection takes the place of the one that has been idle longest, never of one whose command runs or that waits for the server's end.
+// A new connection takes the place of the one that has been idle longest, never of one whose
+// command runs or that waits for the server's end.
 func TestIdleGiveWay(t *testing.T) {
 	s := serve(t, "")
 	s.back.begun, s.back.block = make(chan struct{}), make(chan struct{})
@@ -362,7 +363,7 @@ func TestIdleGiveWay(t *testing.T) {
 	}
 }
 
-// Where every place is taken by a running command, one more is refused.
+// One more connection is refused where all run a command.
 func TestTooManyCommands(t *testing.T) {
 	s := serve(t, "")
 	s.back.block, s.back.begun = make(chan struct{}), make(chan struct{})
@@ -370,7 +371,7 @@ func TestTooManyCommands(t *testing.T) {
 	for range maxConns {
 		c := s.open()
 		send(t, c, `{"method":"reload"}`)
-		if got, err := receive(c); err != nil || got != answerReload { // it runs
+		if got, err := receive(c); err != nil || got != textReload { // it runs
 			t.Fatalf("%q %v", got, err)
 		}
 	}
@@ -381,7 +382,8 @@ func TestTooManyCommands(t *testing.T) {
 	close(s.back.block)
 }
 
-// Refused handshakes and malformed commands cannot fill the log: each has one line a minute, which tells how many were left out.
+// Refused handshakes and malformed commands cannot fill the log: each has one line a minute, with
+// the number of lines that were suppressed.
 func TestLogIsBounded(t *testing.T) {
 	s := serve(t, "")
 	for range 50 {
@@ -395,13 +397,15 @@ func TestLogIsBounded(t *testing.T) {
 		}
 	}
 	for _, message := range []string{"admin connection refused", "admin command is malformed"} {
-		if n := s.logs.FilterMessage(message).Len(); n < 1 || n > 3 { // a slow machine may need some minutes
+		// A slow machine may need some minutes.
+		if n := s.logs.FilterMessage(message).Len(); n < 1 || n > 3 {
 			t.Errorf("%q is logged %d times", message, n)
 		}
 	}
 }
 
-// Close ends the context of the command that runs; its answer still comes, then the goodbye.
+// Close ends the context of the command that runs. Its reply is still sent, and then the close
+// frame.
 func TestCloseWhileCommandRuns(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "")

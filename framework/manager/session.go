@@ -11,29 +11,30 @@ import (
 
 // session is one admin connection, from its handshake on.
 type session struct {
-	socket *lingering
-	peer   string
-	idle   chan struct{} // holds a value while no command runs
-	left   chan struct{} // closed when the connection gives way to another one
+	socket    *lingering
+	peer      string
+	idle      chan struct{} // has a value while no command runs
+	displaced chan struct{} // is closed when another connection takes this one's place
 
 	// Under Server.mu.
-	ws     *gws.Conn // nil during the handshake
+	ws     *gws.Conn // nil = the handshake has not ended
 	used   time.Time // when its last command ended
-	stops  bool      // it asked for a stop and waits for the server's end
+	stops  bool      // the client waits for the end of a server that it has stopped
 	ending bool      // its close frame is under way
 }
 
-// socketKey is under which a request's context holds its *lingering.
+// socketKey is the key of the *lingering in a request's context.
 type socketKey struct{}
 
-// enter takes one of maxConns places for a handshake, or returns nil. When all are taken, the connection that has been idle longest gives way.
-func (s *Server) enter(r *http.Request) *session {
-	c := &session{peer: r.RemoteAddr, idle: make(chan struct{}, 1), left: make(chan struct{}), used: time.Now()}
+// add begins a session for a handshake, or returns nil. Where there are maxConns, it closes the one
+// that has been idle longest.
+func (s *Server) add(r *http.Request) *session {
+	c := &session{peer: r.RemoteAddr, idle: make(chan struct{}, 1), displaced: make(chan struct{}), used: time.Now()}
 	c.socket, _ = r.Context().Value(socketKey{}).(*lingering)
 	c.idle <- struct{}{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.conns) == maxConns && !s.makeRoom() {
+	if s.closed || len(s.conns) == maxConns && !s.displaceOldest() {
 		return nil
 	}
 	s.conns[c] = struct{}{}
@@ -41,11 +42,12 @@ func (s *Server) enter(r *http.Request) *session {
 	return c
 }
 
-// makeRoom ends the connection whose last command lies back farthest, unless all run one. s.mu is held.
-func (s *Server) makeRoom() bool {
+// displaceOldest closes the connection that has been idle longest, and tells whether there was one.
+// s.mu is held.
+func (s *Server) displaceOldest() bool {
 	byUse := slices.SortedFunc(maps.Keys(s.conns), func(a, b *session) int { return a.used.Compare(b.used) })
 	for _, c := range byUse {
-		if c.giveWay() {
+		if c.displace() {
 			delete(s.conns, c)
 			return true
 		}
@@ -53,8 +55,9 @@ func (s *Server) makeRoom() bool {
 	return false
 }
 
-// giveWay ends the connection unless a command runs, and tells whether it does. Server.mu is held.
-func (c *session) giveWay() bool {
+// displace closes the connection for another one, unless a command runs. It tells whether it does.
+// Server.mu is held.
+func (c *session) displace() bool {
 	switch {
 	case c.stops:
 		return false
@@ -67,8 +70,8 @@ func (c *session) giveWay() bool {
 	default:
 		return false
 	}
-	close(c.left)
-	c.socket.linger.Store(false) // its descriptor is wanted
+	close(c.displaced)
+	c.socket.linger.Store(false) // its descriptor is needed at once
 	if c.ws == nil {
 		go c.socket.cut()
 	} else {
@@ -77,65 +80,68 @@ func (c *session) giveWay() bool {
 	return true
 }
 
-// opened notes the end of the handshake, and tells whether the connection still has its place.
+// opened notes the end of the handshake, and tells whether the connection has not been displaced.
 func (s *Server) opened(c *session, ws *gws.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.ws = ws
-	if s.closed { // Close has not seen it
+	if s.closed { // Close has not closed it
 		go c.goodbye(goingAway)
 	}
 	_, ok := s.conns[c]
 	return ok
 }
 
-// rested notes the end of a command.
-func (s *Server) rested(c *session) {
+// commandEnded notes the end of a command.
+func (s *Server) commandEnded(c *session) {
 	s.mu.Lock()
 	c.used = time.Now()
 	s.mu.Unlock()
 	c.idle <- struct{}{}
 }
 
-// end closes with the code. Until the client has closed its side too, the connection keeps its place, but gives way to others.
+// end closes with the code. Until the client has closed its side, too, the connection counts as one
+// of maxConns and can be displaced.
 func (s *Server) end(c *session, code uint16) {
 	s.mu.Lock()
 	c.ending = true
 	s.mu.Unlock()
-	_ = c.ws.WriteClose(code, nil) // one that is closed has no use for it
+	_ = c.ws.WriteClose(code, nil) // fails where the connection has ended
 }
 
-func (s *Server) leave(c *session) {
+// remove ends a session.
+func (s *Server) remove(c *session) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
 	s.work.Done()
 }
 
-// goodbye closes with the code, after the answer to the command that runs. Both wait at most stopTime.
+// goodbye closes with the code, after the reply to the command that runs. It waits stopTime for the
+// reply, and stopTime for the client.
 func (c *session) goodbye(code uint16) {
 	timer := time.NewTimer(stopTime)
 	defer timer.Stop()
 	select {
 	case <-c.idle:
-	case <-c.left: // it runs none any more
+	case <-c.displaced: // no command runs
 	case <-timer.C:
 	}
-	_ = c.ws.NetConn().SetDeadline(time.Now().Add(stopTime)) // of a closed one: WriteClose says so
+	_ = c.ws.NetConn().SetDeadline(time.Now().Add(stopTime)) // where it fails, WriteClose does too
 	_ = c.ws.WriteClose(code, nil)
 }
 
-// stay says how long nothing may arrive before the connection ends; 0 = for ever.
-func (c *session) stay(d time.Duration) {
+// allowIdle bounds how long nothing may arrive before the connection ends; 0 = no bound.
+func (c *session) allowIdle(d time.Duration) {
 	var end time.Time
 	if d > 0 {
 		end = time.Now().Add(d)
 	}
-	_ = c.ws.NetConn().SetReadDeadline(end) // of a closed one: the read says so
+	_ = c.ws.NetConn().SetReadDeadline(end) // where it fails, the read does too
 }
 
-// write sends an answer. One that fails ends the connection: nobody needs to hear it here.
-func (c *session) write(answer []byte) {
+// write sends a reply. A failure ends the connection, which its reader notices.
+func (c *session) write(reply []byte) {
 	_ = c.ws.NetConn().SetWriteDeadline(time.Now().Add(writeTime))
-	_ = c.ws.WriteMessage(gws.OpcodeText, answer)
+	_ = c.ws.WriteMessage(gws.OpcodeText, reply)
 }

@@ -9,7 +9,7 @@ import (
 	"wsframe/library/socket"
 )
 
-// listener gives connections that can linger.
+// listener accepts connections that can linger.
 type listener struct{ net.Listener }
 
 func (l listener) Accept() (net.Conn, error) {
@@ -20,20 +20,21 @@ func (l listener) Accept() (net.Conn, error) {
 	return &lingering{Conn: conn}, nil
 }
 
-// lingering is a connection that, once it lingers, closes so that the peer receives what was sent before: closing with unread bytes would
-// reset it and take our last frames along.
+// lingering is a connection whose Close lets the peer receive all that was sent before. A plain
+// close with unread bytes resets the connection, and our last frames are lost.
 type lingering struct {
 	net.Conn
 	linger atomic.Bool
 	close  sync.Once
 }
 
-// Close implements net.Conn. It takes socket.LingerTime at most.
+// Close implements net.Conn. It takes at most socket.LingerTime.
 func (c *lingering) Close() error {
 	c.close.Do(func() {
 		half, ok := c.Conn.(socket.HalfCloser)
 		if ok && c.linger.Load() {
-			_ = c.Conn.SetReadDeadline(time.Now().Add(socket.LingerTime)) // of a closed one: the read says so
+			// Where it fails, the read does too.
+			_ = c.Conn.SetReadDeadline(time.Now().Add(socket.LingerTime))
 			socket.Linger(half)
 		}
 		_ = c.Conn.Close()
