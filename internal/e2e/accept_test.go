@@ -13,7 +13,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// statusOf is the answer to a handshake.
+// statusOf returns the HTTP status of a handshake.
 func (s *server) statusOf(token string, header http.Header) int {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
@@ -29,7 +29,7 @@ func (s *server) statusOf(token string, header http.Header) int {
 	return answer.StatusCode
 }
 
-// The server's own keys are no rooms for back ends, and are refused by name, whatever the call.
+// Back ends cannot use the server's own keys as rooms. Every call refuses them by name.
 func TestReservedRooms(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -49,7 +49,8 @@ func TestReservedRooms(t *testing.T) {
 	}
 }
 
-// With the original's switches a wall that was put together from two users' tokens stays out, and users come in.
+// With the switches of MSwoole-ws, a wall's token that was forged from the tokens of two users is
+// refused, and users are admitted.
 func TestSplicedToken(t *testing.T) {
 	t.Parallel()
 	s := start(t, "WSFRAME_APP_PROTOCOL_COMPAT=mswoole", "WSFRAME_APP_AUTH_KEY_3DES=marico-websocket")
@@ -77,12 +78,13 @@ func TestSplicedToken(t *testing.T) {
 	}
 }
 
-// Behind one address a good token comes in among any number of bad ones, and what was refused stands in the metrics.
+// A valid token is admitted among any number of bad ones from the same address, and the metrics
+// count the refusals.
 func TestGoodAmongBad(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	good := s.token("wechatUser", "7")
-	for range 60 { // three times as many as refused_rate lets be answered in full
+	for range 60 { // three times refused_rate
 		if got := s.statusOf("bad", nil); got != 403 {
 			t.Fatal(got)
 		}

@@ -22,7 +22,7 @@ import (
 	"wsframe/framework/manager"
 )
 
-// links are the demo's, as start prints them: the wall and the user.
+// links returns the links of the demo, as start prints them: the wall and the user.
 func (s *server) links() []string {
 	s.t.Helper()
 	links := regexp.MustCompile(`http://\S+/static/(?:wall|user)\.html#auth=\S+`).FindAllString(s.out.String(), -1)
@@ -32,7 +32,7 @@ func (s *server) links() []string {
 	return links
 }
 
-// openBrowser starts a Chromium with one tab; everything in it ends after three minutes.
+// openBrowser starts a Chromium with one tab. Everything in it ends after three minutes.
 func openBrowser(t *testing.T, language string) context.Context {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
@@ -44,7 +44,8 @@ func openBrowser(t *testing.T, language string) context.Context {
 	return openTab(t, ctx)
 }
 
-// openTab fails the test when its pages throw or break their own content security policy.
+// openTab opens a tab that fails the test if its pages throw or violate their content security
+// policy.
 func openTab(t *testing.T, parent context.Context) context.Context {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(parent)
@@ -72,7 +73,7 @@ func run(t *testing.T, page context.Context, actions ...chromedp.Action[chromedp
 	}
 }
 
-// still waits until nothing on the page moves: what moves is missed by a click.
+// still waits until nothing on the page moves, because a click would miss a moving element.
 func still(t *testing.T, page context.Context) {
 	t.Helper()
 	until(t, "nothing moves", func() bool {
@@ -102,7 +103,8 @@ func countOf(t *testing.T, page context.Context, selector string) int {
 	return n
 }
 
-// Users write, the wall approves, and it arrives at everybody. With WSFRAME_SCREENSHOT set, the pages are kept as the README's pictures.
+// Messages of users reach all pages after the wall's approval. With WSFRAME_SCREENSHOT, the test
+// saves the pictures of the README.
 func TestBrowser(t *testing.T) {
 	s := start(t)
 	links := s.links()
@@ -132,7 +134,7 @@ func TestBrowser(t *testing.T) {
 		run(t, wall, chromedp.WaitVisible(`//aside//article[contains(., "`+other.text+`")]`))
 		if i < 2 {
 			click(t, wall, `aside button.ok`)
-			run(t, wall, chromedp.WaitVisible(`//section//article[contains(., "`+other.text+`")]`)) // and it has left the queue
+			run(t, wall, chromedp.WaitVisible(`//section//article[contains(., "`+other.text+`")]`)) // the queue no longer contains it
 			run(t, user, chromedp.WaitVisible(`//article[contains(@class, "other") and contains(., "`+other.text+`")]`))
 		}
 	}
@@ -143,7 +145,7 @@ func TestBrowser(t *testing.T) {
 	}
 	if os.Getenv("WSFRAME_SCREENSHOT") != "" {
 		for name, page := range map[string]context.Context{"wall": wall, "user": user} {
-			run(t, page, chromedp.Sleep(time.Second)) // the entry's animation, and some way for the barrage
+			run(t, page, chromedp.Sleep(time.Second)) // time for the entry's animation and the barrage
 			png, err := chromedp.Run(page, chromedp.CaptureScreenshot())
 			if err != nil {
 				t.Fatal(err)
@@ -159,8 +161,8 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
-// Pages come back by themselves when the worker dies; what awaits review is still there, once. The wall takes back, drops and
-// clears.
+// Pages reconnect automatically after the death of the worker, and each message in the review queue
+// appears once. The wall recalls, drops and clears messages.
 func TestBrowserComesBack(t *testing.T) {
 	s := start(t)
 	links := s.links()
@@ -191,7 +193,7 @@ func TestBrowserComesBack(t *testing.T) {
 	}
 	click(t, wall, `aside button.ok`)
 	run(t, user, chromedp.WaitVisible(`//article[contains(@class, "mine") and contains(., "asked before")]`))
-	run(t, wall, chromedp.WaitVisible(`//section//article[contains(., "asked before")]`)) // it moves the others
+	run(t, wall, chromedp.WaitVisible(`//section//article[contains(., "asked before")]`)) // the new entry moves the others
 
 	click(t, wall, `//section//article[contains(., "to be recalled")]//button`)
 	run(t, wall, chromedp.WaitNotPresent(`//section//article[contains(., "to be recalled")]`))
@@ -216,7 +218,8 @@ func TestBrowserComesBack(t *testing.T) {
 	}
 }
 
-// What the operator says from the console stands on every page as he wrote it, and looks like no error.
+// The operator's text from the console appears on every page unchanged, and does not look like an
+// error.
 func TestBrowserSay(t *testing.T) {
 	s := start(t)
 	links := s.links()
@@ -230,7 +233,8 @@ func TestBrowserSay(t *testing.T) {
 	run(t, user, chromedp.WaitVisible(`//*[@id="talk"]//*[text()="`+text+`"]`))
 }
 
-// Events of the server named like the client's own are pushes like any others: the page stays connected.
+// Events of the server with the names of the client's own events are ordinary pushes: the page
+// stays connected.
 func TestBrowserEventNames(t *testing.T) {
 	s := start(t)
 	page := openBrowser(t, "en-US")
@@ -239,7 +243,7 @@ func TestBrowserEventNames(t *testing.T) {
 		const ws = wsframe.connect({ url: 'ws://%s/', token: %q }), own = [], got = [];
 		ws.on('open', () => own.push('open'));
 		ws.on('close', () => own.push('close'));
-		await ws.call('index.index.index'); // at once: it waits for the connection
+		await ws.call('index.index.index'); // the call waits for the connection
 		const all = new Promise((done) => {
 			for (const event of ['open', 'close', 'error', 'state', 'message']) ws.server.on(event, (param) => { if (got.push(event + param) === 5) done(); });
 		});
@@ -271,7 +275,7 @@ func TestBrowserEventNames(t *testing.T) {
 	}
 }
 
-// A page that cannot connect says so; the front page leads on.
+// A page that cannot connect says so, and the front page has links to the others.
 func TestBrowserWithoutToken(t *testing.T) {
 	s := start(t)
 	base := "http://" + s.outside + "/static/"
@@ -284,8 +288,8 @@ func TestBrowserWithoutToken(t *testing.T) {
 	run(t, wrong, chromedp.Navigate(base+"user.html#auth="+s.token("wall", "w8")), chromedp.WaitVisible(`//*[contains(@class, "bad") and contains(., "仅允许微信用户连入")]`))
 }
 
-// The client of a mini program is the same file: in a page without WebSocket and events of its own, with a wx that has sockets, it
-// calls, finds out when it comes to the foreground that nobody answers any more, and comes back.
+// The client works in a mini program: in a page without WebSocket, but with a wx that has sockets,
+// it makes calls, detects a lost connection when it comes to the foreground, and reconnects.
 func TestMiniProgram(t *testing.T) {
 	s := start(t)
 	page := openBrowser(t, "zh-CN")
@@ -315,7 +319,7 @@ func TestMiniProgram(t *testing.T) {
 		const said = [];
 		await next('open');
 		said.push((await ws.call('index.index.index')).info);
-		show(); // awake, and answered: nothing happens
+		show(); // the heartbeat is answered, so nothing happens
 		said.push((await ws.call('index.index.index')).info);
 		tasks[0].frozen = true;
 		const lost = next('close'), back = next('open');

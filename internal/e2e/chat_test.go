@@ -19,8 +19,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// line is the way between a page and the server. It can be cut: both ends then see a reset, and who dials is turned away. Before that
-// it can be held: what the server says stays on the way.
+// line is a proxy between a page and the server. It can be cut: both ends then see a reset, and new
+// connections are refused. Before that it can be held: data from the server then waits in the
+// proxy.
 type line struct {
 	addr string
 
@@ -29,7 +30,7 @@ type line struct {
 	cut   bool
 	held  bool
 	conns map[net.Conn]bool
-	tried int // while it was cut
+	tried int // attempts to connect while the line was cut
 }
 
 func newLine(t *testing.T, to string) *line {
@@ -75,7 +76,7 @@ func (l *line) carry(in net.Conn, to string) {
 	l.mu.Unlock()
 	var both sync.WaitGroup
 	pass := func(to io.Writer, from io.Reader) {
-		_, _ = io.Copy(to, from) // whatever ends it
+		_, _ = io.Copy(to, from) // any error ends the copy
 		_, _ = in.Close(), out.Close()
 	}
 	both.Go(func() { pass(out, in) })
@@ -87,7 +88,7 @@ func (l *line) carry(in net.Conn, to string) {
 	delete(l.conns, out)
 }
 
-// gate is the way to the page.
+// gate copies data to the page.
 type gate struct {
 	*line
 	net.Conn
@@ -119,7 +120,7 @@ func (l *line) Restore() { l.mu.Lock(); defer l.mu.Unlock(); l.cut, l.held = fal
 
 func (l *line) Tried() int { l.mu.Lock(); defer l.mu.Unlock(); return l.tried }
 
-// chats are the links to the chat, for 小明 and 小红; those of a page behind a line lead through that.
+// chats returns the links to the chat, for 小明 and 小红. Behind a line, the pages connect through it.
 func (s *server) chats() []string {
 	s.t.Helper()
 	links := regexp.MustCompile(`http://\S+/static/chat\.html#auth=\S+`).FindAllString(s.out.String(), -1)
@@ -129,7 +130,7 @@ func (s *server) chats() []string {
 	return links
 }
 
-// shown are the texts of the messages on a page, in their order.
+// shown returns the texts of the messages on a page, in order.
 func shown(t *testing.T, tab context.Context) []string {
 	t.Helper()
 	list, err := chromedp.Run(tab, chromedp.Evaluate[[]string](`[...document.querySelectorAll('#talk article p')].map((p) => p.textContent)`))
@@ -176,8 +177,9 @@ func screenshot(t *testing.T, tab context.Context, name string) {
 	}
 }
 
-// Two users in a room: one is cut off and gets what it missed, once; one reloads its page; they write to each other in private.
-// With WSFRAME_SCREENSHOT=1 the page is kept as the README's picture; with a folder, all of them in there.
+// Two users chat in a room. One loses its connection and receives the missed messages once, one
+// reloads its page, and they exchange private messages. With WSFRAME_SCREENSHOT=1, the test saves
+// the picture of the README; with a folder, all pictures in that folder.
 func TestBrowserChat(t *testing.T) {
 	s := start(t)
 	links, way := s.chats(), newLine(t, s.outside)
@@ -187,7 +189,7 @@ func TestBrowserChat(t *testing.T) {
 	run(t, hong, chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile), chromedp.Navigate(links[1]), chromedp.WaitVisible(`.state.open`))
 	run(t, ming, chromedp.WaitVisible(`//*[@id="members"]//button[contains(., "小红")]`), chromedp.WaitVisible(`//*[@class="note" and text()="小红 来了"]`))
 
-	var all []string // that was said in the room
+	var all []string // texts sent to the room
 	talk := func(from context.Context, text string) {
 		t.Helper()
 		say(t, from, text)
@@ -201,10 +203,11 @@ func TestBrowserChat(t *testing.T) {
 		way.Restore()
 		run(t, ming, chromedp.WaitVisible(`.state.open`))
 	}
-	talk(ming, `<img src=x onerror="document.title='pwned'">大家好！`) // text is text
+	talk(ming, `<img src=x onerror="document.title='pwned'">大家好！`) // HTML is shown as text
 	talk(hong, "你好，小明")
 
-	// Cut off: what is said meanwhile comes when the line is back, and nothing of before comes again.
+	// After a cut, the missed messages arrive when the line is back, and no earlier message arrives
+	// again.
 	way.Cut()
 	run(t, ming, chromedp.WaitNotPresent(`.state.open`))
 	for _, text := range []string{"新版本支持断线恢复了", "网络断开时也不会丢消息", "连回来就能看到"} {
@@ -217,7 +220,8 @@ func TestBrowserChat(t *testing.T) {
 	wantShown(t, "小明", ming, all...)
 	talk(ming, "回来了，一条不少")
 
-	// The line breaks when the server has taken a message, and before the page knows: it is not shown as sent, then it is, once.
+	// The line breaks after the server accepted a message, and before the page knows. The message
+	// is first shown as unsent, and then, once, as sent.
 	way.Hold()
 	say(t, ming, "这条发出去了吗？")
 	run(t, hong, chromedp.WaitVisible(article("这条发出去了吗")))
@@ -229,17 +233,17 @@ func TestBrowserChat(t *testing.T) {
 	run(t, ming, chromedp.WaitNotPresent(`article.pending`))
 	talk(hong, "发出去了")
 
-	// A page that is loaded again shows the room as it is.
+	// A reloaded page shows the current state of the room.
 	run(t, hong, chromedp.Reload(), chromedp.WaitReady(`.state.open`))
 	wantShown(t, "小红", hong, all...)
 
-	// In private, to and fro.
+	// The users exchange private messages.
 	click(t, ming, `//*[@id="members"]//button[contains(., "小红")]`)
 	run(t, ming, chromedp.WaitVisible(`//h1[text()="小红"]`))
 	say(t, ming, "悄悄问一句，晚上一起吃饭吗？")
 	wantShown(t, "小明", ming, "悄悄问一句，晚上一起吃饭吗？")
 	run(t, hong, chromedp.WaitVisible(`#elsewhere`))
-	wantShown(t, "小红", hong, all...) // the room is still open there
+	wantShown(t, "小红", hong, all...) // this page still shows the room
 	click(t, hong, `#menu`)
 	run(t, hong, chromedp.WaitVisible(`//*[@id="users"]//button[contains(., "小明")]/b[text()="1"]`))
 	screenshot(t, hong, "chat-menu")
@@ -282,7 +286,7 @@ func TestBrowserChat(t *testing.T) {
 	screenshot(t, ming, "chat")
 	screenshot(t, hong, "chat-phone")
 
-	// Leaving takes effect; what is said then is not heard.
+	// After a leave, later messages do not arrive.
 	click(t, hong, `#leave`)
 	run(t, hong, chromedp.WaitReady(`//*[@id="rooms"]//button[contains(@class, "outside") and contains(., "大厅")]`))
 	for name, tab := range map[string]context.Context{"小明": ming, "小红": hong} {
@@ -292,12 +296,12 @@ func TestBrowserChat(t *testing.T) {
 	}
 }
 
-// A page does not notice a reload of the server: its connection stays, and what is said before and after comes once.
+// A page does not notice a reload of the server: its connection stays open, and messages before and
+// after the reload arrive once.
 func TestBrowserChatReload(t *testing.T) {
 	s := start(t)
 	links := s.chats()
 	ming := openBrowser(t, "en-US")
-	// The page's own view of its connections.
 	watched := func(tab context.Context) {
 		t.Helper()
 		_, err := chromedp.Call(tab, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `globalThis.sockets = [];
@@ -341,7 +345,8 @@ func TestBrowserChatReload(t *testing.T) {
 	}
 }
 
-// Who joins a room in which nobody speaks, and loses the line, gets what was said meanwhile: its position is that of the join.
+// A page that joins a silent room and loses its connection receives the messages that it missed,
+// because its position is that of the join.
 func TestBrowserQuietRoom(t *testing.T) {
 	s := start(t)
 	way := newLine(t, s.outside)
@@ -371,7 +376,7 @@ func TestBrowserQuietRoom(t *testing.T) {
 	other.send(`{"method":"chat.room.join","room":"tech"}`)
 	for _, text := range []string{"one", "two"} {
 		other.send(`{"method":"chat.room.say","room":"tech","text":"` + text + `"}`)
-		for said := ""; !strings.Contains(said, `"text":"`+text+`"`); { // behind what a join brings
+		for said := ""; !strings.Contains(said, `"text":"`+text+`"`); { // after the pushes that follow a join
 			var err error
 			if said, err = other.receive(); err != nil {
 				t.Fatal(err)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// The rules of wsframe.js that need no server: waiting calls, close codes, back-off, positions.
+// TestClientRules runs the tests of wsframe.js that need no server: waiting calls, close codes,
+// back-off, positions.
 func TestClientRules(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// An application whose goroutines all wait in Redis holds up neither its node's sign of life nor what nodes tell each other.
+// An application whose goroutines all wait in Redis delays neither its node's lease nor messages
+// between nodes.
 func TestApplicationWaitsInRedis(t *testing.T) {
 	t.Parallel()
 	n := startNodes(t, oneRedis(t), 2, nil)

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// One node is killed with 1,000 connections in a room, another one is frozen for longer than its lease, at the same moment (promise
-// S3). Two are left, and both clean up.
+// One node is killed with 1,000 connections in a room, and another one is frozen for longer than
+// its lease at the same moment (promise S3). The two remaining nodes clean up both.
 func TestDeadAndFrozenNodes(t *testing.T) {
 	onStores(t, func(t *testing.T, s *store) {
 		n := startNodes(t, s, 4, nil)
@@ -23,7 +23,7 @@ func TestDeadAndFrozenNodes(t *testing.T) {
 		victims := n.crowd(1000, dead, "d", "hall")
 		x := n.speak("hall", 100, 0, 0, 1)
 		until(t, "Redis to know all", func() bool { return len(n.set("hall")) == 1200 })
-		watched := map[int64]bool{} // of the survivors
+		watched := map[int64]bool{} // connections on the surviving nodes
 		for _, m := range survivors {
 			watched[m.fd] = true
 		}
@@ -33,7 +33,7 @@ func TestDeadAndFrozenNodes(t *testing.T) {
 		n.signal(frozen, syscall.SIGSTOP)
 		clean := func() bool { return maps.Equal(n.set("hall"), names(watched)) }
 		for !clean() {
-			if time.Since(begun) > 40*time.Second { // the promise is 30 s; the test's machine is busy
+			if time.Since(begun) > 40*time.Second { // the promise is 30 s on an idle machine
 				t.Fatalf("%d are left in the room", len(n.set("hall")))
 			}
 			time.Sleep(20 * time.Millisecond)
@@ -67,7 +67,7 @@ func TestDeadAndFrozenNodes(t *testing.T) {
 		}
 		check()
 
-		// The frozen one comes back, and notices.
+		// The frozen node resumes, and notices that it was declared dead.
 		n.signal(frozen, syscall.SIGCONT)
 		begun = time.Now()
 		for _, m := range sleepers {
@@ -77,7 +77,7 @@ func TestDeadAndFrozenNodes(t *testing.T) {
 			}
 		}
 		t.Logf("the frozen node has closed its connections after %v", time.Since(begun).Round(time.Millisecond))
-		// Both take new ones, with numbers that nobody had.
+		// Both nodes accept new connections, with unused numbers.
 		n.launch(dead)
 		if !n.ready(dead) {
 			t.Fatal("its port is taken")
@@ -115,8 +115,8 @@ func names(fds map[int64]bool) map[string]bool {
 	return list
 }
 
-// A worker is killed again and again (promise S4): its master starts another one, nobody's connect is refused meanwhile, and the ends
-// of its connections are told once. So it is on a node that is alone, too.
+// A worker is killed repeatedly (promise S4). Its master starts another one, no new connection is
+// refused meanwhile, and each close listener runs once. The same holds for a node that is alone.
 func TestKilledWorker(t *testing.T) {
 	for name, stores := range map[string]func(t *testing.T) (*store, int){
 		"alone": func(*testing.T) (*store, int) { return nil, 1 },

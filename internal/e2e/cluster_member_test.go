@@ -18,20 +18,20 @@ import (
 	"wsframe/framework/auth"
 )
 
-// note is one push as it was numbered by who sent it.
+// note is a push with the number from its sender.
 type note struct{ from, number int }
 
-// member is one connection. It writes down every push that it gets.
+// member is a connection that records every push.
 type member struct {
 	node int
 	fd   int64
 	uid  string
 	nc   net.Conn
-	mute atomic.Bool // it answers no pings
+	mute atomic.Bool // do not answer pings
 
 	mu        sync.Mutex
 	got       []note
-	offsets   []int64 // of those pushes, 0 = none
+	offsets   []int64 // offsets of got; 0 = none
 	epoch     string
 	recovered []recovered
 	waiting   map[int]chan answer
@@ -69,7 +69,7 @@ func (n *nodes) token(uid string) string {
 	return token
 }
 
-// open connects a user to a node; query comes behind the token.
+// open connects a user to a node. query follows the token in the URL.
 func (n *nodes) open(node int, uid, query string) (*member, error) {
 	nc, err := net.DialTimeout("tcp", n.list[node].outside, wait)
 	if err != nil {
@@ -93,7 +93,7 @@ func (n *nodes) open(node int, uid, query string) (*member, error) {
 	return m, nil
 }
 
-// join connects a user that is then in a room, where there is one, and has the close listener.
+// join connects a user that joins a room, if room is not empty, and has the close listener.
 func (n *nodes) join(node int, uid, room, query string) (*member, error) {
 	m, err := n.open(node, uid, query)
 	if err != nil {
@@ -112,7 +112,7 @@ func (n *nodes) member(node int, uid, room string) *member {
 	return m
 }
 
-// crowd connects many at once.
+// crowd connects many users at the same time.
 func (n *nodes) crowd(count, node int, uid, room string) []*member {
 	n.t.Helper()
 	list, errs := make([]*member, count), make([]error, count)
@@ -170,7 +170,7 @@ func (m *member) take(p []byte) {
 		Offset int64
 		Epoch  string
 	}
-	_ = json.Unmarshal(p, &f) // of no kind that is known then
+	_ = json.Unmarshal(p, &f) // other frames are ignored
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -190,15 +190,15 @@ func (m *member) take(p []byte) {
 		var r recovered
 		_ = json.Unmarshal(f.Param, &r)
 		m.recovered = append(m.recovered, r)
-	case f.Event == "sysPosition": // what comes has its own
+	case f.Event == "sysPosition": // later pushes contain their own position
 	default:
-		m.got, m.offsets = append(m.got, note{-1, len(p)}), append(m.offsets, 0) // nobody has sent it
+		m.got, m.offsets = append(m.got, note{-1, len(p)}), append(m.offsets, 0) // an unknown push
 	}
 }
 
 var errEnded = errors.New("the connection has ended")
 
-// ask sends a request; the answer comes in its time.
+// ask sends a request and returns a channel for its reply.
 func (m *member) ask(method string, data map[string]any) (chan answer, error) {
 	if data == nil {
 		data = map[string]any{}
@@ -226,7 +226,7 @@ func (m *member) wait(ch chan answer) (answer, error) {
 		return answer{}, errors.New("no answer")
 	}
 	select {
-	case a := <-ch: // both
+	case a := <-ch: // either channel may win
 		return a, a.err()
 	default:
 		return answer{}, errEnded
@@ -267,7 +267,8 @@ func (m *member) count() int {
 	return len(m.got)
 }
 
-// closed is the code of the close frame, 0 where there was none, once the connection has ended.
+// closed waits for the end of the connection, and returns the code of the close frame, or 0 without
+// one.
 func (m *member) closed() (code int, ended bool) {
 	select {
 	case <-m.ended:
@@ -279,13 +280,13 @@ func (m *member) closed() (code int, ended bool) {
 	return m.code, true
 }
 
-// speakers send to a room, one on each node, without waiting for one another.
+// speakers send to a room from each node, independently of each other.
 type speakers struct {
 	t       *testing.T
 	list    []*speaker
 	stopped chan struct{}
 	wg      sync.WaitGroup
-	emptied bool // Redis was: nodes may have got what it lost in different orders
+	emptied bool // Redis was emptied: lost pushes may have different orders on the nodes
 }
 
 type speaker struct {
@@ -296,7 +297,8 @@ type speaker struct {
 	failed  error
 }
 
-// speak begins: so many a second from each of those nodes, none = all, kept in the history where keep is not 0.
+// speak starts to send at a rate from each of the given nodes, or from all nodes. If keep is not 0,
+// the history keeps the pushes.
 func (n *nodes) speak(room string, perSecond, keep int, from ...int) *speakers {
 	n.t.Helper()
 	x := &speakers{t: n.t, stopped: make(chan struct{})}
@@ -349,13 +351,13 @@ func (s *speaker) run(stopped chan struct{}, from int, room string, perSecond, k
 			open = append(open, asked{ch, time.Now()})
 			s.sent++
 		}
-		if err := settle(true); err != nil { // the answers of one tick
+		if err := settle(true); err != nil { // the replies of one tick
 			return err
 		}
 	}
 }
 
-// stop ends it and gives the number of pushes that were taken.
+// stop ends the sending, and returns the number of accepted pushes.
 func (x *speakers) stop() (total int) {
 	x.t.Helper()
 	close(x.stopped)
@@ -385,8 +387,8 @@ func (x *speakers) slowest() (d time.Duration) {
 	return d
 }
 
-// check waits until all members have everything, and looks for what is lost, doubled, out of a sender's order, or in another order
-// than elsewhere.
+// check waits until all members have received everything. It reports lost and duplicated pushes,
+// pushes out of a sender's order, and orders that differ between members.
 func (x *speakers) check(members []*member) {
 	x.t.Helper()
 	total := 0

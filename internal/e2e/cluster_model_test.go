@@ -17,7 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// What connections there are and where they are in, as the clients know it.
+// model records the connections and their rooms, as the clients know them.
 type model struct {
 	*nodes
 	random *rand.Rand
@@ -29,15 +29,15 @@ type model struct {
 type modelled struct {
 	*member
 	rooms  map[string]bool
-	change time.Time // when it was opened, or told to go
-	killed bool      // its process died within a second of that: its end may be told never, or twice
+	change time.Time // time of the last change
+	killed bool      // its process died within a second of change, so its listener may run never or twice
 }
 
-// soon is how long the bookkeeping may be behind; a process that dies takes with it what was not written.
+// soon is the greatest delay of the bookkeeping. A process that dies loses what it has not written.
 const soon = time.Second
 
-// Joins, leaves, kicks, closes, killed workers, killed nodes and reloads in a random order, over three nodes: in the end Redis has
-// what the clients have, and nothing else. E2E_SEED repeats a run.
+// Random joins, leaves, kicks, closes, killed workers, killed nodes and reloads on three nodes
+// leave exactly the clients' state in Redis. E2E_SEED repeats a run.
 func TestModel(t *testing.T) {
 	seed, _ := strconv.ParseUint(os.Getenv("E2E_SEED"), 10, 64)
 	if seed == 0 {
@@ -57,7 +57,7 @@ func TestModel(t *testing.T) {
 				m.step()
 			}
 			for node := range 3 {
-				m.connect(node) // through which it is asked
+				m.connect(node) // the connection for questions to the node
 			}
 			m.compare()
 			t.Log(m.steps)
@@ -113,7 +113,7 @@ func (m *model) step() {
 		if by.uid == uid {
 			return
 		}
-		// A node whose worker is not back yet has no connections, and does not answer.
+		// A node without a worker has no connections, and does not answer.
 		if err := by.call("hall.kick", map[string]any{"uid": uid}); err != nil && !strings.Contains(err.Error(), "not all nodes have answered") {
 			m.t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func (m *model) step() {
 		s := m.list[m.random.IntN(3)]
 		until(m.t, "a reload", func() bool {
 			_, errs, code := s.run("-s", "reload")
-			if code != 0 && !strings.Contains(errs, "is being restarted") { // it was killed just before
+			if code != 0 && !strings.Contains(errs, "is being restarted") { // the worker was killed just before
 				m.t.Fatal(errs)
 			}
 			return code == 0
@@ -187,7 +187,7 @@ func (m *model) died(node int) {
 	}
 }
 
-// truth is what Redis should have: key → members or fields.
+// truth returns the expected content of Redis: key → members or fields.
 func (m *model) truth() map[string][]string {
 	all := map[string][]string{}
 	add := func(key, name string) { all[key] = append(all[key], name) }
@@ -207,7 +207,7 @@ func (m *model) truth() map[string][]string {
 	return all
 }
 
-// found is what Redis has of that, and what it has beside it.
+// found returns the content of Redis for these keys, and all other content.
 func (m *model) found() (all map[string][]string, foreign []string) {
 	all = map[string][]string{}
 	ctx := m.t.Context()
@@ -235,7 +235,7 @@ func (m *model) found() (all map[string][]string, foreign []string) {
 					foreign = append(foreign, "another incarnation: "+name)
 				}
 				all[key] = c.SMembers(ctx, "t:"+name).Val()
-			case name == "WSFRAME_STRAYS": // one looks for what older data has brought back
+			case name == "WSFRAME_STRAYS": // the clean-up of strays uses this key
 			case strings.Contains(name, "}:LEASE:") || strings.Contains(name, "}:MARK:") || strings.Contains(name, "}:DEAD:") || strings.HasSuffix(name, "}:HOLDER"):
 			case strings.HasPrefix(name, "ROOM_") || strings.HasPrefix(name, "WEBSOCKET_Fd"):
 				all[name] = c.SMembers(ctx, key).Val()
@@ -283,7 +283,7 @@ func (m *model) compare() {
 			rooms[room] = append(rooms[room], c.fd)
 		}
 	}
-	for _, i := range []int{0, 1, 2} { // every node sees the same
+	for _, i := range []int{0, 1, 2} { // every node returns the same
 		asking := m.open[slices.IndexFunc(m.open, func(c *modelled) bool { return c.node == i })]
 		until(m.t, "all nodes to count", func() bool {
 			return asking.call("hall.counts", nil, &counts) == nil && counts.Nodes == 3

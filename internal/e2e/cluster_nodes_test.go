@@ -21,12 +21,12 @@ import (
 	"wsframe/library/cache"
 )
 
-// long tests more of the same: more rounds, more connections. It is for people.
+// long makes tests run more rounds with more connections. It is for manual runs.
 var long = os.Getenv("E2E_LONG") != ""
 
 const hallKey = "a-key-of-the-tests-0123456789"
 
-// hallBinary builds the console with the tests' controller, once.
+// hallBinary builds the console with the tests' controller once.
 var hallBinary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(filepath.Dir(console), "hall")
 	var flags []string
@@ -36,7 +36,7 @@ var hallBinary = sync.OnceValues(func() (string, error) {
 	return path, testserver.BuildHall(root, path, flags...)
 })
 
-// store is the Redis of the nodes: a server or a cluster.
+// store is the Redis of the nodes, either a server or a cluster.
 type store struct {
 	masters  []*testserver.Redis
 	password string
@@ -86,11 +86,11 @@ type nodes struct {
 	store  *store
 	list   []*server
 	tokens *auth.Tokens
-	closed string // file with what close listeners were told
+	closed string // file in which close listeners write
 }
 
-// startNodes starts as many; addrs gives each the addresses of the store, nil = its own. Without a store there is one node with an
-// embedded one.
+// startNodes starts a number of nodes. addrs returns the addresses of the store for each node; nil
+// means the store's own. Without a store, there is one node with an embedded store.
 func startNodes(t *testing.T, s *store, count int, addrs func(i int) []string, env ...string) *nodes {
 	t.Helper()
 	n := &nodes{t: t, store: s, closed: filepath.Join(t.TempDir(), "closed")}
@@ -118,7 +118,7 @@ func startNodes(t *testing.T, s *store, count int, addrs func(i int) []string, e
 		n.launch(i)
 	}
 	for i := range n.list {
-		for try := 0; !n.ready(i); try++ { // somebody else has taken its port
+		for try := 0; !n.ready(i); try++ { // another program has taken its port
 			if try == 3 {
 				t.Fatalf("node %d ended: %v\n%s", i, n.list[i].exit, n.list[i].out)
 			}
@@ -126,11 +126,11 @@ func startNodes(t *testing.T, s *store, count int, addrs func(i int) []string, e
 			n.launch(i)
 		}
 	}
-	time.Sleep(1100 * time.Millisecond) // for so long a node may know of others only those that were there before
+	time.Sleep(1100 * time.Millisecond) // a node refreshes its list of nodes once a second
 	return n
 }
 
-// ready waits until a node serves; it does not where it has ended, for want of a port.
+// ready waits until a node serves. It returns false if the node ended because its port was taken.
 func (n *nodes) ready(i int) (ok bool) {
 	n.t.Helper()
 	s := n.list[i]
@@ -149,7 +149,7 @@ func (n *nodes) ready(i int) (ok bool) {
 	return ok
 }
 
-// launch starts a node, or again one that was killed.
+// launch starts a node, or restarts one that was killed.
 func (n *nodes) launch(i int) {
 	n.t.Helper()
 	binary, err := hallBinary()
@@ -199,7 +199,8 @@ func (n *nodes) worker(i int) int {
 	return list[0]
 }
 
-// signal tells both processes of a node, the master first: it is not to look after its worker.
+// signal sends a signal to both processes of a node, first to the master, so that it does not
+// restart its worker.
 func (n *nodes) signal(i int, sig syscall.Signal) {
 	n.t.Helper()
 	worker := n.worker(i)
@@ -210,15 +211,15 @@ func (n *nodes) signal(i int, sig syscall.Signal) {
 	}
 }
 
-// kill ends a node as a power cut does.
+// kill ends a node like a power cut.
 func (n *nodes) kill(i int) {
 	n.t.Helper()
-	n.signal(i, syscall.SIGSTOP) // nobody sees the other die
+	n.signal(i, syscall.SIGSTOP) // the frozen node does not detect the other's death
 	n.signal(i, syscall.SIGKILL)
 	<-n.list[i].ended
 }
 
-// told is how often the close listeners of each connection were called, and by which processes.
+// told returns how often the close listeners of each connection ran, and in which processes.
 func (n *nodes) told() (times map[int64]int, by map[int64]int) {
 	n.t.Helper()
 	times, by = map[int64]int{}, map[int64]int{}
@@ -229,7 +230,7 @@ func (n *nodes) told() (times map[int64]int, by map[int64]int) {
 	for _, line := range strings.Fields(strings.ReplaceAll(string(b), " ", ",")) {
 		f := strings.Split(line, ",")
 		if len(f) != 3 {
-			continue // being written
+			continue // the line is not complete yet
 		}
 		fd, _ := strconv.ParseInt(f[0], 10, 64)
 		times[fd]++
@@ -238,7 +239,7 @@ func (n *nodes) told() (times map[int64]int, by map[int64]int) {
 	return times, by
 }
 
-// set is a Redis set of the application.
+// set returns the members of a Redis set of the application.
 func (n *nodes) set(key string) map[string]bool {
 	list, err := n.store.client.SMembersMap(n.t.Context(), "t:"+key).Result()
 	if err != nil {
@@ -251,7 +252,7 @@ func (n *nodes) set(key string) map[string]bool {
 	return set
 }
 
-// keys are all of the store but those that belong to all nodes for good.
+// keys returns all keys of the store except permanent ones of all nodes.
 func (n *nodes) keys() (list []string) {
 	n.t.Helper()
 	for _, r := range n.store.masters {

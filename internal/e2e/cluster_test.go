@@ -15,7 +15,8 @@ import (
 	"wsframe/internal/testserver"
 )
 
-// Three real nodes and a real Redis, or a Redis Cluster: everything reaches everybody, once, in one order, while a node reloads too.
+// With three nodes and a real Redis or Redis Cluster, everything reaches every member once and in
+// the same order, also while a node reloads.
 func TestNodes(t *testing.T) {
 	onStores(t, func(t *testing.T, s *store) {
 		n := startNodes(t, s, 3, nil)
@@ -60,7 +61,7 @@ func nodesCalls(t *testing.T, n *nodes) {
 	number := 0
 	send := func(data map[string]any, to ...*member) {
 		t.Helper()
-		for _, from := range all { // from every node
+		for _, from := range all {
 			number++
 			data["from"], data["number"] = 0, number
 			from.must(t, "hall.send", data)
@@ -128,8 +129,9 @@ func nodesCalls(t *testing.T, n *nodes) {
 	_ = a.nc.Close()
 }
 
-// Somebody comes back again and again, each time to another node, in the middle of what is said: what was missed comes once, in order,
-// by the query or by sys.recover; where that is asked for behind the join, behind what has come live.
+// A client reconnects repeatedly, each time to another node, while others send. Missed pushes
+// arrive once and in order, whether the client uses the query or sys.recover. After a request that
+// follows the join, they arrive after the live pushes.
 func nodesRecovery(t *testing.T, n *nodes) {
 	witness := n.member(0, "witness", "story")
 	x := n.speak("story", 300, 10_000)
@@ -151,13 +153,13 @@ func nodesRecovery(t *testing.T, n *nodes) {
 		switch {
 		case i%4 == 1: // before the join
 			m.must(t, "sys.recover", map[string]any{"room": "story", "epoch": epoch, "offset": next - 1})
-		case i%4 == 3: // behind it, in the live stream
+		case i%4 == 3: // after the join, among live pushes
 			m.must(t, "hall.join", map[string]any{"room": "story"})
 			m.must(t, "sys.recover", map[string]any{"room": "story", "epoch": epoch, "offset": next - 1})
 		}
 		m.must(t, "hall.join", map[string]any{"room": "story"})
 		until(t, "the story to go on", func() bool { return m.count() > 60 })
-		_ = m.nc.Close() // without a word
+		_ = m.nc.Close() // without a close frame
 		<-m.ended
 		before := x.sent()
 		until(t, "the story to go on without it", func() bool { return x.sent() > before+60 })
@@ -172,7 +174,7 @@ func nodesRecovery(t *testing.T, n *nodes) {
 		}
 		got := m.notes()
 		if i%4 == 3 {
-			behind := slices.Index(m.offsets, next) // of what came live before the recovery was asked for
+			behind := slices.Index(m.offsets, next) // among live pushes before the request
 			if behind < 0 {
 				t.Fatalf("round %d: offset %d did not come: %v", i, next, m.offsets)
 			}
@@ -205,8 +207,9 @@ func nodesRecovery(t *testing.T, n *nodes) {
 	t.Logf("came back %d times: %d pushes, %d of them recovered, none lost, doubled or out of order", rounds-1, len(all), missed)
 }
 
-// A node is frozen for so long that what it has not read is gone from the bus: its members get it from the history, in order, once,
-// and where it is gone from there too, they are told.
+// A node is frozen until the bus has trimmed messages that it has not read. Its members receive
+// them from the history, in order and once. If the history does not contain them either, the
+// members are notified.
 func TestNodeMissesPushes(t *testing.T) {
 	t.Parallel()
 	n := startNodes(t, oneRedis(t), 2, nil)
@@ -251,7 +254,8 @@ func TestNodeMissesPushes(t *testing.T) {
 	late.mu.Unlock()
 	frozen(30, 3)
 	say(3, 3)
-	// Where it is told counts: what was stored by then may be among what it is told to have missed.
+	// The place of the notification counts: everything stored before it may be among the lost
+	// pushes.
 	until(t, "it to be told", func() bool { late.mu.Lock(); defer late.mu.Unlock(); return len(late.recovered) > 0 })
 	say(1, 3)
 	until(t, "the last to come", func() bool { k := late.notes(); return k[len(k)-1] == note{0, said} })
@@ -267,8 +271,8 @@ func TestNodeMissesPushes(t *testing.T) {
 	}
 }
 
-// An action publishes all through a reload, on a node that is alone and on one of two: first in the old worker, then through the new
-// one, in one order.
+// An action publishes throughout a reload, on a node that is alone and on one of two nodes: first
+// in the old worker, then through the new one. The order is kept.
 func TestActionOutlivesReload(t *testing.T) {
 	for name, s := range map[string]func(t *testing.T) *nodes{
 		"alone": func(t *testing.T) *nodes { return startNodes(t, nil, 1, nil) },
@@ -303,14 +307,15 @@ func TestActionOutlivesReload(t *testing.T) {
 	}
 }
 
-// Redis is killed, freezes and is emptied under load (promises R1, R2, R3), and is far away: nobody notices but by the time it takes.
+// Redis is killed, frozen and emptied under load (promises R1, R2, R3), or is far away. Clients
+// notice only delays.
 func TestNodesWhileRedisIsInTrouble(t *testing.T) {
 	t.Parallel()
 	s := oneRedis(t)
 	r := s.masters[0]
 	proxy := testserver.StartProxy(t, r.Addr)
 	n := startNodes(t, s, 3, func(i int) []string {
-		if i == 2 { // one node's line is its own
+		if i == 2 { // this node has its own proxy
 			return []string{proxy.Addr}
 		}
 		return s.addrs()
@@ -334,7 +339,7 @@ func TestNodesWhileRedisIsInTrouble(t *testing.T) {
 		until(t, "a load", func() bool { return x.sent() > before+500 })
 		x.stop()
 		x.check(members)
-		if slow := x.slowest(); slow > 2500*time.Millisecond { // what waits for Redis waits for 5 s
+		if slow := x.slowest(); slow > 2500*time.Millisecond { // a call that waits for Redis would take 5 s
 			t.Errorf("somebody waited %v for an answer", slow)
 		}
 		for _, s := range x.list {
@@ -354,7 +359,7 @@ func TestNodesWhileRedisIsInTrouble(t *testing.T) {
 	load("200 ms each way between one node and Redis", func(*speakers) {
 		proxy.Delay(200 * time.Millisecond)
 		defer proxy.Delay(0)
-		time.Sleep(2 * time.Second) // the time of it
+		time.Sleep(2 * time.Second) // duration of the outage
 	})
 	var gone []*member
 	load("Redis is frozen for 5 s", func(*speakers) {

@@ -18,9 +18,10 @@ import (
 	"unicode/utf8"
 )
 
-// The cases of the Autobahn test suite, sections 1-7, 9 and 10, against a binary that echoes (build tag rawecho).
+// The cases of sections 1-7, 9 and 10 of the Autobahn test suite pass against a binary that echoes
+// (build tag rawecho).
 
-// rawConn speaks frames as bytes.
+// rawConn sends and receives frames as bytes.
 type rawConn struct {
 	t  *testing.T
 	nc net.Conn
@@ -30,7 +31,7 @@ type rawConn struct {
 func (r *rawConn) send(first byte, payload []byte) { r.bytes(encode(first, payload)) }
 
 func (r *rawConn) bytes(b []byte) {
-	_, _ = r.nc.Write(b) // the server may have closed: what it answers is judged
+	_, _ = r.nc.Write(b) // the server may have closed; the test checks its answer
 }
 
 func encode(first byte, payload []byte) []byte {
@@ -84,7 +85,7 @@ func (r *rawConn) want(first byte, payload []byte) {
 	}
 }
 
-// wantClosed passes over echoes and checks the close frame and a clean end. 0 means any code.
+// wantClosed skips echoes, and checks the close frame and a clean end. 0 means any code.
 func (r *rawConn) wantClosed(codes ...int) {
 	r.t.Helper()
 	for {
@@ -263,7 +264,7 @@ func TestConformance(t *testing.T) {
 		run(fmt.Sprint("6.2-6.23 good UTF-8 ", i), func(r *rawConn) {
 			r.send(0x81, []byte(text))
 			r.want(0x81, []byte(text))
-			for j := range len(text) { // one byte a fragment, characters cut apart
+			for j := range len(text) { // one byte in each fragment, which splits characters
 				first := byte(0)
 				if j == 0 {
 					first = 1

@@ -114,7 +114,7 @@ func TestWrongCalls(t *testing.T) {
 	}
 }
 
-// A token that is refused leaves no key behind.
+// A refused token creates no key.
 func TestTokenRefused(t *testing.T) {
 	t.Parallel()
 	s := prepare(t)
@@ -127,7 +127,8 @@ func TestTokenRefused(t *testing.T) {
 			t.Fatalf("%v made the runtime directory", args)
 		}
 	}
-	// Nor does one that could be issued: the server that takes it is another one's.
+	// Nor does a token that could be issued, because the server that accepts it belongs to somebody
+	// else.
 	if out, errs, code := s.run("-s", "token", "-id", "1"); code != 1 || out != "" || !oneLine(errs) || !strings.Contains(errs, "auth.key") {
 		t.Errorf("%d %s", code, errs)
 	}
@@ -136,7 +137,7 @@ func TestTokenRefused(t *testing.T) {
 	}
 }
 
-// Every one of these ends with one clear line and an exit code, in the background too.
+// Each of these errors causes one clear line and an exit code, with -d, too.
 func TestBadStarts(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -180,7 +181,7 @@ func TestBadStarts(t *testing.T) {
 	}
 }
 
-// oneLine tells whether that is all that a command has said.
+// oneLine tells whether the output of a command is this one line.
 func oneLine(errs string) bool {
 	return strings.HasPrefix(errs, "console: ") && strings.Count(errs, "\n") == 1 && strings.HasSuffix(errs, "\n")
 }
@@ -203,14 +204,14 @@ func TestSecondStartAndDaemon(t *testing.T) {
 		t.Fatal("not restarted")
 	}
 	s.ok("-s", "stop", "-g")
-	// A daemon that cannot start says why.
+	// A daemon that cannot start prints the reason.
 	s.env = append(s.env, "WSFRAME_DB_MASTER_DRIVER=mysql", "WSFRAME_DB_MASTER_DSN=u:p@tcp(127.0.0.1:1)/x")
 	if _, errs, code := s.run("-s", "start", "-d"); code != 1 || !oneLine(errs) || !strings.Contains(errs, "mysql database cannot be reached") {
 		t.Fatalf("%d %s", code, errs)
 	}
 }
 
-// A page of another host may not connect with the token that it has (security rule 4).
+// A page of another host cannot connect, even with a token (security rule 4).
 func TestForeignOrigin(t *testing.T) {
 	s := start(t)
 	token := s.token("guest", "g")
@@ -225,7 +226,8 @@ func TestForeignOrigin(t *testing.T) {
 	}
 }
 
-// kill -9 of the worker: it is restarted, the port never refuses, and what the dead connections left is cleaned (promise S4).
+// After kill -9, the worker is restarted. The port never refuses a connection, and the data of the
+// dead connections is cleaned up (promise S4).
 func TestWorkerKilled(t *testing.T) {
 	s := start(t)
 	token := s.token("wechatUser", "u1")
@@ -239,7 +241,7 @@ func TestWorkerKilled(t *testing.T) {
 	if _, err := p.receive(); err == nil {
 		t.Fatal("the connection lives on")
 	}
-	again := dial(t, s.outside, token) // waits in the kernel's queue until the new worker accepts
+	again := dial(t, s.outside, token) // the kernel queues this client until the new worker accepts
 	again.send(`{"method":"live.user.join"}`)
 	again.want("userJoinSuccess")
 	until(t, "status of the new worker", func() bool {
@@ -259,7 +261,7 @@ func (s *server) log() string {
 	return all.String()
 }
 
-// A reload whose new worker does not boot leaves the old one serving and says why.
+// If the new worker does not boot at a reload, the old one continues, and the reason is printed.
 func TestReload(t *testing.T) {
 	s := prepare(t)
 	s.config = filepath.Join(t.TempDir(), "config")
@@ -288,7 +290,7 @@ func TestReload(t *testing.T) {
 				t.Fatalf("%v with %q: %d %s", args, bad, code, errs)
 			}
 		}
-		// The server goes on, and so does its operation.
+		// The server continues, and its commands still work.
 		var st manager.Status
 		out, errs, code := s.run("-s", "status", "-json")
 		if err := json.Unmarshal([]byte(out), &st); err != nil || code != 0 || st.WorkerPID != before.WorkerPID || !strings.Contains(errs, why) || strings.Count(errs, "\n") != 1 {
@@ -342,7 +344,7 @@ func (s *server) statusWith(config []byte, file string) (st struct {
 	return st
 }
 
-// The worker never outlives its master.
+// A worker never outlives its master.
 func TestMasterKilled(t *testing.T) {
 	s := start(t)
 	p := dial(t, s.outside, s.token("wall", "w1"))
@@ -354,7 +356,7 @@ func TestMasterKilled(t *testing.T) {
 	until(t, "worker ends", func() bool { return syscall.Kill(worker, 0) != nil })
 }
 
-// The port is never refused while workers are replaced.
+// The port never refuses a connection while workers are replaced.
 func TestReloadNeverRefuses(t *testing.T) {
 	s := start(t)
 	stop := make(chan struct{})
@@ -416,8 +418,8 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// All nodes that share a Redis are listed by each of them, with what they said of themselves; one that is killed is listed as
-// dead, until it is cleaned up after.
+// Each node lists all nodes on its Redis with their data. A killed node is listed as dead until it
+// has been cleaned up.
 func TestConsoleNodes(t *testing.T) {
 	t.Parallel()
 	n := startNodes(t, oneRedis(t), 2, nil)
@@ -437,7 +439,7 @@ func TestConsoleNodes(t *testing.T) {
 	}
 	for i := range n.list {
 		var found map[string]manager.NodeInfo
-		until(t, fmt.Sprintf("all to be listed by node %d", i), func() bool { // by the next refresh of their leases
+		until(t, fmt.Sprintf("all to be listed by node %d", i), func() bool { // at the next renewal of the leases
 			found = listed(i)
 			return len(found) == 2 && found[n.list[0].outside].Connections == 1 && found[n.list[1].outside].Connections == 2
 		})
@@ -461,14 +463,15 @@ func TestConsoleNodes(t *testing.T) {
 	if strings.Count(out, "\n") != 3 || !strings.Contains(out, n.list[1].outside) || strings.Count(out, "alive") != 2 {
 		t.Errorf("nodes:\n%s", out)
 	}
-	// What a node says survives its reload.
+	// The data of a node survives its reload.
 	n.list[1].ok("-s", "reload")
 	worker := n.list[1].status().WorkerPID
 	until(t, "the new worker to be listed", func() bool {
 		node := listed(0)[n.list[1].outside]
 		return node.WorkerPID == worker && node.Connections == 2 && node.State == manager.NodeAlive
 	})
-	// A node that is frozen is dead when its lease has run out, and is forgotten when the other one has cleaned up after it.
+	// A frozen node counts as dead when its lease has expired, and disappears after another node
+	// has cleaned up.
 	n.signal(1, syscall.SIGSTOP)
 	dead := false
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
@@ -486,7 +489,7 @@ func TestConsoleNodes(t *testing.T) {
 	}
 	n.signal(1, syscall.SIGCONT)
 	until(t, "it to be back", func() bool { return listed(0)[n.list[1].outside].State == manager.NodeAlive })
-	// Without Redis the rest of the status is there all the same.
+	// Without Redis, the rest of the status is still available.
 	n.store.masters[0].Freeze()
 	st := n.list[0].status()
 	n.store.masters[0].Thaw()
@@ -495,7 +498,7 @@ func TestConsoleNodes(t *testing.T) {
 	}
 }
 
-// systemd is told of each reload, whoever asked for it, and of a stop when it begins.
+// systemd is notified of each reload, whoever requested it, and of the beginning of a stop.
 func TestServiceManager(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "notify")
@@ -538,7 +541,7 @@ func TestServiceManager(t *testing.T) {
 	want("RELOADING=1\n")
 	want("READY=1")
 	worker := s.status().WorkerPID
-	if err := syscall.Kill(worker, syscall.SIGSTOP); err != nil { // the end must wait for it
+	if err := syscall.Kill(worker, syscall.SIGSTOP); err != nil { // the stop must wait for the worker
 		t.Fatal(err)
 	}
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -556,7 +559,8 @@ func TestServiceManager(t *testing.T) {
 	<-s.ended
 }
 
-// A release is switched by a symbolic link, and the one before is removed: a reload starts the path that was started, as it is now.
+// A symbolic link switches to a new release, and the previous one is removed. A reload starts the
+// program at the path that was started originally.
 func TestReloadByPath(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -615,7 +619,7 @@ func TestReloadByPath(t *testing.T) {
 	}
 }
 
-// A check finds nothing new where nothing is, and a reload takes over the level of the master's log.
+// A check without changes reports none, and a reload applies the level of the master's log.
 func TestReloadConfig(t *testing.T) {
 	t.Parallel()
 	s := prepare(t)
@@ -650,7 +654,7 @@ func TestReloadConfig(t *testing.T) {
 		t.Errorf("the master's log has the level of before:\n%s", said)
 	}
 
-	// What a reload cannot change is refused, or told.
+	// Changes that a reload cannot apply are refused or reported.
 	for _, tc := range []struct{ file, old, new, want string }{
 		{"app.yaml", "  level: info ", "  level: loud ", "level"},
 		{"db.yaml", `dsn: ""`, `dsn: "` + file + `/wsframe.db"`, "not a directory"},
@@ -675,13 +679,13 @@ func TestReloadConfig(t *testing.T) {
 		}
 	}
 
-	// What status says of memory is what the kernel says of both processes.
+	// The memory in the status is that of both processes according to the kernel.
 	st := s.status()
 	var resident int64
 	for _, pid := range []int{st.MasterPID, st.WorkerPID} {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {
-			t.Skip(err) // no Linux
+			t.Skip(err) // only Linux has this file
 		}
 		_, rest, _ := strings.Cut(string(b), "VmRSS:")
 		var kb int64
@@ -695,7 +699,7 @@ func TestReloadConfig(t *testing.T) {
 	}
 }
 
-// begin starts cmd as the server. The test ends it, and shows what it said where the test has failed.
+// begin starts cmd as the server. The test ends it, and prints its output after a failure.
 func (s *server) begin(cmd *exec.Cmd) {
 	s.t.Helper()
 	cmd.Env, s.cmd = s.env, cmd
@@ -718,7 +722,8 @@ func (s *server) begin(cmd *exec.Cmd) {
 	})
 }
 
-// launchAs starts the server by a command of its own, and waits for so long until it is ready.
+// launchAs starts the server with a given command, and waits until it is ready, at most for a
+// limit.
 func (s *server) launchAs(cmd *exec.Cmd, limit time.Duration) {
 	s.t.Helper()
 	cmd.Stdout, cmd.Stderr = s.out, s.out

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A developer saves a controller, and the connection that is open gets the new behaviour with its next message; what does not compile
-// or boot is shown and changes nothing.
+// After a developer saves a controller, an open connection uses the new code for its next message.
+// Code that does not compile or boot is reported and changes nothing.
 func TestDev(t *testing.T) {
 	t.Parallel()
 	tree := t.TempDir()
@@ -30,12 +30,12 @@ func TestDev(t *testing.T) {
 	s.config = filepath.Join(tree, "config")
 	file := filepath.Join(tree, "app", "index", "index.go")
 	source := string(copyOf(t, file))
-	// What does not compile at the start either is shown, and the server comes when it does.
+	// Errors of compilation at the start are shown, too, and the server starts once they are fixed.
 	install(t, file, []byte(source+"\nno such word\n"))
 	go func() {
 		for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 			if strings.Contains(s.out.String(), "the server starts when it compiles") {
-				_ = os.WriteFile(file, []byte(source), 0o600) // if it cannot, the server is not ready
+				_ = os.WriteFile(file, []byte(source), 0o600) // if this fails, the server does not become ready
 				return
 			}
 		}
@@ -47,7 +47,7 @@ func TestDev(t *testing.T) {
 	}
 	save := func(old, new string) {
 		t.Helper()
-		// As editors do: another file takes the name.
+		// Like an editor, replace the file by another one.
 		install(t, file, []byte(strings.ReplaceAll(source, old, new)))
 	}
 	p := dial(t, s.outside, s.token("guest", "g"))
@@ -91,7 +91,7 @@ func TestDev(t *testing.T) {
 	says("the code before goes on", from)
 	answers("the second one")
 
-	// The configuration too.
+	// A change of the configuration causes a reload, too.
 	save("执行完成", "the third one")
 	answers("the third one")
 	config := filepath.Join(s.config, "app.yaml")
@@ -105,7 +105,7 @@ func TestDev(t *testing.T) {
 	says("reloaded: 1 connections moved, 0 drained", from)
 	answers("the third one")
 
-	// A folder that comes with all it has.
+	// A new folder with its files causes a reload.
 	aside := filepath.Join(t.TempDir(), "more")
 	if err := os.Mkdir(aside, 0o755); err != nil {
 		t.Fatal(err)

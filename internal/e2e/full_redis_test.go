@@ -9,7 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A Redis without memory: what was to be kept is answered with an error, and what was not reaches this node's members.
+// If Redis has no memory, a kept push is answered with an error, and a plain push reaches the
+// members of this node.
 func TestPublishIntoFullRedis(t *testing.T) {
 	addr, _ := startRedis(t)
 	env := append(onRedis(addr), "WSFRAME_APP_AUTH_KEY=a-key-of-all-nodes-0123456789")
@@ -55,7 +56,7 @@ func TestPublishIntoFullRedis(t *testing.T) {
 	until(t, "Redis takes pushes again", func() bool { status, _ := publish("after", keep); return status == 200 })
 	here.want(`"event":"after"`)
 	frame, err := there.receive()
-	if err == nil && strings.Contains(frame, `"event":"here"`) { // it has waited no longer than a full Redis is waited for
+	if err == nil && strings.Contains(frame, `"event":"here"`) { // the reply did not wait for the time of a Redis call
 		frame, err = there.receive()
 	}
 	if err != nil || !strings.Contains(frame, `"event":"after"`) {

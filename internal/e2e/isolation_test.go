@@ -15,8 +15,8 @@ import (
 
 var pushAddress = regexp.MustCompile(`push +(http://\S+)`)
 
-// A node that cannot reach Redis is no node for clients: probes, new clients and back ends hear it, and those who are connected are
-// sent to the other node. When Redis is back all is well again.
+// A node that cannot reach Redis notifies probes, new clients and back ends, and sends its clients
+// to the other node. Everything recovers when Redis is back.
 func TestNodeCutOff(t *testing.T) {
 	t.Parallel()
 	s := oneRedis(t)

@@ -18,7 +18,8 @@ import (
 	"wsframe/framework/manager"
 )
 
-// Out of descriptors: existing connections are served, the log does not fill, and it accepts again once some are free (promise L8).
+// Without free descriptors, the server serves existing connections, does not fill the log, and
+// accepts again once some are free (promise L8).
 func TestOutOfDescriptors(t *testing.T) {
 	s := start(t)
 	token := s.token("guest", "g")
@@ -84,7 +85,8 @@ func cpuTicks(t *testing.T, pid int) (ticks int) {
 	return user + system
 }
 
-// A hundred clients that never read cost a bounded amount, whatever is said (promise L5: 1 GiB in all), and those that read get everything.
+// A hundred clients that never read cost a bounded amount of memory, whatever is pushed (promise
+// L5: 1 GiB in total). Clients that read receive everything.
 func TestNonReaders(t *testing.T) {
 	s := start(t)
 	token := s.token("guest", "g")
@@ -140,13 +142,14 @@ func TestNonReaders(t *testing.T) {
 	}
 }
 
-// patient has outboxes that take all that a test says, and nobody is closed for reading late.
+// patient configures outboxes for everything that a test sends, so that no slow client is closed.
 var patient = []string{
 	"WSFRAME_APP_LIMITS_STOP_GRACE=90s", "WSFRAME_APP_LIMITS_WRITE_TIMEOUT=90s", "WSFRAME_APP_LIMITS_OUTBOX_BYTES=67108864", "WSFRAME_APP_LIMITS_OUTBOX_MESSAGES=100000",
 	"WSFRAME_APP_LOG_LEVEL=debug",
 }
 
-// congest says so much to clients that do not read that something waits for each of them in the server. It returns how often.
+// congest pushes to clients that do not read until data of each of them waits in the server. It
+// returns the number of pushes.
 func (s *server) congest() (said int) {
 	s.t.Helper()
 	admin, err := manager.Dial(s.t.Context(), s.manager, "")
@@ -171,7 +174,8 @@ func (s *server) congest() (said int) {
 	return said
 }
 
-// A stop: what waits for a client comes before its 1001, every close listener runs once, the exit code is 0 (promise S1).
+// At a stop, a client receives its waiting pushes before the 1001, every close listener runs once,
+// and the exit code is 0 (promise S1).
 func TestStop(t *testing.T) {
 	s := start(t, patient...)
 	token := s.token("wechatUser", "u")
@@ -207,7 +211,7 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// A second signal has no more patience with a client that does not read (promise S1).
+// A second signal ends the server at once, even if a client does not read (promise S1).
 func TestStopTwice(t *testing.T) {
 	s := start(t, patient...)
 	token := s.token("guest", "g")
@@ -221,7 +225,7 @@ func TestStopTwice(t *testing.T) {
 		}
 	}
 	term()
-	reader.wantClose(1001) // it is stopping, and has the other one left
+	reader.wantClose(1001) // the stop waits only for the other client
 	term()
 	select {
 	case <-s.ended:

@@ -14,7 +14,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// admin opens a connection to the manager port by a client that the server does not use.
+// admin connects to the manager port with a WebSocket library that the server does not use.
 func (s *server) admin(host string) (*peer, int) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
@@ -30,7 +30,8 @@ func (s *server) admin(host string) (*peer, int) {
 	return &peer{s.t, ws}, http.StatusSwitchingProtocols
 }
 
-// Whatever stands in a command, the answer holds no stack; idle connections keep nobody out; refused handshakes do not fill the log.
+// No command causes a stack trace in the response. Idle connections keep nobody out, and refused
+// handshakes do not fill the log.
 func TestManagerPort(t *testing.T) {
 	s := start(t)
 	dial(t, s.outside, s.token("wechatUser", "7"))
@@ -69,7 +70,7 @@ func TestManagerPort(t *testing.T) {
 		}
 		lines += strings.Count(string(b), "admin connection refused")
 	}
-	if lines < 1 || lines > 3 { // a slow machine may need some minutes
+	if lines < 1 || lines > 3 { // a slow machine may take several minutes
 		t.Errorf("%d lines about refused handshakes", lines)
 	}
 }

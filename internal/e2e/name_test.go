@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// Two machines that were copied from each other have one host name and one runtime path. The second server refuses to start, in one
-// line with both addresses; the first one's connections and listeners hear nothing. A server that is only restarted comes up.
+// Copied machines have the same host name and runtime path. The second server refuses to start, in
+// one line with both addresses, and the first one's connections and listeners are not affected. A
+// restarted server starts normally.
 func TestSameNodeTwice(t *testing.T) {
 	t.Parallel()
 	s := oneRedis(t)

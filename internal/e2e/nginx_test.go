@@ -18,8 +18,8 @@ import (
 	"wsframe/internal/testserver"
 )
 
-// behindNginx starts nginx with nginx.conf.example in front of the server. changes replaces further parts of
-// the file; logs reads what nginx has written.
+// behindNginx starts nginx with nginx.conf.example in front of the server. changes replaces further
+// parts of the file; logs returns the logs of nginx.
 func behindNginx(t *testing.T, s *server, changes ...string) (front string, logs func() string) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(root, "nginx.conf.example"))
@@ -51,7 +51,8 @@ func behindNginx(t *testing.T, s *server, changes ...string) (front string, logs
 	}
 }
 
-// elsewhere is a client whose address is not nginx's, and who claims yet another one.
+// elsewhere returns options of a client with another address than nginx's, which claims a third
+// one.
 func elsewhere() *websocket.DialOptions {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, Timeout: wait}
 	return &websocket.DialOptions{
@@ -72,7 +73,8 @@ func dialAs(t *testing.T, url string, o *websocket.DialOptions) *peer {
 	return &peer{t, ws}
 }
 
-// contract §7: the token by query and by subprotocol, the client's address as nginx saw it, the token in nobody's log.
+// Behind nginx (contract §7), tokens work as query and as subprotocol, the client's address is the
+// one that nginx saw, and no log contains a token.
 func TestNginx(t *testing.T) {
 	s := start(t, "WSFRAME_APP_TRUSTED_PROXIES=127.0.0.1", "WSFRAME_APP_LOG_LEVEL=debug")
 	front, logs := behindNginx(t, s)
@@ -120,7 +122,7 @@ func TestNginx(t *testing.T) {
 	s.ok("-s", "stop")
 	p.wantClose(1001)
 	q.wantClose(1001)
-	// Nobody is behind nginx any more: what it says about that must not quote the token either.
+	// Without a server, the errors of nginx must not contain the token either.
 	if _, r, err := websocket.Dial(ctx, "ws://"+front+"/?auth="+token, nil); err == nil || r == nil || r.StatusCode != http.StatusBadGateway {
 		t.Errorf("without a server: %v %v", r, err)
 	}
@@ -135,7 +137,7 @@ func TestNginx(t *testing.T) {
 	}
 }
 
-// Without trusted_proxies nobody's X-Real-IP is believed.
+// Without trusted_proxies, X-Real-IP is never trusted.
 func TestNginxNotTrusted(t *testing.T) {
 	s := start(t)
 	front, _ := behindNginx(t, s)
@@ -147,14 +149,14 @@ func TestNginxNotTrusted(t *testing.T) {
 	}
 }
 
-// A client that says nothing stays connected: the server's pings come before nginx's timeouts.
+// A silent client stays connected, because the server's pings come before nginx's timeouts.
 func TestNginxSilentClient(t *testing.T) {
 	s := start(t, "WSFRAME_APP_HEARTBEAT_PING=1s", "WSFRAME_APP_HEARTBEAT_IDLE=10s")
 	front, _ := behindNginx(t, s, "75s;", "2s;")
 	p := dialAs(t, "ws://"+front+"/?auth="+s.token("wall", "w1"), nil)
 	ctx, cancel := context.WithTimeout(context.Background(), 3500*time.Millisecond)
 	defer cancel()
-	if _, _, err := p.ws.Read(ctx); ctx.Err() == nil { // answers pings
+	if _, _, err := p.ws.Read(ctx); ctx.Err() == nil { // the library answers pings
 		t.Fatalf("the connection has ended: %v", err)
 	}
 }

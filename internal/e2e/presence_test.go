@@ -14,7 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// watcher writes down who comes into its room and who leaves it.
+// watcher records the announcements of joins and leaves in its room.
 type watcher struct {
 	mu   sync.Mutex
 	seen []string
@@ -58,7 +58,8 @@ func (w *watcher) events() []string {
 	return slices.Clone(w.seen)
 }
 
-// want waits until all that was seen are those events, in any order. A death takes longer than other things: its lease lapses.
+// want waits until the watcher has seen exactly these events, in any order. The death of a node
+// takes longest, because its lease must expire.
 func (w *watcher) want(t *testing.T, events ...string) {
 	t.Helper()
 	slices.Sort(events)
@@ -76,8 +77,9 @@ func (w *watcher) want(t *testing.T, events ...string) {
 	}
 }
 
-// Two nodes end, one by SIGTERM, one by kill -9: the members of the third hear of each who does not come back, once, and of his return,
-// once. Who comes back in time was never away.
+// Two nodes end, one by SIGTERM and one by kill -9. The members on the third node are notified once
+// of each user who does not reconnect, and once of the return. A user who reconnects in time is not
+// announced.
 func TestPresenceOverNodes(t *testing.T) {
 	onStores(t, func(t *testing.T, s *store) {
 		n := startNodes(t, s, 3, nil, "WSFRAME_APP_PRESENCE_ROOMS=hall,other_*")
@@ -110,7 +112,8 @@ func TestPresenceOverNodes(t *testing.T) {
 		n.member(0, "q", "hall")
 		want("roomJoin q")
 
-		// And an emptied Redis: who is there was announced, and who leaves is.
+		// After Redis was emptied, present users are not announced again, and departures are
+		// announced.
 		for _, r := range s.masters {
 			c := redis.NewClient(&redis.Options{Addr: r.Addr, Password: s.password, DisableIdentity: true})
 			if err := c.FlushAll(t.Context()).Err(); err != nil {

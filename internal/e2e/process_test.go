@@ -22,7 +22,7 @@ import (
 	"wsframe/framework/manager"
 )
 
-// deskBinary is testdata/desk as it stands, built once.
+// deskBinary builds testdata/desk once, without changes.
 var deskBinary = sync.OnceValue(func() string { return filepath.Join(filepath.Dir(console), "desk") })
 
 var deskOnce sync.Once
@@ -32,7 +32,7 @@ func desk(t *testing.T) string {
 	return deskBinary()
 }
 
-// runAs starts cmd, whose output is not the test's, and waits until the server answers.
+// runAs starts cmd with an output of its own, and waits until the server answers.
 func (s *server) runAs(cmd *exec.Cmd) {
 	s.t.Helper()
 	s.begin(cmd)
@@ -52,7 +52,8 @@ func (s *server) untilServes() {
 	})
 }
 
-// A server whose output nobody reads, or can read any more, serves on: actions that print and log, reloads, and the stop.
+// A server whose output nobody reads, or can read, continues to serve: actions that print and log,
+// reloads, and the stop.
 func TestOutputLost(t *testing.T) {
 	t.Parallel()
 	program := desk(t)
@@ -101,7 +102,7 @@ func TestOutputLost(t *testing.T) {
 	}
 }
 
-// shout has the worker print more than pipes hold.
+// shout makes the worker print more than pipes can hold.
 func shout(p *peer) {
 	p.t.Helper()
 	for range 5 {
@@ -109,7 +110,7 @@ func shout(p *peer) {
 	}
 }
 
-// shoutOnce has it print as much as its Outputs hold: 100 KiB on each of its two streams.
+// shoutOnce makes the worker print as much as its Outputs hold: 100 KiB on each of its two streams.
 func shoutOnce(p *peer) {
 	p.t.Helper()
 	p.send(`{"method":"desk.clerk.shout"}`)
@@ -126,7 +127,7 @@ func pipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-// A frozen master costs its worker lines only.
+// A frozen master costs its worker only lines of output.
 func TestOutputFrozenMaster(t *testing.T) {
 	t.Parallel()
 	s := prepare(t)
@@ -139,7 +140,7 @@ func TestOutputFrozenMaster(t *testing.T) {
 	shout(p)
 }
 
-// terminal makes a pair of pseudo-terminals.
+// terminal opens a pair of pseudo-terminals.
 func terminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
@@ -147,7 +148,7 @@ func terminal(t *testing.T) (master, slave *os.File) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = master.Close() })
-	raw, err := master.SyscallConn() // Fd would have Close wait for a Read
+	raw, err := master.SyscallConn() // with Fd, Close would wait for a Read
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,14 +170,14 @@ func terminal(t *testing.T) (master, slave *os.File) {
 	return master, slave
 }
 
-// on has cmd run in a session of its own on a terminal.
+// on makes cmd run in its own session on a terminal.
 func on(slave *os.File, cmd *exec.Cmd) *exec.Cmd {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	return cmd
 }
 
-// What is said after the start goes to the log, which is rotated: console.out does not grow.
+// Output after the start goes to the log, which is rotated, so console.out does not grow.
 func TestDaemonOutput(t *testing.T) {
 	t.Parallel()
 	s := prepare(t)
@@ -201,7 +202,8 @@ func TestDaemonOutput(t *testing.T) {
 			s.ok("-s", "reload")
 		}
 		shoutOnce(p)
-		// One at a time: an Output drops what comes faster than its reader takes it.
+		// Calls run one at a time, because an Output drops lines that arrive faster than they are
+		// read.
 		until(t, "what was printed is in the log", func() bool {
 			return strings.Count(s.log(), `"line":"shouted `) == (i+1)*lines
 		})
@@ -219,8 +221,8 @@ func TestDaemonOutput(t *testing.T) {
 	}
 }
 
-// A worker that hangs is noticed, named at once by status and reload, and replaced; systemd hears that all is well only
-// while it is.
+// A hung worker is detected, reported by status and reload at once, and replaced. systemd receives
+// WATCHDOG=1 only while the worker answers.
 func TestWorkerHangs(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "notify")
@@ -270,7 +272,7 @@ func TestWorkerHangs(t *testing.T) {
 	dial(t, s.outside, s.token("guest", "7"))
 }
 
-// A reload whose old worker stops answering in the middle ends, instead of waiting for it through all its steps.
+// A reload whose old worker stops answering ends at once, instead of waiting in each of its steps.
 func TestReloadHangs(t *testing.T) {
 	t.Parallel()
 	s := start(t, "WSFRAME_APP_LIMITS_WORKER_HANG=0")
@@ -291,7 +293,8 @@ func TestReloadHangs(t *testing.T) {
 	}
 }
 
-// A configuration that has vanished is no configuration: the old worker goes on with the one that it has.
+// If the configuration has vanished, a reload is refused, and the old worker continues with its
+// own.
 func TestReloadLostConfig(t *testing.T) {
 	t.Parallel()
 	s := prepare(t)
@@ -337,7 +340,7 @@ func TestReloadLostConfig(t *testing.T) {
 	}
 	put(text)
 	s.ok("-s", "reload")
-	// A file that came with a reload counts as well.
+	// A file that was added by a reload is required, too.
 	db := filepath.Join(s.config, "db.yaml")
 	if err := os.WriteFile(db, []byte("master: {max_open: 4}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -353,7 +356,8 @@ func TestReloadLostConfig(t *testing.T) {
 	dial(t, s.outside, token)
 }
 
-// runIn is run for a configuration directory that may be missing, as long as the server is named otherwise.
+// runIn runs a command whose configuration directory may be missing, if the server is specified
+// otherwise.
 func (s *server) runIn(config string, args ...string) (stdout, stderr string, code int) {
 	s.t.Helper()
 	if _, err := os.Stat(config); err != nil {
@@ -365,7 +369,7 @@ func (s *server) runIn(config string, args ...string) (stdout, stderr string, co
 	return s.run(args...)
 }
 
-// A first start in a clean directory makes what it needs, and reloads.
+// A first start in an empty directory creates what it needs, and can reload.
 func TestFirstStart(t *testing.T) {
 	t.Parallel()
 	s := prepare(t)
@@ -376,7 +380,7 @@ func TestFirstStart(t *testing.T) {
 	if err != nil || strings.TrimSpace(string(key)) != string(key) {
 		t.Fatalf("%q %v", key, err)
 	}
-	// Without its key the next worker would refuse the tokens that are out there.
+	// Without the key, the next worker would refuse existing tokens.
 	if err := os.Remove(filepath.Join(s.dir, "auth.key")); err != nil {
 		t.Fatal(err)
 	}
@@ -385,12 +389,13 @@ func TestFirstStart(t *testing.T) {
 	}
 }
 
-// A server in the foreground ends with its terminal, unless SIGHUP was ignored at its start; SIGHUP from elsewhere reloads.
+// A server in the foreground ends with its terminal, unless SIGHUP was ignored at its start. Any
+// other SIGHUP reloads.
 func TestTerminalCloses(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name  string
-		shell string // before the command
+		shell string // shell text before the command
 		ends  bool
 	}{
 		{"foreground", "exec ", true},
@@ -404,7 +409,7 @@ func TestTerminalCloses(t *testing.T) {
 			master, slave := terminal(t)
 			go func() { _, _ = io.Copy(io.Discard, master) }()
 			cmd := on(slave, exec.Command("sh", "-c", tc.shell+console+" -s start -c "+s.config+"; exit"))
-			cmd.Dir = t.TempDir() // nohup writes there
+			cmd.Dir = t.TempDir() // nohup writes its file there
 			s.runAs(cmd)
 			_ = slave.Close()
 			st := s.status()
@@ -428,7 +433,7 @@ func TestTerminalCloses(t *testing.T) {
 	}
 }
 
-// As PID 1 of a container the master reaps what others leave behind.
+// As PID 1 of a container, the master reaps orphaned processes.
 func TestReapsAsFirst(t *testing.T) {
 	t.Parallel()
 	s := prepare(t)
@@ -438,7 +443,7 @@ func TestReapsAsFirst(t *testing.T) {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
 	}
-	// /proc is the namespace's own, as in a container.
+	// As in a container, /proc belongs to the namespace.
 	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", "mount -t proc proc /proc && exec " + strings.Join(cmd.Args, " ")}
 	s.runAs(cmd)
 	first := cmd.Process.Pid
@@ -447,7 +452,7 @@ func TestReapsAsFirst(t *testing.T) {
 		t.Fatalf("%v %s", err, out)
 	}
 	children := func() string {
-		out, _ := exec.Command("ps", "-o", "stat=,comm=", "--ppid", strconv.Itoa(first)).Output() // without children it fails
+		out, _ := exec.Command("ps", "-o", "stat=,comm=", "--ppid", strconv.Itoa(first)).Output() // ps fails without children
 		return string(out)
 	}
 	until(t, "the orphans are gone", func() bool { return !strings.Contains(children(), "sleep") })
@@ -455,7 +460,7 @@ func TestReapsAsFirst(t *testing.T) {
 	s.ok("-s", "reload")
 }
 
-// The console finds a server whose environment it does not share, by the runtime directory.
+// The console finds a server with a different environment by the runtime directory.
 func TestOtherEnvironment(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -464,7 +469,7 @@ func TestOtherEnvironment(t *testing.T) {
 		cmd := exec.Command(console, args...)
 		var out, errs bytes.Buffer
 		cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, append(os.Environ(), "WSFRAME_APP_RUNTIME_DIR="+s.dir), &out, &errs
-		_ = cmd.Run() // its exit code says it
+		_ = cmd.Run() // the exit code shows the result
 		return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 	}
 	dir := t.TempDir()
@@ -476,7 +481,8 @@ func TestOtherEnvironment(t *testing.T) {
 		t.Fatalf("token: %d %s", code, errs)
 	}
 	dial(t, s.outside, strings.TrimSpace(out))
-	// Elsewhere, where nothing but the manager's address is known, the running server is asked for its key.
+	// In a place where only the manager's address is known, the console gets the key from the
+	// running server.
 	elsewhere := exec.Command(console, "-s", "token", "-id", "8", "-p", s.manager[strings.LastIndex(s.manager, ":")+1:])
 	elsewhere.Dir, elsewhere.Env = dir, os.Environ()
 	said, err := elsewhere.Output()
@@ -494,7 +500,7 @@ func TestOtherEnvironment(t *testing.T) {
 	if _, errs, code := other(dir, "-s", "stop"); code != 1 || !strings.Contains(errs, s.dir) || !oneLine(errs) {
 		t.Errorf("stop without a server: %d %s", code, errs)
 	}
-	// A restart where none runs is a start.
+	// A restart without a running server is a start.
 	if out, errs, code := s.run("-s", "restart"); code != 0 || !strings.Contains(out, "started, pid") {
 		t.Fatalf("restart: %d %s %s", code, out, errs)
 	}

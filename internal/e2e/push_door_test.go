@@ -14,7 +14,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// evil is a page elsewhere that knows the push port's address and tries to push through the browser that shows it.
+// evil is a foreign page that tries to push through the browser that displays it.
 func evil(t *testing.T, push string) string {
 	t.Helper()
 	target := func(way string) string {
@@ -40,7 +40,7 @@ func evil(t *testing.T, push string) string {
 	return server.URL
 }
 
-// A page in a browser of this machine cannot push through a port without tokens, in whatever way it asks.
+// A page in a browser of this machine cannot push through a port without tokens, by any method.
 func TestPushPages(t *testing.T) {
 	s := start(t)
 	seven := s.user(s.client(""), "7")
@@ -60,7 +60,7 @@ func TestPushPages(t *testing.T) {
 	seven.want(`"param":"good"`)
 }
 
-// Programs of this machine can, and a list of users that PHP has written reaches each of them.
+// Programs of this machine can push, and a list of users from PHP reaches each of them.
 func TestPushPrograms(t *testing.T) {
 	s := start(t)
 	c := s.client("")
@@ -83,7 +83,7 @@ func TestPushPrograms(t *testing.T) {
 			eight.want(`"param":"50% a;b"`)
 		})
 	}
-	// What is meant for one and not understood reaches nobody.
+	// A message for one user that is not understood reaches nobody.
 	for _, args := range [][]string{
 		{"-H", "Content-Type: application/json", "-d", `{"to":"7"}`, base + "?type=publish&content=private"},
 		{"-d", "uid=7", "-d", "type=publish", "-d", "content=private", base},

@@ -16,7 +16,8 @@ import (
 	"wsframe/internal/testserver"
 )
 
-// A batch is done while Redis stops answering: its answer is written when Redis is back, and the same request gets it. Nothing is done twice.
+// A batch runs while Redis stops answering. Its result is stored when Redis is back, and the same
+// request then returns it. Nothing runs twice.
 func TestPushOnceHiccup(t *testing.T) {
 	r := testserver.StartRedis(t)
 	s := start(t, "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS="+r.Addr, "WSFRAME_CACHE_MASTER_PASSWORD="+r.Password, "WSFRAME_CACHE_MASTER_TIMEOUT=100ms")
@@ -34,7 +35,7 @@ func TestPushOnceHiccup(t *testing.T) {
 	}
 	said := make(chan answer, 1)
 	go func() { result, err := batch(); said <- answer{result, err} }()
-	seven.want(`"event":"paid"`) // it is under way
+	seven.want(`"event":"paid"`) // the request is running
 	r.Freeze()
 	first := <-said
 	r.Thaw()
@@ -58,7 +59,8 @@ func TestPushOnceHiccup(t *testing.T) {
 	seven.want(`"event":"after"`)
 }
 
-// A request whose server died while it ran is not done again under its key, and this is said.
+// A request whose server died in the middle does not run again under its key, and the response says
+// so.
 func TestPushOnceUnknown(t *testing.T) {
 	r := testserver.StartRedis(t)
 	s := start(t, "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS="+r.Addr, "WSFRAME_CACHE_MASTER_PASSWORD="+r.Password)
@@ -70,7 +72,8 @@ func TestPushOnceUnknown(t *testing.T) {
 		t.Fatal(err)
 	}
 	seven.want(`"event":"paid"`)
-	// What a server that died leaves is the claim alone: the request's hash, no status, and its time, which is over.
+	// A dead server leaves only the reservation of the key: the hash of the request, no status, and
+	// an expired time.
 	client := redis.NewClient(&redis.Options{Addr: r.Addr, Password: r.Password})
 	defer client.Close()
 	keys, err := client.Keys(t.Context(), "*WSFRAME_PUSH:ONCE:*").Result()
@@ -94,12 +97,12 @@ func TestPushOnceUnknown(t *testing.T) {
 	}
 }
 
-// What is kept, whoever has sent it, PHP can read as a page of the history.
+// PHP can read kept pushes of all senders as a page of the history.
 func TestPushHistoryPHP(t *testing.T) {
 	s := start(t, "WSFRAME_APP_HISTORY_ROOMS=CHAT_*:200:24h")
 	c := s.user(s.client(""), "7")
 	c.send(`{"method":"chat.room.join","room":"tech"}`)
-	c.wantPush("roomJoinSuccess", "") // the room's position may come before or behind it
+	c.wantPush("roomJoinSuccess", "") // the room's position may arrive before or after it
 	c.send(`{"method":"chat.room.say","room":"tech","text":"half \ud83d"}`)
 	c.wantPush("roomSaySuccess", "")
 	for _, param := range []string{`"\ud83d"`, `{"a":{"b":1,"b":2}}`, `[1e400]`} {
@@ -110,7 +113,7 @@ func TestPushHistoryPHP(t *testing.T) {
 	}
 	const script = `require $argv[1]; $ws = new Wsframe($argv[2]); echo count($ws->history('CHAT_ROOM_tech')['items']);`
 	out, err := exec.CommandContext(t.Context(), "php", "-r", script, "--", root+"/docs/php/Wsframe.php", "http://"+s.push).CombinedOutput()
-	if err != nil || string(out) != "2" { // who came, and what he said
+	if err != nil || string(out) != "2" { // the join and the message
 		t.Errorf("%s %v", out, err)
 	}
 }

@@ -23,7 +23,7 @@ import (
 
 const pushToken = "push-token-0123456789"
 
-// client is a back end written in Go.
+// client makes a Go client of the push port.
 func (s *server) client(token string) *push.Client {
 	s.t.Helper()
 	c, err := push.NewClient("http://"+s.push, token)
@@ -34,7 +34,7 @@ func (s *server) client(token string) *push.Client {
 	return c
 }
 
-// user connects one and waits until the server finds it by its uid.
+// user connects a user and waits until the server can reach it by uid.
 func (s *server) user(c *push.Client, id string) *peer {
 	s.t.Helper()
 	p := dial(s.t, s.outside, s.token("wechatUser", id))
@@ -63,7 +63,7 @@ func fetch(t testing.TB, method, address, kind, body string) (int, string) {
 	return res.StatusCode, string(b)
 }
 
-// What web-msg-sender's back ends send comes as its clients know it.
+// Requests of back ends for web-msg-sender arrive in the form that its clients expect.
 func TestPushForm(t *testing.T) {
 	s := start(t)
 	c := s.client("")
@@ -102,7 +102,7 @@ func TestPushForm(t *testing.T) {
 	}
 }
 
-// What is counted can be scraped, and every line is of Prometheus's text format.
+// The metrics can be scraped, and every line follows Prometheus's text format.
 func TestMetrics(t *testing.T) {
 	s := start(t)
 	c := s.user(s.client(""), "7")
@@ -110,7 +110,7 @@ func TestMetrics(t *testing.T) {
 		c.send(`{"method":"index.index.index"}`)
 		c.want("执行完成")
 	}
-	c.send(`{"method":"chat.room.join","room":"nowhere"}`) // a refusal is no failure
+	c.send(`{"method":"chat.room.join","room":"nowhere"}`) // a refused request does not count as failure
 	c.want("roomNotFound")
 	status, text := fetch(t, "GET", "http://"+s.push+"/metrics", "", "")
 	if status != 200 {
@@ -133,7 +133,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// The Go client, with every kind of call, and what is refused.
+// The Go client makes every kind of call, and returns the errors of refused ones.
 func TestPushClient(t *testing.T) {
 	s := start(t, "WSFRAME_APP_PUSH_TOKENS="+pushToken+",send-only-0123456789 send")
 	c, ctx := s.client(pushToken), t.Context()
@@ -227,7 +227,7 @@ func TestPushClient(t *testing.T) {
 	seven.wantClose(4100)
 }
 
-// The PHP class does what the Go client does.
+// The PHP class behaves like the Go client.
 func TestPushPHP(t *testing.T) {
 	s := start(t, "WSFRAME_APP_PUSH_TOKENS="+pushToken)
 	seven := s.user(s.client(pushToken), "7")
@@ -296,7 +296,8 @@ echo json_encode($out, JSON_UNESCAPED_UNICODE);`
 	seven.wantClose(4100)
 }
 
-// Back ends go on while the server reloads: no request is refused or answered wrongly, and each push comes once, in order.
+// Back ends continue during reloads: no request is refused or answered wrongly, and each push
+// arrives once and in order.
 func TestPushReload(t *testing.T) {
 	s := start(t, "WSFRAME_APP_PUSH_REQUEST_RATE=0")
 	seven := s.user(s.client(""), "7")
@@ -304,7 +305,7 @@ func TestPushReload(t *testing.T) {
 	defer stop()
 	var all sync.WaitGroup
 	sent := make([]int, 3)
-	for i := range sent { // one keeps its connection; one makes a new one for each request; one uses the form
+	for i := range sent { // one sender keeps its connection, one opens a connection for each request, one uses the form
 		all.Go(func() {
 			client := &http.Client{Timeout: wait, Transport: &http.Transport{DisableKeepAlives: i == 1}}
 			defer client.CloseIdleConnections()
@@ -318,7 +319,7 @@ func TestPushReload(t *testing.T) {
 				if err == nil {
 					r.Header.Set("Content-Type", kind)
 					if i == 0 {
-						r.Header.Set("Idempotency-Key", fmt.Sprint("n", n)) // lets net/http send again on a connection that was just closed
+						r.Header.Set("Idempotency-Key", fmt.Sprint("n", n)) // lets net/http repeat the request after a connection was closed
 					}
 					r.Close = i == 2
 					var res *http.Response
@@ -385,7 +386,7 @@ func TestPushReload(t *testing.T) {
 	}
 }
 
-// It does not matter which node a back end asks.
+// A back end may send its requests to any node.
 func TestPushNodes(t *testing.T) {
 	addr, _ := startRedis(t)
 	env := append(onRedis(addr), "WSFRAME_APP_AUTH_KEY=a-key-of-all-nodes-0123456789", "WSFRAME_APP_PUSH_ONLINE_COUNT=true")

@@ -15,12 +15,12 @@ import (
 	"wsframe/internal/testserver"
 )
 
-// redisAt are the settings for a Redis at that address or URL.
+// redisAt returns the settings for a Redis at an address or URL.
 func redisAt(addr string, more ...string) []string {
 	return append([]string{"WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS=" + addr}, more...)
 }
 
-// said is all that a server has printed and logged.
+// said returns everything that a server printed and logged.
 func (s *server) said() string {
 	s.t.Helper()
 	all := s.out.String()
@@ -38,7 +38,7 @@ func (s *server) said() string {
 	return all
 }
 
-// A Redis by TLS serves as any other, and nothing that the console prints or logs holds its password.
+// A Redis with TLS works like any other, and no output or log contains its password.
 func TestRedisByTLS(t *testing.T) {
 	files, port := testserver.MakeCertificates(t), testserver.FreePort(t)
 	r := testserver.StartRedis(t, files.TLSOptions(port)...)
@@ -61,7 +61,7 @@ func TestRedisByTLS(t *testing.T) {
 		t.Error("the password is shown")
 	}
 	for _, env := range [][]string{
-		redisAt(url, own...), // signed by nobody whom the system trusts
+		redisAt(url, own...), // signed by an unknown authority
 		redisAt(strings.Replace(url, "rediss:", "redis:", 1)),
 		redisAt(strings.Replace(url, "@", "x@", 1), append(own, "WSFRAME_CACHE_MASTER_TLS_CA="+files.CA)...),
 		redisAt(url + "/x"), redisAt(strings.Replace(url, "127.0.0.1:", "127.0.0.1:x", 1)), redisAt(strings.TrimPrefix(url, "rediss://")),
@@ -74,7 +74,8 @@ func TestRedisByTLS(t *testing.T) {
 	}
 }
 
-// An eviction policy is said at start and at a reload, and refused where the configuration wants it so.
+// An eviction policy is reported at start and at a reload, and refused if the configuration
+// requires it.
 func TestEvictionPolicy(t *testing.T) {
 	r := testserver.StartRedis(t, "--maxmemory-policy", "volatile-lru")
 	admin := redis.NewClient(&redis.Options{Addr: r.Addr, Password: r.Password})

@@ -15,7 +15,8 @@ import (
 	"wsframe/internal/testserver"
 )
 
-// buildDesk builds the console with testdata/desk as its application, in which each text of changes is replaced by the next one.
+// buildDesk builds the console with testdata/desk as its application. changes lists texts of the
+// source and their replacements, in pairs.
 func buildDesk(t *testing.T, output string, changes ...string) {
 	t.Helper()
 	source, err := os.ReadFile(filepath.Join(root, "internal/e2e/testdata/desk/app.go"))
@@ -40,7 +41,7 @@ func buildDesk(t *testing.T, output string, changes ...string) {
 	}
 }
 
-// install puts a program at path, as a deployment does: the running one keeps its file.
+// install puts a program at path by a rename, so that a running program keeps its file.
 func install(t *testing.T, path string, program []byte) {
 	t.Helper()
 	next := path + ".next"
@@ -66,8 +67,8 @@ func copyOf(t *testing.T, path string) []byte {
 	return b
 }
 
-// A deployment: the binary on disk is another one, and the socket that is open gets the new behaviour. What would change is told
-// before, by -check, which changes nothing.
+// After a deployment, an open connection uses the new code. reload -check reports the changes
+// beforehand, and changes nothing.
 func TestReloadChangedController(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "console")
@@ -126,8 +127,8 @@ func TestReloadChangedController(t *testing.T) {
 	}
 }
 
-// Binaries and surroundings with which no worker can boot: the reason is printed, the exit code is not 0, and the old worker serves
-// on, with every connection (promise S2).
+// With a binary or environment in which no worker can boot, a reload prints the reason and fails,
+// and the old worker continues with every connection (promise S2).
 func TestReloadThatCannotBoot(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "console")
@@ -213,7 +214,7 @@ func TestReloadThatCannotBoot(t *testing.T) {
 	if st := s.status(); st.WorkerPID != old || st.Connections != len(users) || st.WorkerRestarts != 0 {
 		t.Errorf("%+v", st)
 	}
-	// And with a good one it goes.
+	// A reload with a working binary succeeds.
 	if out := s.ok("-s", "reload"); !strings.Contains(out, fmt.Sprintf("%d connections moved, 0 drained", len(users))) {
 		t.Errorf("reload: %s", out)
 	}

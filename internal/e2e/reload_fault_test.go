@@ -21,7 +21,7 @@ type reloaded struct {
 	code      int
 }
 
-// reload asks for one, and gives its end.
+// reload starts a reload, and returns a channel for its result.
 func (s *server) reload() chan reloaded {
 	done := make(chan reloaded, 1)
 	go func() {
@@ -32,15 +32,15 @@ func (s *server) reload() chan reloaded {
 	return done
 }
 
-// nextWorker waits until another worker is the one that serves.
+// nextWorker waits until another worker serves.
 func (s *server) nextWorker(old int) (pid int) {
 	s.t.Helper()
 	until(s.t, "the new worker serves", func() bool { pid = s.status().WorkerPID; return pid != 0 && pid != old })
 	return pid
 }
 
-// kill -9 of the new worker when the connections are its own, while the old one still waits for an action or a handshake: another
-// worker is started at once, which cleans up after it.
+// The new worker is killed when it owns the connections, while the old one still waits for an
+// action or a handshake. Another worker starts at once and cleans up.
 func TestNewWorkerKilledWithTheConnections(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -63,11 +63,11 @@ func TestNewWorkerKilledWithTheConnections(t *testing.T) {
 				}
 				defer half.Close()
 				fmt.Fprint(half, "GET / HTTP/1.1\r\n")
-				list[0].must(t, "hall.leave", nil) // it has been accepted when this is answered
+				list[0].must(t, "hall.leave", nil) // a reply shows that the connection was accepted
 			}
 			done := s.reload()
 			pid := s.nextWorker(old)
-			time.Sleep(tc.after) // later moments, not a wait for anything
+			time.Sleep(tc.after) // varies the moment of the kill
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 			r := <-done
 			if r.code == 0 || !strings.Contains(r.errs, "20 connections with it; it is restarted") {
@@ -95,7 +95,8 @@ func TestNewWorkerKilledWithTheConnections(t *testing.T) {
 	}
 }
 
-// While a reload waits for an action, the new worker is the one, and a stop waits for neither.
+// While a reload waits for an action, the new worker serves, and a stop does not wait for the
+// action.
 func TestStopWhileAReloadWaits(t *testing.T) {
 	t.Parallel()
 	n := startNodes(t, nil, 1, nil, "WSFRAME_APP_LIMITS_RELOAD_DRAIN=10m", "WSFRAME_APP_LIMITS_STOP_GRACE=5s")
@@ -131,7 +132,7 @@ func TestStopWhileAReloadWaits(t *testing.T) {
 	}
 }
 
-// An action that outlives the limit is named; its connection lives on in the new worker.
+// An action that exceeds the limit is reported, and its connection continues in the new worker.
 func TestReloadNamesWhatOutlivesIt(t *testing.T) {
 	t.Parallel()
 	n := startNodes(t, nil, 1, nil, "WSFRAME_APP_LIMITS_RELOAD_DRAIN=1s")
@@ -148,7 +149,7 @@ func TestReloadNamesWhatOutlivesIt(t *testing.T) {
 	busy.must(t, "hall.leave", map[string]any{"room": "elsewhere"})
 }
 
-// No descriptor is free: a reload moves all connections as ever.
+// Without free descriptors, a reload still moves all connections.
 func TestReloadOutOfDescriptors(t *testing.T) {
 	t.Parallel()
 	s := prepare(t)
@@ -162,7 +163,7 @@ func TestReloadOutOfDescriptors(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = nc.Close() })
-		_ = nc.SetDeadline(time.Now().Add(3 * time.Second)) // it waits in the kernel's queue for ever
+		_ = nc.SetDeadline(time.Now().Add(3 * time.Second)) // this connection stays in the kernel's queue
 		if err := u.open(nc, token); err != nil {
 			_ = nc.Close()
 			return true
@@ -192,7 +193,7 @@ func TestReloadOutOfDescriptors(t *testing.T) {
 	}
 }
 
-// However long OnReload takes: who comes meanwhile is served where the others are.
+// However long OnReload takes, new clients are served together with the existing ones.
 func TestNewcomersDuringOnReload(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -250,7 +251,7 @@ func logsOf(t *testing.T, s *server) string {
 	return all.String()
 }
 
-// A check changes nothing in the database either; a reload does.
+// A check changes nothing in the database; a reload does.
 func TestReloadCheckDoesNotMigrate(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -276,7 +277,8 @@ func TestReloadCheckDoesNotMigrate(t *testing.T) {
 	}
 }
 
-// kill -9 of the old worker when the connections have moved: who waits for an action in it is closed, and asks again; others stay.
+// The old worker is killed after the connections have moved. Clients that wait for an action in it
+// are closed and repeat their requests; others stay connected.
 func TestOldWorkerKilledWithAnAction(t *testing.T) {
 	t.Parallel()
 	n := startNodes(t, nil, 1, nil, "WSFRAME_APP_LIMITS_RELOAD_DRAIN=10m")

@@ -18,11 +18,12 @@ import (
 	"time"
 )
 
-// subscriber is a member of a room that counts: many of them fit into a test. Only its reader touches it until that has ended.
+// subscriber is a member of a room that counts pushes, light enough for thousands in a test. Until
+// it has ended, only its reader accesses it.
 type subscriber struct {
 	traffic
-	next  [2]int // by sender
-	order uint64 // of all pushes
+	next  [2]int // next number of each sender
+	order uint64 // checksum of the order of all pushes
 	seen  atomic.Int64
 	fault error
 }
@@ -62,7 +63,7 @@ func (u *subscriber) listen() {
 	}
 }
 
-// text is the next text that comes. Pings come when they are due, in front of it, too.
+// text returns the next text frame. Pings may arrive before it.
 func (u *subscriber) text() ([]byte, error) {
 	r := &rawConn{nc: u.nc, br: u.br}
 	for {
@@ -116,8 +117,9 @@ func (n *nodes) crowdOf(count int, room string) []*subscriber {
 	return list
 }
 
-// Reloads in the middle of a broadcast: a client sends without pause, an action goes on sending through each reload. Everybody gets
-// everything, once, all in the same order, and stays connected. E2E_CONNECTIONS says how many subscribers.
+// During reloads, a client sends without pause, and an action continues to send. Every subscriber
+// receives everything once and in the same order, and stays connected. E2E_CONNECTIONS sets the
+// number of subscribers.
 func TestReloadWhileBroadcasting(t *testing.T) {
 	count := 2000
 	if v, err := strconv.Atoi(os.Getenv("E2E_CONNECTIONS")); err == nil {
@@ -134,7 +136,7 @@ func TestReloadWhileBroadcasting(t *testing.T) {
 	sent := [2]int{}
 	stopped := make(chan struct{})
 	var sending sync.WaitGroup
-	sending.Go(func() { // a few at once, then their answers
+	sending.Go(func() { // several requests at once, then their replies
 		for {
 			var answers []chan answer
 			for range 4 {
@@ -155,7 +157,7 @@ func TestReloadWhileBroadcasting(t *testing.T) {
 			select {
 			case <-stopped:
 				return
-			case <-time.After(time.Duration(count) * 10 * time.Microsecond): // the machine is the clients', too
+			case <-time.After(time.Duration(count) * 10 * time.Microsecond): // the clients share the machine
 			}
 		}
 	})
@@ -184,7 +186,7 @@ func TestReloadWhileBroadcasting(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	for _, u := range members {
-		_ = u.nc.SetReadDeadline(time.Now().Add(50 * time.Millisecond)) // what comes now nobody has sent
+		_ = u.nc.SetReadDeadline(time.Now().Add(50 * time.Millisecond)) // a push that arrives now is unexpected
 	}
 	reading.Wait()
 	t.Logf("%d and %d pushes to each of %d subscribers", sent[0], sent[1], count)
@@ -203,7 +205,7 @@ func TestReloadWhileBroadcasting(t *testing.T) {
 	}
 }
 
-// descriptors is how many files a process has open.
+// descriptors returns the number of open files of a process.
 func descriptors(pid int) int {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
@@ -214,8 +216,9 @@ func descriptors(pid int) int {
 	return len(names)
 }
 
-// kill -9 of either worker when a part of the connections has come over. Where the new one dies, nobody notices. Where the old one
-// dies, those that had come over live on, and of each of the others the close listener is told once.
+// Either worker is killed when part of the connections has moved. If the new one dies, no client
+// notices. If the old one dies, the moved connections continue, and the close listener runs once
+// for each of the others.
 func TestKilledInTheMiddleOfTheMove(t *testing.T) {
 	for _, victim := range []string{"new", "old"} {
 		t.Run(victim, func(t *testing.T) {
@@ -263,7 +266,7 @@ func TestKilledInTheMiddleOfTheMove(t *testing.T) {
 	}
 }
 
-// ended counts the members whose connection has ended.
+// ended returns the number of members whose connection has ended.
 func (n *nodes) ended(members []*subscriber) (ended int) {
 	n.t.Helper()
 	var wg sync.WaitGroup
@@ -308,7 +311,7 @@ func (n *nodes) afterKill(victim string, members []*subscriber, said string, cod
 	if code == 0 {
 		until(t, "who died is told of", func() bool { times, _ := n.told(); return len(times) >= dead })
 	}
-	// Those that live end now: of each connection the listener is told once.
+	// All remaining connections end now, and the listener runs once for each connection.
 	for _, u := range members {
 		_ = u.nc.Close()
 	}
@@ -322,7 +325,8 @@ func (n *nodes) afterKill(victim string, members []*subscriber, said string, cod
 	}
 }
 
-// Clients come and go all through several reloads: the close listener is told of each that has gone, once, and of nobody who has moved.
+// Clients connect and disconnect during several reloads. The close listener runs once for each
+// ended connection, and for none that moved.
 func TestCloseListenersAcrossReloads(t *testing.T) {
 	t.Parallel()
 	n := startNodes(t, nil, 1, nil)
@@ -349,7 +353,7 @@ func TestCloseListenersAcrossReloads(t *testing.T) {
 					_, _ = m.nc.Write(encode(0x88, []byte{3, 232}))
 				case 1: // by an action
 					_ = m.call("hall.bye", nil)
-				case 2: // or just so
+				case 2: // without a close frame
 					_ = m.nc.Close()
 				}
 				<-m.ended

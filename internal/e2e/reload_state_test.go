@@ -19,7 +19,7 @@ import (
 	"wsframe/framework/manager"
 )
 
-// self is what the controller of the tests says of the asking connection.
+// self is the reply of the tests' controller about the calling connection.
 type self struct {
 	FD      int64                      `json:"fd"`
 	PID     int                        `json:"pid"`
@@ -35,7 +35,7 @@ func (m *member) self(t testing.TB) (s self) {
 	return s
 }
 
-// connections asks the server of each connection.
+// connections returns the server's data of each connection.
 func (n *nodes) connections() map[int64]manager.ConnInfo {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
@@ -56,7 +56,7 @@ func (n *nodes) connections() map[int64]manager.ConnInfo {
 	return byFD
 }
 
-// reload reloads, and checks what the console says.
+// reload reloads, and checks the console's output.
 func (n *nodes) reload(want string) {
 	n.t.Helper()
 	out := n.list[0].ok("-s", "reload")
@@ -66,8 +66,9 @@ func (n *nodes) reload(want string) {
 	}
 }
 
-// Actions run through a reload and change their connections at its end; meanwhile one of them is kicked by another connection and a
-// handshake ends late. What was changed is so, in the new worker, in Redis, and at the connections' ends.
+// Actions run during a reload and change their connections at its end. Meanwhile, another
+// connection kicks one of them, and a handshake completes late. All changes are visible in the new
+// worker, in Redis, and at the ends of the connections.
 func TestActionAcrossReload(t *testing.T) {
 	t.Parallel()
 	n := startNodes(t, oneRedis(t), 1, nil)
@@ -92,7 +93,7 @@ func TestActionAcrossReload(t *testing.T) {
 	until(t, "the others have moved", func() bool { return other.self(t).PID != old })
 	other.must(t, "hall.kick", map[string]any{"to": kicked.fd, "close": 4001})
 	late.finish()
-	until(t, "the late one has moved", func() bool { return late.self(t).PID != old }) // before or after its handshake
+	until(t, "the late one has moved", func() bool { return late.self(t).PID != old })
 	if _, err := worker.wait(reply); err != nil {
 		t.Errorf("the action's answer: %v", err)
 	}
@@ -109,7 +110,7 @@ func TestActionAcrossReload(t *testing.T) {
 	other.must(t, "hall.send", map[string]any{"room": "room", "from": 2, "number": 8})
 	other.must(t, "hall.send", map[string]any{"uid": "team", "from": 2, "number": 9})
 	until(t, "what was sent", func() bool { return worker.count() >= 3 })
-	got := worker.notes() // a room and a user have no common order
+	got := worker.notes() // pushes to a room and to a user have no common order
 	slices.SortFunc(got, func(a, b note) int { return a.number - b.number })
 	if want := []note{{1, 7}, {2, 8}, {2, 9}}; !slices.Equal(got, want) {
 		t.Errorf("it got %v, want %v", got, want)
@@ -126,7 +127,7 @@ func TestActionAcrossReload(t *testing.T) {
 	}
 }
 
-// handshake is a member whose request is not complete yet.
+// handshake is a member with an incomplete request.
 type handshake struct {
 	*member
 	n *nodes
@@ -157,7 +158,7 @@ func (h *handshake) finish() {
 	go h.read(br)
 }
 
-// slowReader is a connection that takes nothing before it is asked to.
+// slowReader is a connection that reads only on demand.
 type slowReader struct {
 	traffic
 	fd   int64
@@ -166,7 +167,7 @@ type slowReader struct {
 
 func (n *nodes) slowReader(uid string) *slowReader {
 	n.t.Helper()
-	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { // a small window: what waits, waits in the server
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { // a small window, so that data waits in the server
 		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
 	}}
 	nc, err := d.Dial("tcp", n.list[0].outside)
@@ -186,7 +187,7 @@ func (n *nodes) slowReader(uid string) *slowReader {
 	return u
 }
 
-// asks sends a request and reads its answer.
+// asks sends a request and reads its reply.
 func (u *slowReader) asks(t testing.TB, method, more string) (s self) {
 	t.Helper()
 	u.asked++
@@ -215,7 +216,7 @@ func (u *slowReader) asks(t testing.TB, method, more string) (s self) {
 	}
 }
 
-// fill floods slow readers until so many bytes of each wait in the server.
+// fill pushes to slow readers until a number of bytes for each waits in the server.
 func (n *nodes) fill(by *member, bytes int, readers ...*slowReader) {
 	n.t.Helper()
 	for rest := readers; len(rest) > 0; {
@@ -228,7 +229,7 @@ func (n *nodes) fill(by *member, bytes int, readers ...*slowReader) {
 	}
 }
 
-// wantFlood reads all that was sent.
+// wantFlood reads everything that was pushed.
 func (u *slowReader) wantFlood(t testing.TB) {
 	t.Helper()
 	for want := 0; want < u.sent; {
@@ -246,7 +247,7 @@ func (u *slowReader) wantFlood(t testing.TB) {
 	}
 }
 
-// All that belongs to a connection is there on the far side of two reloads.
+// The whole state of a connection survives two reloads.
 func TestReloadCarriesEverything(t *testing.T) {
 	t.Parallel()
 	n := startNodes(t, oneRedis(t), 1, nil, "WSFRAME_APP_TRUSTED_PROXIES=127.0.0.1", "WSFRAME_APP_LIMITS_MESSAGE_RATE=1", "WSFRAME_APP_LIMITS_MESSAGE_BURST=400",
@@ -258,7 +259,8 @@ func TestReloadCarriesEverything(t *testing.T) {
 		spender.must(t, "hall.self", nil)
 	}
 	n.fill(by, 700<<10, u)
-	// A message in three fragments, the second of them cut in the middle; then a whole one.
+	// Send a message in three fragments, the second of them interrupted, and then a complete
+	// message.
 	request := []byte(`{"method":"hall.self","id":77}`)
 	cut := encode(0x00, request[10:20])
 	if _, err := u.nc.Write(append(encode(0x01, request[:10]), cut[:9]...)); err != nil {
@@ -277,14 +279,14 @@ func TestReloadCarriesEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.asked = 76
-	s := u.asks(t, "hall.self", "") // the answer to what was in fragments comes first, with the id that it waits for
+	s := u.asks(t, "hall.self", "") // the reply to the fragmented message arrives first
 	slices.Sort(s.Rooms)
 	slices.Sort(s.UIDs)
 	if s.FD != u.fd || s.Remote != "203.0.113.9" || !slices.Equal(s.Rooms, []string{"room", "slow"}) || !slices.Equal(s.UIDs, []string{"slow", "team"}) ||
 		string(s.Session["v"]) != `{"deep":[1,"二"]}` {
 		t.Errorf("%+v", s)
 	}
-	// Its rate is what it was: the burst is not there again.
+	// The message rate continues: the connection has no new burst.
 	spent := 0
 	for ; spent < 380 && spender.call("hall.self", nil) == nil; spent++ {
 	}
@@ -303,7 +305,8 @@ func TestReloadCarriesEverything(t *testing.T) {
 	}
 }
 
-// What waits for many slow clients is more than fits into one message between the workers; it travels all the same.
+// Slow clients have more waiting data than fits into one message between the workers, and all of it
+// moves.
 func TestReloadWithFullQueues(t *testing.T) {
 	t.Parallel()
 	n := startNodes(t, nil, 1, nil, "WSFRAME_APP_LIMITS_WRITE_TIMEOUT=5m")

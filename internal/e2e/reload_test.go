@@ -18,7 +18,8 @@ import (
 	"time"
 )
 
-// traffic is one user that asks without pause, its frames cut in two, and counts what the wall says.
+// traffic is a user that sends requests without pause, with split frames, and counts the wall's
+// pushes.
 type traffic struct {
 	nc     net.Conn
 	br     *bufio.Reader
@@ -53,7 +54,7 @@ type heard struct {
 	Param json.RawMessage
 }
 
-// next reads frames until the reply with that id; pushes are counted, and must come in order.
+// next reads frames until the reply with an id. It counts pushes, which must be in order.
 func (u *traffic) next(id int) error {
 	r := &rawConn{nc: u.nc, br: u.br}
 	for {
@@ -106,7 +107,7 @@ func (u *traffic) ask(method string, pause time.Duration) error {
 	return u.next(u.asked)
 }
 
-// Reloads under traffic: no disconnect, nothing lost, doubled or out of order (promise S2).
+// Reloads under traffic disconnect nobody, and lose, duplicate or reorder nothing (promise S2).
 func TestReloadUnderTraffic(t *testing.T) {
 	n := 500
 	if v, err := strconv.Atoi(os.Getenv("E2E_CONNECTIONS")); err == nil {
@@ -176,7 +177,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 		if u.failed != nil {
 			t.Fatalf("user %d: %v", i, u.failed)
 		}
-		for u.heard < int(said.Load()) { // the last ones may be on their way
+		for u.heard < int(said.Load()) { // the last pushes may still be on their way
 			if err := u.ask("index", 0); err != nil {
 				t.Fatalf("user %d: %v", i, err)
 			}
@@ -184,7 +185,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 		total += u.asked
 	}
 	t.Logf("%d requests, %d pushes to each of %d users", total, said.Load(), n)
-	// The bookkeeping came along, and the ends are told once, where they are.
+	// The bookkeeping moved, too, and the ends are reported once, by the new worker.
 	if st := s.status(); st.Connections != n+1 || st.Rooms != 1 {
 		t.Errorf("%+v", st)
 	}
@@ -194,7 +195,8 @@ func TestReloadUnderTraffic(t *testing.T) {
 	until(t, "all gone", func() bool { return s.status().Connections == 1 })
 }
 
-// kill -9 of either worker in the middle of reloads: those that are left go on or end, and the server serves.
+// Either worker is killed during reloads. The remaining processes continue or end, and the server
+// serves.
 func TestKilledWhileReloading(t *testing.T) {
 	s := start(t, "WSFRAME_APP_LIMITS_MESSAGE_RATE=0")
 	token := s.token("guest", "g")
@@ -225,7 +227,7 @@ func TestKilledWhileReloading(t *testing.T) {
 		if round%2 == 1 {
 			victim = old
 		}
-		_ = syscall.Kill(victim, syscall.SIGKILL) // it may have ended
+		_ = syscall.Kill(victim, syscall.SIGKILL) // the process may have ended
 		<-done
 		lost := 0
 		for _, u := range users {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Who has lost his network comes in again on another node, also while the node of his old connection answers nothing at all. One who
-// answers keeps his place.
+// A user who lost the network can log in on another node, even if the node of the old connection
+// does not answer. A connection that answers keeps its place.
 func TestSecondLoginAcrossNodes(t *testing.T) {
 	n := startNodes(t, oneRedis(t), 2, nil, "WSFRAME_APP_USERS_SECOND_LOGIN=refuse")
 	old := n.member(0, "u", "hall")
@@ -28,7 +28,7 @@ func TestSecondLoginAcrossNodes(t *testing.T) {
 	n.signal(0, syscall.SIGCONT)
 	until(t, "the old connection to end", func() bool {
 		code, ended := old.closed()
-		return ended && (code == 4009 || code == 1012) // 1012: it was frozen for so long that it counts as dead
+		return ended && (code == 4009 || code == 1012) // 1012: the node was frozen for so long that it counts as dead
 	})
 	fresh.must(t, "hall.send", map[string]any{"uid": "u", "n": 3})
 	until(t, "the new connection to be served on", func() bool { return fresh.count() == 2 })

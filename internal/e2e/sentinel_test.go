@@ -11,8 +11,8 @@ import (
 	"wsframe/internal/testserver"
 )
 
-// Behind a Sentinel the Redis master dies and its replica takes its place: no connection is lost, and what happened meanwhile is
-// written to the new one.
+// Behind a Sentinel, the Redis master dies and its replica takes over. No connection is lost, and
+// changes during the failover are written to the new master.
 func TestSentinelFailover(t *testing.T) {
 	master := testserver.StartRedis(t)
 	replica := testserver.StartReplica(t, master)
@@ -37,7 +37,7 @@ func TestSentinelFailover(t *testing.T) {
 	until(t, "the replica has both", func() bool { return members() == 2 })
 	master.Kill()
 	_ = goes.ws.CloseNow()
-	stays.send(`{"method":"index.index.index"}`) // waits for nobody
+	stays.send(`{"method":"index.index.index"}`) // this client must be served
 	stays.want("success")
 	until(t, "the replica is the master", func() bool {
 		role, err := after.Do(ctx, "ROLE").Slice()

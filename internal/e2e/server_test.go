@@ -1,7 +1,7 @@
 //go:build e2e
 
-// Package e2e tests the console binary as its users run it: real processes, a real Redis, MariaDB, nginx, PHP and Chromium.
-// Run it by .ci/test, which installs what is missing.
+// Package e2e tests the console binary with real processes, a real Redis, MariaDB, nginx, PHP and
+// Chromium. Run it with .ci/test, which installs missing programs.
 package e2e
 
 import (
@@ -28,8 +28,8 @@ import (
 const wait = time.Minute
 
 var (
-	root    string // of the checkout
-	console string // the binary under test
+	root    string // top of the checkout
+	console string // path of the binary under test
 )
 
 func TestMain(m *testing.M) {
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 		args := []string{"build", "-o", console}
 		if os.Getenv("E2E_RACE") != "" {
 			args = append(args, "-race")
-			if err := os.Setenv("GORACE", "atexit_sleep_ms=10"); err != nil { // else each process takes a second to end
+			if err := os.Setenv("GORACE", "atexit_sleep_ms=10"); err != nil { // without this, each process takes a second to end
 				panic(err)
 			}
 		}
@@ -70,7 +70,7 @@ func until(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// lockedBuffer collects what a process says.
+// lockedBuffer collects the output of a process.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -103,7 +103,7 @@ type server struct {
 	exit    error
 }
 
-// prepare chooses ports and folders; start starts.
+// prepare chooses ports and folders for a server that start starts.
 func prepare(t testing.TB, env ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), config: filepath.Join(root, "config"), out: &lockedBuffer{}, ended: make(chan struct{})}
@@ -116,7 +116,7 @@ func prepare(t testing.TB, env ...string) *server {
 	return s
 }
 
-// launch starts the server from that binary.
+// launch starts the server from a binary.
 func (s *server) launch(path string) {
 	s.t.Helper()
 	s.cmd = exec.Command(path, "-s", "start", "-c", s.config)
@@ -147,7 +147,7 @@ func start(t testing.TB, env ...string) *server {
 	return s
 }
 
-// serve is launch that waits until the server is ready.
+// serve starts the server, and waits until it is ready.
 func (s *server) serve(path string) {
 	s.t.Helper()
 	s.launch(path)
@@ -161,7 +161,7 @@ func (s *server) serve(path string) {
 	})
 }
 
-// run calls another console command against the server.
+// run runs a console command against the server.
 func (s *server) run(args ...string) (stdout, stderr string, code int) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -199,7 +199,7 @@ func (s *server) token(kind, id string) string {
 	return lines[len(lines)-1]
 }
 
-// peer is a client from a library that the server does not use.
+// peer is a client with a WebSocket library that the server does not use.
 type peer struct {
 	t  testing.TB
 	ws *websocket.Conn

@@ -27,7 +27,7 @@ import (
 	"wsframe/library/encrypt"
 )
 
-// service is another program that a test runs on loopback.
+// service is a program that a test runs on loopback.
 func service(t testing.TB, addr, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -76,8 +76,8 @@ func onRedis(addr string) []string {
 	return []string{"WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS=" + addr, "WSFRAME_CACHE_MASTER_PREFIX=t:"}
 }
 
-// leftovers are the keys beside what belongs to all nodes for good: the counter and the streams between nodes, whose
-// records of senders expire by themselves.
+// leftovers returns the keys of the store except permanent ones of all nodes: the counter, and the
+// streams between nodes, whose records of senders expire.
 func leftovers(t testing.TB, c *redis.Client) []string {
 	t.Helper()
 	list, err := c.Keys(context.Background(), "*").Result()
@@ -94,7 +94,7 @@ func leftovers(t testing.TB, c *redis.Client) []string {
 	})
 }
 
-// The bookkeeping of contract §4 in a real Redis, from the first connection to the last key.
+// The bookkeeping in a real Redis follows contract §4, from the first connection to the last key.
 func TestRealRedis(t *testing.T) {
 	addr, _ := startRedis(t)
 	c := redis.NewClient(&redis.Options{Addr: addr})
@@ -124,14 +124,14 @@ func TestRealRedis(t *testing.T) {
 	}
 	wall.send(`{"method":"live.wall.clean"}`)
 	wall.want("wallCleanSuccess")
-	// A worker that is killed leaves its keys; the next one cleans them.
+	// A killed worker leaves its keys, and the next worker removes them.
 	if err := syscall.Kill(s.status().WorkerPID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "swept", func() bool {
 		return c.HLen(ctx, "t:WEBSOCKET_FDINFO").Val() == 0 && c.SCard(ctx, "t:LIVE_USER_ROOM_A").Val() == 0 && c.HLen(ctx, "t:WEBSOCKET_UIDTOFD").Val() == 0
 	})
-	for _, key := range leftovers(t, c) { // the living node's own
+	for _, key := range leftovers(t, c) { // keys of the living node
 		if key != "t:WSFRAME_NODES" && !strings.HasPrefix(key, "t:WSFRAME:{") {
 			t.Fatalf("left: %s", key)
 		}
@@ -143,8 +143,8 @@ func TestRealRedis(t *testing.T) {
 	}
 }
 
-// A frozen Redis holds up nobody; what happened meanwhile is written when it is back (promise R2). An emptied one is filled
-// again (R3).
+// A frozen Redis delays nobody, and changes are written when it is back (promise R2). An emptied
+// Redis is filled again (promise R3).
 func TestRedisFrozenAndEmptied(t *testing.T) {
 	addr, cmd := startRedis(t)
 	c := redis.NewClient(&redis.Options{Addr: addr})
@@ -191,7 +191,7 @@ func TestRedisFrozenAndEmptied(t *testing.T) {
 	}
 }
 
-// The gorm models on MariaDB, in a database that would make tables for Western texts.
+// The gorm models work on MariaDB, in a database whose default character set is latin1.
 func TestMariaDB(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -230,7 +230,7 @@ func TestMariaDB(t *testing.T) {
 	if err := admin.QueryRow("SELECT status FROM wsframe.live_wall_message WHERE id = 1").Scan(&status); err != nil || status != 0 {
 		t.Fatal(status, err)
 	}
-	s.ok("-s", "reload") // the table is there already
+	s.ok("-s", "reload") // the table exists already
 	if strings.Contains(s.out.String(), "utf8mb4") {
 		t.Errorf("a table of our own is warned of:\n%s", s.out)
 	}
@@ -249,7 +249,8 @@ func TestMariaDB(t *testing.T) {
 	}
 }
 
-// The original's tokens open the door by auth.key and auth.accept_3des alone. Its published key never is one of our own tokens.
+// Tokens of MSwoole-ws are accepted with auth.key and auth.accept_3des alone. Its published key
+// never serves tokens of the current form.
 func TestOriginalTokens(t *testing.T) {
 	t.Parallel()
 	var v struct {
@@ -260,7 +261,7 @@ func TestOriginalTokens(t *testing.T) {
 	if err := json.Unmarshal(copyOf(t, filepath.Join(root, "framework/auth/testdata/mswoole-auth.json")), &v); err != nil || len(v.Tokens) == 0 {
 		t.Fatal(err)
 	}
-	s := start(t, "WSFRAME_APP_AUTH_KEY="+v.Key, "WSFRAME_APP_AUTH_ACCEPT_3DES=true", "WSFRAME_APP_AUTH_LIFETIME=0s", "WSFRAME_APP_AUTH_TYPES_3DES=*") // they are of 2023
+	s := start(t, "WSFRAME_APP_AUTH_KEY="+v.Key, "WSFRAME_APP_AUTH_ACCEPT_3DES=true", "WSFRAME_APP_AUTH_LIFETIME=0s", "WSFRAME_APP_AUTH_TYPES_3DES=*") // the tokens were issued in 2023
 	for _, note := range []string{"auth.accept_3des is on", "auth.key is published or short", filepath.Join(s.dir, "auth.key")} {
 		if !strings.Contains(s.out.String(), note) || !strings.Contains(s.log(), note) {
 			t.Errorf("start does not say %q, or the log does not", note)
@@ -293,7 +294,7 @@ func TestOriginalTokens(t *testing.T) {
 	}
 }
 
-// Tokens that a PHP back end issues by docs/php/token.php open the door, in both forms.
+// Tokens from docs/php/token.php are accepted, in both forms.
 func TestPHPTokens(t *testing.T) {
 	const key = "a-key-that-php-has-too-0123456789"
 	s := start(t, "WSFRAME_APP_AUTH_KEY="+key, "WSFRAME_APP_AUTH_KEY_3DES=marico-websocket", "WSFRAME_APP_AUTH_ACCEPT_3DES=true")

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// again starts the server anew, with what it left.
+// again restarts the server with its runtime directory.
 func (s *server) again() {
 	s.t.Helper()
 	until(s.t, "the last worker has ended", func() bool {
@@ -40,7 +40,7 @@ func (s *server) kill() {
 	<-s.ended
 }
 
-// The embedded store outlives stops, kill -9 and a move of the runtime directory.
+// The embedded store survives stops, kill -9, and a move of the runtime directory.
 func TestStoreOutlives(t *testing.T) {
 	s := start(t, "WSFRAME_APP_LIMITS_STOP_GRACE=1s", "WSFRAME_APP_PRESENCE_ROOMS=LIVE_USER_ROOM_*")
 	given := map[int64]bool{}
@@ -112,7 +112,7 @@ func TestStoreOutlives(t *testing.T) {
 	seven := enter("7")
 	seven.send(`{"method":"live.user.join"}`)
 	seven.want("userJoinSuccess")
-	saved := func() bool { // the journal's last entry of it
+	saved := func() bool { // the last entry of the journal
 		b, err := os.ReadFile(filepath.Join(s.dir, "store", "store"))
 		return err == nil && strings.Contains(string(b), "WSFRAME_PRESENT_LIVE_USER_ROOM_A")
 	}
@@ -141,7 +141,7 @@ func TestStoreOutlives(t *testing.T) {
 	wantPrivate(t, s.dir)
 }
 
-// wantPush reads until a push of that event has part in it.
+// wantPush reads until a push of an event contains part.
 func (p *peer) wantPush(event, part string) {
 	p.t.Helper()
 	for {
@@ -167,7 +167,7 @@ func dials(addr string) bool {
 	return err == nil
 }
 
-// wantPrivate checks that nobody else may read the runtime directory or a file below it.
+// wantPrivate checks that only the owner can access the runtime directory and the files in it.
 func wantPrivate(t *testing.T, dir string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -185,8 +185,8 @@ func wantPrivate(t *testing.T, dir string) {
 	}
 }
 
-// A second start does not touch the file of the server that runs, and a file that cannot be read is
-// set aside and named.
+// A second start does not touch the file of the running server. An unreadable file is set aside,
+// and its name is reported.
 func TestStoreFile(t *testing.T) {
 	s := start(t)
 	path := filepath.Join(s.dir, "store", "store")

@@ -1,5 +1,5 @@
-// Package app stands in for the application in the tests of reloads: go build's -overlay puts this file, or one that was changed, in
-// the place of app/app.go.
+// Package app stands in for the application in the tests of reloads: go build's -overlay puts this
+// file, or one that was changed, in the place of app/app.go.
 package app
 
 import (
