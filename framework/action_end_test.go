@@ -47,6 +47,7 @@ func within(t *testing.T, what string, ch <-chan int64) {
 
 // An action hears of the end of its client while it runs, the close listener is told once, and neither holds up what follows.
 func TestActionSeesItsEnd(t *testing.T) {
+	t.Parallel()
 	for name, leave := range map[string]func(h *frameworktest.Harness, c *frameworktest.Client, fd int64){
 		"it vanishes": func(_ *frameworktest.Harness, c *frameworktest.Client, _ int64) { c.Vanish() },
 		"it is kicked": func(h *frameworktest.Harness, _ *frameworktest.Client, fd int64) {
@@ -56,6 +57,7 @@ func TestActionSeesItsEnd(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := newPatient()
 			h := frameworktest.New(t, p.mount, frameworktest.Quiet())
 			c := h.Dial(user("a"))
@@ -73,8 +75,10 @@ func TestActionSeesItsEnd(t *testing.T) {
 
 // The same across a reload: the action runs in the old worker, and the connection ends in the new one.
 func TestActionSeesItsEndElsewhere(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"vanish", "goodbye", "kick"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			p := newPatient()
 			h1, h2 := frameworktest.NewWorkers(t, true, p.mount, frameworktest.Quiet())
 			nc := rawClient(t, h1, user("a"))

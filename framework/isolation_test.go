@@ -34,6 +34,7 @@ func handshake(t *testing.T, h *frameworktest.Harness) int {
 
 // What a node that is cut off from Redis does for the time of a lease, and when it is back.
 func TestIsolation(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		nodes  int // 0 = the store is its own

@@ -8,6 +8,7 @@ import (
 
 // Each node knows of the others what they said with their last sign of life, and of itself what is now.
 func TestSigns(t *testing.T) {
+	t.Parallel()
 	onNodes(t, func(t *testing.T, at func(int) *frameworktest.Harness) {
 		fdOf(at(0).Dial(user("1")), "room")
 		fdOf(at(0).Dial(user("1")), "room")

@@ -670,6 +670,7 @@ func TestHistoryRules(t *testing.T) {
 }
 
 func TestPresence(t *testing.T) {
+	t.Parallel()
 	onNodes(t, func(t *testing.T, at func(int) *frameworktest.Harness) {
 		watcher := at(0).Dial(user("w"))
 		fdOf(watcher, "room")

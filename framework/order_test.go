@@ -45,6 +45,7 @@ func wantNumbers(t *testing.T, c *frameworktest.Client, n int) {
 
 // However something was sent, who is thrown out afterwards has got it.
 func TestThrownOutBehindSends(t *testing.T) {
+	t.Parallel()
 	keep := framework.Keep(10, time.Minute)
 	type target struct {
 		fd        int64
@@ -195,6 +196,7 @@ func (f *frozen) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 
 // A Redis that does not answer holds up no kick for long, and nobody who kicks.
 func TestKickWhileRedisIsFrozen(t *testing.T) {
+	t.Parallel()
 	for _, nodes := range []int{1, 2} {
 		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
 			t.Parallel()

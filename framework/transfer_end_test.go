@@ -59,6 +59,7 @@ func rawClient(t *testing.T, h *frameworktest.Harness, id framework.Identity) ne
 
 // A connection that ends while connections are being moved ends with its last replies and its close code, whatever ends it.
 func TestEndsInAMove(t *testing.T) {
+	t.Parallel()
 	f := &farewell{}
 	mount := func(framework.Deps) ([]framework.Controller, error) {
 		return []framework.Controller{framework.Mount("f", f)}, nil

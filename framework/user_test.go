@@ -21,6 +21,7 @@ func uidTypes(types ...string) frameworktest.Option {
 // A user's pushes reach connections of the types whose ids are uids, and no other that has the same
 // id.
 func TestUIDTypes(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name    string
 		options []frameworktest.Option
@@ -79,6 +80,7 @@ func TestBindOfAnotherType(t *testing.T) {
 
 // A second login is one of the same user: a screen with a user's id is none.
 func TestSecondLoginOfAnotherType(t *testing.T) {
+	t.Parallel()
 	for _, policy := range []string{"replace", "refuse"} {
 		t.Run(policy, func(t *testing.T) {
 			h := frameworktest.New(t, mountHall, frameworktest.Config(func(c *config.App) { c.Users.SecondLogin = policy }))
@@ -139,6 +141,7 @@ func TestSecondLoginUnderAction(t *testing.T) {
 
 // A login that waits for an earlier connection's answer goes on waiting in the next worker.
 func TestSecondLoginTransfer(t *testing.T) {
+	t.Parallel()
 	for _, alone := range []bool{true, false} {
 		for _, answers := range []bool{true, false} {
 			t.Run(fmt.Sprintf("alone %t, answers %t", alone, answers), func(t *testing.T) {
