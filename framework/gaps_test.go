@@ -1,8 +1,6 @@
 package framework_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,7 +8,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"wsframe/framework"
 	"wsframe/framework/frameworktest"
 	"wsframe/library/config"
 )
@@ -150,66 +147,5 @@ func TestGaps(t *testing.T) {
 	wantOffsets(t, back, 56, 56)
 	for _, c := range append(members, back, plain) {
 		c.WantNothing()
-	}
-}
-
-// Redis does not give the history: what comes goes on after some time, or when there is too much of it, and is told.
-func TestGapsWithoutRedis(t *testing.T) {
-	t.Parallel()
-	list := frameworktest.NewCluster(t, 2, mountHall, func(o *framework.Options) { o.Config.Limits.OutboxBytes = 64 << 10 })
-	speaker, member := list[1].Dial(user("s")), list[0].Dial(user("m"))
-	fdOf(member, "room")
-	say := func(text string) {
-		t.Helper()
-		speaker.Call("hall.say", map[string]any{"room": "room", "text": text, "keep": 100}).Want(200, "said")
-	}
-	say("x")
-	epoch := wantOffsets(t, member, 1, 1)
-	l := loss(t, list[0], "room")
-	l.of(2, 3, true)
-	away := &historyAway{gate: make(chan struct{})}
-	list[0].Redis.AddHook(away) // of the node whose members miss something
-	for range 9 {
-		say(strings.Repeat("x", 10_000))
-	}
-	var r struct {
-		Recovered     bool
-		Offset        int64
-		Epoch, Reason string
-	}
-	member.WantPush("sysRecovered").Into(&r)
-	if r.Recovered || r.Reason != "tooMany" || r.Offset != 3 || r.Epoch != epoch {
-		t.Errorf("%+v", r)
-	}
-	wantOffsets(t, member, 4, 12)
-	close(away.gate)
-	l.of(13, 13, true)
-	say("x")
-	say("x")
-	member.WantPush("sysRecovered").Into(&r)
-	if r.Recovered || r.Reason != "unavailable" {
-		t.Errorf("%+v", r)
-	}
-	wantOffsets(t, member, 14, 15)
-	member.WantNothing()
-}
-
-// historyAway has histories not read: their readers wait until the gate is closed, and get an error then.
-type historyAway struct{ gate chan struct{} }
-
-func (h *historyAway) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (h *historyAway) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
-func (h *historyAway) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if a := cmd.Args(); len(a) > 3 && strings.HasPrefix(fmt.Sprint(a[3]), "WEBSOCKET_HISTORY") {
-			<-h.gate
-			cmd.SetErr(errors.New("away"))
-			return cmd.Err()
-		}
-		return next(ctx, cmd)
 	}
 }

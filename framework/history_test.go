@@ -1,14 +1,8 @@
 package framework_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"strings"
-	"sync/atomic"
 	"testing"
-
-	"github.com/redis/go-redis/v9"
 
 	"wsframe/framework"
 	"wsframe/framework/frameworktest"
@@ -92,70 +86,6 @@ func TestPositionAtJoin(t *testing.T) {
 			wantOffsets(t, d, 3, 3)
 		})
 	}
-}
-
-// An application that keeps nothing has nobody told of positions.
-func TestNoPositionWithoutHistory(t *testing.T) {
-	t.Parallel()
-	h := frameworktest.New(t, mountHall)
-	c := h.Dial(user("c"))
-	fdOf(c, "room")
-	sayInRoom(c, 1)
-	c.WantPush("say")
-	if n := h.Redis.Exists(t.Context(), "WEBSOCKET_BUS:{s0}:EPOCH", "WEBSOCKET_BUS:{s1}:EPOCH", "WEBSOCKET_BUS:{s2}:EPOCH", "WEBSOCKET_BUS:{s3}:EPOCH").Val(); n > 0 {
-		t.Errorf("Redis was asked")
-	}
-}
-
-// failing lets the first reads of histories fail.
-type failing struct{ left atomic.Int64 }
-
-func (f *failing) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (f *failing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
-func (f *failing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if a := cmd.Args(); len(a) > 3 && strings.HasPrefix(fmt.Sprint(a[3]), "WEBSOCKET_HISTORY") && f.left.Add(-1) >= 0 {
-			cmd.SetErr(errors.New("away"))
-			return cmd.Err()
-		}
-		return next(ctx, cmd)
-	}
-}
-
-// Redis does not answer while a client comes back: it is waited for, and then the client keeps the position that it has.
-func TestRecoveryWaitsForRedis(t *testing.T) {
-	t.Parallel()
-	h := frameworktest.New(t, mountHall, keepsRoom, func(o *framework.Options) { o.Config.Limits.MessageRate = 0 })
-	speaker := h.Dial(user("s"))
-	fdOf(speaker, "room")
-	sayInRoom(speaker, 3)
-	epoch := wantOffsets(t, speaker, 1, 3)
-	var f failing
-	h.Redis.AddHook(&f)
-	f.left.Store(3)
-	c, r := comeBack(h, epoch, 1)
-	if !r.Recovered || r.Count != 2 {
-		t.Fatalf("after a moment: %+v", r)
-	}
-	wantOffsets(t, c, 2, 3)
-	f.left.Store(1 << 40)
-	c, r = comeBack(h, epoch, 1)
-	if r.Recovered || r.Reason != "unavailable" || r.Epoch != epoch || r.Offset != 1 {
-		t.Fatalf("without Redis: %+v", r)
-	}
-	sayInRoom(speaker, 1)
-	wantOffsets(t, c, 4, 4)
-	f.left.Store(0)
-	h.Eventually("what was missed", func() bool {
-		var list []recovered
-		c.Call("sys.recover", map[string]any{"room": "room", "epoch": epoch, "offset": 1}).Want(200, "sysRecover").Into(&list)
-		return list[0].Recovered && list[0].Count == 2
-	})
-	wantOffsets(t, c, 2, 3)
 }
 
 // A client that reads histories all the time is told to wait; others are not.

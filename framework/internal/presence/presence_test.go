@@ -237,6 +237,13 @@ func (n *node) want(t *testing.T, said ...string) {
 	n.said = nil
 }
 
+// sort puts what was announced in an order, where there is none.
+func (n *node) sort() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	slices.Sort(n.said)
+}
+
 func joined(uid string) string {
 	return fmt.Sprintf(`R roomJoin {"room":"R","id":%q,"nickname":"n%s"}`, uid, uid)
 }
@@ -272,6 +279,11 @@ func TestWhoIsAnnounced(t *testing.T) {
 			}
 		}
 		n.want(t, `VIP roomJoin {"room":"VIP","id":"a","nickname":"na"}`, `CHAT_1 roomJoin {"room":"CHAT_1","id":"a","nickname":"na"}`)
+		c.Vanish()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		n.sort()
+		n.want(t, `CHAT_1 roomLeave {"room":"CHAT_1","id":"a","nickname":"na"}`, `VIP roomLeave {"room":"VIP","id":"a","nickname":"na"}`)
 		n.join(t, n.hub.Connect(9, auth.Identity{ID: "b"}, session.New(nil)), "R") // not bound
 		n.want(t)
 	})
@@ -323,6 +335,7 @@ func TestJoinWithoutRedis(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		gone := n.comes(t, 2, "b")
 		n.comes(t, 3, "c")
+		n.comes(t, 4, "c") // counts once
 		time.Sleep(10 * time.Second)
 		n.want(t)
 		if n.logs.Len() != 1 {
@@ -332,9 +345,7 @@ func TestJoinWithoutRedis(t *testing.T) {
 		r.set(func() { r.away = false })
 		time.Sleep(time.Second)
 		synctest.Wait()
-		n.mu.Lock()
-		slices.Sort(n.said)
-		n.mu.Unlock()
+		n.sort()
 		n.want(t, joined("a"), joined("c"))
 		time.Sleep(10 * time.Second)
 		n.want(t)
@@ -371,6 +382,39 @@ func TestFullQueue(t *testing.T) {
 		if len(want) > 0 {
 			t.Errorf("%d joins were not announced", len(want))
 		}
+	})
+}
+
+// A client that joins and leaves all the time fills the queue; others who come meanwhile are announced once all the same.
+func TestQueueFullOfLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRedis()
+		n := newNode(t, nodetest.NewBus(), r, "n1")
+		gate := make(chan struct{})
+		r.set(func() { r.gate = gate })
+		busy := n.connect(t, 99, "busy")
+		for range 5000 {
+			n.join(t, busy, "other")
+			n.sessions.Leave(busy.Conn, "other")
+		}
+		var want []string
+		for i := range 10 {
+			uid := fmt.Sprint(i)
+			n.comes(t, int64(2*i+1), uid)
+			n.comes(t, int64(2*i+2), uid)
+			want = append(want, joined(uid))
+		}
+		r.set(func() { r.leaving = nil })
+		close(gate)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		n.mu.Lock()
+		n.said = slices.DeleteFunc(n.said, func(text string) bool { return strings.HasPrefix(text, "other ") })
+		n.mu.Unlock()
+		n.sort()
+		n.want(t, want...)
+		n.comes(t, 100, "last")
+		n.want(t, joined("last"))
 	})
 }
 
