@@ -11,14 +11,15 @@ import (
 	"time"
 )
 
-// crowd is many clients in a process of their own, which has descriptors of its own: they only count frames. It is told by lines:
+// crowd controls many clients in a separate process with its own limit of descriptors. The clients
+// only count frames. The process receives commands as lines:
 //
 //	at ADDRESS PATH   one more client
 //	open              connect them all                                       ok
 //	ask TEXT          each sends it and waits for one frame                  ok
 //	run COUNT TEXT    the first sends it, each waits for so many frames      ok MICROSECONDS
 //
-// An answer is as it says, or error and a text. Its end is that of its input.
+// A reply is as shown above, or "error" and a text. The process ends at the end of its input.
 type crowd struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -26,7 +27,7 @@ type crowd struct {
 	n   int
 }
 
-// gather connects n clients to servers, as many to each, and lets them say something first, "" = nothing.
+// gather connects n clients evenly to servers. Each client first sends a text, if it is not empty.
 func gather(n int, hello string, servers ...*process) (_ *crowd, err error) {
 	cmd := exec.Command(os.Args[0], "-role", "clients")
 	cmd.Stderr = os.Stderr
@@ -80,7 +81,8 @@ func (c *crowd) say(line string) (string, error) {
 	return strings.TrimSpace(strings.TrimPrefix(answer, "ok")), nil
 }
 
-// run has the first client say something and gives the time until each has so many frames.
+// run makes the first client send a text, and returns the time until each client has received a
+// number of frames.
 func (c *crowd) run(frames int, text string) (time.Duration, error) {
 	answer, err := c.say(fmt.Sprintf("run %d %s", frames, text))
 	if err != nil {

@@ -15,16 +15,17 @@ import (
 	"time"
 )
 
-// silence is how long the clients wait for a frame before they complain.
+// silence is the time without a frame after which the clients report an error.
 const silence = 30 * time.Second
 
-// descriptors gets the process, and those that it starts, so many open files, or as many as there can be.
+// descriptors raises the limit of open files for this process and its children, and returns the
+// limit.
 func descriptors(want int) (got int) {
 	var l syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {
 		return 0
 	}
-	for _, hard := range []uint64{max(l.Max, uint64(want)), l.Max} { // only root raises the second
+	for _, hard := range []uint64{max(l.Max, uint64(want)), l.Max} { // only root can raise the hard limit
 		more := syscall.Rlimit{Cur: hard, Max: hard}
 		if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &more) == nil {
 			return int(hard)
@@ -33,14 +34,14 @@ func descriptors(want int) (got int) {
 	return int(l.Cur)
 }
 
-// client is a connection that counts what arrives. It does not answer pings.
+// client is a connection that counts frames. It does not answer pings.
 type client struct {
 	fd     int
-	frames int // of text
-	skip   int // bytes that are left of a frame
+	frames int // text frames so far
+	skip   int // remaining bytes of a frame
 	text   bool
 	head   [10]byte
-	n      int // bytes of it
+	n      int // bytes in head
 }
 
 // take counts the frames that end in b.
@@ -83,7 +84,7 @@ func (c *client) take(b []byte) error {
 	return nil
 }
 
-// listeners are all clients of a process.
+// listeners holds all clients of a process.
 type listeners struct {
 	places []string
 	list   []client
@@ -91,14 +92,14 @@ type listeners struct {
 	buf    [64 << 10]byte
 }
 
-// clients is the process of a crowd.
+// clients runs the process of a crowd.
 func clients(in io.Reader, out io.Writer) error {
 	l := &listeners{}
 	lines := bufio.NewReader(in)
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			return nil // that is the end
+			return nil // the connection has ended
 		}
 		verb, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		answer := ""
@@ -168,7 +169,7 @@ func (l *listeners) open() (err error) {
 	return nil
 }
 
-// connect is the handshake, beside Go's own poller.
+// connect makes a handshake with a blocking socket, without Go's poller.
 func (c *client) connect(place string) error {
 	address, path, _ := strings.Cut(place, " ")
 	to, err := netip.ParseAddrPort(address)
@@ -192,7 +193,7 @@ func (c *client) connect(place string) error {
 	for {
 		n, err := syscall.Read(c.fd, part)
 		if errors.Is(err, syscall.EINTR) {
-			continue // with a time limit even those of Go's own scheduler
+			continue // a read with a time limit can be interrupted by signals of Go's scheduler
 		}
 		if err != nil || n == 0 {
 			return fmt.Errorf("no answer to the handshake: %w", errors.Join(err, io.ErrUnexpectedEOF))
@@ -228,7 +229,7 @@ func (l *listeners) send(to []client, text string) error {
 	return nil
 }
 
-// wait reads until each client has so many frames. More is an error.
+// wait reads until each client has received a number of frames. More frames are an error.
 func (l *listeners) wait(want int) error {
 	missing := len(l.list)
 	events := make([]syscall.EpollEvent, 1024)

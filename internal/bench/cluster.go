@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// crowdSize is the room of N1 and N3.
+// crowdSize is the number of members in the room of N1 and N3.
 const crowdSize = 10_000
 
-// crowd is how many of them this machine's limit of open files allows; each process needs some more.
+// crowd returns how many members this machine's limit of open files allows; each process needs some
+// descriptors for itself.
 func (b *bench) crowd() (int, error) {
 	const spare = 300
 	got := descriptors(crowdSize + spare)
@@ -23,7 +24,7 @@ func (b *bench) crowd() (int, error) {
 	return n, nil
 }
 
-// crowdedRoom is N1: deliveries in a room of 10,000 on one node, and on three.
+// crowdedRoom measures N1: deliveries in a room of 10,000 members on one node, and on three.
 func (b *bench) crowdedRoom() error {
 	n, err := b.crowd()
 	if err != nil {
@@ -62,7 +63,7 @@ func (b *bench) crowdedNodes(nodes, n int) error {
 	slow := max(int(b.length.Seconds()*10), 1)
 	for _, c := range []struct {
 		name          string
-		count, theirs int // both are to be busy for some seconds; an outbox takes 1,024
+		count, theirs int // enough for some seconds of work; an outbox holds 1,024
 		every         time.Duration
 	}{
 		{"10 publishes a second", slow, slow, 100 * time.Millisecond},
@@ -106,11 +107,12 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// publishes is N2: pushes of 200 bytes from one node to a room with a member on each of three, so to one shard of the streams;
-// beside plain XADDs of as many bytes, 256 in a pipeline, in the same Redis.
+// publishes measures N2: pushes of 200 bytes from one node to a room with a member on each of three
+// nodes, so to one shard of the streams. The reference is plain XADDs of as many bytes, 256 in a
+// pipeline, in the same Redis.
 func (b *bench) publishes() error {
 	const nodes, size = 3, 200
-	s, err := b.stage(nodes, "WSFRAME_APP_LIMITS_OUTBOX_MESSAGES=100000", "WSFRAME_APP_LIMITS_OUTBOX_BYTES=67108864") // Redis is measured, not a client's patience
+	s, err := b.stage(nodes, "WSFRAME_APP_LIMITS_OUTBOX_MESSAGES=100000", "WSFRAME_APP_LIMITS_OUTBOX_BYTES=67108864") // the test measures Redis, not a client's timeout
 	if err != nil {
 		return err
 	}
@@ -163,9 +165,10 @@ func (b *bench) publishes() error {
 	return nil
 }
 
-// members is N3: the list of a room of 10,000, by pages of 1,000 through the push port, on three nodes beside one.
+// members measures N3: the list of a room of 10,000 members, in pages of 1,000 through the push
+// port, on three nodes relative to one.
 func (b *bench) members() error {
-	const times = 5 // in a round: the CPU is counted in steps of 10 ms
+	const times = 5 // pushes in a round; the resolution of the CPU time is 10 ms
 	n, err := b.crowd()
 	if err != nil {
 		return err

@@ -1,11 +1,14 @@
-// Command bench measures what a message, a delivery, an idle connection and a handshake cost the server, beside a bare gws
-// server in the same run: server CPU from the operating system, medians of several rounds, ratios. P6 is the pause of a reload,
-// beside its limit. N1 to N3 are many nodes at one Redis: a room of 10,000, publishes, and the list of the room's members.
+// Command bench measures what a message, a delivery, an idle connection and a handshake cost the
+// server, relative to a plain gws server in the same run. Results are ratios of server CPU time as
+// the operating system reports it, as medians of several rounds. P6 is the pause of a reload,
+// relative to its limit. N1 to N3 measure several nodes on one Redis: a room of 10,000, publishes,
+// and the list of the room's members.
 //
 //	go build -o console ./public && go -C internal/bench run .
 //
-// Linux only. Each server is a process of its own; the clients run in this one, those of N1 to N3 in others. P2 and P3 build a server with
-// one room, N1 to N3 a console with a controller of their own, so they are run inside the checkout; N1 to N3 need redis-server.
+// It runs on Linux only. Each server is a separate process. The clients run in this process, those
+// of N1 to N3 in others. P2 and P3 build a server with one room, and N1 to N3 a console with
+// another controller, so run them inside the checkout. N1 to N3 need redis-server.
 package main
 
 import (
@@ -70,7 +73,7 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-// compare measures two servers in turn and prints the medians and the median of the ratios.
+// compare measures two servers in turn, and prints their medians and the median of the ratios.
 func (b *bench) compare(what, unit string, ours, theirs func() (float64, error)) error {
 	var f figure
 	for range b.rounds {
@@ -88,7 +91,7 @@ func (b *bench) compare(what, unit string, ours, theirs func() (float64, error))
 	return nil
 }
 
-// figure is what two servers were measured at, round by round.
+// figure holds the measurements of two servers, round by round.
 type figure struct{ first, second, ratio []float64 }
 
 func (f *figure) add(x, y float64) {

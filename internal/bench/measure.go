@@ -22,7 +22,7 @@ func masked(text string) []byte {
 	} else {
 		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(len(text)))
 	}
-	return append(append(b, 0, 0, 0, 0), text...) // a mask of zeros is a mask
+	return append(append(b, 0, 0, 0, 0), text...) // a mask of zeros is valid
 }
 
 func handshake(path string) string {
@@ -78,7 +78,7 @@ func dialAll(p *process, n int) ([]net.Conn, error) {
 	return conns, nil
 }
 
-// dialBoth opens n connections to each.
+// dialBoth opens n connections to each server.
 func dialBoth(ours, theirs *process, n int) (a, g []net.Conn, err error) {
 	if a, err = dialAll(ours, n); err != nil {
 		return nil, nil, err
@@ -96,7 +96,8 @@ func closeAll(conns []net.Conn) {
 	}
 }
 
-// echoing keeps every connection asking and waiting for the answer; the result is server CPU per message in µs.
+// echoing makes every connection send requests and wait for the replies. It returns the server's
+// CPU time per message in µs.
 func (b *bench) echoing(p *process, conns []net.Conn, ask []byte) (float64, error) {
 	var count atomic.Int64
 	var failed atomic.Value
@@ -132,7 +133,7 @@ func (b *bench) echoing(p *process, conns []net.Conn, ask []byte) (float64, erro
 	return (p.cpu() - before) / float64(count.Load()), nil
 }
 
-// requests is P1. gws echoes as many bytes as our reply has.
+// requests measures P1. gws echoes as many bytes as our reply has.
 func (b *bench) requests() error {
 	const n = 1000
 	ours, err := startConsole(b.console, false, "WSFRAME_APP_LIMITS_MESSAGE_RATE=1000000", "WSFRAME_APP_LIMITS_MESSAGE_BURST=1000000")
@@ -153,14 +154,15 @@ func (b *bench) requests() error {
 	defer closeAll(g)
 	reply := `{"status":200,"event":"success","info":"执行完成"}`
 	for len(reply) > len(request) {
-		reply = reply[:len(request)] // an echo carries the request's bytes both ways
+		reply = reply[:len(request)] // an echo sends the bytes of the request in both directions
 	}
 	return b.compare("P1 request and reply, 1,000 connections", "µs CPU",
 		func() (float64, error) { return b.echoing(ours, a, masked(request)) },
 		func() (float64, error) { return b.echoing(theirs, g, masked(reply)) })
 }
 
-// delivering has the server publish and waits until every connection has everything; the result is CPU per delivery in µs.
+// delivering makes the server publish, and waits until every connection has received everything. It
+// returns the CPU time per delivery in µs.
 func (b *bench) delivering(p *process, conns []net.Conn, count int, every time.Duration) (float64, error) {
 	want := int64(count * (len(payload) + 4))
 	var wg sync.WaitGroup
@@ -212,7 +214,7 @@ func (b *bench) room(what string, members, count int, every time.Duration) error
 		func() (float64, error) { return b.delivering(theirs, g, count, every) })
 }
 
-// quietRoom is P2.
+// quietRoom measures P2.
 func (b *bench) quietRoom() error {
 	for _, members := range []int{5000, 9900} {
 		what := fmt.Sprintf("P2 delivery, %d members, 10 publishes a second", members)
@@ -223,7 +225,7 @@ func (b *bench) quietRoom() error {
 	return nil
 }
 
-// busyRoom is P3.
+// busyRoom measures P3.
 func (b *bench) busyRoom() error {
 	if err := b.room("P3 delivery, 1,000 members, 500 publishes a second", 1000, int(b.length.Seconds()*500), 2*time.Millisecond); err != nil {
 		return err
@@ -231,8 +233,8 @@ func (b *bench) busyRoom() error {
 	return b.room("P3 delivery, 5,000 members, as fast as it goes", 5000, 200, 0)
 }
 
-// idle is P4: memory of the worker per authenticated connection that has said nothing for a while but
-// the answers to pings. Both servers have all their defaults, and wait at the same time.
+// idle measures P4: the worker's memory for each authenticated connection that has only answered
+// pings for a while. Both servers use their defaults, and wait at the same time.
 func (b *bench) idle() error {
 	const n = 8000
 	var f figure
@@ -255,8 +257,8 @@ func (b *bench) idle() error {
 	return nil
 }
 
-// quietCrowd starts a server and opens connections to it, which answer pings until it stops. before is its
-// memory without them.
+// quietCrowd starts a server and opens connections, which answer pings until it stops. before is
+// the server's memory without connections.
 func quietCrowd(n int, start func() (*process, error)) (p *process, before float64, err error) {
 	if p, err = start(); err != nil {
 		return nil, 0, err
@@ -298,7 +300,7 @@ func answerPings(c net.Conn) {
 	}
 }
 
-// handshakes is P5: CPU of master and worker, embedded store included.
+// handshakes measures P5: the CPU time of master and worker, including the embedded store.
 func (b *bench) handshakes() error {
 	const n = 4000
 	ours, err := startConsole(b.console, true)
@@ -317,7 +319,7 @@ func (b *bench) handshakes() error {
 		if err != nil {
 			return 0, err
 		}
-		time.Sleep(500 * time.Millisecond) // the bookkeeping follows
+		time.Sleep(500 * time.Millisecond) // the bookkeeping is written later
 		used := p.cpu() - before
 		closeAll(conns)
 		time.Sleep(1500 * time.Millisecond)

@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// reloads is P6: the pause of a reload, beside its limit. The clients ask all the time, one question after the other each, and so
-// many a second in all: a machine that the clients themselves fill measures the clients.
+// reloads measures P6: the pause of a reload, relative to its limit. Each client sends one request
+// after the other, at a limited total rate, because clients that fill the machine would measure
+// themselves.
 func (b *bench) reloads() error {
 	for _, n := range []int{500, 5000, 15000} {
 		if err := b.reload(n); err != nil {
@@ -23,13 +24,13 @@ func (b *bench) reloads() error {
 	return nil
 }
 
-// pauseLimit is promise P6.
+// pauseLimit returns the limit of promise P6.
 func pauseLimit(conns int) time.Duration {
 	return time.Duration(conns)*50*time.Microsecond + 50*time.Millisecond
 }
 
 func (b *bench) reload(n int) error {
-	port, err := freePort() // the commands must find the manager
+	port, err := freePort() // the commands need the manager's address
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func freePort() (int, error) {
 	return ln.Addr().(*net.TCPAddr).Port, nil
 }
 
-// joinAll puts everybody into a room: what a connection is in moves with it.
+// joinAll puts every connection into a room, because the rooms of a connection move with it.
 func joinAll(conns []net.Conn) error {
 	join, buf := masked(`{"method":"live.user.join"}`), make([]byte, 128)
 	for _, c := range conns {
@@ -101,7 +102,7 @@ func joinAll(conns []net.Conn) error {
 	return nil
 }
 
-// readText reads one short text frame; pings are passed over.
+// readText reads one short text frame. It ignores pings.
 func readText(c net.Conn, buf []byte) error {
 	for {
 		if _, err := io.ReadFull(c, buf[:2]); err != nil {
@@ -117,7 +118,7 @@ func readText(c net.Conn, buf []byte) error {
 	}
 }
 
-// asking is clients that ask and wait for the answer, each in its own order.
+// asking holds clients that send requests and wait for the replies, each in its own order.
 type asking struct {
 	longest  atomic.Int64 // ns
 	answered atomic.Int64

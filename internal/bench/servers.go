@@ -19,7 +19,7 @@ import (
 	"wsframe/framework/auth"
 )
 
-// parseCommand reads what a client sends to the gws server: PUBLISH count interval-µs, and a text.
+// parseCommand parses a message to the gws server: PUBLISH count interval-µs, and a text.
 func parseCommand(s string) (count int, every time.Duration, ok bool) {
 	f := strings.Fields(s)
 	if len(f) < 3 || f[0] != "PUBLISH" {
@@ -32,7 +32,7 @@ func parseCommand(s string) (count int, every time.Duration, ok bool) {
 
 var payload = []byte(`{"status":200,"event":"barrage","info":"","param":{"id":123456,"nickname":"somebody","say":"this is what a barrage message looks like"}}`)
 
-// publishing calls publish count times, paced by the clock.
+// publishing calls publish count times at a fixed interval.
 func publishing(count int, every time.Duration, publish func()) {
 	next := time.Now()
 	for range count {
@@ -44,7 +44,7 @@ func publishing(count int, every time.Duration, publish func()) {
 	}
 }
 
-// gwsServer is the reference: it echoes, and publishes by gws's Broadcaster.
+// gwsServer is the reference server. It echoes messages, and publishes with gws's Broadcaster.
 type gwsEcho struct {
 	gws.BuiltinEventHandler
 	mu    sync.Mutex
@@ -90,16 +90,16 @@ func gwsServer() {
 	panic(s.RunListener(listen()))
 }
 
-// roomServer is a program beside the hub, which nobody else may import.
+// roomServer is the path of a program that uses the hub, which other modules cannot import.
 const roomServer = "./framework/internal/hub/roomserver"
 
-// process is a server under measurement.
+// process is a measured server.
 type process struct {
 	cmd  *exec.Cmd
 	addr string
 	push string                      // address of the push port
-	pids []int                       // whose CPU counts
-	path func(i int) (string, error) // of the i-th client, each a user of its own
+	pids []int                       // processes whose CPU time counts
+	path func(i int) (string, error) // the token of the i-th client, each of a different user
 	dir  string
 }
 
@@ -107,7 +107,7 @@ func startRole(role string) (*process, error) {
 	return startServer(exec.Command(os.Args[0], "-role", role))
 }
 
-// startRoom builds and starts a hub with one room of everybody.
+// startRoom builds and starts a hub with one room for all connections.
 func startRoom() (*process, error) {
 	dir, err := os.MkdirTemp("", "wsframe-bench-")
 	if err != nil {
@@ -147,7 +147,8 @@ func startServer(cmd *exec.Cmd) (*process, error) {
 	return &process{cmd: cmd, addr: strings.TrimSpace(line), pids: []int{cmd.Process.Pid}, path: func(int) (string, error) { return "/", nil }}, nil
 }
 
-// startConsole starts the real thing: master, worker, embedded store, auth on. withMaster counts the master's CPU too.
+// startConsole starts the console with master, worker, embedded store and token check. With
+// withMaster, the master's CPU time counts, too.
 func startConsole(console string, withMaster bool, env ...string) (*process, error) {
 	dir, err := os.MkdirTemp("", "wsframe-bench-")
 	if err != nil {
@@ -199,7 +200,7 @@ func startConsole(console string, withMaster bool, env ...string) (*process, err
 	return p, nil
 }
 
-// startRedis starts a redis-server with an append-only file, as nodes share one.
+// startRedis starts a redis-server with an append-only file, as recommended for several nodes.
 func startRedis() (*process, error) {
 	port, err := freePort()
 	if err != nil {
@@ -237,12 +238,12 @@ func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGKILL)
 	_ = p.cmd.Wait()
 	if p.dir != "" {
-		time.Sleep(300 * time.Millisecond) // the worker follows its master
+		time.Sleep(300 * time.Millisecond) // the worker ends with its master
 		_ = os.RemoveAll(p.dir)
 	}
 }
 
-// cpu is the user and system time used so far, in microseconds.
+// cpu returns the user and system time of a process, in microseconds.
 func (p *process) cpu() float64 {
 	total := 0.0
 	for _, pid := range p.pids {
@@ -258,7 +259,7 @@ func (p *process) cpu() float64 {
 	return total
 }
 
-// pss is the proportional set size in KiB.
+// pss returns the proportional set size in KiB.
 func (p *process) pss() float64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.pids[0]))
 	if err != nil {

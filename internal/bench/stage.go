@@ -17,14 +17,14 @@ import (
 	"wsframe/framework/push"
 )
 
-// stage is nodes with our own controller, and their Redis, if they share one.
+// stage holds nodes with a controller of the benchmark, and their Redis if they share one.
 type stage struct {
 	nodes []*process
 	redis *process
 	store *redis.Client
 }
 
-// build makes the console with the controller, once.
+// build builds the console with the controller once.
 func (b *bench) build() (string, error) {
 	if b.built != "" {
 		return b.built, nil
@@ -56,7 +56,7 @@ func (b *bench) build() (string, error) {
 	return b.built, nil
 }
 
-// checkout is the directory of the server's module, which this one stands in.
+// checkout returns the directory of the server's module, which contains this module.
 func checkout() (string, error) {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "wsframe").Output()
 	if err != nil {
@@ -65,7 +65,7 @@ func checkout() (string, error) {
 	return strings.TrimSpace(string(dir)), nil
 }
 
-// clean removes what build made.
+// clean removes the built console.
 func (b *bench) clean() {
 	if b.built != "" {
 		_ = os.RemoveAll(filepath.Dir(b.built))
@@ -84,7 +84,8 @@ func (b *bench) stage(nodes int, env ...string) (_ *stage, err error) {
 			s.stop()
 		}
 	}()
-	// The clients answer no pings, and a call that a busy machine delays is not repeated.
+	// The clients answer no pings, and the benchmark does not repeat calls that a busy machine
+	// delays.
 	env = append([]string{"WSFRAME_APP_HEARTBEAT_PING=1h", "WSFRAME_APP_HEARTBEAT_IDLE=2h", "WSFRAME_CACHE_MASTER_TIMEOUT=5s", "WSFRAME_APP_DEMO=false"}, env...)
 	if nodes > 1 {
 		if s.redis, err = startRedis(); err != nil {
@@ -113,7 +114,7 @@ func (s *stage) stop() {
 	}
 }
 
-// cpu is that of all workers, in microseconds.
+// cpu returns the CPU time of all workers, in microseconds.
 func (s *stage) cpu() (total float64) {
 	for _, p := range s.nodes {
 		total += p.cpu()
@@ -121,7 +122,7 @@ func (s *stage) cpu() (total float64) {
 	return total
 }
 
-// commands are the calls of each command that Redis has counted, those in scripts too.
+// commands returns the number of calls of each Redis command, including those in scripts.
 func (s *stage) commands() (map[string]float64, error) {
 	text, err := s.store.Info(context.Background(), "commandstats").Result()
 	if err != nil {
@@ -139,10 +140,10 @@ func (s *stage) commands() (map[string]float64, error) {
 	return calls, nil
 }
 
-// traffic is what publishes cost Redis.
+// traffic holds the cost of publishes in Redis.
 type traffic struct{ scripts, entries, reads, cpu []float64 }
 
-// counted measures what run has Redis do, for each of count publishes.
+// counted measures what run costs Redis for each of count publishes.
 func (s *stage) counted(t *traffic, count int, run func() error) error {
 	if s.redis == nil {
 		return run()
@@ -180,7 +181,7 @@ func (t *traffic) print() {
 	}
 }
 
-// bare has Redis take as many entries from a client that does nothing else.
+// bare writes the same number of entries to Redis from a client that does nothing else.
 func (s *stage) bare(count, size int) (time.Duration, error) {
 	const batch = 256
 	ctx := context.Background()
@@ -198,7 +199,7 @@ func (s *stage) bare(count, size int) (time.Duration, error) {
 	return time.Since(begun), nil
 }
 
-// list counts the members that the pages show, in order.
+// list reads all pages, checks their order, and returns the number of members.
 func (s *stage) list(room string) (int, error) {
 	const page = 1000
 	client, err := push.NewClient(s.nodes[0].push, "")

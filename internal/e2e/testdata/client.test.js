@@ -1,4 +1,4 @@
-// The client in a world of the test's own: sockets, clock and chance. Run by: node --test client.test.js
+// Tests of the client with simulated sockets, clock and randomness. Run: node --test client.test.js
 'use strict';
 const { test } = require('node:test');
 const assert = require('node:assert/strict');
@@ -126,7 +126,7 @@ test('the pause grows until a connection has lived for 30 s', async () => {
     w.socket.end(code);
     let ms = 0;
     for (; w.sockets.length === n; ms += 100) await w.advance(100);
-    pauses.push(ms - 200); // with chance at its largest
+    pauses.push(ms - 200); // with the largest random value
   };
   for (const code of [1008, 1009, 1008, 1009, 1008, 1009, 1012]) await lose(code, 1000);
   assert.deepEqual(pauses, [500, 1000, 2000, 4000, 8000, 15000, 15000]);
@@ -181,7 +181,7 @@ test('the position is that of the join until a push comes', async () => {
   await w.again();
   assert.equal(positions(w.socket), 'empty:f:0,r:e:5');
   w.socket.push(push('r', 7));
-  w.socket.push(event('sysPosition', { room: 'r', offset: 6, epoch: 'e' })); // late: it is known better
+  w.socket.push(event('sysPosition', { room: 'r', offset: 6, epoch: 'e' })); // a late position, which the client ignores
   await w.again();
   assert.equal(positions(w.socket), 'r:e:7,empty:f:0');
 });
@@ -192,7 +192,7 @@ for (const reason of ['unavailable', 'tooOften']) {
     w.ws.on('sysRecovered', (r) => told.push(r.recovered));
     await w.again();
     w.socket.push(event('sysRecovered', { room: 'r', recovered: false, reason, offset: 5, epoch: 'e', count: 0 }));
-    w.socket.push(push('r', 9)); // live, while 6, 7, 8 are missing
+    w.socket.push(push('r', 9)); // a live push, while 6, 7 and 8 are missing
     await w.advance(1000);
     assert.deepEqual({ ...w.socket.calls[0], id: 0 }, { method: 'sys.recover', room: 'r', epoch: 'e', offset: 5, id: 0 });
     w.socket.answer(0, { event: 'sysRecover', param: [{ room: 'r', recovered: false, reason, offset: 5, epoch: 'e' }] });
@@ -221,7 +221,7 @@ test('a line that breaks before the second answer asks from the same position, a
   assert.equal(positions(w.socket), 'r:e:5');
   w.socket.push(event('sysRecovered', { room: 'r', recovered: true, offset: 11, epoch: 'e', count: 6 }));
   for (const n of [6, 7]) w.socket.push(push('r', n));
-  await w.again(); // in the middle of it
+  await w.again(); // during the recovery
   assert.equal(positions(w.socket), 'r:e:7');
   w.socket.push(event('sysRecovered', { room: 'r', recovered: true, offset: 11, epoch: 'e', count: 4 }));
   for (const n of [8, 9, 10, 11, 12]) w.socket.push(push('r', n));

@@ -1,5 +1,5 @@
-// Package app stands in for the application where many nodes are measured: go build's -overlay puts this file in the place of
-// app/app.go. Everything else of the binary is as it is released.
+// Package app replaces the application in measurements of several nodes: go build's -overlay puts
+// this file in place of app/app.go. The rest of the binary is as released.
 package app
 
 import (
@@ -16,25 +16,25 @@ func Controllers(framework.Deps) ([]framework.Controller, error) {
 	return []framework.Controller{framework.Mount("stage", &Stage{})}, nil
 }
 
-// Stage publishes.
+// Stage joins rooms and publishes.
 type Stage struct{}
 
-// In is what all actions take.
+// In is the input of all actions.
 type In struct {
 	Room  string          `json:"room"`
-	Count int             `json:"count"` // of pushes
-	Every int             `json:"every"` // µs between them; 0 = as fast as they are taken
-	Keep  int             `json:"keep"`  // > 0: kept in history, with so many others
-	Size  int             `json:"size"`  // bytes of a push, where Param is empty
+	Count int             `json:"count"` // number of pushes
+	Every int             `json:"every"` // µs between two pushes; 0 = as fast as they are accepted
+	Keep  int             `json:"keep"`  // length of the history; 0 = not kept
+	Size  int             `json:"size"`  // bytes of a push, if Param is empty
 	Param json.RawMessage `json:"push"`
 }
 
-// Join puts the asking connection into a room.
+// Join puts the calling connection into a room.
 func (s *Stage) Join(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	return framework.OK("done", ""), c.Join(in.Room)
 }
 
-// Publish publishes to a room, and answers nothing.
+// Publish publishes to a room, without a reply.
 func (s *Stage) Publish(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	push := framework.OK("barrage", "", in.Param)
 	if len(in.Param) == 0 {
@@ -51,7 +51,7 @@ func (s *Stage) Publish(c *framework.Ctx, in *In) (*framework.Reply, error) {
 		for range in.Count {
 			err := sender.Publish(in.Room, push, o...)
 			for ; errors.Is(err, framework.ErrBusy); err = sender.Publish(in.Room, push, o...) {
-				time.Sleep(time.Millisecond) // too much waits for Redis
+				time.Sleep(time.Millisecond) // too many messages wait for Redis
 			}
 			if err != nil {
 				log.Error("publish: " + err.Error())

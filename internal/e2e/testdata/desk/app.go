@@ -1,5 +1,5 @@
-// Package app stands in for the application in the tests of reloads: go build's -overlay puts this
-// file, or one that was changed, in the place of app/app.go.
+// Package app replaces the application in tests of reloads: go build's -overlay puts this file, or
+// a changed one, in place of app/app.go.
 package app
 
 import (
@@ -11,7 +11,7 @@ import (
 	"wsframe/framework"
 )
 
-// Controllers mounts what a reload changes.
+// Controllers mounts the controllers that a reload changes.
 func Controllers(framework.Deps) ([]framework.Controller, error) {
 	return []framework.Controller{
 		framework.Mount("desk.clerk", &Clerk{}),
@@ -20,10 +20,10 @@ func Controllers(framework.Deps) ([]framework.Controller, error) {
 	}, nil
 }
 
-// Clerk answers otherwise after a reload.
+// Clerk replies differently after a reload.
 type Clerk struct{}
 
-// Ask says which code answers.
+// Ask returns which code runs.
 func (*Clerk) Ask(c *framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("answer", "", "the first code"), nil
 }
@@ -31,16 +31,16 @@ func (*Clerk) Ask(c *framework.Ctx) (*framework.Reply, error) {
 // First has a route that the next code lacks.
 type First struct{}
 
-// Only is that route.
+// Only is the route that the next code lacks.
 func (*First) Only(c *framework.Ctx) (*framework.Reply, error) { return framework.OK("only", ""), nil }
 
 // Porter is another type in the next code.
 type Porter struct{}
 
-// Open is what both have.
+// Open exists in both programs.
 func (*Porter) Open(c *framework.Ctx) (*framework.Reply, error) { return framework.OK("open", ""), nil }
 
-// Shout prints more than a pipe holds, on both of its streams, and fails, which is logged.
+// Shout prints more than a pipe holds, to both streams, and fails, which is logged.
 func (*Clerk) Shout(c *framework.Ctx) (*framework.Reply, error) {
 	line := strings.Repeat("shouted ", 128)
 	for range 100 {
