@@ -37,7 +37,7 @@ func receive(t *testing.T, w Pipe, kind byte) []byte {
 	return body
 }
 
-// One of both processes gets the claim of a round, and nobody before it is offered.
+// Claim succeeds in one of the two processes, and only after Offer.
 func TestClaim(t *testing.T) {
 	old, next := pipes(t)
 	if next.Claim() {
@@ -62,7 +62,7 @@ func TestClaim(t *testing.T) {
 	}
 }
 
-// Descriptors come in their order, with bodies of any size.
+// Descriptors arrive in order, with bodies of any size.
 func TestDescriptors(t *testing.T) {
 	old, next := pipes(t)
 	large := bytes.Repeat([]byte("0123456789"), 100_000)

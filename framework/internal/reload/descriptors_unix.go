@@ -19,19 +19,20 @@ import (
 	"wsframe/library/socket"
 )
 
-// UnixPipe passes messages, and descriptors with the first byte of one.
+// UnixPipe is a Pipe that sends descriptors with the first byte of a message.
 type UnixPipe struct {
 	ctx   context.Context
 	conn  *net.UnixConn
 	stop  func() bool
 	oob   []byte
-	files []int // received, not yet taken
+	files []int // received and not yet used
 
-	// A claim is a byte in a pipe: one read gets it. The new process has no end to write to.
-	claims, offers *os.File
+	claims *os.File // a pipe in which each byte is a claim: only one read gets it
+	offers *os.File // its other end; nil in the new process
 }
 
-// NewPipe makes a Pipe of one end of a Unix stream socket, which it closes. Every wait ends with ctx.
+// NewPipe makes a Pipe of one end of a Unix stream socket, which it closes. Every wait ends with
+// ctx.
 func NewPipe(ctx context.Context, f *os.File) (*UnixPipe, error) {
 	defer f.Close()
 	c, err := net.FileConn(f)
@@ -58,7 +59,7 @@ func (w *UnixPipe) Close() {
 
 const (
 	pipeHead  = 5
-	maxRights = 253 // descriptors in a message, by the kernel
+	maxRights = 253 // descriptors in a message: the kernel's limit
 	maxBody   = 64 << 20
 	firstPart = 4 << 10
 
@@ -66,7 +67,7 @@ const (
 )
 
 func (w *UnixPipe) Send(kind byte, body []byte, conns []*hub.Conn) error {
-	// The descriptors are not this function's, but nobody closes them meanwhile.
+	// The descriptors belong to the connections, which stay open until the round is decided.
 	fds := make([]int, len(conns))
 	for i, c := range conns {
 		fds[i] = c.Descriptor()
@@ -78,10 +79,10 @@ func (w *UnixPipe) sendRights(kind byte, body []byte, fds []int) error {
 	if len(body) > maxBody {
 		return fmt.Errorf("transfer message of %d bytes", len(body))
 	}
-	if err := w.limit(w.conn.SetWriteDeadline, roundTime); err != nil {
+	if err := w.setDeadline(w.conn.SetWriteDeadline, roundTime); err != nil {
 		return err
 	}
-	// The descriptors go with the head, and with a little more: a body may be large.
+	// The descriptors are sent with the head and a part of the body, which may be large.
 	first := body[:min(len(body), firstPart)]
 	b := make([]byte, pipeHead, pipeHead+len(first))
 	b[0] = kind
@@ -99,8 +100,8 @@ func (w *UnixPipe) sendRights(kind byte, body []byte, fds []int) error {
 	return err
 }
 
-// limit sets a deadline, which ctx's end moves into the past.
-func (w *UnixPipe) limit(set func(time.Time) error, d time.Duration) error {
+// setDeadline sets a deadline. The end of ctx moves it into the past.
+func (w *UnixPipe) setDeadline(set func(time.Time) error, d time.Duration) error {
 	end := time.Time{}
 	if d > 0 {
 		end = time.Now().Add(d)
@@ -112,7 +113,7 @@ func (w *UnixPipe) limit(set func(time.Time) error, d time.Duration) error {
 }
 
 func (w *UnixPipe) Receive(limit time.Duration) (byte, []byte, error) {
-	if err := w.limit(w.conn.SetReadDeadline, limit); err != nil {
+	if err := w.setDeadline(w.conn.SetReadDeadline, limit); err != nil {
 		return 0, nil, err
 	}
 	head := make([]byte, pipeHead)
@@ -128,14 +129,14 @@ func (w *UnixPipe) Receive(limit time.Duration) (byte, []byte, error) {
 		return 0, nil, err
 	}
 	if head[0] == msgHello {
-		if err := w.greeted(); err != nil {
+		if err := w.acceptHello(); err != nil {
 			return 0, nil, err
 		}
 	}
 	return head[0], body, nil
 }
 
-// read fills b and keeps the descriptors that come along.
+// read fills b and keeps the descriptors that come with it.
 func (w *UnixPipe) read(b []byte) error {
 	for len(b) > 0 {
 		n, oobn, _, _, err := w.conn.ReadMsgUnix(b, w.oob)
@@ -156,8 +157,8 @@ func (w *UnixPipe) read(b []byte) error {
 
 func (w *UnixPipe) HangUp() { _ = w.conn.CloseRead() } // the reader sees an end
 
-// take gives the next descriptor; they come in the order in which they were sent.
-func (w *UnixPipe) take(name string) (*os.File, error) {
+// nextFile returns the next descriptor, in the order in which they were sent.
+func (w *UnixPipe) nextFile(name string) (*os.File, error) {
 	if len(w.files) == 0 {
 		return nil, errors.New("a descriptor is missing")
 	}
@@ -166,17 +167,18 @@ func (w *UnixPipe) take(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// Socket is a file, since it does not block and so is in the poller. net.FileConn would duplicate it and set anew what is set.
+// Socket returns the next descriptor as a file. It is non-blocking, so the poller accepts it;
+// net.FileConn would cost a duplicate.
 func (w *UnixPipe) Socket() (hub.Stream, error) {
-	f, err := w.take("moved")
+	f, err := w.nextFile("moved")
 	if err != nil {
 		return nil, err
 	}
 	return f, nil
 }
 
-// Prepare has the kernel enlarge the table of descriptors once: in a process with several threads each of the many small steps
-// to the same size takes milliseconds.
+// Prepare has the kernel enlarge the table of descriptors once. In a process with several threads
+// each of the many small steps to the same size would take milliseconds.
 func (w *UnixPipe) Prepare(n int) {
 	raw, err := w.conn.SyscallConn()
 	if err != nil {
@@ -200,11 +202,11 @@ func (w *UnixPipe) Hello(body []byte) (err error) {
 	return control(w.claims, func(fd int) error { return w.sendRights(msgHello, body, []int{fd}) })
 }
 
-func (w *UnixPipe) greeted() (err error) {
+func (w *UnixPipe) acceptHello() (err error) {
 	if w.claims != nil {
 		return errNotTransfer
 	}
-	w.claims, err = w.take("claims")
+	w.claims, err = w.nextFile("claims")
 	return err
 }
 

@@ -40,7 +40,7 @@ type worker struct {
 	t    *testing.T
 	hub  *hub.Hub
 	cfg  Config
-	onTo func(c *hub.Conn, text string) // called for each message; the default replies with the text
+	onTo func(c *hub.Conn, text string) // called for each message; nil = it replies with the text
 
 	suspendErr, adoptErr error
 	handshakes           atomic.Int32
@@ -311,7 +311,7 @@ func (p *memoryPipe) Receive(limit time.Duration) (byte, []byte, error) {
 	if p.isDead() {
 		return 0, nil, errDead
 	}
-	select { // what was sent before the other's death arrives
+	select { // the other one may have died after it had sent
 	case m := <-p.in:
 		return p.got(m)
 	default:
@@ -399,7 +399,7 @@ func (x *transfer) begin() {
 	go func() {
 		defer close(x.sent)
 		x.gave, x.sendErr = Send(ctx, x.old.cfg, x.oldPipe, func(int) { close(x.handed) })
-		x.oldPipe.die() // it says no more
+		x.oldPipe.die() // it sends nothing more
 	}()
 	go func() {
 		defer close(x.received)

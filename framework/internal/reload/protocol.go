@@ -11,31 +11,31 @@ import (
 	"wsframe/framework/internal/hub"
 )
 
-// The messages of a transfer. Each is a kind, a length and a body.
+// The messages of a transfer consist of a kind, a length and a body.
 //
 //	old                                        new
 //	H  version, number, claims' descriptor →   makes room
 //	                                       ←   T
-//	B  States, their descriptors           →   adopts, reads nothing yet
+//	B  States, their descriptors           →   imports, reads nothing yet
 //	R  frames sent to them meanwhile       →   queues them
-//	C  what belongs to the whole worker    →   claims them, S, serves
-//	R, D  what their last actions do       →
-//	                                       ←   A, G  answers to what they ask, and whose client has gone
+//	C  the state of the whole worker       →   claims them, S, serves
+//	R, D  frames of the last actions, ends →
+//	                                       ←   A, G  replies to their questions, ends of clients
 //	E                                      →
 //
 // The version is hub.TransferVersion: a process reads no other.
 const (
-	msgHello   = 'H'
-	msgBatch   = 'B'
-	msgTaken   = 'T'
-	msgRelay   = 'R' // JSON: []relayed
-	msgAnswer  = 'A' // JSON: ask.Findings
-	msgGone    = 'G' // JSON: the connection of an action that still runs in the old process has ended
-	msgCommit  = 'C' // JSON: commit
-	msgServing = 'S'
-	msgDone    = 'D' // JSON: actions of these connections have ended
-	msgAbort   = 'X' // the old process goes on with what is not claimed
-	msgEnd     = 'E'
+	msgHello    = 'H'
+	msgBatch    = 'B'
+	msgReady    = 'T'
+	msgRelay    = 'R' // JSON: []relayed
+	msgFindings = 'A' // JSON: ask.Findings
+	msgGone     = 'G' // JSON: the fd of a connection that has ended during its action
+	msgCommit   = 'C' // JSON: commit
+	msgServing  = 'S'
+	msgDone     = 'D' // JSON: the fds of connections whose action has ended
+	msgAbort    = 'X' // the old process keeps what is not claimed
+	msgEnd      = 'E'
 )
 
 // roundTime bounds one step of the other process while clients wait.
@@ -48,29 +48,35 @@ var (
 
 // Pipe is the socket between the two processes. Send and Receive may be called at the same time.
 type Pipe interface {
-	// Send passes a message on, and the descriptors of conns.
+	// Send sends a message and the descriptors of conns.
 	Send(kind byte, body []byte, conns []*hub.Conn) error
-	// Receive waits for the next message; limit 0 is until the pipe's context ends, or HangUp.
+	// Receive waits for the next message. Without a limit it waits until the pipe's context ends,
+	// or HangUp is called.
 	Receive(limit time.Duration) (kind byte, body []byte, err error)
-	HangUp() // nothing is received any more
-	// Socket is the next descriptor that came with a batch.
+	// HangUp ends Receive.
+	HangUp()
+	// Socket returns the next descriptor that came with a batch.
 	Socket() (hub.Stream, error)
 
-	Hello(body []byte) error // old: the first message, and where the claims lie
-	Prepare(n int)           // new: makes room for so many descriptors; an error would show later
-	Offer() error            // old: puts the claim of a round there
-	Claim() bool             // takes it; of both processes one gets it
+	// Hello sends the first message, and the pipe of the claims. The old process calls it.
+	Hello(body []byte) error
+	// Prepare makes room for n descriptors. The new process calls it. An error would show later.
+	Prepare(n int)
+	// Offer makes the claim of a round available. The old process calls it.
+	Offer() error
+	// Claim acquires the claim of a round. Only one of the two processes gets it.
+	Claim() bool
 }
 
 // commit is the body of msgCommit.
 type commit struct {
-	Stored bool            // the store knows everything of these connections
+	Stored bool            // Redis knows everything of these connections
 	App    json.RawMessage // workerState, in the first round
 }
 
 // workerState travels beside the connections.
 type workerState struct {
-	Bus json.RawMessage `json:",omitempty"` // the place on the bus
+	Bus json.RawMessage `json:",omitempty"` // see Link.Suspend
 }
 
 func sendJSON(w Pipe, kind byte, v any) error {

@@ -21,24 +21,24 @@ import (
 type receiver struct {
 	Config
 	w       Pipe
-	greeted bool // the old process has said what it writes
+	greeted bool // the hello has come
 	states  hub.States
-	held    map[int64]*adopted
-	begun   time.Time // when the first connections came
+	held    map[int64]*held // by fd: imported connections whose reading has not begun
 	moved   api.Moved
 	serving func() // nil once called
 
-	sending sync.Mutex     // answers come from several goroutines
-	asked   sync.WaitGroup // answers that wait for somebody
-	over    chan struct{}  // closed at the end
+	firstBatch time.Time      // when the first connections came
+	sending    sync.Mutex     // several goroutines send
+	inquiries  sync.WaitGroup // questions of the old process that wait for a reply
+	ended      chan struct{}  // closed at the end
 }
 
-// Receive takes over what the process at the other end of w moves. An error means that nothing was
-// taken over. serving is called as soon as the connections are served here; actions may still run there.
+// Receive imports and serves the connections that the process at the other end of w moves. After an
+// error none is served here. serving is called as soon as they are; actions may still run there.
 func Receive(cfg Config, w Pipe, serving func()) (api.Moved, error) {
-	t := &receiver{Config: cfg, w: w, held: map[int64]*adopted{}, serving: serving, over: make(chan struct{})}
+	t := &receiver{Config: cfg, w: w, held: map[int64]*held{}, serving: serving, ended: make(chan struct{})}
 	err := t.run()
-	close(t.over)
+	close(t.ended)
 	served := t.serving == nil
 	if lost := t.finish(err != nil); lost > 0 {
 		t.moved.Notes = append(t.moved.Notes, fmt.Sprintf("%d actions ended with the old worker; their connections were closed with 1012", lost))
@@ -57,17 +57,17 @@ func Receive(cfg Config, w Pipe, serving func()) (api.Moved, error) {
 func (t *receiver) run() error {
 	for {
 		limit := time.Duration(0)
-		if !t.begun.IsZero() && t.serving != nil {
+		if !t.firstBatch.IsZero() && t.serving != nil {
 			limit = roundTime // its clients wait
 		}
 		kind, body, err := t.w.Receive(limit)
 		switch {
 		case err != nil && isTimeout(err):
-			return fmt.Errorf("wait for the old process: %w", err) // it lives, and claims what it still has
-		case err != nil && !t.greeted: // nobody has said yet who claims what
+			return fmt.Errorf("wait for the old process: %w", err) // it lives, and takes the claim
+		case err != nil && !t.greeted: // there is no claim yet
 			return fmt.Errorf("the old process ended before the transfer: %w", err)
 		case err != nil && t.w.Claim():
-			t.begin(false) // whatever has come over is only here now
+			t.serve(false) // no other process has them any more
 			return fmt.Errorf("the old process ended in the middle of the transfer: %w", err)
 		case err != nil && t.serving == nil:
 			return fmt.Errorf("the old process ended before its last actions: %w", err)
@@ -92,12 +92,12 @@ func (t *receiver) handle(kind byte, body []byte) error {
 	case msgHello:
 		return t.greet(body)
 	case msgBatch:
-		if t.begun.IsZero() {
-			t.begun = time.Now()
+		if t.firstBatch.IsZero() {
+			t.firstBatch = time.Now()
 		}
-		return t.batch(body)
+		return t.importBatch(body)
 	case msgRelay:
-		return t.deliver(body)
+		return t.deliverRelays(body)
 	case msgCommit:
 		return t.commit(body)
 	case msgDone:
@@ -115,7 +115,7 @@ func (t *receiver) handle(kind byte, body []byte) error {
 	return nil
 }
 
-type adopted struct {
+type held struct {
 	conn  *hub.Conn
 	busy  bool
 	begun bool
@@ -132,7 +132,7 @@ func (t *receiver) greet(body []byte) error {
 	if n, size := binary.Uvarint(body[1:]); size > 0 && n < 1<<24 {
 		t.w.Prepare(int(n))
 	}
-	return t.send(msgTaken, nil)
+	return t.send(msgReady, nil)
 }
 
 func (t *receiver) send(kind byte, body []byte) error {
@@ -141,14 +141,14 @@ func (t *receiver) send(kind byte, body []byte) error {
 	return t.w.Send(kind, body, nil)
 }
 
-// answer tells the old process what it has asked. It is of no use to it if that fails.
-func (t *receiver) answer(f ask.Findings) {
+// reply sends the reply to a question of the old process, which may have ended.
+func (t *receiver) reply(f ask.Findings) {
 	if body, err := json.Marshal(f); err == nil {
-		_ = t.send(msgAnswer, body)
+		_ = t.send(msgFindings, body)
 	}
 }
 
-func (t *receiver) batch(body []byte) error {
+func (t *receiver) importBatch(body []byte) error {
 	states, err := t.states.Decode(body)
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func (t *receiver) batch(body []byte) error {
 			return err
 		}
 		t.Port.Reserve(c.Remote)
-		t.held[s.FD] = &adopted{conn: c, busy: s.Busy}
+		t.held[s.FD] = &held{conn: c, busy: s.Busy}
 	}
 	return nil
 }
@@ -181,25 +181,25 @@ func (t *receiver) commit(body []byte) error {
 	if err := json.Unmarshal(body, &c); err != nil {
 		return err
 	}
-	goOn := func() {}
+	takeOver := func() {}
 	if t.serving != nil {
 		var err error
-		if goOn, err = t.importWorker(c.App); err != nil {
+		if takeOver, err = t.importWorker(c.App); err != nil {
 			return err
 		}
 	}
-	if !t.w.Claim() { // nor may anything be said in the old process's name then
+	if !t.w.Claim() { // nor may anything be sent in the old process's name then
 		return errTakenBack
 	}
-	goOn()
-	t.begin(c.Stored)
-	_ = t.send(msgServing, nil) // they are this process's also where nobody hears it
+	takeOver()
+	t.serve(c.Stored)
+	_ = t.send(msgServing, nil) // they belong to this process even if that is lost
 	return nil
 }
 
-// importWorker prepares to go on where the previous worker stopped. That is so when goOn is called;
-// before, nothing can be seen of it.
-func (t *receiver) importWorker(raw []byte) (goOn func(), err error) {
+// importWorker prepares to continue where the previous worker stopped. takeOver does it; until then
+// others see nothing of it.
+func (t *receiver) importWorker(raw []byte) (takeOver func(), err error) {
 	var state workerState
 	if len(raw) > 0 {
 		if err := json.Unmarshal(raw, &state); err != nil {
@@ -208,26 +208,27 @@ func (t *receiver) importWorker(raw []byte) (goOn func(), err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), t.Timeout)
 	defer cancel()
-	takeOver, err := t.Link.Adopt(ctx, state.Bus)
+	adopt, err := t.Link.Adopt(ctx, state.Bus)
 	if err != nil {
 		return nil, err
 	}
-	return func() { takeOver(t.Timeout) }, nil
+	return func() { adopt(t.Timeout) }, nil
 }
 
-// watch has the old process hear of the end of a connection whose action still runs there.
-func (t *receiver) watch(c *hub.Conn) {
+// watchEnd notifies the old process when a connection ends whose action still runs there.
+func (t *receiver) watchEnd(c *hub.Conn) {
 	select {
 	case <-c.Done():
 		if body, err := json.Marshal(c.FD); err == nil {
-			_ = t.send(msgGone, body) // it may be gone
+			_ = t.send(msgGone, body) // the old process may have ended
 		}
-	case <-t.over:
+	case <-t.ended:
 	}
 }
 
-// begin serves what is held. stored tells that the store knows it already.
-func (t *receiver) begin(stored bool) {
+// serve begins to serve the imported connections. stored means that Redis knows all of them
+// already.
+func (t *receiver) serve(stored bool) {
 	t.Start()
 	for fd, h := range t.held {
 		if h.begun {
@@ -243,26 +244,26 @@ func (t *receiver) begin(stored bool) {
 		h.conn.Begin(!h.busy)
 		t.Sessions.Begin(h.conn)
 		if h.busy {
-			go t.watch(h.conn)
+			go t.watchEnd(h.conn)
 		}
 		if !h.busy {
 			delete(t.held, fd)
 		}
 	}
 	if t.serving != nil {
-		if !t.begun.IsZero() {
-			t.moved.Pause = time.Since(t.begun)
+		if !t.firstBatch.IsZero() {
+			t.moved.Pause = time.Since(t.firstBatch)
 		}
 		t.serving()
 		t.serving = nil
 	}
 }
 
-// finish reads from connections whose action in the old process will not end any more, and forgets those that are not this
-// process's. Died means that the actions ended with that process: their clients would wait for an answer, so they are closed,
-// and ask again. It returns how many.
+// finish begins to read from connections whose action did not end, and discards those that were not
+// claimed. died means that the actions ended with the old process: no reply would come, so their
+// connections are closed and clients ask again. It returns how many were closed.
 func (t *receiver) finish(died bool) (lost int) {
-	t.asked.Wait() // as long as a question takes
+	t.inquiries.Wait() // each has its own time limit
 	for fd, h := range t.held {
 		if h.begun {
 			h.conn.Begin(true)
@@ -279,15 +280,15 @@ func (t *receiver) finish(died bool) (lost int) {
 	return lost
 }
 
-// closeRelayed closes a moved connection behind what the old process had sent: what it has left to
-// this one, and what it has said since.
-func (t *receiver) closeRelayed(c *hub.Conn, r *relayed) {
+// closeAfterBus closes a moved connection after everything that the old process had sent on the
+// bus: messages that it has left to this process, and later ones.
+func (t *receiver) closeAfterBus(c *hub.Conn, r *relayed) {
 	t.Link.AfterOwn(t.Timeout, func() {
-		t.Link.After(r.Token, r.Mark, t.Timeout, func() { hub.CloseAfter([]*hub.Conn{c}, r.Code, r.Reason) })
+		t.Link.After(r.Token, r.Cursor, t.Timeout, func() { hub.CloseAfter([]*hub.Conn{c}, r.Code, r.Reason) })
 	})
 }
 
-func (t *receiver) deliver(body []byte) error {
+func (t *receiver) deliverRelays(body []byte) error {
 	var list []relayed
 	if err := json.Unmarshal(body, &list); err != nil {
 		return err
@@ -303,13 +304,13 @@ func (t *receiver) deliver(body []byte) error {
 			switch {
 			case c == nil:
 			case r.Code != 0:
-				t.closeRelayed(c, r)
+				t.closeAfterBus(c, r)
 			default:
 				c.Deliver(r.Frames, r.N, x)
 			}
 		}
 		if r.Ask != nil {
-			t.Nodes.Inquire(r.Ask, &t.asked, t.answer)
+			t.Nodes.Inquire(r.Ask, &t.inquiries, t.reply)
 		}
 	}
 	return nil

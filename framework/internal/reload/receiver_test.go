@@ -9,7 +9,7 @@ import (
 	"wsframe/framework/internal/hub"
 )
 
-// script is an old process that says one thing.
+// script is an old process that sends the same message again and again.
 type script struct {
 	Pipe
 	kind byte
@@ -19,7 +19,7 @@ type script struct {
 func (s script) Receive(time.Duration) (byte, []byte, error) { return s.kind, s.body, nil }
 func (script) Send(byte, []byte, []*hub.Conn) error          { return nil }
 
-// A worker reads its own version of the transfer only, and says which one came.
+// A worker reads its own version of the transfer only, and names the other one.
 func TestOtherTransferVersion(t *testing.T) {
 	const other = hub.TransferVersion + 1
 	for name, test := range map[string]struct {

@@ -12,7 +12,7 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// relayed is something that the old process still has for moved connections, or a question to the new one.
+// relayed is frames or a close for moved connections, or a question to the new process.
 type relayed struct {
 	FDs    []int64
 	Frames []byte       `json:",omitempty"`
@@ -23,21 +23,23 @@ type relayed struct {
 	Reason string       `json:",omitempty"`
 	Ask    *ask.Inquiry `json:",omitempty"`
 
-	Token string     `json:",omitempty"` // of a close: what this sender had sent before comes first
-	Mark  bus.Cursor `json:",omitempty"`
+	Token  string     `json:",omitempty"`     // of a close: who had sent what comes first
+	Cursor bus.Cursor `json:"Mark,omitempty"` // of a close: after them
 }
 
-// relay collects what goes to the new process; the transfer sends it on, in this order. Bounded by what the old process may still
-// say: its running actions, and whatever timers publish while it ends. After the hand-over it is the old process's way to ask:
-// what its last actions do to their connections, and what they want to know, is done and known there.
+// relay collects what the old process sends to moved connections, in order; the sender forwards it.
+// It also carries the questions and changes of the last actions to the new process, which has the
+// connections. Its size is bounded by what running actions and timers send while the process ends.
+//
+// Methods are safe for concurrent use. The lock is a leaf.
 type relay struct {
-	mu      sync.Mutex
-	relays  []relayed
-	done    []int64
-	asked   map[int64]chan ask.Findings
-	last    int64
-	closed  bool // nothing is sent on any more
-	changed chan struct{}
+	mu        sync.Mutex
+	relays    []relayed
+	ended     []int64 // connections whose action has ended
+	questions map[int64]chan ask.Findings
+	lastID    int64         // of a question
+	closed    bool          // nothing is forwarded any more
+	changed   chan struct{} // 1
 }
 
 var (
@@ -46,7 +48,7 @@ var (
 )
 
 func newRelay() *relay {
-	return &relay{asked: map[int64]chan ask.Findings{}, changed: make(chan struct{}, 1)}
+	return &relay{questions: map[int64]chan ask.Findings{}, changed: make(chan struct{}, 1)}
 }
 
 func (m *relay) Relay(fd int64, frames []byte, n int, x *wire.Handling, shared bool) {
@@ -73,10 +75,10 @@ func (m *relay) RelayClose(fd int64, code int, reason string) {
 	m.add(relayed{FDs: []int64{fd}, Code: code, Reason: reason})
 }
 
-func (m *relay) left(fd int64) {
+func (m *relay) actionEnded(fd int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.done = append(m.done, fd)
+	m.ended = append(m.ended, fd)
 	m.wake()
 }
 
@@ -96,17 +98,17 @@ func (m *relay) wake() {
 	}
 }
 
-func (m *relay) take() (relays []relayed, done []int64) {
+func (m *relay) drain() (relays []relayed, done []int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	relays, done, m.relays, m.done = m.relays, m.done, nil, nil
+	relays, done, m.relays, m.ended = m.relays, m.ended, nil, nil
 	return relays, done
 }
 
 // relayBytes is about how much of relays goes into one message.
 const relayBytes = 1 << 20
 
-// sendRelays passes on what was taken.
+// sendRelays sends what was drained.
 func sendRelays(w Pipe, relays []relayed) error {
 	for len(relays) > 0 {
 		n, bytes := 0, 0
@@ -122,8 +124,8 @@ func sendRelays(w Pipe, relays []relayed) error {
 	return nil
 }
 
-// Ask puts a question to the new process, behind all that was relayed before. It waits as long as ctx, or until nobody passes it
-// on any more.
+// Ask asks the new process, after everything that was relayed before. It waits until ctx or the
+// transfer ends.
 func (m *relay) Ask(ctx context.Context, i ask.Inquiry) (ask.Findings, error) {
 	ch := make(chan ask.Findings, 1)
 	m.mu.Lock()
@@ -131,9 +133,9 @@ func (m *relay) Ask(ctx context.Context, i ask.Inquiry) (ask.Findings, error) {
 		m.mu.Unlock()
 		return ask.Findings{}, fmt.Errorf("ask the next worker: %w", ask.ErrPartial)
 	}
-	m.last++
-	i.ID = m.last
-	m.asked[i.ID] = ch
+	m.lastID++
+	i.ID = m.lastID
+	m.questions[i.ID] = ch
 	m.add(relayed{Ask: &i})
 	m.mu.Unlock()
 	select {
@@ -143,17 +145,17 @@ func (m *relay) Ask(ctx context.Context, i ask.Inquiry) (ask.Findings, error) {
 		}
 	case <-ctx.Done():
 		m.mu.Lock()
-		delete(m.asked, i.ID)
+		delete(m.questions, i.ID)
 		m.mu.Unlock()
 	}
 	return ask.Findings{}, fmt.Errorf("ask the next worker: %w", ask.ErrPartial)
 }
 
-func (m *relay) answered(f ask.Findings) {
+func (m *relay) resolve(f ask.Findings) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if ch := m.asked[f.ID]; ch != nil {
-		delete(m.asked, f.ID)
+	if ch := m.questions[f.ID]; ch != nil {
+		delete(m.questions, f.ID)
 		ch <- f
 	}
 }
@@ -163,8 +165,8 @@ func (m *relay) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed, m.relays = true, nil
-	for _, ch := range m.asked {
+	for _, ch := range m.questions {
 		close(ch)
 	}
-	clear(m.asked)
+	clear(m.questions)
 }

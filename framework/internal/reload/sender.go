@@ -15,42 +15,42 @@ import (
 )
 
 const (
-	batchSize  = 100                   // descriptors in a message; the kernel takes 253
-	batchBytes = 256 << 10             // or so much of states: what waits for slow clients travels, too
-	settleTime = 20 * time.Millisecond // for running actions to end before the move; later ones end in the old process
-	storeTime  = 20 * time.Millisecond // for the store to learn what happened last before the move
+	batchSize  = 100                   // descriptors in a message; the kernel allows 253
+	batchBytes = 256 << 10             // of states in a message: unsent frames travel as well
+	settleTime = 20 * time.Millisecond // for actions to end before the move
+	storeTime  = 20 * time.Millisecond // for Redis to learn of the last changes before the move
 )
 
 // sender is the old process's side of a transfer.
 type sender struct {
 	Config
-	w Pipe
-	m *relay
+	w     Pipe
+	relay *relay
 
-	serving  chan error // what became of a round, as the new process says
-	late     int        // rounds that it won and has not said so yet
-	listened sync.WaitGroup
+	serving     chan error // the outcome of a round, as the new process reports it
+	unconfirmed int        // rounds that the new process has won without having reported it
+	listened    sync.WaitGroup
 
-	waiting int // connections that have moved and whose action still runs here
+	actions int // moved connections whose action still runs here
 	moved   api.Moved
 }
 
 // Send moves all connections to the process at the other end of w. After an error nothing has moved
-// and everything goes on here. Else handed is called as soon as they are served there, and Send waits,
-// until ctx ends, for actions that still run here.
+// and this process continues to serve. Otherwise handed is called as soon as the connections are
+// served there, and Send waits, until ctx ends, for actions that still run here.
 func Send(ctx context.Context, cfg Config, w Pipe, handed func(moved int)) (api.Moved, error) {
 	hello := binary.AppendUvarint([]byte{hub.TransferVersion}, uint64(cfg.Hub.Len()))
 	if err := w.Hello(hello); err != nil {
 		return api.Moved{}, fmt.Errorf("greet the new process: %w", err)
 	}
-	if err := expect(w, msgTaken); err != nil {
+	if err := expect(w, msgReady); err != nil {
 		return api.Moved{}, err
 	}
-	t := &sender{Config: cfg, w: w, m: newRelay(), serving: make(chan error, 1)}
+	t := &sender{Config: cfg, w: w, relay: newRelay(), serving: make(chan error, 1)}
 	t.listened.Go(t.listen)
 	defer t.listened.Wait()
 	defer w.HangUp()
-	defer t.m.close()
+	defer t.relay.close()
 	t.Port.Pause()
 	begun := time.Now()
 	busy := t.Hub.Freeze(settleTime)
@@ -69,14 +69,14 @@ func Send(ctx context.Context, cfg Config, w Pipe, handed func(moved int)) (api.
 	if busy > 0 {
 		t.note("%d actions were still running; their connections moved and waited for them", busy)
 	}
-	return t.moved, t.rest(ctx)
+	return t.moved, t.finish(ctx)
 }
 
 func (t *sender) note(format string, args ...any) {
 	t.moved.Notes = append(t.moved.Notes, fmt.Sprintf(format, args...))
 }
 
-// listen takes what the new process says.
+// listen receives the messages of the new process.
 func (t *sender) listen() {
 	for {
 		kind, body, err := t.w.Receive(0)
@@ -84,9 +84,9 @@ func (t *sender) listen() {
 		switch {
 		case err != nil:
 			err = fmt.Errorf("wait for the new process: %w", err)
-		case kind == msgAnswer:
-			if err := json.Unmarshal(body, &f); err == nil { // else nobody can be told
-				t.m.answered(f)
+		case kind == msgFindings:
+			if err := json.Unmarshal(body, &f); err == nil { // else the question has no reply
+				t.relay.resolve(f)
 			}
 			continue
 		case kind == msgGone:
@@ -100,7 +100,7 @@ func (t *sender) listen() {
 		}
 		select {
 		case t.serving <- err:
-		default: // nobody has asked
+		default: // no round waits
 		}
 		if err != nil {
 			return
@@ -109,14 +109,14 @@ func (t *sender) listen() {
 }
 
 // served waits until the new process serves what came over.
-func (t *sender) served() error {
+func (t *sender) awaitServing() error {
 	limit := time.NewTimer(roundTime)
 	defer limit.Stop()
 	for {
 		select {
 		case err := <-t.serving:
-			if err == nil && t.late > 0 {
-				t.late--
+			if err == nil && t.unconfirmed > 0 {
+				t.unconfirmed--
 				continue
 			}
 			return err
@@ -126,15 +126,16 @@ func (t *sender) served() error {
 	}
 }
 
-// rest passes on what runs on here, actions and handshakes that had begun, until nothing does or ctx ends.
-func (t *sender) rest(ctx context.Context) error {
+// finish forwards what the remaining actions do, and moves connections whose handshake had begun,
+// until there are none of both or ctx ends.
+func (t *sender) finish(ctx context.Context) error {
 	for {
-		passed, err := t.pass()
+		forwarded, err := t.forward()
 		if err != nil {
 			t.note("the new worker ended: %v", err)
 			return nil
 		}
-		if passed {
+		if forwarded {
 			continue
 		}
 		shaking := t.Port.Handshakes()
@@ -151,15 +152,15 @@ func (t *sender) rest(ctx context.Context) error {
 				continue
 			}
 		}
-		if t.waiting == 0 && shaking == 0 && inside == 0 {
+		if t.actions == 0 && shaking == 0 && inside == 0 {
 			return t.w.Send(msgEnd, nil, nil)
 		}
 		select {
-		case <-t.m.changed:
+		case <-t.relay.changed:
 		case <-time.After(20 * time.Millisecond): // handshakes, and what ends by itself
 		case <-ctx.Done():
-			if t.waiting > 0 {
-				t.note("%d actions outlived the limit; their answers are lost: %s", t.waiting, t.Running())
+			if t.actions > 0 {
+				t.note("%d actions outlived the limit; their answers are lost: %s", t.actions, t.Running())
 			}
 			_ = t.w.Send(msgEnd, nil, nil)
 			return nil
@@ -167,11 +168,11 @@ func (t *sender) rest(ctx context.Context) error {
 	}
 }
 
-// pass sends on what there is.
-func (t *sender) pass() (passed bool, err error) {
-	relays, done := t.m.take()
-	t.waiting -= len(done)
-	t.markCloses(relays)
+// forward sends what the relay has collected. It reports whether that was anything.
+func (t *sender) forward() (forwarded bool, err error) {
+	relays, done := t.relay.drain()
+	t.actions -= len(done)
+	t.addCursors(relays)
 	err = sendRelays(t.w, relays)
 	if err == nil && len(done) > 0 {
 		err = sendJSON(t.w, msgDone, done)
@@ -179,42 +180,43 @@ func (t *sender) pass() (passed bool, err error) {
 	return len(relays) > 0 || len(done) > 0, err
 }
 
-// markCloses has closes come behind what this process has sent meanwhile, which the new one gets over the bus.
-func (t *sender) markCloses(list []relayed) {
+// addCursors makes closes wait for the messages that this process has sent on the bus before them.
+func (t *sender) addCursors(list []relayed) {
 	for i := range list {
 		if r := &list[i]; r.Code != 0 {
-			r.Token, r.Mark = t.Link.Cursor()
+			r.Token, r.Cursor = t.Link.Cursor()
 		}
 	}
 }
 
-// round moves all connections that are frozen here, and what worker gives. After an error they are still this process's.
+// round moves all connections that are frozen here, and the state that worker returns. After an
+// error they still belong to this process.
 func (t *sender) round(worker func(context.Context) ([]byte, error)) (int, error) {
 	if err := t.w.Offer(); err != nil {
 		return 0, err
 	}
 	err := t.exportAll(worker)
 	if err == nil {
-		err = t.served()
+		err = t.awaitServing()
 	}
 	if err != nil && t.w.Claim() {
 		t.Link.KeepServing()
-		_ = t.w.Send(msgAbort, nil, nil) // it may be gone
+		_ = t.w.Send(msgAbort, nil, nil) // the new process may have ended
 		return 0, err
 	}
-	// Without the claim they are served there, whatever became of the answer.
+	// The new process has the claim and so serves them, even if its report was lost.
 	if err != nil {
-		t.late++
+		t.unconfirmed++
 	}
-	t.Nodes.HandOver(t.m)
+	t.Nodes.HandOver(t.relay)
 	t.Link.HandedOver()
-	n := t.Hub.Release(t.m.left)
-	t.waiting += n
+	n := t.Hub.Release(t.relay.actionEnded)
+	t.actions += n
 	return n, nil
 }
 
 func (t *sender) exportAll(worker func(context.Context) ([]byte, error)) error {
-	// Both may wait for the store: at the same time as the connections go over.
+	// Both may wait for Redis, so they run while the connections are sent.
 	ctx, cancel := context.WithTimeout(context.Background(), roundTime)
 	defer cancel()
 	stored, state := make(chan error, 1), make(chan error, 1)
@@ -232,10 +234,10 @@ func (t *sender) exportAll(worker func(context.Context) ([]byte, error)) error {
 	if err != nil {
 		return err
 	}
-	// What is published here from now on waits, and is told to the new process behind what has been.
+	// From now on what is published here waits, and is relayed after the earlier frames.
 	t.Link.HandOver()
 	t.Hub.SettleRooms()
-	if _, err := t.pass(); err != nil {
+	if _, err := t.forward(); err != nil {
 		return err
 	}
 	time.AfterFunc(storeTime, cancel)
@@ -270,7 +272,8 @@ func (t *sender) exportConns() error {
 		return err == nil
 	}
 	t.Hub.Each(export)
-	// Some are between two messages. What does not move in the end is the next round's.
+	// Some connections are between two messages. One that cannot move now is left to the next
+	// round.
 	for try := 0; err == nil && len(again) > 0 && try < 500; try++ {
 		time.Sleep(time.Millisecond)
 		list := again
@@ -287,20 +290,20 @@ func (t *sender) exportConns() error {
 	return err
 }
 
-// export takes a connection as it is at one moment. Whatever else would change it waits for the
+// export returns the state of a connection at one moment. Any other change of it waits for the
 // session's lock, then for the outcome of the round.
 func (t *sender) export(c *hub.Conn) (s hub.State, ok, again bool) {
-	t.Sessions.Export(c, func(state json.RawMessage) { s, ok, again = t.Hub.Export(c, t.m, state) })
+	t.Sessions.Export(c, func(state json.RawMessage) { s, ok, again = t.Hub.Export(c, t.relay, state) })
 	return s, ok, again
 }
 
-// exportWorker stops reading from the bus, and gives what the next worker goes on with. Link.Resume or
-// Link.HandedOver must follow.
+// exportWorker leaves the bus and returns the state with which the next worker continues.
+// Link.Resume or Link.HandedOver must follow.
 func (t *sender) exportWorker(ctx context.Context) ([]byte, error) {
 	state, err := t.Link.Suspend(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t.GiveUp() // what it tells goes the way of the connections
+	t.GiveUp() // its notifications are relayed with the other frames
 	return json.Marshal(workerState{Bus: state})
 }

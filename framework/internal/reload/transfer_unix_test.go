@@ -17,8 +17,8 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// Connections move with their rooms. The steps of both sides come in the order on which other nodes,
-// Redis and clients rely.
+// Connections move with their rooms. The steps of both sides come in the order on which other
+// nodes, Redis and clients rely.
 func TestMove(t *testing.T) {
 	x := prepare(t)
 	const n = batchSize + 5 // two batches
@@ -46,7 +46,8 @@ func TestMove(t *testing.T) {
 	}
 }
 
-// After a failure before the commit, the old worker serves all connections and the new one has none.
+// After a failure before the commit, the old worker serves all connections and the new one has
+// none.
 func TestMoveFails(t *testing.T) {
 	for name, test := range map[string]struct {
 		prepare func(x *transfer)
@@ -93,7 +94,8 @@ func TestMoveFails(t *testing.T) {
 	}
 }
 
-// When the old worker dies, the new one serves what has come over, and says so.
+// When the old worker dies, the new one serves the connections that it has received, and reports
+// that.
 func TestOldDies(t *testing.T) {
 	x := prepare(t)
 	c := x.old.connect(1)
@@ -107,7 +109,7 @@ func TestOldDies(t *testing.T) {
 	if !isClosed(x.serving) || x.recvErr != nil || x.got.Connections != 1 || !strings.Contains(fmt.Sprint(x.got.Notes), "ended in the middle") {
 		t.Fatalf("%+v %v", x.got, x.recvErr)
 	}
-	if x.next.count("opened") != 1 { // nobody knows whether Redis knows it
+	if x.next.count("opened") != 1 { // Redis may not know it
 		t.Errorf("%q", x.next.calls)
 	}
 	c.send("hello")
@@ -130,8 +132,8 @@ func waiting(x *transfer) (c *client, conn *hub.Conn, endAction func()) {
 	return c, <-running, func() { close(end) }
 }
 
-// A connection whose action still runs moves. The action's frames and questions are relayed; what the
-// client sends meanwhile is handled by the new worker after the action.
+// A connection moves while its action runs. The action's frames and questions are relayed; the new
+// worker handles the client's next message after the action.
 func TestRunningAction(t *testing.T) {
 	x := prepare(t)
 	c, conn, endAction := waiting(x)
@@ -174,7 +176,7 @@ func TestActionOutlivesLimit(t *testing.T) {
 	c.want("next")
 }
 
-// A close by the old worker comes after what it had sent on the bus, and the end of a connection in the
+// A close by the old worker comes after what it had sent on the bus. The end of a connection in the
 // new one ends the context of its action in the old one.
 func TestRelayedEnds(t *testing.T) {
 	t.Run("by the old worker", func(t *testing.T) {
@@ -224,7 +226,8 @@ func TestOldDiesWithAction(t *testing.T) {
 	x.end()
 }
 
-// A handshake that had begun before the move ends as a connection of the old worker, which moves later.
+// A handshake that had begun before the move ends as a connection of the old worker, which moves
+// later.
 func TestLateConnection(t *testing.T) {
 	x := prepare(t)
 	x.old.handshakes.Store(1)
@@ -244,15 +247,15 @@ func TestLateConnection(t *testing.T) {
 	late.want("late by next")
 }
 
-// A process that stands still makes nobody wait for longer than a step may take.
+// A stopped process delays the other one by no more than the time of one step.
 func TestSilence(t *testing.T) {
-	for _, kind := range []byte{msgTaken, msgServing} {
+	for _, kind := range []byte{msgReady, msgServing} {
 		synctest.Test(t, func(t *testing.T) {
 			old := newWorker(t)
 			a, b := memoryPipes()
 			defer b.die()
 			if kind == msgServing {
-				b.other.in <- message{kind: msgTaken}
+				b.other.in <- message{kind: msgReady}
 			}
 			begun := time.Now()
 			_, err := Send(t.Context(), old.cfg, a, func(int) { t.Error("handed over") })
