@@ -33,7 +33,8 @@ type Ctx struct {
 	conn   *hub.Conn
 	route  string // of the action that runs
 	body   []byte
-	wrote  []byte // body before it was HTML-escaped; nil where it was not
+	small  [64]byte // holds a short body, which then costs no allocation of its own
+	wrote  []byte   // body before it was HTML-escaped; nil where it was not
 	ending ending
 	values atomic.Pointer[value]
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -34,20 +35,16 @@ func (d *dispatcher) Message(c *hub.Conn, data []byte) {
 	if !c.Binary() || utf8.Valid(data) { // of texts the hub has seen to it
 		req, err = frame.Decode(data, d.decoding)
 	}
-	number := (*frame.NumberError)(nil)
-	if err != nil && !errors.As(err, &number) {
-		refuse(c, err)
+	if err != nil {
+		d.refuse(c, err, req.ID)
 		return
 	}
 	if d.ack {
 		_ = push(c, received)
 	}
-	if number != nil {
-		_ = send(c, errParam.With([]FieldError{{number.Field, "number"}}).reply(), req.ID) // gone or slow: its close path is running
-		return
-	}
 	// data is the reader's buffer; an action may keep its Ctx.
-	ctx := &Ctx{server: d.server, FD: c.FD, Auth: c.Auth, conn: c, body: append([]byte(nil), req.Body...)}
+	ctx := &Ctx{server: d.server, FD: c.FD, Auth: c.Auth, conn: c}
+	ctx.body = slices.Clip(append(ctx.small[:0], req.Body...))
 	if d.escape {
 		ctx.body, ctx.wrote = frame.EscapeHTML(ctx.body), ctx.body
 	}
@@ -108,8 +105,17 @@ func (d *dispatcher) act(ctx *Ctx, method []byte) (reply *Reply, err error) {
 	return t.action(ctx)
 }
 
-// refuse closes a connection whose frame breaks the contract.
-func refuse(c *hub.Conn, err error) {
+// refuse answers a number that cannot be represented, and closes a connection whose frame breaks the
+// contract otherwise.
+func (d *dispatcher) refuse(c *hub.Conn, err error, id []byte) {
+	var number *frame.NumberError
+	if errors.As(err, &number) {
+		if d.ack {
+			_ = push(c, received)
+		}
+		_ = send(c, errParam.With([]FieldError{{number.Field, "number"}}).reply(), id) // an error: the connection has ended
+		return
+	}
 	code := wire.ClosePolicy
 	if errors.Is(err, frame.ErrUTF8) || errors.Is(err, frame.ErrSyntax) || errors.Is(err, frame.ErrNotObject) {
 		code = wire.CloseBadData

@@ -1,7 +1,6 @@
 package framework
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -135,7 +134,7 @@ func (in *input) read(c *Ctx, body []byte) (reflect.Value, error) {
 	if in.trusted {
 		body = trusted(body, c.FD, c.Auth)
 	}
-	err := json.NewDecoder(bytes.NewReader(body)).Decode(v.Interface())
+	err := json.Unmarshal(body, v.Interface())
 	if err == nil {
 		return v, nil
 	}

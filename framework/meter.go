@@ -35,8 +35,11 @@ func (m *meter) add(took time.Duration, err error) {
 	}
 	m.counts[i].Add(1)
 	m.nanos.Add(int64(took))
+	if err == nil {
+		return
+	}
 	var fail *Fail
-	if err != nil && !errors.As(err, &fail) {
+	if !errors.As(err, &fail) {
 		m.failed.Add(1)
 	}
 }
