@@ -300,7 +300,7 @@ func TestDatabaseGone(t *testing.T) {
 	}
 	f := w.Call("live.wall.say", data{"say": "x"}).Want(501, "insertDbError").WantInfo("保存数据至数据库失败")
 	if strings.Contains(string(f.Param), "table") {
-		t.Fatalf("the cause was told: %s", f.Param)
+		t.Fatalf("the client received the cause: %s", f.Param)
 	}
 	w.Call("live.wall.history", data{"type": "wall"}).Want(500, "controllerError").WantInfo("程序错误")
 }

@@ -42,10 +42,10 @@ func TestDeadAndFrozenNodes(t *testing.T) {
 		if took := time.Since(begun); took > 30*time.Second {
 			t.Logf("that is longer than promised")
 		}
-		until(t, "the room's ends to be told", func() bool { times, _ := n.told(); return len(times) == 1100 })
+		until(t, "the room's ends to be told", func() bool { times, _ := n.closeCalls(); return len(times) == 1100 })
 		check := func() {
 			t.Helper()
-			times, by := n.told()
+			times, by := n.closeCalls()
 			shares := map[int]int{}
 			for _, m := range slices.Concat(victims, sleepers) {
 				if times[m.fd] != 1 {
@@ -133,8 +133,8 @@ func TestKilledWorker(t *testing.T) {
 					t.Fatal(err)
 				}
 				late := n.member(0, "late", "hall")
-				until(t, "the ends to be told", func() bool { times, _ := n.told(); return len(times) >= (round+1)*len(victims)+round })
-				times, _ := n.told()
+				until(t, "the ends to be told", func() bool { times, _ := n.closeCalls(); return len(times) >= (round+1)*len(victims)+round })
+				times, _ := n.closeCalls()
 				for _, m := range victims {
 					if times[m.fd] != 1 {
 						t.Errorf("the end of %d was told %d times", m.fd, times[m.fd])
@@ -148,7 +148,7 @@ func TestKilledWorker(t *testing.T) {
 					t.Errorf("members %v", left)
 				}
 				_ = late.nc.Close()
-				until(t, "it to end", func() bool { times, _ := n.told(); return times[late.fd] == 1 })
+				until(t, "it to end", func() bool { times, _ := n.closeCalls(); return times[late.fd] == 1 })
 			}
 		})
 	}

@@ -300,10 +300,10 @@ func (m *model) compare() {
 		}
 	}
 	until(m.t, "all ends to be told", func() bool {
-		times, _ := m.told()
+		times, _ := m.closeCalls()
 		return !slices.ContainsFunc(m.ended, func(c *modelled) bool { return times[c.fd] == 0 && !c.killed })
 	})
-	times, _ := m.told()
+	times, _ := m.closeCalls()
 	odd := 0
 	for _, c := range m.ended {
 		switch {

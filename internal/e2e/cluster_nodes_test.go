@@ -219,8 +219,8 @@ func (n *nodes) kill(i int) {
 	<-n.list[i].ended
 }
 
-// told returns how often the close listeners of each connection ran, and in which processes.
-func (n *nodes) told() (times map[int64]int, by map[int64]int) {
+// closeCalls returns how often the close listeners of each connection ran, and in which processes.
+func (n *nodes) closeCalls() (times map[int64]int, by map[int64]int) {
 	n.t.Helper()
 	times, by = map[int64]int{}, map[int64]int{}
 	b, err := os.ReadFile(n.closed)

@@ -122,8 +122,8 @@ func nodesCalls(t *testing.T, n *nodes) {
 		t.Errorf("%d kicked", kicked)
 	}
 	until(t, "the kicked user to end", func() bool { code, ended := b.closed(); return ended && code == 4011 })
-	until(t, "both to be told of and forgotten", func() bool {
-		times, _ := n.told()
+	until(t, "both to be live of and forgotten", func() bool {
+		times, _ := n.closeCalls()
 		return times[b.fd] == 1 && times[c.fd] == 1 && len(n.set("calls")) == 1
 	})
 	_ = a.nc.Close()
@@ -199,10 +199,10 @@ func nodesRecovery(t *testing.T, n *nodes) {
 	}
 	x.stop()
 	x.check([]*member{witness})
-	told := witness.notes()
-	first := slices.Index(told, all[0])
-	if first < 0 || !slices.Equal(told[first:first+len(all)], all) {
-		t.Errorf("the wanderer was told another story in %d pushes", len(all))
+	live := witness.notes()
+	first := slices.Index(live, all[0])
+	if first < 0 || !slices.Equal(live[first:first+len(all)], all) {
+		t.Errorf("the reconnecting client received other pushes than the witness, %d in all", len(all))
 	}
 	t.Logf("came back %d times: %d pushes, %d of them recovered, none lost, doubled or out of order", rounds-1, len(all), missed)
 }
@@ -256,7 +256,7 @@ func TestNodeMissesPushes(t *testing.T) {
 	say(3, 3)
 	// The place of the notification counts: everything stored before it may be among the lost
 	// pushes.
-	until(t, "it to be told", func() bool { late.mu.Lock(); defer late.mu.Unlock(); return len(late.recovered) > 0 })
+	until(t, "it to be live", func() bool { late.mu.Lock(); defer late.mu.Unlock(); return len(late.recovered) > 0 })
 	say(1, 3)
 	until(t, "the last to come", func() bool { k := late.notes(); return k[len(k)-1] == note{0, said} })
 	late.mu.Lock()
@@ -392,15 +392,15 @@ func TestNodesWhileRedisIsInTrouble(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	t.Logf("rebuilt %v after the load had ended", time.Since(begun).Round(time.Millisecond))
-	times, _ := n.told()
+	times, _ := n.closeCalls()
 	for _, m := range gone {
 		if times[m.fd] != 1 {
-			t.Errorf("the end of %d was told %d times", m.fd, times[m.fd])
+			t.Errorf("the end of %d was live %d times", m.fd, times[m.fd])
 		}
 	}
 	for _, m := range members {
 		if times[m.fd] != 0 {
-			t.Errorf("the end of %d was told, but it lives", m.fd)
+			t.Errorf("the end of %d was live, but it lives", m.fd)
 		}
 	}
 }

@@ -75,7 +75,7 @@ func TestSameNodeTwice(t *testing.T) {
 		if b, _ := os.ReadFile(n.closed); len(b) == 0 {
 			return false
 		}
-		times, _ := n.told()
+		times, _ := n.closeCalls()
 		for _, m := range members {
 			if times[m.fd] != 1 {
 				return false

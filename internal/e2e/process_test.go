@@ -232,7 +232,7 @@ func TestWorkerHangs(t *testing.T) {
 	}
 	defer socket.Close()
 	s := start(t, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=2000000", "WSFRAME_APP_LIMITS_WORKER_HANG=12s")
-	told := func(want string) {
+	reported := func(want string) {
 		t.Helper()
 		b := make([]byte, 200)
 		for {
@@ -241,15 +241,15 @@ func TestWorkerHangs(t *testing.T) {
 			}
 			n, err := socket.Read(b)
 			if err != nil {
-				t.Fatalf("%q is not told: %v", want, err)
+				t.Fatalf("%q is not reported: %v", want, err)
 			}
 			if string(b[:n]) == want {
 				return
 			}
 		}
 	}
-	told("READY=1")
-	told("WATCHDOG=1")
+	reported("READY=1")
+	reported("WATCHDOG=1")
 	worker := s.status().WorkerPID
 	if err := syscall.Kill(worker, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -268,7 +268,7 @@ func TestWorkerHangs(t *testing.T) {
 		st := s.status()
 		return st.WorkerState == manager.WorkerServes && st.WorkerPID != worker
 	})
-	told("WATCHDOG=1")
+	reported("WATCHDOG=1")
 	dial(t, s.outside, s.token("guest", "7"))
 }
 

@@ -77,8 +77,8 @@ func TestNewWorkerKilledWithTheConnections(t *testing.T) {
 			for _, m := range list {
 				<-m.ended
 			}
-			until(t, "all are told of", func() bool { times, _ := n.told(); return len(times) >= len(list) })
-			times, _ := n.told()
+			until(t, "all are told of", func() bool { times, _ := n.closeCalls(); return len(times) >= len(list) })
+			times, _ := n.closeCalls()
 			for fd, k := range times {
 				if k != 1 || fd == late.fd {
 					t.Errorf("the close listener of %d was told %d times", fd, k)

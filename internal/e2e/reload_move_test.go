@@ -309,15 +309,15 @@ func (n *nodes) afterKill(victim string, members []*subscriber, said string, cod
 		}
 	}
 	if code == 0 {
-		until(t, "who died is told of", func() bool { times, _ := n.told(); return len(times) >= dead })
+		until(t, "who died is told of", func() bool { times, _ := n.closeCalls(); return len(times) >= dead })
 	}
 	// All remaining connections end now, and the listener runs once for each connection.
 	for _, u := range members {
 		_ = u.nc.Close()
 	}
-	until(t, "all are told of", func() bool { times, _ := n.told(); return len(times) >= len(members) })
+	until(t, "all are told of", func() bool { times, _ := n.closeCalls(); return len(times) >= len(members) })
 	until(t, "nobody is connected", func() bool { return n.list[0].status().Connections == 0 })
-	times, _ := n.told()
+	times, _ := n.closeCalls()
 	for fd, k := range times {
 		if k != 1 {
 			t.Errorf("the close listener of %d was told %d times", fd, k)
@@ -370,8 +370,8 @@ func TestCloseListenersAcrossReloads(t *testing.T) {
 	coming.Wait()
 	count := 0
 	gone.Range(func(any, any) bool { count++; return true })
-	until(t, "who has gone is told of", func() bool { times, _ := n.told(); return len(times) >= count })
-	times, _ := n.told()
+	until(t, "who has gone is told of", func() bool { times, _ := n.closeCalls(); return len(times) >= count })
+	times, _ := n.closeCalls()
 	t.Logf("%d came and went", count)
 	check := func(want int) {
 		t.Helper()
@@ -392,6 +392,6 @@ func TestCloseListenersAcrossReloads(t *testing.T) {
 		m.must(t, "hall.leave", map[string]any{"room": "other"})
 		_ = m.nc.Close()
 	}
-	until(t, "the others, too", func() bool { times, _ = n.told(); return len(times) >= count+len(stay) })
+	until(t, "the others, too", func() bool { times, _ = n.closeCalls(); return len(times) >= count+len(stay) })
 	check(count + len(stay))
 }

@@ -122,7 +122,7 @@ func TestActionAcrossReload(t *testing.T) {
 	}
 	_ = worker.nc.Close()
 	until(t, "its end", func() bool { return !n.set("room")[fd] && !n.set("KEY")[fd] })
-	if times, _ := n.told(); times[s.FD] != 1 {
+	if times, _ := n.closeCalls(); times[s.FD] != 1 {
 		t.Errorf("its close listener was told %d times", times[s.FD])
 	}
 }
@@ -300,7 +300,7 @@ func TestReloadCarriesEverything(t *testing.T) {
 	until(t, "its place in the room's set", func() bool { return n.set("room")[fd] })
 	_ = u.nc.Close()
 	until(t, "its end", func() bool { return !n.set("room")[fd] && !n.set("KEY")[fd] })
-	if times, _ := n.told(); times[u.fd] != 1 {
+	if times, _ := n.closeCalls(); times[u.fd] != 1 {
 		t.Errorf("its close listener was told %d times", times[u.fd])
 	}
 }

@@ -159,23 +159,23 @@ func TestNoFileToOpen(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	told := 0
+	reported := 0
 	now := time.Now().AddDate(0, 0, 1)
-	l.file.report = func(error) { told++ }
+	l.file.report = func(error) { reported++ }
 	l.file.now = func() time.Time { return now }
 	for range 100 {
 		l.Info("goes nowhere, harmlessly")
 	}
-	if told != 1 {
-		t.Errorf("told %d times", told)
+	if reported != 1 {
+		t.Errorf("reported %d times", reported)
 	}
 	now = now.Add(2 * time.Second)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	l.Info("is back")
-	if got := lines(t, filepath.Join(dir, fileName(now.Format(time.DateOnly), 0))); len(got) != 1 || told != 1 {
-		t.Errorf("%v, told %d times", got, told)
+	if got := lines(t, filepath.Join(dir, fileName(now.Format(time.DateOnly), 0))); len(got) != 1 || reported != 1 {
+		t.Errorf("%v, reported %d times", got, reported)
 	}
 }
 

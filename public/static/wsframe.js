@@ -228,7 +228,7 @@
      * Applies the result of a recovery. If the server could not tell, the position stays, and the
      * client asks again.
      */
-    function caughtUp(r, told, tried = 0) {
+    function caughtUp(r, asked, tried = 0) {
       const { room, recovered, pending, reason, epoch, offset } = r, p = seen.get(room);
       if (pending) return;
       if (reason === 'unavailable' || reason === 'tooOften') {
@@ -244,10 +244,10 @@
       }
       if (!recovered) settle(room, epoch, offset); // later pushes arrive live
       else if (p && p.gap) {
-        p.gap = !!p.ahead && !told; // a reply arrives after the missed pushes, the event before them
-        if (told && p.ahead) { p.offset = p.ahead.to; p.ahead = null; }
+        p.gap = !!p.ahead && !asked; // a reply arrives after the missed pushes, the event before them
+        if (asked && p.ahead) { p.offset = p.ahead.to; p.ahead = null; }
       }
-      if (told) server.emit('sysRecovered', r);
+      if (asked) server.emit('sysRecovered', r);
     }
 
     function receive(data) {
