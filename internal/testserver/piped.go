@@ -37,7 +37,7 @@ func (p *Piped) Dial(context.Context, string, string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &queued{Conn: c, out: make(chan []byte, 1<<16), closed: make(chan struct{})}
+	q := &queued{Conn: c, out: make(chan []byte, 1<<10), closed: make(chan struct{})}
 	go q.run()
 	return q, nil
 }
