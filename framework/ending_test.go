@@ -52,7 +52,7 @@ func cutOff(t *testing.T) (nodes []*frameworktest.Harness, w *witness, known [2]
 	release = proxy().Hold()
 	t.Cleanup(release)
 	fdOf(known[0], "hall") // so that there is something to write
-	nodes[0].Eventually("it to be noticed", func() bool { return nodes[0].App.Node().Stats().Away })
+	nodes[0].Eventually("it to be noticed", func() bool { return nodes[0].App.Node().Stats().Unreachable })
 	return nodes, w, known, release
 }
 

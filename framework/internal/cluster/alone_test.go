@@ -31,10 +31,10 @@ func TestTakeOver(t *testing.T) {
 			if next.orphans[fds[1]] > 0 {
 				t.Error("a listener is told a second time")
 			}
-			if err := next.n.sweeper.turn.take(t.Context()); err != nil { // it has ended
+			if err := next.n.sweeper.turn.acquire(t.Context()); err != nil { // it has ended
 				t.Fatal(err)
 			}
-			defer next.n.sweeper.turn.give()
+			defer next.n.sweeper.turn.release()
 			if keys := c.Keys(t.Context(), "p:WSFRAME:*").Val(); len(keys) > 0 {
 				t.Errorf("left: %v", keys)
 			}

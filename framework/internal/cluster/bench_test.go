@@ -47,7 +47,7 @@ func BenchmarkOpenedClosed_1room(b *testing.B) {
 			for i := range b.N {
 				one(n, int64(i+1))
 				if i%50 == 0 { // the writer's part, without Redis
-					for ops, dropped := n.journal.take(pipeline); len(ops) > 0; ops, dropped = n.journal.take(pipeline) {
+					for ops, dropped := n.journal.next(pipeline); len(ops) > 0; ops, dropped = n.journal.next(pipeline) {
 						n.journal.done(len(ops), dropped)
 					}
 				}

@@ -106,7 +106,7 @@ const (
 redis.call('SREM', KEYS[1], '')
 return redis.call('SADD', KEYS[1], ARGV[1])`
 
-	takeClaim = `
+	acquireClaim = `
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

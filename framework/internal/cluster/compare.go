@@ -32,16 +32,16 @@ type comparison struct {
 	departures *departures
 	leftovers  *Leftovers
 
-	batch    int              // commands of the next pipeline
-	shaken   bool             // there was an outage since the last heal
-	round    uint64           // of heal
-	suspects map[int64]bool   // ghosts at the last heal
-	doubts   map[int64]*Entry // what failed pipelines may still write
-	doubtAt  time.Time        // when the last of them failed
+	batch       int              // commands of the next pipeline
+	afterOutage bool             // there was an outage since the last heal
+	round       uint64           // of heal
+	suspects    map[int64]bool   // ghosts at the last heal
+	doubts      map[int64]*Entry // what failed pipelines may still write
+	doubtAt     time.Time        // when the last of them failed
 
-	full     bool      // Redis has no memory: additions wait in the journal's lacking
-	filledAt time.Time // when what Redis lacks was tried last
-	saidFull time.Time
+	full       bool      // Redis has no memory: additions wait in the journal's lacking
+	filledAt   time.Time // when what Redis lacks was tried last
+	loggedFull time.Time
 }
 
 // write runs a plan, in parts while Redis has no memory.
@@ -53,7 +53,7 @@ func (co *comparison) write(ctx context.Context, fill func(context.Context, *pla
 // written and those too many removed, a dead one is removed. Redis's own lists say where it may be,
 // extra says where else.
 func (co *comparison) reconcile(ctx context.Context, fds []int64, extra map[int64]*Entry) error {
-	co.journal.tryAll()
+	co.journal.attemptAll()
 	slices.SortFunc(fds, func(a, b int64) int { return cmp.Compare(b, a) }) // of a user's connections the newest first
 	wanted := make(map[int64]*Entry, len(fds))
 	for _, fd := range fds {
@@ -76,7 +76,7 @@ func (co *comparison) reconcile(ctx context.Context, fds []int64, extra map[int6
 		err = co.compare(ctx, fds[live:], wanted, extra, false)
 	}
 	if cache.Full(err) {
-		co.isFull(err)
+		co.noteFull(err)
 		return nil
 	}
 	return err
@@ -122,7 +122,7 @@ func (co *comparison) compare(ctx context.Context, fds []int64, wanted, extra ma
 		})
 		if cache.Full(err) {
 			co.lack(fds[at:], extra)
-			if errors.Is(err, errPartly) {
+			if errors.Is(err, errPartial) {
 				co.journal.heard(chunk)
 			}
 			return err
@@ -289,7 +289,7 @@ func (co *comparison) heal(ctx context.Context) error {
 		return true
 	})
 	co.journal.opened(func(fd int64) { delete(missing, fd) }) // on its way
-	all, full := co.shaken, co.full                           // what is missing is written when there is memory
+	all, full := co.afterOutage, co.full                      // what is missing is written when there is memory
 	if len(missing) > 0 && len(known) == 0 {
 		all = true
 		co.c.log.Warn("redis has forgotten the connections; all are written again", zap.Int("missing", len(missing)))
@@ -309,7 +309,7 @@ func (co *comparison) heal(ctx context.Context) error {
 	if err := co.reconcile(ctx, fds, nil); err != nil {
 		return err
 	}
-	co.shaken = co.shaken && full
+	co.afterOutage = co.afterOutage && full
 	return nil
 }
 

@@ -76,7 +76,7 @@ func testRacingSweepers(t *testing.T) {
 				if len(fds) == 0 {
 					return
 				}
-				if _, err := w.n.sweeper.some(t.Context(), a.n.c.self(), fds[:min(len(fds), 16)]); err != nil {
+				if _, err := w.n.sweeper.sweepSome(t.Context(), a.n.c.self(), fds[:min(len(fds), 16)]); err != nil {
 					t.Error(err)
 					return
 				}

@@ -29,7 +29,7 @@ func (de *departures) remember(ops []op) {
 	if !de.c.leased() {
 		return // nobody empties a store that is the server's own
 	}
-	de.forgetTold()
+	de.forgetAnnounced()
 	now := de.c.now()
 	for i := range ops {
 		if p := ops[i].present; p != nil && p.value != "" {
@@ -41,9 +41,9 @@ func (de *departures) remember(ops []op) {
 	}
 }
 
-// forgetTold forgets the departures that were told before Redis was emptied.
-func (de *departures) forgetTold() {
-	told := de.peers.lastIntact().Add(-de.presence.away - toldTime)
+// forgetAnnounced forgets the departures that were told before Redis was emptied.
+func (de *departures) forgetAnnounced() {
+	told := de.peers.lastIntact().Add(-de.presence.away - announceTime)
 	i := slices.IndexFunc(de.list, func(d departed) bool { return d.at.After(told) })
 	if i < 0 {
 		de.list = nil

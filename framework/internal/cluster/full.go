@@ -17,21 +17,21 @@ import (
 // takes them.
 
 const (
-	fillTime = time.Second // between two tries to write what Redis lacks
-	fullSaid = time.Minute // between two log lines of it
+	fillTime     = time.Second // between two tries to write what Redis lacks
+	fullLogPause = time.Minute // between two log lines of it
 )
 
-// isFull notes that Redis has no memory.
-func (co *comparison) isFull(err error) {
+// noteFull notes that Redis has no memory.
+func (co *comparison) noteFull(err error) {
 	if co.full {
 		return
 	}
 	co.full = true
 	now := co.c.now()
-	if co.filledAt = now; now.Sub(co.saidFull) < fullSaid {
+	if co.filledAt = now; now.Sub(co.loggedFull) < fullLogPause {
 		return
 	}
-	co.saidFull = now
+	co.loggedFull = now
 	co.c.log.Warn("redis has no memory: the bookkeeping of new connections and rooms waits, that of ended ones does not", zap.Error(err))
 }
 

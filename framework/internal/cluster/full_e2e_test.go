@@ -64,7 +64,7 @@ func TestFullRedis(t *testing.T) {
 	}
 	end := time.Now().Add(2 * a.n.c.lease)
 	eventually(t, "more than a lease to pass", func() bool { return time.Now().After(end) })
-	if mine, known := a.n.Owners.Owner(old[20]); !mine || !known || a.n.Lease.Isolated() || a.n.Stats().Away {
+	if mine, known := a.n.Owners.Owner(old[20]); !mine || !known || a.n.Lease.Isolated() || a.n.Stats().Unreachable {
 		t.Errorf("the node is taken for dead: %v, %v, %+v", mine, known, a.n.Stats())
 	}
 

@@ -85,7 +85,7 @@ func TestWithoutMemory(t *testing.T) {
 			if unheard := w.n.Owners.Unheard(); len(unheard) != 1 || !unheard[late] { // others were refused one by one: a part may be there
 				t.Errorf("unheard: %v, want %d", unheard, late)
 			}
-			if w.n.Lease.Isolated() || w.n.Stats().Away {
+			if w.n.Lease.Isolated() || w.n.Stats().Unreachable {
 				t.Error("a full store is taken for one that does not answer")
 			}
 			h.set.Store(false)

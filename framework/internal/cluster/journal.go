@@ -76,17 +76,17 @@ type journal struct {
 	mu      sync.Mutex
 	ops     []op
 	since   time.Time // of the oldest of ops
-	taken   []op      // the writer's; what is before at is in Redis
+	writing []op      // the writer's ops; Redis has those before at
 	at      int
-	begun   time.Time // of the oldest of taken
+	begun   time.Time // of the oldest of writing
 	dropped int       // how often everything was dropped: what the writer still holds is void then
 
-	appended uint64 // ops ever
-	written  uint64 // of these, in Redis or dropped
-	tried    uint64 // of these, so many may be in Redis
-	overflow bool   // ops were dropped: Redis must be compared with what lives
-	undone   []op   // of these, what would have taken connections out of sets; at most max
-	resyncs  int
+	appended  uint64 // ops ever
+	written   uint64 // of these, in Redis or dropped
+	attempted uint64 // of these, may be in Redis
+	overflow  bool   // ops were dropped: Redis must be compared with what lives
+	undone    []op   // of these, what would have taken connections out of sets; at most max
+	resyncs   int
 
 	lacking map[int64]lack // connections of which Redis has no memory to note something
 
@@ -104,7 +104,7 @@ func (j *journal) pending() (ops, resyncs int, lag time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
-	case j.at < len(j.taken):
+	case j.at < len(j.writing):
 		lag = j.now().Sub(j.begun)
 	case len(j.ops) > 0:
 		lag = j.now().Sub(j.since)
@@ -112,7 +112,7 @@ func (j *journal) pending() (ops, resyncs int, lag time.Duration) {
 	return j.len(), j.resyncs, lag
 }
 
-func (j *journal) len() int { return len(j.ops) + len(j.taken) - j.at }
+func (j *journal) len() int { return len(j.ops) + len(j.writing) - j.at }
 
 func (j *journal) append(o op) {
 	j.mu.Lock()
@@ -139,14 +139,14 @@ func (j *journal) poke() {
 // drop forgets everything but places that were left; mu is held. The buffers are left to the
 // writer, which may be reading them.
 func (j *journal) drop() {
-	for _, list := range [][]op{j.taken[j.at:], j.ops} {
+	for _, list := range [][]op{j.writing[j.at:], j.ops} {
 		for i := range list {
 			if k := list[i].kind; (k == opClosed || k == opKeyRemoved) && len(j.undone) < j.max {
 				j.undone = append(j.undone, list[i])
 			}
 		}
 	}
-	j.ops, j.taken, j.at = nil, nil, 0
+	j.ops, j.writing, j.at = nil, nil, 0
 	j.dropped++
 	j.written = j.appended
 	j.notify()
@@ -157,7 +157,7 @@ func (j *journal) drop() {
 func (j *journal) abandon() (unheard map[int64]bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	unheard = j.untried()
+	unheard = j.unattempted()
 	j.drop()
 	j.overflow, j.lacking = false, nil
 	return unheard
@@ -172,18 +172,18 @@ func (j *journal) notify() {
 
 // take gives the writer its next ops, at most so many commands, and says what number of drops they
 // belong to.
-func (j *journal) take(commands int) (ops []op, dropped int) {
+func (j *journal) next(commands int) (ops []op, dropped int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.at == len(j.taken) {
+	if j.at == len(j.writing) {
 		const keep = 4096 // a larger buffer is that of an outage
-		clear(j.taken)
-		if cap(j.taken) > keep {
-			j.taken = nil
+		clear(j.writing)
+		if cap(j.writing) > keep {
+			j.writing = nil
 		}
-		j.taken, j.ops, j.at, j.begun = j.ops, j.taken[:0], 0, j.since
+		j.writing, j.ops, j.at, j.begun = j.ops, j.writing[:0], 0, j.since
 	}
-	rest := j.taken[j.at:]
+	rest := j.writing[j.at:]
 	count := 0
 	for i := range rest {
 		if count += rest[i].commands(); count > commands && i > 0 {
@@ -194,33 +194,33 @@ func (j *journal) take(commands int) (ops []op, dropped int) {
 }
 
 // try says that the taken ops are about to be written.
-func (j *journal) try(count, dropped int) {
+func (j *journal) attempt(count, dropped int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if dropped == j.dropped {
-		j.tried = max(j.tried, j.written+uint64(count))
+		j.attempted = max(j.attempted, j.written+uint64(count))
 	}
 }
 
-// tryAll says that the live connections are, so whatever was noted of them.
-func (j *journal) tryAll() {
+// attemptAll says that the live connections are, so whatever was noted of them.
+func (j *journal) attemptAll() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.tried = j.appended
+	j.attempted = j.appended
 }
 
-// untried are the connections, not ended, whose Opened was never tried; mu is held.
-func (j *journal) untried() map[int64]bool {
+// unattempted are the connections, not ended, whose Opened was never tried; mu is held.
+func (j *journal) unattempted() map[int64]bool {
 	fds, at := map[int64]bool{}, j.written
 	for fd, l := range j.lacking {
 		if l.unheard {
 			fds[fd] = true
 		}
 	}
-	for _, list := range [][]op{j.taken[j.at:], j.ops} {
+	for _, list := range [][]op{j.writing[j.at:], j.ops} {
 		for i := range list {
 			switch o := &list[i]; {
-			case o.kind == opOpened && at >= j.tried:
+			case o.kind == opOpened && at >= j.attempted:
 				fds[o.fd] = true
 			case o.kind == opClosed:
 				delete(fds, o.fd)
@@ -235,7 +235,7 @@ func (j *journal) untried() map[int64]bool {
 func (j *journal) unheard() map[int64]bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.untried()
+	return j.unattempted()
 }
 
 // done says that Redis has the taken ops.
@@ -307,7 +307,7 @@ func (j *journal) flush(ctx context.Context, ended <-chan struct{}) error {
 func (j *journal) opened(f func(fd int64)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for _, list := range [][]op{j.taken[j.at:], j.ops} {
+	for _, list := range [][]op{j.writing[j.at:], j.ops} {
 		for i := range list {
 			if list[i].kind == opOpened {
 				f(list[i].fd)

@@ -14,19 +14,19 @@ import (
 // compared, or lacking for want of memory.
 func TestFlushOfJournal(t *testing.T) {
 	for name, settle := range map[string]func(j *journal){
-		"written": func(j *journal) { ops, dropped := j.take(pipeline); j.done(len(ops), dropped) },
+		"written": func(j *journal) { ops, dropped := j.next(pipeline); j.done(len(ops), dropped) },
 		"dropped": func(j *journal) {
 			for !j.overflow {
 				j.append(op{kind: opStale})
 			}
 			_, dropped := j.overflowed()
-			ops, _ := j.take(pipeline)
+			ops, _ := j.next(pipeline)
 			j.done(len(ops), dropped)
 			j.resynced(dropped)
 		},
 		"lacking": func(j *journal) {
 			j.lack(map[int64]lack{1: {opened: true}})
-			ops, dropped := j.take(pipeline)
+			ops, dropped := j.next(pipeline)
 			j.done(len(ops), dropped)
 			time.Sleep(time.Second)
 			j.filled([]int64{1})
@@ -70,11 +70,11 @@ func TestUnheardOfJournal(t *testing.T) {
 	}
 	j.append(op{kind: opClosed, fd: 3, entry: &Entry{FD: 3}})
 	want(0, 1, 2)
-	_, dropped := j.take(1)
-	j.try(1, dropped)
+	_, dropped := j.next(1)
+	j.attempt(1, dropped)
 	want(1, 2)
 	j.lack(map[int64]lack{1: {unheard: true}})
-	j.try(5, dropped)
+	j.attempt(5, dropped)
 	want(1)
 	j.heard([]int64{1})
 	want()

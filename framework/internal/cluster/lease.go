@@ -21,7 +21,7 @@ var errDeposed = errors.New("this node was declared dead while it did not show a
 // The value of a lease is the worker that took it last: at a reload that is the new one, and the
 // old one extends it only.
 const (
-	takeLease = `
+	acquireLease = `
 if redis.call('EXISTS', KEYS[2]) == 1 then return -1 end
 local holder = redis.call('GET', KEYS[5])
 if holder and string.match(holder, '^%S*') ~= string.match(ARGV[6], '^%S*') then return -1 end
@@ -48,48 +48,48 @@ return 1`
 
 // Lease is this node's sign of life, and its right to its name.
 type Lease struct {
-	c       *client
-	peers   *Peers
-	numbers *Numbers
-	silence time.Duration // how long Redis may be silent until the node is isolated
-	every   time.Duration // between two signs
-	where   string        // this process runs; "" = not known
-	about   func() []byte // what the node says of itself; nil: nothing
-	changed func()        // called when lost or forgotten were set
-	back    func()        // called when Redis answers after it did not
+	c           *client
+	peers       *Peers
+	numbers     *Numbers
+	silence     time.Duration // how long Redis may be silent until the node is isolated
+	every       time.Duration // between two signs
+	where       string        // this process runs; "" = not known
+	about       func() []byte // what the node says of itself; nil: nothing
+	onChange    func()        // called when lost or forgotten was set
+	onReachable func()        // called when Redis answers again
 
-	turn      turn                      // one refresh at a time
-	refreshed atomic.Pointer[time.Time] // when the last successful refresh began
-	nameTaken atomic.Bool               // another server has the node's id
-	forgotten atomic.Bool               // Redis was emptied: everything is to be written again
-	lost      atomic.Bool               // declared dead, not yet another incarnation
-	away      atomic.Bool               // Redis has not answered the last time
-	kick      chan struct{}             // refresh now
+	turn        turn                      // one refresh at a time
+	refreshed   atomic.Pointer[time.Time] // when the last successful refresh began
+	nameTaken   atomic.Bool               // another server has the node's id
+	forgotten   atomic.Bool               // Redis was emptied: everything is to be written again
+	lost        atomic.Bool               // declared dead, not yet another incarnation
+	unreachable atomic.Bool               // Redis did not answer the last call
+	kick        chan struct{}             // refresh now
 
-	mu       sync.Mutex    // a leaf
-	answered chan struct{} // closed and replaced when Redis answers
+	mu        sync.Mutex    // a leaf
+	reachable chan struct{} // closed and replaced when Redis answers
 }
 
 // answers notes whether Redis has just answered, and wakes who waits for that.
-func (l *Lease) answers(does bool) {
-	wasAway := l.away.Swap(!does)
+func (l *Lease) setReachable(does bool) {
+	wasAway := l.unreachable.Swap(!does)
 	if !does {
 		return
 	}
 	if wasAway {
-		l.back()
+		l.onReachable()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	close(l.answered)
-	l.answered = make(chan struct{})
+	close(l.reachable)
+	l.reachable = make(chan struct{})
 }
 
-// nextAnswer is closed when Redis answers.
-func (l *Lease) nextAnswer() <-chan struct{} {
+// untilReachable is closed when Redis answers.
+func (l *Lease) untilReachable() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.answered
+	return l.reachable
 }
 
 // holds tells, without asking Redis, whether nobody can have declared this node dead yet. Both
@@ -104,7 +104,7 @@ func (l *Lease) holds() bool {
 }
 
 // take shows that the member lives. Where Redis has lost the member's mark, it has lost everything.
-func (l *Lease) take(ctx context.Context, m member, first bool) error {
+func (l *Lease) acquire(ctx context.Context, m member, first bool) error {
 	k, begun := l.c.keys, l.c.now()
 	flag := "0"
 	if first {
@@ -115,7 +115,7 @@ func (l *Lease) take(ctx context.Context, m member, first bool) error {
 		about = l.about()
 	}
 	answer, err := call(l.c, ctx, func(ctx context.Context) (int64, error) {
-		return l.c.redis.Eval(ctx, takeLease, []string{k.lease(m), k.dead(m), k.mark(m), k.about(m), k.holder(m)},
+		return l.c.redis.Eval(ctx, acquireLease, []string{k.lease(m), k.dead(m), k.mark(m), k.about(m), k.holder(m)},
 			l.c.token, l.c.lease.Milliseconds(), flag, about, aboutTime.Milliseconds(), l.holder(m)).Int64()
 	})
 	if err != nil {
@@ -128,7 +128,7 @@ func (l *Lease) take(ctx context.Context, m member, first bool) error {
 	case answer == 1 && !first:
 		l.peers.wasEmptied(begun)
 		l.forgotten.Store(true)
-		l.changed()
+		l.onChange()
 	case !l.forgotten.Load():
 		l.peers.wasIntact(begun)
 	}
@@ -141,16 +141,16 @@ func (l *Lease) take(ctx context.Context, m member, first bool) error {
 
 // refresh takes the lease anew.
 func (l *Lease) refresh(ctx context.Context) error {
-	if err := l.turn.take(ctx); err != nil {
+	if err := l.turn.acquire(ctx); err != nil {
 		return err
 	}
-	defer l.turn.give()
-	err := l.retake(ctx)
-	l.answers(err == nil)
+	defer l.turn.release()
+	err := l.reacquire(ctx)
+	l.setReachable(err == nil)
 	return err
 }
 
-func (l *Lease) retake(ctx context.Context) error {
+func (l *Lease) reacquire(ctx context.Context) error {
 	if !l.c.leased() {
 		return l.ping(ctx)
 	}
@@ -161,7 +161,7 @@ func (l *Lease) retake(ctx context.Context) error {
 		l.depose()
 		return nil
 	}
-	err := l.take(ctx, l.c.self(), false)
+	err := l.acquire(ctx, l.c.self(), false)
 	if errors.Is(err, errDeposed) {
 		l.depose()
 		return nil
@@ -174,7 +174,7 @@ func (l *Lease) retake(ctx context.Context) error {
 
 func (l *Lease) depose() {
 	l.lost.Store(true)
-	l.changed()
+	l.onChange()
 }
 
 // start gives this process its incarnation, and shows that it lives. At a reload that is the
@@ -200,7 +200,7 @@ func (l *Lease) start(ctx context.Context, reload bool) (member, error) {
 	if err := l.claimName(ctx, m); err != nil {
 		return m, err
 	}
-	return m, l.take(ctx, m, true)
+	return m, l.acquire(ctx, m, true)
 }
 
 // soon has the lease refreshed.
@@ -240,7 +240,7 @@ func (l *Lease) ping(ctx context.Context) error {
 	return nil
 }
 
-func (l *Lease) giveBack(ctx context.Context) error {
+func (l *Lease) release(ctx context.Context) error {
 	m := l.c.self()
 	empty, err := call(l.c, ctx, func(ctx context.Context) (int64, error) {
 		return l.c.redis.Eval(ctx, endLease, []string{l.c.keys.lease(m), l.c.keys.mark(m), l.c.keys.fds(m), l.c.keys.about(m), l.c.keys.holder(m)}, l.c.token, m.inc).Int64()
@@ -249,7 +249,7 @@ func (l *Lease) giveBack(ctx context.Context) error {
 		err = l.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.SRem(ctx, l.c.keys.nodes(), m.String()) })
 	}
 	if err != nil {
-		return fmt.Errorf("give the lease back: %w", err)
+		return fmt.Errorf("give the lease onReachable: %w", err)
 	}
 	return nil
 }

@@ -32,8 +32,8 @@ type Leftovers struct {
 	rest    map[string]bool // leftovers in this incarnation's list that are being cleaned up
 }
 
-// inherit finds leftovers in the list of a node without incarnations: no other process of it lives.
-func (lo *Leftovers) inherit(ctx context.Context, m member) error {
+// findListed finds leftovers in the list of a node without incarnations: no other process of it lives.
+func (lo *Leftovers) findListed(ctx context.Context, m member) error {
 	lo.settled.Store(true)
 	fds, err := lo.c.members(ctx, lo.c.keys.fds(m))
 	if err != nil {
@@ -46,9 +46,9 @@ func (lo *Leftovers) inherit(ctx context.Context, m member) error {
 	return nil
 }
 
-// alone finds what earlier incarnations of this node have left, and declares them dead: no other
+// findOlder finds what earlier incarnations of this node have left, and declares them dead: no other
 // process of it lives.
-func (lo *Leftovers) alone(ctx context.Context) error {
+func (lo *Leftovers) findOlder(ctx context.Context) error {
 	lo.settled.Store(true)
 	list, err := lo.c.listMembers(ctx)
 	if err != nil {

@@ -30,16 +30,16 @@ func TestLife(t *testing.T) {
 func TestTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := newTurn()
-		if err := turns.take(t.Context()); err != nil {
+		if err := turns.acquire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := turns.take(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := turns.acquire(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("taken: %v", err)
 		}
-		time.AfterFunc(time.Second, turns.give)
-		if err := turns.take(t.Context()); err != nil {
+		time.AfterFunc(time.Second, turns.release)
+		if err := turns.acquire(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})

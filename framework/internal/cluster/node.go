@@ -51,15 +51,15 @@ func assemble(cfg *Config) *Node {
 	n.Peers = &Peers{c: c}
 	n.Rooms = &Rooms{c: c, life: li, journal: j}
 	n.Presence = &Presence{c: c, life: li, journal: j, away: cfg.Away}
-	n.strays = &Strays{c: c, presence: n.Presence, wait: 2*cfg.Assert + cfg.Lease, asked: make(chan struct{}, 1)}
+	n.strays = &Strays{c: c, presence: n.Presence, wait: 2*cfg.Assert + cfg.Lease, requests: make(chan struct{}, 1)}
 	n.Lease = &Lease{
 		c: c, peers: n.Peers, numbers: n.Numbers, silence: cfg.Silence, every: cfg.Refresh, where: cfg.Place, about: cfg.About,
-		changed: j.poke, back: n.strays.seek, turn: newTurn(), kick: make(chan struct{}, 1), answered: make(chan struct{}),
+		onChange: j.poke, onReachable: n.strays.seek, turn: newTurn(), kick: make(chan struct{}, 1), reachable: make(chan struct{}),
 	}
 	n.sweeper = &Sweeper{
-		c: c, presence: n.Presence, hold: cfg.Claim, orphan: cfg.Orphan, turn: newTurn(), batch: sweepAtOnce, told: map[string]bool{},
+		c: c, presence: n.Presence, hold: cfg.Claim, orphan: cfg.Orphan, turn: newTurn(), batch: sweepAtOnce, notified: map[string]bool{},
 	}
-	n.watch = &Watch{c: c, lease: n.Lease, peers: n.Peers, sweeper: n.sweeper, buried: n.strays.seek}
+	n.watch = &Watch{c: c, lease: n.Lease, peers: n.Peers, sweeper: n.sweeper, onCleaned: n.strays.seek}
 	lc := &local{numbers: n.Numbers, walk: cfg.Live, has: cfg.Alive}
 	n.Leftovers = &Leftovers{c: c, life: li, sweeper: n.sweeper, local: lc, refresh: n.Lease.soon}
 	if cfg.Reload {
@@ -98,9 +98,9 @@ func (n *Node) start(ctx context.Context, reload bool) error {
 		return err
 	}
 	if !n.c.leased() {
-		return n.Leftovers.inherit(ctx, m)
+		return n.Leftovers.findListed(ctx, m)
 	}
-	return n.Leftovers.alone(ctx)
+	return n.Leftovers.findOlder(ctx)
 }
 
 // Run starts the background work: writing the journal, asserting what lives, sweeping leftovers,
@@ -128,7 +128,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		err = n.writer.comparison.finish(ctx)
 	}
 	if err == nil && n.c.leased() {
-		err = n.Lease.giveBack(ctx)
+		err = n.Lease.release(ctx)
 	}
 	return err
 }
@@ -138,18 +138,18 @@ func (n *Node) Flush(ctx context.Context) error { return n.Bookkeeping.Flush(ctx
 
 // Stats is what a Node counts.
 type Stats struct {
-	Pending int           // operations that Redis does not have yet
-	Lag     time.Duration // about the age of the oldest of them
-	Resyncs int           // how often the journal was dropped and Redis compared
-	Swept   int64         // dead connections that were cleaned up here
-	FDs     int64         // numbers left without asking Redis
-	Away    bool          // Redis has not answered the last time it was asked
-	Lapsed  bool          // the lease may have run out
+	Pending     int           // operations that Redis does not have yet
+	Lag         time.Duration // about the age of the oldest of them
+	Resyncs     int           // how often the journal was dropped and Redis compared
+	Swept       int64         // dead connections that were cleaned up here
+	FDs         int64         // numbers left without asking Redis
+	Unreachable bool          // Redis did not answer the last call
+	Lapsed      bool          // the lease may have run out
 }
 
 // Stats asks nobody.
 func (n *Node) Stats() Stats {
-	s := Stats{Swept: n.sweeper.swept.Load(), FDs: n.Numbers.left(), Away: n.Lease.away.Load(), Lapsed: n.c.leased() && !n.Lease.holds()}
+	s := Stats{Swept: n.sweeper.swept.Load(), FDs: n.Numbers.remaining(), Unreachable: n.Lease.unreachable.Load(), Lapsed: n.c.leased() && !n.Lease.holds()}
 	s.Pending, s.Resyncs, s.Lag = n.journal.pending()
 	return s
 }

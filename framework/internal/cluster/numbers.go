@@ -72,7 +72,7 @@ func (n *Numbers) renew(b block, between func()) {
 func (n *Numbers) current(fd int64) bool { return fd >= n.floor.Load() }
 
 // left is how many numbers can be given without Redis.
-func (n *Numbers) left() int64 {
+func (n *Numbers) remaining() int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.fds.end - n.fds.next + n.spare.end - n.spare.next
@@ -85,7 +85,7 @@ func (n *Numbers) left() int64 {
 //
 // Nor is the counter ever below the time: 2^22 for each second since 2026, by Redis' own clock. So
 // a store that was emptied or came back with older data does not give a number again either.
-const takeBlock = `
+const reserveBlock = `
 local at, was = string.match(redis.call('GET', KEYS[1]) or '0', '^(%d+)@?(%w*)$')
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or was
@@ -104,7 +104,7 @@ return at`
 func (n *Numbers) reserve(ctx context.Context) (block, error) {
 	for range 3 {
 		end, err := call(n.c, ctx, func(ctx context.Context) (int64, error) {
-			return n.c.redis.Eval(ctx, takeBlock, []string{n.c.keys.counter()}, n.size, lostJump).Int64()
+			return n.c.redis.Eval(ctx, reserveBlock, []string{n.c.keys.counter()}, n.size, lostJump).Int64()
 		})
 		if err != nil {
 			return block{}, fmt.Errorf("reserve connection numbers: %w", err)

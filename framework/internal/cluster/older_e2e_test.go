@@ -107,7 +107,7 @@ func TestUnlistedAfterOlderData(t *testing.T) {
 				watching = append(watching, beside)
 			}
 			for _, w := range watching {
-				eventually(t, "the outage to be noticed", func() bool { return w.n.Stats().Away })
+				eventually(t, "the outage to be noticed", func() bool { return w.n.Stats().Unreachable })
 			}
 			g.close() // they see it as it is in the end
 			s.restart()

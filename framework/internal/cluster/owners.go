@@ -23,7 +23,7 @@ type Owners struct {
 // connections that Redis never heard of. known = false: Redis does not answer, so nobody knows what
 // the others have declared, or whether Redis will hear that they were told.
 func (ow *Owners) Owner(fd int64) (mine, known bool) {
-	if ow.lease.c.leased() && (ow.lease.lost.Load() || ow.lease.away.Load() || !ow.lease.holds()) {
+	if ow.lease.c.leased() && (ow.lease.lost.Load() || ow.lease.unreachable.Load() || !ow.lease.holds()) {
 		return false, false
 	}
 	if fd >= ow.numbers.floor.Load() {
@@ -37,7 +37,7 @@ func (ow *Owners) Owner(fd int64) (mine, known bool) {
 // Owns is Owner that waits, until ctx ends, for Redis to answer.
 func (ow *Owners) Owns(ctx context.Context, fd int64) (bool, error) {
 	for {
-		answer := ow.lease.nextAnswer()
+		answer := ow.lease.untilReachable()
 		if mine, known := ow.Owner(fd); known {
 			return mine, nil
 		}

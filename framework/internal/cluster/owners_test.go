@@ -11,7 +11,7 @@ import (
 func TestOwnersAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(&Config{NodeID: "a", Lease: 10 * time.Second, Now: time.Now})
-		l := &Lease{c: c, peers: &Peers{c: c}, silence: c.lease, answered: make(chan struct{}), changed: func() {}, back: func() {}}
+		l := &Lease{c: c, peers: &Peers{c: c}, silence: c.lease, reachable: make(chan struct{}), onChange: func() {}, onReachable: func() {}}
 		n := &Numbers{c: c}
 		ow := &Owners{lease: l, numbers: n, journal: newJournal(10, time.Now), life: newLife(), unheard: map[int64]bool{}}
 		want := func(fd int64, mine, known bool) {
@@ -24,12 +24,12 @@ func TestOwnersAlone(t *testing.T) {
 		now := time.Now()
 		l.refreshed.Store(&now)
 		want(1, true, true)
-		l.answers(false)
+		l.setReachable(false)
 		want(1, false, false)
 		owned := make(chan bool)
 		go func() { mine, _ := ow.Owns(t.Context(), 1); owned <- mine }()
 		synctest.Wait()
-		l.answers(true)
+		l.setReachable(true)
 		if !<-owned {
 			t.Error("it is not told when Redis answers")
 		}

@@ -60,7 +60,7 @@ func TestNumbersAlone(t *testing.T) {
 				t.Fatalf("%d, %v, want %d", fd, err, want)
 			}
 		}
-		eventually(t, "the next block", func() bool { return n.left() == 14 })
+		eventually(t, "the next block", func() bool { return n.remaining() == 14 })
 		b, err := n.reserve(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -83,7 +83,7 @@ func TestLeaseAlone(t *testing.T) {
 		back := make(chan struct{}, 1)
 		l := &Lease{
 			c: c, peers: &Peers{c: c}, numbers: &Numbers{c: c, size: 10}, silence: c.lease, every: 10 * time.Millisecond, where: "here",
-			changed: func() {}, back: func() { back <- struct{}{} }, turn: newTurn(), kick: make(chan struct{}, 1), answered: make(chan struct{}),
+			onChange: func() {}, onReachable: func() { back <- struct{}{} }, turn: newTurn(), kick: make(chan struct{}, 1), reachable: make(chan struct{}),
 		}
 		if _, err := l.start(t.Context(), false); err != nil {
 			t.Fatal(err)
@@ -93,12 +93,12 @@ func TestLeaseAlone(t *testing.T) {
 		done := make(chan struct{})
 		go func() { defer close(done); l.Run(ctx) }()
 		eventually(t, "a refresh", func() bool { return l.refreshed.Load() != first })
-		l.answers(false)
+		l.setReachable(false)
 		l.soon()
 		<-back
 		cancel()
 		<-done
-		if err := l.giveBack(t.Context()); err != nil {
+		if err := l.release(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		c.redis.Del(t.Context(), c.keys.counter())
@@ -113,7 +113,7 @@ func TestSweeperAlone(t *testing.T) {
 		known(t, c, 1, 2, 3)
 		var told []int64
 		s := &Sweeper{
-			c: c, presence: &Presence{c: c}, hold: claimTime, turn: newTurn(), batch: sweepAtOnce, told: map[string]bool{},
+			c: c, presence: &Presence{c: c}, hold: claimTime, turn: newTurn(), batch: sweepAtOnce, notified: map[string]bool{},
 			orphan: func(_ context.Context, o Orphan) { told = append(told, o.FD) },
 		}
 		for range 2 {
@@ -136,7 +136,7 @@ func TestLeftoversAlone(t *testing.T) {
 		known(t, c, 1, 2, 3, 100)
 		var told []int64
 		s := &Sweeper{
-			c: c, presence: &Presence{c: c}, hold: claimTime, turn: newTurn(), batch: sweepAtOnce, told: map[string]bool{},
+			c: c, presence: &Presence{c: c}, hold: claimTime, turn: newTurn(), batch: sweepAtOnce, notified: map[string]bool{},
 			orphan: func(_ context.Context, o Orphan) { told = append(told, o.FD) },
 		}
 		lo := &Leftovers{
@@ -169,7 +169,7 @@ func TestStraysAlone(t *testing.T) {
 		c.redis.SAdd(t.Context(), c.keys.nodes(), c.self().String())
 		c.redis.SRem(t.Context(), own, 2, 3, 4)
 		c.redis.HDel(t.Context(), c.keys.info(), "4") // whatever of it has come back
-		st := &Strays{c: c, presence: &Presence{c: c}, wait: 10 * time.Second, asked: make(chan struct{}, 1)}
+		st := &Strays{c: c, presence: &Presence{c: c}, wait: 10 * time.Second, requests: make(chan struct{}, 1)}
 		time.AfterFunc(st.wait/2, func() { c.redis.SAdd(context.WithoutCancel(t.Context()), own, 2) })
 		if done, err := st.remove(t.Context()); !done || err != nil {
 			t.Fatal(done, err)

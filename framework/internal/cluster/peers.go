@@ -35,10 +35,10 @@ func (ps *Peers) Living(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	buried := make([]*redis.IntCmd, len(list))
+	declared := make([]*redis.IntCmd, len(list))
 	err = ps.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		for i, m := range list {
-			buried[i] = p.Exists(ctx, ps.c.keys.dead(m))
+			declared[i] = p.Exists(ctx, ps.c.keys.dead(m))
 		}
 	})
 	if err != nil {
@@ -46,7 +46,7 @@ func (ps *Peers) Living(ctx context.Context) ([]string, error) {
 	}
 	dead := map[member]bool{}
 	for i, m := range list {
-		if buried[i].Val() == 1 {
+		if declared[i].Val() == 1 {
 			dead[m] = true
 		}
 	}

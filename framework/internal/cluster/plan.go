@@ -24,9 +24,9 @@ type plan struct {
 	unlist redis.Pipeliner // it, from the list
 }
 
-// errPartly says that the first part of a plan may have been executed: Redis has heard of the
+// errPartial says that the first part of a plan may have been executed: Redis has heard of the
 // connections.
-var errPartly = errors.New("a part was written")
+var errPartial = errors.New("a part was written")
 
 // write runs a plan; apart = each part goes when the one before has been taken, whatever Redis it
 // is. After an error any part of it may have been executed.
@@ -34,7 +34,7 @@ func (c *client) write(ctx context.Context, apart bool, fill func(context.Contex
 	if !c.slots && !apart {
 		err := c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { fill(ctx, &plan{c, p, p, p, p, p}) })
 		if cache.Full(err) {
-			err = errors.Join(errPartly, err)
+			err = errors.Join(errPartial, err)
 		}
 		return err
 	}
@@ -49,7 +49,7 @@ func (c *client) write(ctx context.Context, apart bool, fill func(context.Contex
 		}
 		if err := c.run(ctx, p); err != nil {
 			if i > 0 {
-				err = errors.Join(errPartly, err)
+				err = errors.Join(errPartial, err)
 			}
 			return err
 		}

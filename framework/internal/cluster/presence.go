@@ -24,8 +24,8 @@ const (
 	lookAtOnce = 64 // departures of one Depart
 	lookTime   = 8  // timeouts until another node may look
 
-	// toldTime is how long after it is due a departure is told at last, while all nodes answer.
-	toldTime = 2 * time.Second
+	// announceTime is how long after it is due a departure is told at last, while all nodes answer.
+	announceTime = 2 * time.Second
 )
 
 // All times are Redis's own: the nodes' clocks may differ.

@@ -229,7 +229,7 @@ func testDeparturesOverFlushAll(t *testing.T) {
 		})
 	}
 	later := func() {
-		ahead.Add(2 * int64(toldTime))
+		ahead.Add(2 * int64(announceTime))
 		now := a.n.c.now()
 		eventually(t, "a sign of life", func() bool {
 			a.n.Peers.mu.Lock()
@@ -251,7 +251,7 @@ func testDeparturesOverFlushAll(t *testing.T) {
 	if got := h.got(); !slices.Equal(got, []string{"R ann der ann", "R ben der ben"}) {
 		t.Fatal(got)
 	}
-	// Nobody knows whether the room has heard of it when he comes back: it hears that.
+	// Nobody knows whether the room has heard of it when he comes onReachable: it hears that.
 	later()
 	leave("cid")
 	h.here["cid"] = true

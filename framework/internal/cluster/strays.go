@@ -34,13 +34,13 @@ type Strays struct {
 	c        *client
 	presence *Presence
 	wait     time.Duration // until every node has written its list again
-	asked    chan struct{} // 1
+	requests chan struct{} // holds at most one request of seek
 }
 
 // seek has strays looked for soon.
 func (st *Strays) seek() {
 	select {
-	case st.asked <- struct{}{}:
+	case st.requests <- struct{}{}:
 	default:
 	}
 }
@@ -50,7 +50,7 @@ func (st *Strays) Run(ctx context.Context) {
 	tries := backoff.Backoff{Min: strayPause, Max: strayPause}
 	for {
 		select {
-		case <-st.asked:
+		case <-st.requests:
 		case <-ctx.Done():
 			return
 		}
@@ -69,7 +69,7 @@ func (st *Strays) Run(ctx context.Context) {
 // nothing had to be removed.
 func (st *Strays) remove(ctx context.Context) (done bool, err error) {
 	claim := st.c.keys.strays()
-	mine, err := st.c.ifMine(ctx, takeClaim, claim, (st.wait + time.Minute).Milliseconds())
+	mine, err := st.c.ifMine(ctx, acquireClaim, claim, (st.wait + time.Minute).Milliseconds())
 	if err != nil || !mine {
 		return false, err
 	}

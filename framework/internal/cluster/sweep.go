@@ -30,10 +30,10 @@ type Sweeper struct {
 	hold     time.Duration                 // how long a dead sweeper holds up the others
 	orphan   func(context.Context, Orphan) // tells the listeners; nil: nobody is told
 
-	turn  turn            // one sweep at a time
-	batch int             // connections that share its round trips; under turn
-	told  map[string]bool // claims whose orphan has run but is not marked so; under turn
-	swept atomic.Int64
+	turn     turn            // one sweep at a time
+	batch    int             // connections that share its round trips; under turn
+	notified map[string]bool // claims whose orphan has run but is not marked so; under turn
+	swept    atomic.Int64
 }
 
 // eachIfMine is ifMine for the claims of several connections, in one round trip.
@@ -74,13 +74,13 @@ func (s *Sweeper) untilDone(ctx context.Context, m member, only map[string]bool)
 // sweep cleans up after a dead member, or after some of its connections, unless another node is at
 // it. done = nothing is left to do.
 func (s *Sweeper) sweep(ctx context.Context, m member, only map[string]bool) (done bool, err error) {
-	if err := s.turn.take(ctx); err != nil {
+	if err := s.turn.acquire(ctx); err != nil {
 		return false, err
 	}
-	defer s.turn.give()
+	defer s.turn.release()
 	begun, count := s.c.now(), 0
 	claim := s.c.keys.sweep(m)
-	mine, err := s.c.ifMine(ctx, takeClaim, claim, s.hold.Milliseconds())
+	mine, err := s.c.ifMine(ctx, acquireClaim, claim, s.hold.Milliseconds())
 	if err == nil && !mine {
 		mine, err = s.c.ifMine(ctx, extendClaim, claim, s.hold.Milliseconds()) // from an attempt that failed
 	}
@@ -105,14 +105,14 @@ func (s *Sweeper) sweep(ctx context.Context, m member, only map[string]bool) (do
 			fds = slices.DeleteFunc(fds, func(fd string) bool { return !only[fd] })
 		}
 		if len(fds) == 0 {
-			return true, s.bury(ctx, m, only)
+			return true, s.removeMember(ctx, m, only)
 		}
 		before := count
 		for chunk := range slices.Chunk(fds, s.batch) {
 			if mine, err := s.c.ifMine(ctx, extendClaim, claim, s.hold.Milliseconds()); err != nil || !mine {
 				return false, err
 			}
-			swept, err := s.some(ctx, m, chunk)
+			swept, err := s.sweepSome(ctx, m, chunk)
 			count += swept
 			if err != nil {
 				s.batch = max(s.batch/2, sweepAtOnce/8)
@@ -125,8 +125,8 @@ func (s *Sweeper) sweep(ctx context.Context, m member, only map[string]bool) (do
 	}
 }
 
-// bury takes a member off the list whose connections are all cleaned up.
-func (s *Sweeper) bury(ctx context.Context, m member, only map[string]bool) error {
+// removeMember takes a member off the list whose connections are all cleaned up.
+func (s *Sweeper) removeMember(ctx context.Context, m member, only map[string]bool) error {
 	if only != nil || m.inc == "" {
 		return nil
 	}
@@ -150,13 +150,13 @@ type dying struct {
 }
 
 // some cleans up those of the fds that it can claim, and returns how many.
-func (s *Sweeper) some(ctx context.Context, m member, fds []string) (int, error) {
+func (s *Sweeper) sweepSome(ctx context.Context, m member, fds []string) (int, error) {
 	begun := s.c.now()
 	list, err := s.claim(ctx, m, fds)
 	if err != nil || len(list) == 0 {
 		return 0, err
 	}
-	if err := s.tellAll(ctx, list, begun); err != nil {
+	if err := s.notifyAll(ctx, list, begun); err != nil {
 		return 0, err
 	}
 	list = slices.DeleteFunc(list, func(d *dying) bool { return d.name == "" })
@@ -187,7 +187,7 @@ func (s *Sweeper) some(ctx context.Context, m member, fds []string) (int, error)
 		return 0, err
 	}
 	for _, d := range list {
-		delete(s.told, d.claim)
+		delete(s.notified, d.claim)
 	}
 	return len(list), nil
 }
@@ -199,7 +199,7 @@ func (s *Sweeper) claim(ctx context.Context, m member, fds []string) ([]*dying, 
 	err := s.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		for i, fd := range fds {
 			d := &dying{name: fd, claim: s.c.keys.claim(m, fd)}
-			d.mine = p.Eval(ctx, takeClaim, []string{d.claim}, s.c.token, s.hold.Milliseconds())
+			d.mine = p.Eval(ctx, acquireClaim, []string{d.claim}, s.c.token, s.hold.Milliseconds())
 			d.owner = p.Get(ctx, d.claim)
 			d.listed = p.SIsMember(ctx, s.c.keys.fds(m), fd)
 			list[i] = d
@@ -235,10 +235,10 @@ func (s *Sweeper) claim(ctx context.Context, m member, fds []string) ([]*dying, 
 	return list, nil
 }
 
-// tellAll runs Orphan for the connections of which that is not known to have happened, and marks
+// notifyAll runs Orphan for the connections of which that is not known to have happened, and marks
 // each one. The marks are written while the next ones run, so that not each of them waits for a
 // round trip. Connections whose claim was lost lose their name.
-func (s *Sweeper) tellAll(ctx context.Context, list []*dying, claimed time.Time) (err error) {
+func (s *Sweeper) notifyAll(ctx context.Context, list []*dying, claimed time.Time) (err error) {
 	told, marked := make(chan string, len(list)), make(chan error, 1)
 	go func() { marked <- s.mark(ctx, told) }()
 	defer func() {
@@ -265,8 +265,8 @@ func (s *Sweeper) tellAll(ctx context.Context, list []*dying, claimed time.Time)
 		if len(marked) > 0 { // Redis is away
 			return nil
 		}
-		if d.name != "" && !s.told[d.claim] {
-			s.tell(ctx, d)
+		if d.name != "" && !s.notified[d.claim] {
+			s.notify(ctx, d)
 		}
 		if d.name != "" {
 			told <- d.claim
@@ -280,7 +280,7 @@ func (s *Sweeper) tellAll(ctx context.Context, list []*dying, claimed time.Time)
 func (s *Sweeper) extend(ctx context.Context, list []*dying, which func(*dying) bool, since time.Time) (time.Time, error) {
 	var old []*dying
 	for _, d := range list {
-		if d.owner.Val() != ran && !s.told[d.claim] && d.name != "" && which(d) {
+		if d.owner.Val() != ran && !s.notified[d.claim] && d.name != "" && which(d) {
 			old = append(old, d)
 		}
 	}
@@ -317,8 +317,8 @@ func (s *Sweeper) mark(ctx context.Context, told <-chan string) error {
 }
 
 // tell runs Orphan. What has neither an identity nor a listener was never completely opened.
-func (s *Sweeper) tell(ctx context.Context, d *dying) {
-	s.told[d.claim] = true
+func (s *Sweeper) notify(ctx context.Context, d *dying) {
+	s.notified[d.claim] = true
 	if s.orphan == nil || len(d.Auth) == 0 && len(d.Listeners) == 0 {
 		return
 	}

@@ -11,11 +11,11 @@ import (
 
 // Watch looks for nodes whose lease is gone, and has them cleaned up after.
 type Watch struct {
-	c       *client
-	lease   *Lease
-	peers   *Peers
-	sweeper *Sweeper
-	buried  func() // called when a node was cleaned up after
+	c         *client
+	lease     *Lease
+	peers     *Peers
+	sweeper   *Sweeper
+	onCleaned func() // called when a node was cleaned up after
 }
 
 // Run looks for nodes whose lease is gone, and cleans up after them.
@@ -54,7 +54,7 @@ func (wa *Watch) look(ctx context.Context, doubted map[member]time.Time) error {
 			return err
 		}
 		if done {
-			wa.buried()
+			wa.onCleaned()
 		}
 	}
 	return nil
@@ -64,8 +64,8 @@ func (wa *Watch) look(ctx context.Context, doubted map[member]time.Time) error {
 // missing for longer than a living one needs to renew it, and Redis answered all the time.
 func (wa *Watch) deadMembers(ctx context.Context, doubted map[member]time.Time) ([]member, error) {
 	type state struct {
-		m              member
-		leased, buried *redis.IntCmd
+		m                member
+		leased, declared *redis.IntCmd
 	}
 	list, err := wa.c.listMembers(ctx)
 	if err != nil {
@@ -88,12 +88,12 @@ func (wa *Watch) deadMembers(ctx context.Context, doubted map[member]time.Time) 
 	var dead []member
 	for _, s := range states {
 		seen[s.m] = true
-		gone[s.m] = s.buried.Val() == 1
+		gone[s.m] = s.declared.Val() == 1
 		if s.leased.Val() == 1 && s.m.node != wa.c.id {
 			wa.peers.company(now)
 		}
 		switch since, before := doubted[s.m]; {
-		case s.buried.Val() == 1:
+		case s.declared.Val() == 1:
 			dead = append(dead, s.m)
 		case s.leased.Val() == 1:
 			delete(doubted, s.m)

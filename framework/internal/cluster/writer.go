@@ -64,8 +64,8 @@ func (w *Writer) Run(ctx context.Context) {
 			if !tries.Failing() {
 				w.c.log.Warn("redis does not take the bookkeeping; it is kept and repeated", zap.Error(err))
 			}
-			w.lease.answers(false)
-			w.comparison.shaken, w.comparison.doubtAt = true, w.c.now()
+			w.lease.setReachable(false)
+			w.comparison.afterOutage, w.comparison.doubtAt = true, w.c.now()
 			w.comparison.slower()
 			if !tries.Wait(ctx.Done()) {
 				return
@@ -73,7 +73,7 @@ func (w *Writer) Run(ctx context.Context) {
 			continue
 		case tries.Reset():
 			w.c.log.Info("redis takes the bookkeeping again")
-			w.lease.answers(true)
+			w.lease.setReachable(true)
 		}
 		if !idle {
 			if waiting, _, _ := w.journal.pending(); waiting < pipeline {
@@ -109,7 +109,7 @@ func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 	if w.lease.lost.Load() {
 		return false, w.renounce(ctx)
 	}
-	ops, dropped := w.journal.take(w.comparison.batch)
+	ops, dropped := w.journal.next(w.comparison.batch)
 	overflow, answers := w.journal.overflowed()
 	doubtful := len(w.comparison.doubts) > 0 && w.c.now().Sub(w.comparison.doubtAt) > doubtTime*w.c.timeout
 	fill := w.comparison.full && w.c.now().Sub(w.comparison.filledAt) >= fillTime
@@ -118,7 +118,7 @@ func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 	}
 	// Nothing is written by a node that may have been declared dead meanwhile: others clean up
 	// after it. Nor while Redis is away, so that it is known what it has never heard of.
-	if w.c.leased() && (w.lease.away.Load() || !w.lease.holds()) {
+	if w.c.leased() && (w.lease.unreachable.Load() || !w.lease.holds()) {
 		if err := w.lease.refresh(ctx); err != nil {
 			return false, err
 		}
@@ -132,7 +132,7 @@ func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 		}
 		w.journal.resynced(answers)
 	case w.lease.forgotten.Load():
-		w.departures.forgetTold()
+		w.departures.forgetAnnounced()
 		w.lease.forgotten.Store(false)
 		w.c.log.Warn("redis was emptied; the live connections are written again")
 		if err = w.comparison.rewrite(ctx); err != nil {
@@ -153,7 +153,7 @@ func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 		if w.c.slots || w.comparison.full {
 			ops = withoutConflicts(ops)
 		}
-		w.journal.try(len(ops), dropped)
+		w.journal.attempt(len(ops), dropped)
 		write := ops
 		if w.comparison.full {
 			write = w.comparison.removing(ops)
@@ -162,7 +162,7 @@ func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 		if cache.Full(err) && !w.comparison.full {
 			w.comparison.doubtOps(ops)
 			w.comparison.doubtAt = w.c.now()
-			w.comparison.isFull(err)
+			w.comparison.noteFull(err)
 			return false, nil // at once again, without what needs memory
 		}
 		if err != nil {
@@ -179,10 +179,10 @@ func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 // renounce leaves all connections to those who declared this node dead, and goes on as another
 // incarnation.
 func (w *Writer) renounce(ctx context.Context) error {
-	if err := w.lease.turn.take(ctx); err != nil {
+	if err := w.lease.turn.acquire(ctx); err != nil {
 		return err
 	}
-	defer w.lease.turn.give()
+	defer w.lease.turn.release()
 	old := w.c.self()
 	w.c.log.Error("connections are given up", zap.Error(errDeposed))
 	// Something may have been written since it was cleaned up.
@@ -199,7 +199,7 @@ func (w *Writer) renounce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.lease.take(ctx, m, true); err != nil {
+	if err := w.lease.acquire(ctx, m, true); err != nil {
 		return err
 	}
 	w.numbers.renew(b, func() {
@@ -208,7 +208,7 @@ func (w *Writer) renounce(ctx context.Context) error {
 	})
 	w.lease.forgotten.Store(false)
 	w.lease.lost.Store(false)
-	w.lease.answers(true)
+	w.lease.setReachable(true)
 	if w.deposed != nil {
 		w.life.Go(func() { w.deposed(b.next) })
 	}
