@@ -19,10 +19,10 @@ type handler struct {
 	first, both bool
 	answer      func(q *Query) Reply
 	after       func(q *Query, turn turn)
-	slow        func(q *Query) func() Reply // nil, or gives nil: it is not slow
+	slow        func(q *Query) func() Reply // the waiting answer to q; nil, or a nil result: q does not wait
 }
 
-// Handle has f answer an operation of any kind but Follows. It must not wait.
+// Handle registers f for an operation of any kind but Follows. f must not wait.
 func Handle[Q, A any](n *Nodes, op Op[Q, A], f func(fd int64, q Q) Answer[A]) {
 	n.ops[op.Name] = &handler{kind: op.Kind, first: op.First, both: op.Both, answer: func(q *Query) Reply {
 		return answerBy(n, q, func(question Q) Answer[A] { return f(q.FD, question) })
@@ -37,8 +37,8 @@ func answerBy[Q, A any](n *Nodes, q *Query, f func(Q) Answer[A]) Reply {
 	return encode(n, f(question))
 }
 
-// HandleSlow has wait answer those questions of the previous worker for which is says that they wait for Redis. Other nodes'
-// questions never wait.
+// HandleSlow registers wait for those questions of the previous worker that have to wait for Redis,
+// as is reports. Questions of other nodes never wait.
 func HandleSlow[Q, A any](n *Nodes, op Op[Q, A], is func(fd int64, q Q) bool, wait func(fd int64, q Q) Answer[A]) {
 	n.ops[op.Name].slow = func(q *Query) func() Reply {
 		question, err := questionOf[Q](q)
@@ -49,7 +49,7 @@ func HandleSlow[Q, A any](n *Nodes, op Op[Q, A], is func(fd int64, q Q) bool, wa
 	}
 }
 
-// HandleAfter has f answer an operation of the kind Follows: when the Turn says so.
+// HandleAfter registers f for an operation of the kind Follows. f uses the Turn to answer in order.
 func HandleAfter[Q, A any](n *Nodes, op Op[Q, A], f func(fd int64, q Q, t Turn[A])) {
 	n.ops[op.Name] = &handler{kind: op.Kind, first: op.First, both: op.Both, after: func(q *Query, t turn) {
 		question, err := questionOf[Q](q)
@@ -61,28 +61,30 @@ func HandleAfter[Q, A any](n *Nodes, op Op[Q, A], f func(fd int64, q Q, t Turn[A
 	}}
 }
 
-// Turn is where a question of the kind Follows stands among what its asker has sent.
+// Turn is the place of a question of the kind Follows among the messages of its asker.
 type Turn[A any] struct{ turn turn }
 
 type turn struct {
 	nodes *Nodes
 	query *Query
-	token string // of the asker
+	token string // sender id of the asker on the bus
 	reply func(Reply)
 }
 
-// After calls f when what the asker had sent before has been received here, or has not been for as long as limit. f must not wait.
+// After calls f when this node has received all earlier messages of the asker, at the latest after
+// limit. f must not wait.
 func (t Turn[A]) After(limit time.Duration, f func()) {
 	t.turn.nodes.cfg.Link.After(t.turn.token, t.turn.query.Mark, limit, f)
 }
 
-// Answer answers once, by here, or by the next worker where that one has the connections by now.
+// Answer sends the one answer: that of here or, after a hand-over, that of the next worker.
 func (t Turn[A]) Answer(here func() Answer[A]) {
 	n := t.turn.nodes
 	n.serve(t.turn.query, t.turn.token, t.turn.reply, func() Reply { return encode(n, here()) })
 }
 
-// CountTime is for how long what is counted waits: who asks waits a little longer, and hears of it.
+// CountTime returns the limit for Turn.After in handlers that count. It is a little shorter than the
+// asker's, who therefore gets the count.
 func (n *Nodes) CountTime() time.Duration { return n.cfg.Timeout * 9 / 10 }
 
 func (n *Nodes) kind(op string) Kind {
@@ -92,7 +94,7 @@ func (n *Nodes) kind(op string) Kind {
 	return Reads
 }
 
-// Questioned answers another node.
+// Questioned receives a question from the bus, and answers it.
 func (n *Nodes) Questioned(m *bus.Message) {
 	var q Query
 	if err := json.Unmarshal(m.Body, &q); err != nil {
@@ -100,7 +102,7 @@ func (n *Nodes) Questioned(m *bus.Message) {
 		return
 	}
 	if q.Node == n.cfg.Node {
-		return // answered before it was asked
+		return // this node answers its own questions by a call
 	}
 	n.cfg.Members().Heard(q.Node)
 	n.peers.note(q.Node)
@@ -110,14 +112,14 @@ func (n *Nodes) Questioned(m *bus.Message) {
 	switch kind := n.kind(q.Op); {
 	case kind == Surveys:
 		n.surveys.do(respond)
-	case kind == Changes && n.cfg.Frozen(): // it may wait for a move that waits for us
+	case kind == Changes && n.cfg.Frozen(): // it may wait for the move, and the move for this goroutine
 		go respond()
 	default:
 		n.respond(&q, m.From, func(r Reply) { n.send(&q, r) })
 	}
 }
 
-// send puts an answer on the bus.
+// send sends an answer over the bus.
 func (n *Nodes) send(q *Query, r Reply) {
 	r.ID, r.Node = q.ID, n.cfg.Node
 	body, err := json.Marshal(r)
@@ -129,7 +131,8 @@ func (n *Nodes) send(q *Query, r Reply) {
 	}
 }
 
-// respond gives this node's answer to a question of that sender, at once where it follows nothing. It waits for nobody.
+// respond answers a question of the sender token: at once, or later for the kind Follows. It does not
+// wait.
 func (n *Nodes) respond(q *Query, token string, reply func(Reply)) {
 	h := n.ops[q.Op]
 	switch {
@@ -142,8 +145,8 @@ func (n *Nodes) respond(q *Query, token string, reply func(Reply)) {
 	}
 }
 
-// serve has here answer or, where the connections are the next worker's by now, that one. Where that does not, who asked learns
-// that not all have answered.
+// serve answers by here or, after a hand-over, by the next worker. If that one does not answer, the
+// asker gets ErrPartial.
 func (n *Nodes) serve(q *Query, token string, reply func(Reply), here func() Reply) {
 	var r Reply
 	if n.successorNow() == nil || n.cfg.Here(q.FD) {
@@ -165,12 +168,13 @@ func (n *Nodes) serve(q *Query, token string, reply func(Reply), here func() Rep
 	})
 }
 
-// maxSurveys bounds the questions that wait for their turn; who asked more hears that this node has not answered.
+// maxSurveys limits the surveys that wait for their turn. Further ones are not answered, so their
+// askers get ErrPartial.
 const maxSurveys = 256
 
-// surveys are made one after the other.
+// surveys runs functions one after the other, in the background.
 type surveys struct {
-	mu      sync.Mutex // held while one is made
+	mu      sync.Mutex // held while one runs
 	waiting atomic.Int64
 }
 

@@ -1,5 +1,7 @@
-// Package ask puts questions to the nodes of a cluster: about connections, users and rooms, wherever they are. What an operation
-// means is known to its owner alone, which declares it, answers it and asks it:
+// Package ask puts questions about connections, users and rooms to the nodes of a cluster.
+//
+// Each operation belongs to one package (session, closing, directory, presence and others), which
+// declares its types, registers its handler and asks it:
 //
 //	type countQuestion struct { Room string `json:"r"` }
 //
@@ -8,10 +10,11 @@
 //	ask.Handle(nodes, count, func(q countQuestion) ask.Answer[struct{}] { return ask.Answer[struct{}]{Count: hub.Members(q.Room)} })
 //	n, err := ask.Sum(ctx, nodes, count, room, countQuestion{room})
 //
-// A question costs one message on the bus, and an answer from each other node. This node answers first, by a call; with no other
-// nodes that is all. During a reload the connections become the next worker's: it answers in this one's place (Successor).
+// A question costs one message on the bus, and one answer from each other node. This node answers
+// first, by a function call; without other nodes nothing else happens. After a reload's hand-over
+// the next worker has the connections, and answers instead of this one (Successor).
 //
-// Nodes is safe for concurrent use; Handle and the like belong before the first question.
+// Nodes is safe for concurrent use. Handlers must be registered before the first question.
 package ask
 
 import (
@@ -31,42 +34,49 @@ import (
 )
 
 var (
-	// ErrNoConnection is returned where no node has the connection.
+	// ErrNoConnection is returned when no node has the connection.
 	ErrNoConnection = errors.New("no such connection")
-	// ErrPartial is returned beside what is known when not all nodes have answered in time, or Redis has not, by which they are asked.
+	// ErrPartial is returned together with a partial result when a node did not answer in time, or
+	// when Redis did not, over which nodes are asked.
 	ErrPartial = errors.New("not all nodes have answered")
 )
 
-// Op is an operation: Q and A are what a question asks and what an answer says besides an Answer's own fields. Both are JSON, and
-// Name travels, so servers of two versions that run side by side must agree on them. Q's fields must not be named i, n, o, f or m.
+// Op is an operation. Q holds a question's arguments, A an answer's value. Both travel as JSON,
+// together with Name, so servers of two versions that run side by side must agree on them. The JSON
+// names i, n, o, f and m are taken by Query.
 type Op[Q, A any] struct {
 	Name string
 	Kind Kind
-	// First says that one node's Found is the whole answer. It is so for each question about one connection.
+	// First ends the question with the first answer that has Found. For a question about one
+	// connection that is implied.
 	First bool
-	// Both has the next worker asked during a reload, too, where this one has counted something already.
+	// Both has the next worker asked during a reload even when this one has counted something.
 	Both bool
 }
 
-// Kind says when a node answers.
+// Kind determines when a node answers.
 type Kind uint8
 
 const (
-	Reads   Kind = iota // at once
-	Surveys             // it takes time for each connection, room or user: beside the goroutines that receive, one after the other
-	Changes             // it changes a connection: while connections are being moved, it waits for the outcome
-	Follows             // after what its asker has sent before, to whomever: see HandleAfter
+	// Reads answers at once, in the goroutine that receives messages.
+	Reads Kind = iota
+	// Surveys takes time for each connection, room or user: one after the other, in the background.
+	Surveys
+	// Changes changes a connection. While connections are being moved it waits for the outcome.
+	Changes
+	// Follows answers after all earlier messages of the asker were received: see HandleAfter.
+	Follows
 )
 
-// Answer is what one node answers.
+// Answer is the answer of one node.
 type Answer[A any] struct {
-	Found bool // the connection or the user is there
-	Count int
+	Found bool // the node has the connection or the user
+	Count int  // summed over all nodes by Sum
 	Value A
-	Err   error // see Config.Errors
+	Err   error // travels as text and, for one of Config.Errors, as its code
 }
 
-// Link is this node's way to the others (package link).
+// Link connects this node to the others (package link).
 type Link interface {
 	Phase() link.Phase
 	Cursor() (token string, m bus.Cursor)
@@ -75,29 +85,32 @@ type Link interface {
 	AfterOwn(limit time.Duration, f func())
 }
 
-// Members names the nodes of the cluster, this one among them (package cluster).
+// Members knows the nodes of the cluster, including this one (package cluster).
 type Members interface {
-	Living(ctx context.Context) ([]string, error)     // asks Redis
-	Recent(age time.Duration) (ids []string, ok bool) // what is known already, where it is not older
-	Heard(node string)                                // a sign of life
+	// Living asks Redis for the ids of all living nodes.
+	Living(ctx context.Context) ([]string, error)
+	// Recent returns the ids that are known already, unless they are older than age.
+	Recent(age time.Duration) (ids []string, ok bool)
+	// Heard notes that another node has just sent a message.
+	Heard(node string)
 }
 
 // Config of Nodes.
 type Config struct {
-	Node    string        // this one's id
-	Alone   bool          // there are no others
-	Timeout time.Duration // of a question, in all
+	Node    string        // id of this node
+	Alone   bool          // there are no other nodes
+	Timeout time.Duration // limit of a question, including the look-up of nodes
 	Link    Link
 	Members func() Members
-	Here    func(fd int64) bool // the connection is here, and has not moved to the next worker
-	Frozen  func() bool         // connections are being moved
-	// Errors are those that askers tell apart, by the code that travels with an answer's text.
+	Here    func(fd int64) bool // whether this process has the connection, and has not moved it
+	Frozen  func() bool         // whether connections are being moved
+	// Errors maps the codes that travel with answers to the errors that askers distinguish.
 	Errors  map[string]error
-	Protect func(what string, f func()) // runs f, and logs its panic
+	Protect func(what string, f func()) // runs f, and logs a panic of it
 	Log     *zap.Logger
 }
 
-// Nodes are the nodes of the cluster, to be asked. It also has this one answer.
+// Nodes asks the nodes of the cluster, and answers for this one.
 type Nodes struct {
 	cfg       Config
 	ops       map[string]*handler
@@ -105,27 +118,27 @@ type Nodes struct {
 	surveys   surveys
 	successor atomic.Pointer[Successor]
 
-	last atomic.Int64 // number of a question
-	mu   sync.Mutex   // a leaf
-	open map[int64]chan Reply
+	last atomic.Int64         // number of the newest question
+	mu   sync.Mutex           // a leaf
+	open map[int64]chan Reply // questions that wait for answers, by number
 }
 
-// New makes Nodes that know no operation yet.
+// New makes Nodes without operations.
 func New(cfg Config) *Nodes {
 	n := &Nodes{cfg: cfg, ops: map[string]*handler{}, open: map[int64]chan Reply{}}
-	n.last.Store(time.Now().UnixNano()) // an answer to another worker of this node is no answer here
+	n.last.Store(time.Now().UnixNano()) // unlike any number of this node's other workers
 	return n
 }
 
-// Close waits for a lookup of nodes that is under way: Timeout at most.
+// Close waits for a running look-up of nodes, at most Timeout.
 func (n *Nodes) Close() { n.peers.close() }
 
-// Timeout is for how long a question waits for its answers.
+// Timeout returns the limit of a question.
 func (n *Nodes) Timeout() time.Duration { return n.cfg.Timeout }
 
-// ask puts a question to this node, then to all others, until enough says that an answer was enough. It waits for Timeout at most.
-// key has the question come after what was sent to the same target. Once the connections are the next worker's, that one answers
-// for this node, and asks the others.
+// ask puts a question to this node, then to all others, until enough returns true for an answer, at
+// most for Timeout. key keeps the question in order with messages of the same key. After a hand-over
+// the next worker answers for this node and asks the others.
 func (n *Nodes) ask(ctx context.Context, key string, q Query, enough func(Reply) bool) error {
 	token := ""
 	if n.kind(q.Op) == Follows {
@@ -135,50 +148,51 @@ func (n *Nodes) ask(ctx context.Context, key string, q Query, enough func(Reply)
 	if s != nil && !n.cfg.Here(q.FD) {
 		return n.askSuccessor(ctx, s, Inquiry{Query: q, Token: token, Key: key}, enough)
 	}
-	own := make(chan Reply, 1)
-	n.respond(&q, token, func(r Reply) { own <- r })
+	here := make(chan Reply, 1)
+	n.respond(&q, token, func(r Reply) { here <- r })
 	select {
-	case r := <-own:
+	case r := <-here:
 		if enough(r) {
 			return nil
 		}
-		own = nil
-	default: // it follows what is on its way, and goes on while the others are asked
+		here = nil
+	default: // its handler waits for earlier messages; the others are asked meanwhile
 	}
-	if s = n.successorNow(); s != nil && q.FD != 0 { // it has moved in this moment
+	if s = n.successorNow(); s != nil && q.FD != 0 { // the connection has just moved
 		return n.askSuccessor(ctx, s, Inquiry{Query: q, Token: token, Key: key}, enough)
 	}
-	return n.askRest(ctx, own, key, q, enough)
+	return n.askRest(ctx, here, key, q, enough)
 }
 
-// askRest is ask after this node's first answer; own gives that one later, nil = it is known.
-func (n *Nodes) askRest(ctx context.Context, own chan Reply, key string, q Query, enough func(Reply) bool) error {
+// askRest asks the other nodes. here delivers this node's answer; nil = it is known already.
+func (n *Nodes) askRest(ctx context.Context, here chan Reply, key string, q Query, enough func(Reply) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
 	defer cancel()
 	others, err := n.Peers(ctx)
-	if own != nil && (err != nil || len(others) == 0) {
-		if done, err := await(ctx, own, enough); done || err != nil {
+	if here != nil && (err != nil || len(others) == 0) {
+		if done, err := await(ctx, here, enough); done || err != nil {
 			return err
 		}
 	}
 	if err != nil {
-		return err // what goes on the bus now comes when nobody waits for it any more
+		return err // no time remains for answers
 	}
-	return n.askOthers(ctx, own, others, key, q, enough)
+	return n.askOthers(ctx, here, others, key, q, enough)
 }
 
-// await waits for this node's answer; done tells that it was enough.
-func await(ctx context.Context, own chan Reply, enough func(Reply) bool) (done bool, err error) {
+// await waits for this node's answer. done reports that it was enough.
+func await(ctx context.Context, here chan Reply, enough func(Reply) bool) (done bool, err error) {
 	select {
-	case r := <-own:
+	case r := <-here:
 		return enough(r), nil
 	case <-ctx.Done():
 		return false, fmt.Errorf("this node: %w", ErrPartial)
 	}
 }
 
-// askOthers asks those nodes until ctx ends; own gives this one's answer, nil = it is known.
-func (n *Nodes) askOthers(ctx context.Context, own chan Reply, others []string, key string, q Query, enough func(Reply) bool) error {
+// askOthers asks the given nodes until ctx ends. here delivers this node's answer; nil = it is known
+// already.
+func (n *Nodes) askOthers(ctx context.Context, here chan Reply, others []string, key string, q Query, enough func(Reply) bool) error {
 	if len(others) == 0 {
 		return nil
 	}
@@ -196,10 +210,10 @@ func (n *Nodes) askOthers(ctx context.Context, own chan Reply, others []string, 
 	for _, id := range others {
 		waiting[id] = true
 	}
-	for len(waiting) > 0 || own != nil {
+	for len(waiting) > 0 || here != nil {
 		select {
-		case r := <-own:
-			if own = nil; enough(r) {
+		case r := <-here:
+			if here = nil; enough(r) {
 				return nil
 			}
 		case r := <-answers:
@@ -212,7 +226,7 @@ func (n *Nodes) askOthers(ctx context.Context, own chan Reply, others []string, 
 			}
 		case <-ctx.Done():
 			missing := len(waiting)
-			if own != nil {
+			if here != nil {
 				missing++
 			}
 			return fmt.Errorf("%d of %d nodes: %w", len(others)+1-missing, len(others)+1, ErrPartial)
@@ -235,7 +249,7 @@ func (n *Nodes) forget(id int64) {
 	delete(n.open, id)
 }
 
-// Answered takes an answer from the bus.
+// Answered receives an answer from the bus.
 func (n *Nodes) Answered(m *bus.Message) {
 	if m.Key != n.cfg.Node {
 		return
@@ -250,7 +264,7 @@ func (n *Nodes) Answered(m *bus.Message) {
 	ch := n.open[r.ID]
 	n.mu.Unlock()
 	select {
-	case ch <- r: // nil, when nobody waits any more: never
+	case ch <- r: // a nil channel, when nobody waits any more, never receives
 	default:
 	}
 }

@@ -37,7 +37,7 @@ type node struct {
 
 	mu   sync.Mutex
 	held []func() // what waits for messages that are on their way
-	told []string // questions and answers that this node has sent
+	sent []string // questions and answers that this node has sent
 }
 
 func (n *node) Phase() link.Phase { return n.phase }
@@ -46,7 +46,7 @@ func (n *node) Cursor() (string, bus.Cursor) { return n.id, bus.Cursor{"x"} }
 
 func (n *node) Send(m *bus.Message) error {
 	n.mu.Lock()
-	n.told = append(n.told, string(m.Body))
+	n.sent = append(n.sent, string(m.Body))
 	n.mu.Unlock()
 	for _, to := range n.in.list {
 		switch {
@@ -154,7 +154,7 @@ func TestAsk(t *testing.T) {
 		if _, err := ask.One(ctx, me.Nodes, put, 7, putQuestion{"abc"}); err != nil {
 			t.Error(err)
 		}
-		// An error is told apart on the node that asks, and says where it was.
+		// An error is sent apart on the node that asks, and says where it was.
 		if _, err := ask.One(ctx, me.Nodes, put, 7, putQuestion{"abcd"}); !errors.Is(err, errFull) || err.Error() != "n2: it is full" {
 			t.Error(err)
 		}
@@ -169,7 +169,7 @@ func TestAsk(t *testing.T) {
 		}
 		time.Sleep(time.Second) // until the others have nothing left to do
 		synctest.Wait()
-		// A node that does not answer is told, beside what is known.
+		// A node that does not answer is sent, beside what is known.
 		c.mute["n1"] = true
 		begun := time.Now()
 		if n, err := ask.Sum(ctx, me.Nodes, count, "", none{}); n != 1 || !errors.Is(err, ask.ErrPartial) || time.Since(begun) != time.Second {
@@ -190,7 +190,7 @@ func TestQuery(t *testing.T) {
 		_, _ = ask.Sum(t.Context(), c.list[0].Nodes, close, "", putQuestion{})
 		for i, want := range []string{`"n":"n0","o":"put","f":7,"t":"a\"}{"}`, `"n":"n0","o":"close","m":["x"]}`} {
 			var q ask.Query
-			text := c.list[0].told[i]
+			text := c.list[0].sent[i]
 			if !strings.HasSuffix(text, want) || !strings.HasPrefix(text, `{"i":`) {
 				t.Errorf("%s, want …%s", text, want)
 			}
@@ -259,8 +259,8 @@ func TestUnknown(t *testing.T) {
 			c.list[0].Questioned(&bus.Message{Body: []byte(body)})
 			c.list[0].Answered(&bus.Message{Key: "n0", Body: []byte(body)})
 		}
-		if told := c.list[0].told; len(told) != 2 || !slices.ContainsFunc(told, func(s string) bool { return strings.Contains(s, "unknown question") }) {
-			t.Error(told)
+		if sent := c.list[0].sent; len(sent) != 2 || !slices.ContainsFunc(sent, func(s string) bool { return strings.Contains(s, "unknown question") }) {
+			t.Error(sent)
 		}
 	})
 }

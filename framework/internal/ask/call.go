@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// One asks the node that has the connection, and gives its answer. ErrNoConnection where none has it, ErrPartial where that is
-// not known.
+// One asks the node that has the connection, and returns its answer. The error is ErrNoConnection when
+// no node has it, and ErrPartial when a node that may have it did not answer.
 func One[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], fd int64, question Q) (value A, err error) {
 	q := newQuery(op, fd, question)
 	var found *Reply
@@ -32,7 +32,7 @@ func One[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], fd int64, questio
 	return value, fmt.Errorf("connection %d: %w", fd, err)
 }
 
-// Sum asks all nodes and adds what they count. Beside ErrPartial it is the sum of those that have answered.
+// Sum asks all nodes and adds their counts. With ErrPartial it is the sum of those that answered.
 func Sum[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], key string, question Q) (sum int, err error) {
 	q := newQuery(op, 0, question)
 	err = n.ask(ctx, key, q, func(r Reply) bool { sum += r.Count; return false })
@@ -46,7 +46,8 @@ func Any[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], key string, quest
 	return found, err
 }
 
-// All asks all nodes and gives each answer to take. One that cannot be read, being of another version, is left out.
+// All asks all nodes and calls take with each answer. Answers of another version that cannot be read
+// are omitted.
 func All[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], key string, question Q, take func(A)) error {
 	q := newQuery(op, 0, question)
 	return n.ask(ctx, key, q, func(r Reply) bool {
@@ -57,8 +58,8 @@ func All[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], key string, quest
 	})
 }
 
-// Others asks all other nodes, as Redis knows them now, until enough says so. An answer that cannot be read counts as none: ErrPartial.
-// It waits for twice Timeout.
+// Others asks all other nodes that Redis lists now, until enough returns true, at most for twice
+// Timeout. The error is ErrPartial when a node did not answer, or when its answer cannot be read.
 func Others[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], question Q, enough func(A) bool) error {
 	if n.cfg.Alone {
 		return nil
@@ -66,7 +67,7 @@ func Others[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], question Q, en
 	q := newQuery(op, 0, question)
 	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.Timeout)
 	defer cancel()
-	others, err := n.cfg.Members().Living(ctx) // who has just started counts
+	others, err := n.cfg.Members().Living(ctx) // a cached list may lack a node that has just started
 	if err != nil {
 		return err
 	}

@@ -10,22 +10,23 @@ import (
 	"go.uber.org/zap"
 )
 
-// peers are the nodes beside this one, as Redis named them last. Whoever finds the list too old has Redis asked, and waits for that
-// as long as it likes; there is one such lookup at a time, and it is shared. That it failed is remembered as well, so that calls made
-// while Redis is away do not wait one after the other. Where Redis is slow, what the watch over the others has found does as well.
+// peers caches the other nodes, as Redis listed them last. A caller that finds the list too old
+// starts a look-up, or joins the running one, and waits for it as long as its own context. A failure
+// is cached too, so that calls during an outage of Redis do not wait one after the other. While
+// Redis is slow, the list of cluster's watch is used (Members.Recent).
 type peers struct {
 	mu      sync.Mutex
 	ids     []string
-	failed  bool          // the last lookup; ids are those of before
-	at      time.Time     // of the end of the last lookup
-	looking chan struct{} // closed at the end of the lookup under way; nil = there is none
-	noted   []string      // nodes that have spoken since the last lookup began, and that it may not have found
+	failed  bool          // the last look-up failed, and ids are older
+	at      time.Time     // end of the last look-up
+	looking chan struct{} // closed at the end of the running look-up; nil = none runs
+	noted   []string      // senders of questions since the last look-up began, which it may have missed
 }
 
-// peersTime is for how long the result of a lookup is good, and for how long its failure is not repeated.
+// peersTime is how long the result of a look-up, or its failure, is used.
 const peersTime = time.Second
 
-// Peers are the nodes beside this one. Beside ErrPartial they are those that were known before.
+// Peers returns the ids of the other nodes. With ErrPartial they are the last known ones.
 func (n *Nodes) Peers(ctx context.Context) (ids []string, err error) {
 	if n.cfg.Alone {
 		return nil, nil
@@ -45,7 +46,7 @@ func (n *Nodes) Peers(ctx context.Context) (ids []string, err error) {
 		defer slow.Stop()
 		select {
 		case <-looking:
-		case <-slow.C: // the question needs the rest of the time
+		case <-slow.C: // the remaining time is the question's
 			ids, ok := n.cfg.Members().Recent(2 * peersTime)
 			if ok && !failed {
 				p.mu.Lock()
@@ -70,14 +71,14 @@ func (n *Nodes) Peers(ctx context.Context) (ids []string, err error) {
 	return p.ids, nil
 }
 
-// lookForPeers asks Redis, for Timeout at most. Nobody's own ctx ends it: others wait for it too.
+// lookForPeers asks Redis, at most for Timeout. No caller's context ends it, since others share it.
 func (n *Nodes) lookForPeers(done chan struct{}) {
 	defer close(done)
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Timeout)
 	defer cancel()
 	p := &n.peers
 	p.mu.Lock()
-	known := len(p.noted) // these had entered the list before they spoke
+	known := len(p.noted) // these entered the list before they sent anything
 	p.mu.Unlock()
 	ids, err := n.cfg.Members().Living(ctx)
 	p.mu.Lock()
@@ -91,10 +92,10 @@ func (n *Nodes) lookForPeers(done chan struct{}) {
 	p.failed, p.at, p.looking = err != nil, time.Now(), nil
 }
 
-// maxNoted bounds the nodes that speak between two lookups.
+// maxNoted limits the nodes that are noted between two look-ups.
 const maxNoted = 1000
 
-// note has a node asked that has just spoken: it may have started since the last lookup.
+// note adds the sender of a question: it may have started after the last look-up.
 func (p *peers) note(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,7 +104,7 @@ func (p *peers) note(id string) {
 	}
 }
 
-// with adds the noted nodes to those that were found; mu is held.
+// with adds the noted nodes to ids. mu is held.
 func (p *peers) with(ids []string) []string {
 	for _, id := range p.noted {
 		if !slices.Contains(ids, id) {
@@ -113,7 +114,7 @@ func (p *peers) with(ids []string) []string {
 	return ids
 }
 
-// close waits for a lookup under way.
+// close waits for the running look-up.
 func (p *peers) close() {
 	p.mu.Lock()
 	looking := p.looking

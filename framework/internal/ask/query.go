@@ -9,19 +9,20 @@ import (
 	"wsframe/framework/bus"
 )
 
-// Query is a question as it travels: one JSON object with these fields and those of the operation's question type.
+// Query is a question in transit: one JSON object with these fields and those of the operation's
+// question type.
 type Query struct {
 	ID   int64
-	Node string // who asks
+	Node string // id of the asking node
 	Op   string
-	FD   int64      // the connection that it is about; 0 = none
-	Mark bus.Cursor // of Follows: what the asker had sent before
+	FD   int64      // connection in question; 0 = none
+	Mark bus.Cursor // of the kind Follows: what the asker had sent before
 
-	question any             // the operation's, where it was asked in this process
-	body     json.RawMessage // else an object with the operation's fields, and perhaps others
+	question any             // value of the operation's question type; nil = see body
+	body     json.RawMessage // object with the operation's fields, received from another process
 }
 
-// head is what each Query has, in the order of the object.
+// head holds the common fields of all queries, in the order of the JSON object.
 type head struct {
 	ID   int64      `json:"i"`
 	Node string     `json:"n"`
@@ -54,7 +55,8 @@ func (q Query) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// fields gives an object with the operation's own fields. Of a question that goes on to others it has come with the other ones.
+// fields returns an object with only the operation's fields. A received question that goes on to
+// other nodes contains the common fields too, which are removed.
 func (q *Query) fields() ([]byte, error) {
 	switch {
 	case q.question != nil:
@@ -72,7 +74,7 @@ func (q *Query) fields() ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// UnmarshalJSON is the inverse. The operation's fields stay as they are.
+// UnmarshalJSON decodes the common fields. The operation's fields are decoded by its handler.
 func (q *Query) UnmarshalJSON(b []byte) error {
 	var h head
 	if err := json.Unmarshal(b, &h); err != nil {
@@ -82,12 +84,12 @@ func (q *Query) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// newQuery makes a question about a connection, 0 = about none.
+// newQuery makes a question about the connection fd; 0 = about none.
 func newQuery[Q, A any](op Op[Q, A], fd int64, question Q) Query {
 	return Query{Op: op.Name, FD: fd, question: question}
 }
 
-// questionOf gives the operation's own question.
+// questionOf returns the operation's question.
 func questionOf[Q any](q *Query) (question Q, err error) {
 	if question, ok := q.question.(Q); ok {
 		return question, nil
@@ -98,18 +100,18 @@ func questionOf[Q any](q *Query) (question Q, err error) {
 	return question, err
 }
 
-// Reply is an answer as it travels.
+// Reply is an answer in transit.
 type Reply struct {
 	ID    int64           `json:"i"`
 	Node  string          `json:"n"`
 	Found bool            `json:"f,omitempty"`
 	Count int             `json:"c,omitempty"`
 	Value json.RawMessage `json:"d,omitempty"`
-	Error string          `json:"e,omitempty"` // for people
-	Code  string          `json:"x,omitempty"` // of the error, where askers tell it apart
+	Error string          `json:"e,omitempty"` // text for people
+	Code  string          `json:"x,omitempty"` // key in Config.Errors; "" = none
 }
 
-// encode makes an answer travel. An A without fields is left out.
+// encode encodes an answer. A value without fields is omitted.
 func encode[A any](n *Nodes, a Answer[A]) Reply {
 	r := Reply{Found: a.Found, Count: a.Count}
 	err := a.Err
@@ -127,16 +129,16 @@ func encode[A any](n *Nodes, a Answer[A]) Reply {
 	return r
 }
 
-// remoteError is an error of another node, or of the next worker.
+// remoteError is an error of another process.
 type remoteError struct {
 	text string
-	err  error // that it stands for; nil = none that is known here
+	err  error // the one of Config.Errors with its code; nil = none
 }
 
 func (e *remoteError) Error() string { return e.text }
 func (e *remoteError) Unwrap() error { return e.err }
 
-// err is the error that an answer tells of.
+// err returns the error of an answer.
 func (n *Nodes) err(r *Reply) error {
 	if r.Error == "" {
 		return nil

@@ -15,21 +15,22 @@ import (
 type Inquiry struct {
 	ID    int64
 	Query Query
-	Token string // who asks, where the query follows what he has sent
-	Key   string // of the question, should it go on to the other nodes
-	Here  bool   // it does not
+	Token string // sender id of the asker, for the kind Follows
+	Key   string // key of the message that asks the other nodes
+	Here  bool   // the other nodes are not asked
 }
 
-// Findings are what an Inquiry has found.
+// Findings are the answers to an Inquiry.
 type Findings struct {
 	ID      int64
 	Replies []Reply
-	Partial string `json:",omitempty"` // why not all have answered
+	Partial string `json:",omitempty"` // why answers are missing; "" = none is
 }
 
-// Successor is the next worker, once the connections are its.
+// Successor is the next worker after a hand-over.
 type Successor interface {
-	// Ask waits as long as ctx. ErrPartial where the way to the next worker has ended.
+	// Ask waits at most until ctx ends. The error is ErrPartial when the channel to the next worker
+	// is closed.
 	Ask(ctx context.Context, i Inquiry) (Findings, error)
 }
 
@@ -43,13 +44,13 @@ func (n *Nodes) successorNow() Successor {
 	return nil
 }
 
-// ErrGone is returned by Forward where the connection has ended.
+// ErrGone is returned by Forward when the connection has ended.
 var ErrGone = errors.New("the connection has ended")
 
-// Forward has a change made in the process to which the connection has moved.
+// Forward has the process to which a connection has moved change it.
 func Forward[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], fd int64, question Q) error {
 	s := n.successorNow()
-	if s == nil { // the connections came back to this process, as new ones
+	if s == nil { // the next worker has given the connections back, as new ones
 		return ErrGone
 	}
 	q := newQuery(op, fd, question)
@@ -66,7 +67,8 @@ func Forward[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], fd int64, que
 	return n.err(&f.Replies[0])
 }
 
-// CountThere asks the next worker alone what it counts; false where there is none, or it does not answer.
+// CountThere asks only the next worker for its count. ok is false when there is none, or when it
+// does not answer.
 func CountThere[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], question Q) (count int, ok bool) {
 	s := n.successorNow()
 	if s == nil {
@@ -77,9 +79,9 @@ func CountThere[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], question Q
 	return count, ok
 }
 
-// askSuccessor puts a question that is not this process's any more to the next one, which asks the other nodes, too.
+// askSuccessor asks the next worker, which also asks the other nodes, unless the Inquiry says Here.
 func (n *Nodes) askSuccessor(ctx context.Context, s Successor, i Inquiry, enough func(Reply) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.Timeout) // the other nodes have as long there
+	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.Timeout) // the next worker waits as long for the other nodes
 	defer cancel()
 	f, err := s.Ask(ctx, i)
 	for _, r := range f.Replies {
@@ -93,12 +95,12 @@ func (n *Nodes) askSuccessor(ctx context.Context, s Successor, i Inquiry, enough
 	return err
 }
 
-// Inquire answers the previous worker. What only this process can answer is answered in the order of the questions; send is
-// called once, perhaps by another goroutine, which is then one of background.
+// Inquire answers the previous worker. Questions that need no other node are answered in their order.
+// send is called once, possibly by a goroutine of background.
 func (n *Nodes) Inquire(i *Inquiry, background *sync.WaitGroup, send func(Findings)) {
 	f := Findings{ID: i.ID}
 	h := n.ops[i.Query.Op]
-	// One answer is enough where only one can know.
+	// One answer is enough for a question to which only one process has it.
 	enough := func(r Reply) bool {
 		f.Replies = append(f.Replies, r)
 		return r.Found && (i.Query.FD != 0 || h != nil && h.first)
@@ -112,20 +114,20 @@ func (n *Nodes) Inquire(i *Inquiry, background *sync.WaitGroup, send func(Findin
 			return
 		}
 	}
-	own := make(chan Reply, 1)
-	respond := func() { n.respond(&i.Query, i.Token, func(r Reply) { own <- r }) }
-	if n.kind(i.Query.Op) == Follows { // what the previous worker has left to this one to send comes first
+	here := make(chan Reply, 1)
+	respond := func() { n.respond(&i.Query, i.Token, func(r Reply) { here <- r }) }
+	if n.kind(i.Query.Op) == Follows { // messages that the previous worker has handed to this one come first
 		n.cfg.Link.AfterOwn(n.cfg.Timeout, respond)
 	} else {
 		respond()
 	}
 	select {
-	case r := <-own:
+	case r := <-here:
 		if enough(r) || i.Here {
 			send(f)
 			return
 		}
-		own = nil
+		here = nil
 	default:
 	}
 	background.Go(func() {
@@ -133,9 +135,9 @@ func (n *Nodes) Inquire(i *Inquiry, background *sync.WaitGroup, send func(Findin
 		defer cancel()
 		var err error
 		if i.Here {
-			_, err = await(ctx, own, enough)
+			_, err = await(ctx, here, enough)
 		} else {
-			err = n.askRest(ctx, own, i.Key, i.Query, enough)
+			err = n.askRest(ctx, here, i.Key, i.Query, enough)
 		}
 		if err != nil {
 			f.Partial = err.Error()
