@@ -13,12 +13,13 @@ import (
 	"wsframe/library/config"
 )
 
-// banner is what a server prints when it serves.
+// banner prints the start of a server: its routes, its addresses and links.
 type banner struct {
 	program Program
 	out     *output
 }
 
+// print prints the banner in one write, so that a reader that waits for one line of it has all.
 func (b *banner) print(cfg *config.Config, s process.Started) {
 	var w bytes.Buffer
 	fmt.Fprintf(&w, "wsframe %s\n\n", b.program.Version)
@@ -30,10 +31,11 @@ func (b *banner) print(cfg *config.Config, s process.Started) {
 	if cfg.App.Demo && len(b.program.Demo) > 0 {
 		b.printDemo(&w, cfg, s.Addrs["outside"])
 	}
-	_, _ = w.WriteTo(b.out.out) // in one write: a reader that waits for one line of it then has all
+	_, _ = w.WriteTo(b.out.out)
 }
 
-// printDemo prints links to the demo pages. Their tokens stand in the fragment, which browsers do not send and servers do not log.
+// printDemo prints links to the demo pages. Their tokens stand in the fragment, which browsers do
+// not send and servers do not log.
 func (b *banner) printDemo(w io.Writer, cfg *config.Config, addr string) {
 	tokens, _, _, err := boot.OpenTokens(cfg, boot.RuntimeKey(cfg), auth.LoadKey)
 	if err != nil {

@@ -23,8 +23,8 @@ func Main(p Program) {
 	os.Exit(Run(context.Background(), p, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// Run is Main for a given command line, environment and output. It returns the exit code: 0, 1 where the command has failed, 2 where the
-// command line is wrong.
+// Run is Main for a given command line, environment and output. It returns the exit code: 0, 1
+// where the command has failed, 2 where the command line is wrong.
 func Run(ctx context.Context, p Program, args, env []string, stdout, stderr io.Writer) int {
 	p = p.withDefaults()
 	out := newOutput(stdout, stderr)
@@ -99,7 +99,8 @@ func commandsOf(p Program, o *options, env []string, out *output) map[string]fun
 	}
 }
 
-// unknown returns the error text of an unknown command, with the known command that is most like it.
+// unknown returns the error text of an unknown command, with the known command that is most like
+// it.
 func unknown(command string, known []string) string {
 	text := fmt.Sprintf("unknown command %q", command)
 	for _, k := range known {
@@ -111,7 +112,8 @@ func unknown(command string, known []string) string {
 	return text + "; console help shows all"
 }
 
-// near tells whether two words differ by one letter or by two letters that changed places, or one begins with the other.
+// near tells whether two words differ by one letter or by two letters that changed places, or one
+// begins with the other.
 func near(a, b string) bool {
 	a = strings.ToLower(a)
 	if len(a) >= 2 && (strings.HasPrefix(b, a) || strings.HasPrefix(a, b)) {

@@ -19,7 +19,7 @@ func (*greeter) Greet(*framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("hello", ""), nil
 }
 
-// call runs the command with an empty config directory of its own, and env in front of nothing else.
+// call runs the command in an empty directory, with a configuration of env alone.
 func call(t *testing.T, p Program, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	if p.Controllers == nil {
@@ -72,7 +72,7 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
-// Controllers that cannot be made are an error of the command that asks for them.
+// An error of Program.Controllers is one of the command that needs them.
 func TestRoutesFail(t *testing.T) {
 	p := Program{Controllers: func(framework.Deps) ([]framework.Controller, error) { return nil, errors.New("no greeter today") }}
 	if code, _, stderr := call(t, p, nil, "-s", "routes"); code != 1 || !strings.Contains(stderr, "no greeter today") {
@@ -94,7 +94,7 @@ func TestToken(t *testing.T) {
 	if err != nil || id.ID != "7" || id.Type != "wall" || id.Code != "A" || id.Nickname != "小明" {
 		t.Errorf("%+v %v", id, err)
 	}
-	// Without a key, and without a server that has one, none is made.
+	// No key is made where neither the configuration nor a server has one.
 	code, _, stderr = call(t, Program{}, []string{"WSFRAME_APP_MANAGER_PORT=1"}, "-s", "token", "-id", "7")
 	if code != 1 || !strings.Contains(stderr, "auth.key is not configured here") {
 		t.Errorf("exit code %d\n%s", code, stderr)
@@ -126,15 +126,15 @@ func TestLocal(t *testing.T) {
 	}
 }
 
-// What start -d shows of a server that has not come up is the last thing that it said.
+// The error of start -d is the last error that a server which has not come up has printed.
 func TestLastError(t *testing.T) {
-	for said, want := range map[string]string{
+	for printed, want := range map[string]string{
 		"console: a\nconsole: b\nmore\n": "b\nmore",
 		"nothing":                        "",
 		"":                               "",
 	} {
-		if got := lastError(said); got != want {
-			t.Errorf("%q: %q", said, got)
+		if got := lastError(printed); got != want {
+			t.Errorf("%q: %q", printed, got)
 		}
 	}
 	if got := tailOf([]byte("old new"), 4); got != "new" {

@@ -15,10 +15,12 @@ import (
 	"wsframe/framework/process"
 )
 
-// envDetached is the variable by which a master knows that `start -d` has started it, and waits for a word on descriptor 3.
+// envDetached is the variable by which a master knows that `start -d` has started it, and waits for
+// a word on descriptor 3.
 const envDetached = "WSFRAME_DETACHED"
 
-// maxConsoleOut is the size in bytes beyond which console.out is emptied. Servers print there only until they serve.
+// maxConsoleOut is the size in bytes beyond which console.out is emptied. Servers print there only
+// until they serve.
 const maxConsoleOut = 1 << 20
 
 // daemon starts servers in the background.

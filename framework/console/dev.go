@@ -24,14 +24,15 @@ import (
 // quietTime passes without a change before a build starts, since editors save in several steps.
 const quietTime = 300 * time.Millisecond
 
-// developer builds and starts the server, and rebuilds and reloads it whenever a Go file or the configuration changes. Code that does not
-// compile or start is reported, and the server goes on with the code before it.
+// developer builds and starts the server, and rebuilds and reloads it whenever a Go file or the
+// configuration changes. Code that does not compile or start is reported, and the server goes on
+// with the code before it.
 type developer struct {
 	settings *settings
 	remote   *remote
 	out      *output
 
-	cfg    *config.Config // by which the server was started
+	cfg    *config.Config // of the running server
 	bin    string         // path of the server's binary
 	watch  *fsnotify.Watcher
 	server *exec.Cmd // nil until the code compiles for the first time
@@ -60,7 +61,8 @@ func (d *developer) run(ctx context.Context) error {
 			if d.server == nil {
 				return nil
 			}
-			_ = d.server.Process.Signal(syscall.SIGTERM) // Ctrl-C in a terminal has reached it already
+			// After Ctrl-C in a terminal the server has the signal already.
+			_ = d.server.Process.Signal(syscall.SIGTERM)
 		case <-ctx.Done():
 			if d.server == nil {
 				return nil
@@ -102,14 +104,16 @@ func (d *developer) begin() (err error) {
 // changed tells whether an event calls for a build. It watches folders that are new.
 func (d *developer) changed(e fsnotify.Event) (matters bool) {
 	if info, err := os.Stat(e.Name); err == nil && info.IsDir() && e.Has(fsnotify.Create) {
-		if matters, err = d.watchTree(e.Name); err != nil { // it may have been moved in with its files
+		// A new folder may have been moved here together with its files.
+		if matters, err = d.watchTree(e.Name); err != nil {
 			fmt.Fprintln(d.out.err, "console:", err)
 		}
 	}
 	return matters || e.Op != fsnotify.Chmod && isSource(e.Name) // reading a file may touch it
 }
 
-// update builds the server, and starts it or has the running one take over the result. Its error ends dev.
+// update builds the server, and starts it or has the running one take over the result. Its error
+// ends dev.
 func (d *developer) update(ctx context.Context) error {
 	if d.server != nil {
 		if err := d.rebuild(ctx); err != nil {
@@ -151,7 +155,8 @@ func (d *developer) rebuild(ctx context.Context) error {
 	})
 }
 
-// build compiles into a new file and renames that, since the binary of a running server cannot be overwritten.
+// build compiles into a new file and renames that, since the binary of a running server cannot be
+// overwritten.
 func (d *developer) build(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", d.bin+".new", mainPackage())
 	cmd.Env, cmd.Stdout, cmd.Stderr = d.settings.env, d.out.err, d.out.err
@@ -161,7 +166,8 @@ func (d *developer) build(ctx context.Context) error {
 	return os.Rename(d.bin+".new", d.bin)
 }
 
-// watchTree watches a folder and those below it, except hidden ones, runtime and node_modules. It tells whether a file there is a source.
+// watchTree watches a folder and those below it, except hidden ones, runtime and node_modules. It
+// tells whether a file there is a source.
 func (d *developer) watchTree(root string) (matters bool, err error) {
 	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil { // it was removed meanwhile

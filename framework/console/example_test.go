@@ -17,7 +17,8 @@ func (*Greeter) Greet(*framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("hello", ""), nil
 }
 
-// The main package of an application calls Main with this Program. Run is Main for given arguments, here those of `console -s routes`.
+// The main package of an application calls Main with this Program. Run is Main for given arguments,
+// here those of `console -s routes`.
 func Example() {
 	p := console.Program{
 		Version: "1.2.3",

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// executable returns the path by which this program was started, with symbolic links unresolved. So a new release is found there after
-// the link was switched, or the file was replaced.
+// executable returns the path by which this program was started, with symbolic links unresolved. So
+// a new release is found there after the link was switched, or the file was replaced.
 func executable() (string, error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -10,23 +10,24 @@ import (
 	"wsframe/framework/process"
 )
 
-// notifyTime bounds what telling systemd may take.
+// notifyTime bounds the notification of systemd.
 const notifyTime = time.Second
 
-// notify tells systemd, where it started us (Type=notify or notify-reload; sd_notify(3)).
+// notify sends the state of the master to systemd, where that has started it with Type=notify or
+// notify-reload (sd_notify(3)).
 func notify(s process.State) {
 	switch s {
 	case process.Serving:
-		tellSystemd("READY=1")
+		sendState("READY=1")
 	case process.Reloading:
-		tellSystemd(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonic().Microseconds()))
+		sendState(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonic().Microseconds()))
 	case process.Stopping:
-		tellSystemd("STOPPING=1")
+		sendState("STOPPING=1")
 	}
 }
 
-// watchdog gives what tells systemd that all is well, four times in WatchdogSec; nil where it does not ask for it
-// (sd_watchdog_enabled(3)).
+// watchdog returns a function that notifies systemd that the master works, four times in
+// WatchdogSec at most. It is nil where systemd does not ask for that (sd_watchdog_enabled(3)).
 func watchdog() (alive func()) {
 	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
 	if pid := os.Getenv("WATCHDOG_PID"); err != nil || usec <= 0 || pid != "" && pid != strconv.Itoa(os.Getpid()) {
@@ -37,13 +38,13 @@ func watchdog() (alive func()) {
 	return func() {
 		if now := time.Now(); now.Sub(last) >= every {
 			last = now
-			tellSystemd("WATCHDOG=1")
+			sendState("WATCHDOG=1")
 		}
 	}
 }
 
-// tellSystemd sends a state. What systemd does not take is its loss.
-func tellSystemd(text string) {
+// sendState sends a state to systemd. A state that systemd does not accept is lost.
+func sendState(text string) {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
 		return

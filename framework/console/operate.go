@@ -41,7 +41,8 @@ func (o *operator) stop(ctx context.Context, graceful bool) error {
 	})
 }
 
-// reload replaces the worker, or with check only examines whether it could be replaced, and prints what has changed.
+// reload replaces the worker, or with check only examines whether it could be replaced, and prints
+// what has changed.
 func (o *operator) reload(ctx context.Context, check bool) error {
 	return o.remote.ask(ctx, reloadTime, func(ctx context.Context, m *manager.Client) error {
 		r, err := m.Reload(ctx, check)

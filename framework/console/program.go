@@ -9,22 +9,25 @@ import (
 	"wsframe/framework/internal/boot"
 )
 
-// Program is what an application adds to the command.
+// Program is an application: its controllers, and what the command shows of it.
 type Program struct {
-	// Version is shown by the commands version and status, at start, and in the metrics; "" is "dev".
+	// Version is shown by the commands version and status, at start and in the metrics; "" = "dev".
 	Version string
-	// Controllers makes everything that clients can call. It runs once in each worker, before connections are accepted; an error keeps
-	// the worker before it serving. The commands routes and reload -check run it too, so it changes nothing: that is for OnWorkerStart.
+	// Controllers makes the controllers, whose actions clients call. It runs once in each worker,
+	// before connections are accepted. After an error the previous worker goes on. The commands
+	// routes and reload -check run it, too, so it must not change anything; the hook OnWorkerStart
+	// may.
 	Controllers func(framework.Deps) ([]framework.Controller, error)
-	// Pages are served under /static/ on the outside port while demo is on in the configuration; nil = none.
+	// Pages are served under /static/ on the outside port while demo is on in the configuration;
+	// nil = none.
 	Pages fs.FS
-	// Demo are the links that are printed at start while demo is on, each with a fresh token.
+	// Demo has links that are printed at start while demo is on, each with a new token.
 	Demo []Link
 }
 
-// Link is a page of Program.Pages, to be opened as somebody.
+// Link is a page of Program.Pages and the user who opens it.
 type Link struct {
-	Page     string // its file: "chat.html"
+	Page     string // name of its file, such as chat.html
 	Identity auth.Identity
 }
 

@@ -48,8 +48,8 @@ func (r *remote) askBy(ctx context.Context, cfg *config.Config, limit time.Durat
 	return q(ctx, client)
 }
 
-// config returns the configuration by which the server is reached. The server may have been started before the configuration became
-// invalid: then the settings that can be read have to do.
+// config returns the configuration by which the server is reached. The server may have been started
+// before the configuration became invalid: then the settings that can be read have to do.
 func (r *remote) config() (*config.Config, error) {
 	if err := r.settings.check(); err != nil {
 		return nil, err
@@ -62,8 +62,8 @@ func (r *remote) config() (*config.Config, error) {
 	return cfg, nil
 }
 
-// dial connects to the server that the flags name, else to the one that runs with the runtime directory, else to the one that the
-// configuration names.
+// dial connects to the server that the flags name, else to the one that runs with the runtime
+// directory, else to the one that the configuration names.
 func (r *remote) dial(ctx context.Context, cfg *config.Config) (*manager.Client, error) {
 	m := &cfg.App.Manager
 	addr := local(net.JoinHostPort(cmp.Or(r.host, m.Host), strconv.Itoa(cmp.Or(r.port, m.Port))))
@@ -79,7 +79,8 @@ func (r *remote) dial(ctx context.Context, cfg *config.Config) (*manager.Client,
 	if first == nil {
 		return client, nil
 	}
-	if client, err = manager.Dial(ctx, addr, m.Token); err != nil { // the location may be that of a server that was killed
+	// The location may be that of a server that was killed.
+	if client, err = manager.Dial(ctx, addr, m.Token); err != nil {
 		return nil, fmt.Errorf("%w (by %s); by the configuration: %w", first, cfg.App.Runtime.Dir, err)
 	}
 	return client, nil

@@ -19,7 +19,8 @@ type restarter struct {
 	out      *output
 }
 
-// restart stops the server of the runtime directory gracefully, where one runs, and starts one in the background.
+// restart stops the server of the runtime directory gracefully, where one runs, and starts one in
+// the background.
 func (r *restarter) restart(ctx context.Context) error {
 	cfg, err := r.settings.load()
 	if err != nil {
@@ -46,8 +47,8 @@ func (r *restarter) restart(ctx context.Context) error {
 	return r.daemon.start()
 }
 
-// runs tells whether a server runs with the runtime directory. Its error names a configuration file that the server was started with and
-// that is missing now.
+// runs tells whether a server runs with the runtime directory. Its error names a configuration file
+// that the server was started with and that is missing now.
 func (r *restarter) runs(cfg *config.Config) (bool, error) {
 	if !process.Running(cfg.App.Runtime.Dir) {
 		return false, nil

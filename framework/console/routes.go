@@ -19,8 +19,8 @@ import (
 	"wsframe/library/db"
 )
 
-// showRoutes prints what clients can call, without a server: the program's controllers get an empty database and a store that is not
-// reached.
+// showRoutes prints what clients can call, without a server: the program's controllers get an empty
+// database and a store that is not reached.
 func showRoutes(ctx context.Context, p Program, w io.Writer) error {
 	dir, err := os.MkdirTemp("", "wsframe-routes-")
 	if err != nil {
@@ -51,5 +51,5 @@ func printRoutes(out io.Writer, routes []process.Route) {
 	for _, r := range routes {
 		fmt.Fprintf(w, "%s\t%s\n", r.Method, strings.TrimPrefix(r.Controller, "*"))
 	}
-	_ = w.Flush() // to a terminal
+	_ = w.Flush() // output that cannot be written has no reader
 }

@@ -14,8 +14,9 @@ import (
 	"wsframe/framework/process"
 )
 
-// signalHandler does what signals ask of a master: SIGTERM and Ctrl-C stop gracefully and, a second time, at once; SIGHUP reloads;
-// SIGUSR1 reopens the logs. A server on a terminal stops when the terminal is closed.
+// signalHandler does what signals ask of a master: SIGTERM and Ctrl-C stop gracefully and, a second
+// time, at once; SIGHUP reloads; SIGUSR1 reopens the logs. A server on a terminal stops when the
+// terminal is closed.
 type signalHandler struct {
 	master   *process.Master
 	terminal *terminal // nil = none

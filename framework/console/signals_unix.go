@@ -14,7 +14,7 @@ var extraSignals = []os.Signal{syscall.SIGHUP, syscall.SIGUSR1}
 
 func isReload(s os.Signal) bool { return s == syscall.SIGHUP }
 
-// monotonic is the time that systemd compares reloads by.
+// monotonic returns the time of CLOCK_MONOTONIC, by which systemd orders reloads.
 func monotonic() time.Duration {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) != nil {
@@ -23,7 +23,8 @@ func monotonic() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// inheritedFile is a descriptor that the parent gave, and that no child gets.
+// inheritedFile returns a file that the parent process has passed on. Children of this process do
+// not inherit it.
 func inheritedFile(fd int, name string) *os.File {
 	syscall.CloseOnExec(fd)
 	return os.NewFile(uintptr(fd), name)

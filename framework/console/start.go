@@ -64,7 +64,7 @@ func (s *starter) start(ctx context.Context) error {
 		Started: func(started process.Started) {
 			l.Info("server is ready", zap.Any("addrs", started.Addrs), zap.String("store", cfg.Cache.Master.Driver))
 			for _, n := range started.Notes {
-				l.Quiet.Warn("note at start", zap.String("says", n)) // people have it on stdout
+				l.Quiet.Warn("note at start", zap.String("says", n)) // the banner has it for people
 			}
 			banner.print(cfg, started)
 			s.detach(parent, l)
@@ -87,7 +87,8 @@ func (s *starter) start(ctx context.Context) error {
 	return err
 }
 
-// reconfigure applies the one setting of the master that may change while it runs, the level of its log.
+// reconfigure applies the one setting of the master that may change while it runs, the level of its
+// log.
 func (s *starter) reconfigure(l *log.Logger) {
 	cfg, err := s.settings.load() // the worker has just read it, too
 	if err == nil {
@@ -108,7 +109,8 @@ func (s *starter) detached() *os.File {
 	return inheritedFile(3, "start -d")
 }
 
-// detach notifies `start -d` that the server serves. From now on nobody reads console.out: all output goes to the log, which is rotated.
+// detach notifies `start -d` that the server serves. From now on nobody reads console.out: all
+// output goes to the log, which is rotated.
 func (s *starter) detach(parent *os.File, l *log.Logger) {
 	if parent == nil {
 		return

@@ -2,7 +2,7 @@
 
 package console
 
-// terminal is not known here.
+// terminal does not exist on this platform.
 type terminal struct{ whole bool }
 
 func openTerminal() *terminal { return nil }

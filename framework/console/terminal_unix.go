@@ -10,13 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal is the one on which a server was started in the foreground: the server ends with it.
+// terminal is where a server was started in the foreground. The server ends with it.
 type terminal struct {
-	fd    int
-	whole bool // stdin, stdout and stderr are it, so that its end is the server's even where no SIGHUP says so
+	fd int
+	// whole means that stdin, stdout and stderr are this terminal. Its end then ends the server even
+	// without SIGHUP.
+	whole bool
 }
 
-// openTerminal finds it; nil where there is none, or where SIGHUP is ignored, as under nohup.
+// openTerminal returns the terminal of this process. It is nil where there is none, or where SIGHUP
+// is ignored, as under nohup.
 func openTerminal() *terminal {
 	if signal.Ignored(syscall.SIGHUP) {
 		return nil
@@ -26,7 +29,7 @@ func openTerminal() *terminal {
 	switch {
 	case err == nil:
 		return &terminal{fd, whole}
-	case whole: // not the controlling one
+	case whole: // a terminal that is not the controlling one
 		return &terminal{0, whole}
 	}
 	return nil
@@ -37,7 +40,7 @@ func isTerminal(fd int) bool {
 	return err == nil
 }
 
-// gone tells whether it was hung up.
+// gone tells whether the terminal was closed.
 func (t *terminal) gone() bool {
 	_, err := unix.IoctlGetWinsize(t.fd, unix.TIOCGWINSZ)
 	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ENXIO)

@@ -14,7 +14,8 @@ import (
 	"wsframe/library/config"
 )
 
-// tokenIssuer issues tokens with the server's key: that of the configuration, else the one that the running server names. It makes no key.
+// tokenIssuer issues tokens with the server's key: that of the configuration, else the one that the
+// running server names. It makes no key.
 type tokenIssuer struct {
 	settings *settings
 	remote   *remote
