@@ -48,8 +48,8 @@ func (*Lobby) Say(c *framework.Ctx, in *LobbySay) (*framework.Reply, error) {
 	return framework.OK("saySuccess", ""), nil
 }
 
-// An application is its controllers. Package console starts a server with them; this example does so by itself, with a client that sends
-// three requests.
+// An application is its controllers. Package console starts a server with them; this example does
+// so by itself, with a client that sends three requests.
 func Example() {
 	ctx := context.Background()
 	app, tokens, closeStore := exampleApp(ctx, framework.Mount("lobby", &Lobby{}))
@@ -88,7 +88,8 @@ func Example() {
 	// <nil> <nil>
 }
 
-// exampleApp makes an App with an embedded store and the default configuration, as the command does.
+// exampleApp makes an App with an embedded store and the default configuration, as the command
+// does.
 func exampleApp(ctx context.Context, controllers ...framework.Controller) (app *framework.App, tokens *auth.Tokens, closeStore func()) {
 	dir, err := os.MkdirTemp("", "example-")
 	check(err)

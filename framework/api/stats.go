@@ -12,7 +12,8 @@ type Stats struct {
 	BytesIn, BytesOut       int64
 	Slow                    int64 // connections closed with 4008
 	Idle                    int64 // connections closed with 4000
-	Dropped                 int64 // frames of the classes DropOldest and Latest that slow connections did not get
+	// Dropped counts frames of the classes DropOldest and Latest that slow connections did not get.
+	Dropped int64
 
 	StorePending int // bookkeeping operations that wait for Redis
 }

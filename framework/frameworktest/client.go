@@ -13,16 +13,17 @@ import (
 	"wsframe/framework"
 )
 
-// Client is one WebSocket connection of a test.
+// Client is one WebSocket connection of a test. It belongs to the test's goroutine. Its methods end
+// the test where they fail.
 type Client struct {
-	t      testing.TB
-	ws     *websocket.Conn
-	nextID int
-	pushes []*Frame // arrived while a reply was awaited
-	places []*Frame // sysPosition
+	t         testing.TB
+	ws        *websocket.Conn
+	nextID    int
+	pushes    []*Frame // arrived while another frame was waited for
+	positions []*Frame // events sysPosition
 }
 
-// Frame is one reply or push.
+// Frame is a reply or a push.
 type Frame struct {
 	t      testing.TB
 	Status int             `json:"status"`
@@ -30,18 +31,19 @@ type Frame struct {
 	Info   string          `json:"info"`
 	Param  json.RawMessage `json:"param"`
 	ID     json.RawMessage `json:"id"`
-	Room   string          `json:"room"` // of pushes that are kept, as the two below
+	Room   string          `json:"room"` // of pushes that are kept; so are Offset and Epoch
 	Offset int64           `json:"offset"`
 	Epoch  string          `json:"epoch"`
 }
 
-// Dial connects with a fresh token for that identity.
+// Dial connects with a new token of the identity.
 func (h *Harness) Dial(id framework.Identity) *Client {
 	h.t.Helper()
 	return h.DialQuery(id, "")
 }
 
-// DialQuery connects with a fresh token, and more for the query: recover=room:epoch:offset.
+// DialQuery connects with a new token of the identity and further parameters of the query, such as
+// recover=room:epoch:offset.
 func (h *Harness) DialQuery(id framework.Identity, query string) *Client {
 	h.t.Helper()
 	if id.CTime == 0 {
@@ -55,7 +57,7 @@ func (h *Harness) DialQuery(id framework.Identity, query string) *Client {
 	return h.DialToken(token)
 }
 
-// DialToken connects with a token as it is.
+// DialToken connects with a given token.
 func (h *Harness) DialToken(token string) *Client {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
@@ -67,7 +69,7 @@ func (h *Harness) DialToken(token string) *Client {
 	return &Client{t: h.t, ws: ws}
 }
 
-// Send writes one text frame as it is.
+// Send sends a text frame.
 func (c *Client) Send(text string) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
@@ -75,11 +77,12 @@ func (c *Client) Send(text string) {
 	check(c.t, c.ws.Write(ctx, websocket.MessageText, []byte(text)))
 }
 
-// Receive returns the next frame's text. Positions of rooms (sysPosition) come when the server knows them: Position has them.
+// Receive returns the text of the next frame. It leaves out positions of rooms (sysPosition), which
+// arrive at any time: Position returns them.
 func (c *Client) Receive() string {
 	c.t.Helper()
 	for {
-		if text := c.read(); !c.place(text) {
+		if text := c.read(); !c.keepPosition(text) {
 			return text
 		}
 	}
@@ -94,19 +97,21 @@ func (c *Client) read() string {
 	return string(b)
 }
 
-func (c *Client) place(text string) bool {
+// keepPosition keeps a frame for Position, and tells whether it is one of sysPosition.
+func (c *Client) keepPosition(text string) bool {
 	if !strings.Contains(text, `"event":"sysPosition"`) {
 		return false
 	}
-	c.places = append(c.places, c.frame(text))
+	c.positions = append(c.positions, c.frame(text))
 	return true
 }
 
-// Position waits for the next sysPosition and returns epoch and offset; the room must be that. Other pushes are kept for WantPush.
+// Position waits for the next sysPosition, which must be of that room, and returns its epoch and
+// offset. Other pushes are kept for WantPush.
 func (c *Client) Position(room string) (epoch string, offset int64) {
 	c.t.Helper()
-	for len(c.places) == 0 {
-		if text := c.read(); !c.place(text) {
+	for len(c.positions) == 0 {
+		if text := c.read(); !c.keepPosition(text) {
 			c.pushes = append(c.pushes, c.frame(text))
 		}
 	}
@@ -114,15 +119,16 @@ func (c *Client) Position(room string) (epoch string, offset int64) {
 		Room, Epoch string
 		Offset      int64
 	}
-	c.places[0].Into(&p)
-	if c.places = c.places[1:]; p.Room != room {
+	c.positions[0].Into(&p)
+	if c.positions = c.positions[1:]; p.Room != room {
 		c.t.Fatalf("the position of %s, want %s", p.Room, room)
 	}
 	return p.Epoch, p.Offset
 }
 
-// Listen reads in the background until stop is called, as a page does: pings are answered, and what comes is kept for WantPush. Without
-// it a Client answers pings only while one of its methods reads. Nothing else of the Client may be called before stop.
+// Listen reads in the background until stop is called, as a page does: it replies to pings and
+// keeps frames for WantPush. Without it, a Client replies to pings only while one of its methods
+// reads. No other method may be called before stop.
 func (c *Client) Listen() (stop func()) {
 	done := make(chan error, 1)
 	var texts []string
@@ -141,14 +147,14 @@ func (c *Client) Listen() (stop func()) {
 		c.Send("2")
 		check(c.t, <-done)
 		for _, text := range texts {
-			if !c.place(text) {
+			if !c.keepPosition(text) {
 				c.pushes = append(c.pushes, c.frame(text))
 			}
 		}
 	}
 }
 
-// WantClose waits for the server's close frame, passing over frames before it.
+// WantClose waits for the server's close frame and checks its code. Frames before it are dropped.
 func (c *Client) WantClose(code int) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
@@ -166,16 +172,17 @@ func (c *Client) WantClose(code int) {
 	}
 }
 
-// Close says goodbye with 1000.
+// Close ends the connection with code 1000.
 func (c *Client) Close() {
 	c.t.Helper()
 	check(c.t, c.ws.Close(websocket.StatusNormalClosure, ""))
 }
 
-// Vanish cuts the connection without a close frame.
+// Vanish ends the connection without a close frame.
 func (c *Client) Vanish() { _ = c.ws.CloseNow() }
 
-// Call sends a request with an id, the data's own where it has one, and returns its reply. Pushes that arrive before it are kept for WantPush.
+// Call sends a request and returns its reply. The request has the id of data, or a new one. Pushes
+// that arrive before the reply are kept for WantPush.
 func (c *Client) Call(method string, data map[string]any) *Frame {
 	c.t.Helper()
 	c.nextID++
@@ -186,7 +193,7 @@ func (c *Client) Call(method string, data map[string]any) *Frame {
 	b, err := json.Marshal(request)
 	check(c.t, err)
 	c.Send(string(b))
-	want, err := json.Marshal(request["id"]) // the data's own id, where the action takes one
+	want, err := json.Marshal(request["id"]) // of the data, where it has one
 	check(c.t, err)
 	for {
 		f := c.frame(c.Receive())
@@ -206,7 +213,7 @@ func (c *Client) frame(text string) *Frame {
 	return f
 }
 
-// WantPush returns the next push, which must be of that event.
+// WantPush returns the next push, which must have that event.
 func (c *Client) WantPush(event string) *Frame {
 	c.t.Helper()
 	var f *Frame
@@ -221,7 +228,8 @@ func (c *Client) WantPush(event string) *Frame {
 	return f
 }
 
-// NextPush passes over pushes until one of that event comes: what comes by itself, like who joins and leaves, has no fixed place.
+// NextPush returns the next push of an event and drops those before it. It is for pushes without a
+// fixed order, such as joins and leaves of others.
 func (c *Client) NextPush(event string) *Frame {
 	c.t.Helper()
 	for i, f := range c.pushes {
@@ -238,7 +246,7 @@ func (c *Client) NextPush(event string) *Frame {
 	}
 }
 
-// WantNothing checks that nothing has arrived: a heartbeat is answered before anything else comes.
+// WantNothing checks that no push has arrived before the reply to a heartbeat.
 func (c *Client) WantNothing() {
 	c.t.Helper()
 	if len(c.pushes) > 0 {
@@ -250,7 +258,7 @@ func (c *Client) WantNothing() {
 	}
 }
 
-// Want checks status and event.
+// Want checks the status and the event.
 func (f *Frame) Want(status int, event string) *Frame {
 	f.t.Helper()
 	if f.Status != status || f.Event != event {
@@ -259,7 +267,7 @@ func (f *Frame) Want(status int, event string) *Frame {
 	return f
 }
 
-// Into decodes the param.
+// Into decodes the param into v.
 func (f *Frame) Into(v any) *Frame {
 	f.t.Helper()
 	if err := json.Unmarshal(f.Param, v); err != nil {
@@ -277,7 +285,7 @@ func (f *Frame) WantInfo(info string) *Frame {
 	return f
 }
 
-// WantParam checks the param's JSON as it is.
+// WantParam checks the JSON of the param, byte for byte.
 func (f *Frame) WantParam(json string) *Frame {
 	f.t.Helper()
 	if string(f.Param) != json {

@@ -35,7 +35,8 @@ func controllers(framework.Deps) ([]framework.Controller, error) {
 	return []framework.Controller{framework.Mount("lobby", &Lobby{})}, nil
 }
 
-// The body of a test: a server with the application's controllers, and two clients of it. In a test, t is its *testing.T.
+// The body of a test: a server with the application's controllers, and two clients of it. In a
+// test, t is its *testing.T.
 func Example() {
 	t := &exampleT{}
 	defer t.end()

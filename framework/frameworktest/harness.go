@@ -1,15 +1,11 @@
-// Package frameworktest runs an application's controllers on a real server for tests: real sockets, real frames, an embedded
-// Redis and an SQLite file of their own, everything gone when the test ends.
+// Package frameworktest runs an application's controllers on a real server for tests: real sockets
+// and frames, an embedded Redis and an SQLite file. All of it ends with the test.
 //
 //	h := frameworktest.New(t, app.Controllers)
-//	wall := h.Dial(framework.Identity{ID: "w", Type: framework.TypeWall, Code: "1"})
 //	user := h.Dial(framework.Identity{ID: "7", Type: framework.TypeWechatUser, Code: "1"})
 //	user.Call("live.user.join", nil).Want(200, "userJoinSuccess")
-//	wall.Call("live.wall.say", map[string]any{"say": "hi"}).Want(200, "wallSaySuccess")
-//	user.WantPush("wallSayBroadcast")
-//	user.WantNothing()
 //
-// A Client belongs to the test's goroutine; several tests may run in parallel with a Harness each.
+// Tests with a Harness each may run in parallel. The package's Example is the body of a test.
 package frameworktest
 
 import (
@@ -31,16 +27,15 @@ import (
 	"wsframe/library/cache"
 	"wsframe/library/config"
 	"wsframe/library/db"
-
 	"wsframe/library/socket"
 )
 
-// Timeout bounds every wait of a Client.
+// Timeout bounds every wait of a Client and a Harness.
 const Timeout = 30 * time.Second
 
 const key = "frameworktest-key-0123456789abcdef"
 
-// Harness is one running server.
+// Harness is a running server.
 type Harness struct {
 	App    *framework.App
 	Tokens *auth.Tokens
@@ -54,7 +49,7 @@ type Harness struct {
 // Option changes the server before it starts.
 type Option func(*framework.Options)
 
-// Config gives access to the configuration, which has its defaults.
+// Config changes the configuration, which has its defaults.
 func Config(f func(*config.App)) Option {
 	return func(o *framework.Options) { f(&o.Config) }
 }
@@ -65,7 +60,7 @@ func New(t testing.TB, mount func(framework.Deps) ([]framework.Controller, error
 	return start(t, newStore(t), "test", true, mount, options)
 }
 
-// NewCluster starts several servers that share one store, as nodes do.
+// NewCluster starts servers that share one store, as the nodes of a cluster do.
 func NewCluster(t testing.TB, nodes int, mount func(framework.Deps) ([]framework.Controller, error), options ...Option) []*Harness {
 	t.Helper()
 	store := newStore(t)
@@ -76,8 +71,8 @@ func NewCluster(t testing.TB, nodes int, mount func(framework.Deps) ([]framework
 	return list
 }
 
-// NewWorkers starts two workers of one server, as they are during a reload: next waits for what old has (App.Transfer, App.Adopt). With
-// alone they have the store for themselves; without, others may share it.
+// NewWorkers starts two workers of one server, as a reload does: next waits for the connections of
+// old (App.Transfer, App.Adopt). With alone, no other node shares the store.
 func NewWorkers(t testing.TB, alone bool, mount func(framework.Deps) ([]framework.Controller, error), options ...Option) (old, next *Harness) {
 	t.Helper()
 	store := newStore(t)
@@ -118,12 +113,13 @@ func start(t testing.TB, store *cache.Embedded, id string, alone bool, mount fun
 	o.Controllers, err = mount(o.Deps)
 	check(t, err)
 	h.App, err = framework.New(ctx, o)
-	// A test that has the store time out soon is not about the start, for which a busy machine may need longer.
+	// A short StoreTimeout is meant for the test itself. The start may take longer on a busy
+	// machine.
 	for tries := 1; errors.Is(err, context.DeadlineExceeded) && o.StoreTimeout < Timeout && tries < 30; tries++ {
 		h.App, err = framework.New(ctx, o)
 	}
 	check(t, err)
-	ln, err := socket.Listen(ctx, "127.0.0.1:0") // as the master does
+	ln, err := socket.Listen(ctx, "127.0.0.1:0") // the master does the same
 	check(t, err)
 	h.URL = "ws://" + ln.Addr().String() + "/"
 	served := make(chan error, 1)
@@ -146,7 +142,7 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// Flush waits until Redis knows all that has happened.
+// Flush waits until Redis has the bookkeeping of all that has happened.
 func (h *Harness) Flush() {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
@@ -154,7 +150,7 @@ func (h *Harness) Flush() {
 	check(h.t, h.App.Flush(ctx))
 }
 
-// Eventually retries until ok or Timeout has passed.
+// Eventually calls ok until it returns true. The test fails after Timeout.
 func (h *Harness) Eventually(what string, ok func() bool) {
 	h.t.Helper()
 	for end := time.Now().Add(Timeout); !ok(); time.Sleep(2 * time.Millisecond) {
@@ -164,18 +160,19 @@ func (h *Harness) Eventually(what string, ok func() bool) {
 	}
 }
 
-// TripleDES accepts and issues tokens of the original's form, of those types; none = wechatUser only.
+// TripleDES accepts and issues tokens of the original's form, for the given user types; none =
+// wechatUser only.
 func TripleDES(desKey string, types ...string) Option {
 	return func(o *framework.Options) {
 		tokens, err := auth.New(auth.Config{Keys: []string{key}, Accept3DES: true, TripleDESKey: desKey, Types3DES: types})
 		if err != nil {
-			panic(err) // a test's own key
+			panic(err) // the test has given a wrong key
 		}
 		o.Tokens = tokens
 	}
 }
 
-// Quiet drops the server's log, for tests that provoke thousands of lines.
+// Quiet drops the server's log, for tests that cause thousands of lines.
 func Quiet() Option {
 	return func(o *framework.Options) { o.Deps.Log = zap.NewNop() }
 }

@@ -15,10 +15,11 @@ import (
 	"time"
 )
 
-// Certificates are files: an authority, and a certificate that it has signed, for servers at 127.0.0.1 and localhost and for clients.
+// Certificates are files of an authority and of a certificate that it has signed, for clients and
+// for servers at 127.0.0.1 and localhost.
 type Certificates struct{ CA, Cert, Key string }
 
-// MakeCertificates makes them in a directory of the test. They are valid for a day.
+// MakeCertificates makes certificates in a directory of the test. They are valid for a day.
 func MakeCertificates(t testing.TB) Certificates {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

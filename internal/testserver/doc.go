@@ -1,8 +1,9 @@
-// Package testserver starts real servers for tests: Redis, MariaDB, nginx, each on a random loopback port with a
-// directory of its own, and ends them with the test.
+// Package testserver starts real servers for tests: Redis, MariaDB, nginx and the console. Each has
+// a random loopback port and a directory of its own, and ends with the test.
 //
 //	r := testserver.StartRedis(t)
 //	client, err := cache.Open(ctx, cache.Options{Addrs: []string{r.Addr}, Password: r.Password})
 //
-// A test that needs one carries the build tag e2e; it fails, with the package to install, where the program is missing.
+// A test that needs one has the build tag e2e. Where the program is missing, it fails and names the
+// package to install.
 package testserver

@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 )
 
-// BuildHall builds the console with the controller of testdata/hall in the place of the application: through it clients reach the
-// whole application API. root is the checkout, flags are go build's.
+// BuildHall builds the console with the controller of testdata/hall as its application, by which
+// clients reach the whole application API. root is the directory of go.mod, flags are those of go
+// build.
 func BuildHall(root, output string, flags ...string) error {
 	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
 		filepath.Join(root, "app/app.go"): filepath.Join(root, "internal/testserver/testdata/hall/app.go"),

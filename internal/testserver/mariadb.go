@@ -13,13 +13,14 @@ import (
 	"testing"
 )
 
-// MariaDB is a real mariadbd with an empty database wsframe, whose user may make others with names that begin so.
+// MariaDB is a real mariadbd with an empty database wsframe. Its user may make further ones whose
+// names begin with wsframe.
 type MariaDB struct {
 	*Server
 	DSN string // for go-sql-driver/mysql, without options
 }
 
-// StartMariaDB starts one. Making its system tables takes some seconds.
+// StartMariaDB starts a MariaDB. Its system tables take some seconds.
 func StartMariaDB(t testing.TB) *MariaDB {
 	t.Helper()
 	install, path := program(t, "mariadb-install-db", "mariadb-server"), program(t, "mariadbd", "mariadb-server")
@@ -33,7 +34,7 @@ func StartMariaDB(t testing.TB) *MariaDB {
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", install, err, out)
 	}
-	first := filepath.Join(dir, "first.sql") // run before connections are taken
+	first := filepath.Join(dir, "first.sql") // runs before connections are accepted
 	sql := fmt.Sprintf("CREATE DATABASE IF NOT EXISTS wsframe CHARACTER SET utf8mb4;\nCREATE USER IF NOT EXISTS wsframe@'127.0.0.1' IDENTIFIED BY '%s';\n"+
 		"GRANT ALL ON `wsframe%%`.* TO wsframe@'127.0.0.1';\n", password)
 	if err := os.WriteFile(first, []byte(sql), 0o600); err != nil {

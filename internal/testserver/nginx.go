@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// StartNginx starts nginx with what http makes of its address, host:port: the text inside the http block.
+// StartNginx starts nginx. http returns the text of the http block for its address, host:port.
 func StartNginx(t testing.TB, http func(addr string) string) *Server {
 	t.Helper()
 	path, dir := program(t, "nginx", "nginx"), directory(t)

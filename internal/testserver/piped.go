@@ -11,16 +11,16 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// Piped is a Redis in memory without any socket, so that it serves a test that runs by a clock of
-// its own (testing/synctest).
+// Piped is a Redis in memory without any socket, for tests with a clock of their own
+// (testing/synctest).
 type Piped struct {
-	Addr string // an address that needs no look-up; nobody dials it
+	Addr string // an address without a name to resolve; nobody dials it
 
 	engine *miniredis.Miniredis
 	away   atomic.Bool
 }
 
-// StartPiped starts one, inside the bubble of the test where it has one.
+// StartPiped starts a Piped, inside the synctest bubble of the test where there is one.
 func StartPiped(t testing.TB) *Piped {
 	p := &Piped{Addr: "127.0.0.1:6379", engine: miniredis.NewMiniRedis()}
 	p.engine.ClockTTL(true)
@@ -28,7 +28,7 @@ func StartPiped(t testing.TB) *Piped {
 	return p
 }
 
-// Dial fits the Dialer of a go-redis client.
+// Dial connects. It is a Dialer of a go-redis client.
 func (p *Piped) Dial(context.Context, string, string) (net.Conn, error) {
 	if p.away.Load() {
 		return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
@@ -42,7 +42,7 @@ func (p *Piped) Dial(context.Context, string, string) (net.Conn, error) {
 	return q, nil
 }
 
-// Stop ends all connections and refuses new ones. What is stored stays.
+// Stop ends all connections and refuses new ones. The stored data stays.
 func (p *Piped) Stop() {
 	p.away.Store(true)
 	p.engine.Close()
@@ -51,8 +51,8 @@ func (p *Piped) Stop() {
 // Restart accepts connections again.
 func (p *Piped) Restart() { p.away.Store(false) }
 
-// queued buffers what is written: a pipe alone has no buffer, and both ends of a pipeline would
-// wait for each other.
+// queued is a connection with a buffer for writes. Without it, the two ends of a pipeline wait for
+// each other.
 type queued struct {
 	net.Conn
 	out    chan []byte
@@ -65,7 +65,7 @@ func (q *queued) run() {
 		select {
 		case b := <-q.out:
 			if _, err := q.Conn.Write(b); err != nil {
-				_ = q.Conn.Close() // the reader's end says it
+				_ = q.Conn.Close() // the reader gets the error
 				return
 			}
 		case <-q.closed:

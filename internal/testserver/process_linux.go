@@ -2,7 +2,7 @@ package testserver
 
 import "syscall"
 
-// attributes let a server die with the test, also where the test is killed before its clean-up.
+// attributes end a server with the test, even if the test is killed before its clean-up.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }

@@ -8,28 +8,29 @@ import (
 	"time"
 )
 
-// Proxy passes bytes on after a time, as a long line does: what is under way together arrives together.
+// Proxy forwards bytes with a delay, as a long line does: bytes that were sent together arrive
+// together.
 type Proxy struct {
 	Addr string
 
 	delay atomic.Int64
 	bytes atomic.Int64
-	gate  sync.RWMutex // held: nothing passes
+	gate  sync.RWMutex // is locked while nothing is forwarded
 }
 
-// Delay sets the time for each direction, from now on.
+// Delay sets the delay of each direction, from now on.
 func (p *Proxy) Delay(d time.Duration) { p.delay.Store(int64(d)) }
 
-// Hold keeps back what is under way and what comes, as a server that is frozen does, until release is called.
+// Hold stops forwarding until release is called, as a frozen server does.
 func (p *Proxy) Hold() (release func()) {
 	p.gate.Lock()
 	return sync.OnceFunc(p.gate.Unlock)
 }
 
-// Bytes is how many it has passed on, in both directions.
+// Bytes returns how many bytes were forwarded, in both directions.
 func (p *Proxy) Bytes() int64 { return p.bytes.Load() }
 
-// StartProxy listens for connections to that address. It ends with the test.
+// StartProxy starts a proxy of the server at an address. It ends with the test.
 func StartProxy(t testing.TB, to string) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -80,13 +81,13 @@ func StartProxy(t testing.TB, to string) *Proxy {
 	return p
 }
 
-// pass copies from one to the other until either ends.
+// pass forwards bytes until either connection ends.
 func (p *Proxy) pass(to, from net.Conn) {
 	type piece struct {
 		data []byte
 		due  time.Time
 	}
-	pieces := make(chan piece, 1024) // a line that is full holds up its sender
+	pieces := make(chan piece, 1024) // bounds the bytes under way
 	go func() {
 		defer close(pieces)
 		for {
@@ -101,14 +102,14 @@ func (p *Proxy) pass(to, from net.Conn) {
 		}
 	}()
 	for x := range pieces {
-		time.Sleep(time.Until(x.due)) // the latency
+		time.Sleep(time.Until(x.due)) // the delay
 		p.gate.RLock()
-		p.gate.RUnlock() //nolint:staticcheck // passing it is all
+		p.gate.RUnlock() //nolint:staticcheck // an empty section: only the wait matters
 		n, err := to.Write(x.data)
 		p.bytes.Add(int64(n))
 		if err != nil {
 			_ = from.Close()
-			for range pieces { // until the reader has seen it
+			for range pieces { // until the reader has ended
 			}
 			return
 		}

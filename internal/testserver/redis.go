@@ -14,19 +14,21 @@ import (
 	"testing"
 )
 
-// Redis is a real redis-server with a password and an append-only file, so that Kill and Restart keep its data.
+// Redis is a real redis-server with a password and an append-only file, so that Kill and Restart
+// keep its data.
 type Redis struct {
 	*Server
 	Password string
 }
 
-// StartRedis starts one; options are redis.conf's, e.g. "--cluster-enabled", "yes".
+// StartRedis starts a Redis. The options are those of redis.conf, such as "--cluster-enabled",
+// "yes".
 func StartRedis(t testing.TB, options ...string) *Redis {
 	t.Helper()
 	return startRedis(t, rand.Text(), options)
 }
 
-// TLSOptions are those with which StartRedis's server takes TLS besides, at the port.
+// TLSOptions returns options of StartRedis by which the server accepts TLS, too, at the port.
 func (c Certificates) TLSOptions(port int) []string {
 	return []string{"--tls-port", strconv.Itoa(port), "--tls-ca-cert-file", c.CA, "--tls-cert-file", c.Cert, "--tls-key-file", c.Key}
 }
@@ -54,7 +56,7 @@ func startRedis(t testing.TB, password string, options []string) *Redis {
 			if err != nil {
 				return err
 			}
-			if strings.TrimSpace(line) != want { // LOADING among others
+			if strings.TrimSpace(line) != want { // such as LOADING
 				return fmt.Errorf("it says %.100q", line)
 			}
 		}
@@ -67,11 +69,11 @@ func startRedis(t testing.TB, password string, options []string) *Redis {
 	return &Redis{s, password}
 }
 
-// SentinelMaster is the name under which StartSentinel's sentinel knows its Redis.
+// SentinelMaster is the name by which a sentinel of StartSentinel knows its Redis.
 const SentinelMaster = "mymaster"
 
-// StartSentinel starts a Redis Sentinel without a password that watches r, and puts a replica in its place a second after it fell silent.
-// Further lines of its configuration may follow.
+// StartSentinel starts a Redis Sentinel without a password. It promotes a replica of r when r has
+// not replied for a second. lines are further lines of its configuration.
 func StartSentinel(t testing.TB, r *Redis, lines ...string) *Server {
 	t.Helper()
 	path, dir := program(t, "redis-server", "redis-server"), directory(t)
@@ -87,7 +89,7 @@ func StartSentinel(t testing.TB, r *Redis, lines ...string) *Server {
 		return err
 	}
 	return start(t, dir, ready, func(own int) []string {
-		file := filepath.Join(dir, "sentinel.conf") // sentinels write into theirs
+		file := filepath.Join(dir, "sentinel.conf") // sentinels write to their configuration
 		conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor %s %s %s 1\nsentinel auth-pass %[3]s %[6]s\n"+
 			"sentinel down-after-milliseconds %[3]s 1000\nsentinel failover-timeout %[3]s 5000\n%[7]s\n", own, dir, SentinelMaster, host, port, r.Password, strings.Join(lines, "\n"))
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {

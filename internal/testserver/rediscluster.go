@@ -18,7 +18,7 @@ type RedisCluster struct {
 	Password string
 }
 
-// Addrs are those of all masters.
+// Addrs returns the addresses of all masters.
 func (c *RedisCluster) Addrs() (addrs []string) {
 	for _, r := range c.Masters {
 		addrs = append(addrs, r.Addr)
@@ -26,7 +26,7 @@ func (c *RedisCluster) Addrs() (addrs []string) {
 	return addrs
 }
 
-// slots of every Redis Cluster.
+// slots is the number of hash slots of a Redis Cluster.
 const slots = 16384
 
 // StartRedisCluster starts a cluster of three masters that have all slots.
@@ -35,7 +35,7 @@ func StartRedisCluster(t testing.TB, options ...string) *RedisCluster {
 	const masters = 3
 	c := &RedisCluster{}
 	for range masters {
-		// A node listens on a second port, that number + 10000 unless told; a node that frees its data late is no less a node.
+		// A node listens on a second port, which is the first one + 10000 by default.
 		r := StartRedis(t, append([]string{
 			"--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(FreePort(t)), "--cluster-node-timeout", "5000", "--cluster-require-full-coverage", "no",
 		}, options...)...)
@@ -43,7 +43,7 @@ func StartRedisCluster(t testing.TB, options ...string) *RedisCluster {
 	}
 	c.Password = c.Masters[0].Password
 	for i, r := range c.Masters {
-		if i > 0 { // one password for all: a client has only one
+		if i > 0 { // all have one password, since a client has only one
 			r.say(t, "CONFIG SET masterauth "+c.Password, "CONFIG SET requirepass "+c.Password)
 			for i, word := range r.command { // for a Restart
 				if word == r.Password {
@@ -85,7 +85,7 @@ func StartRedisCluster(t testing.TB, options ...string) *RedisCluster {
 	}
 }
 
-// say sends commands and gives the last answer; an error ends the test.
+// say sends commands and returns the last reply. An error ends the test.
 func (r *Redis) say(t testing.TB, commands ...string) (answer string) {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", r.Addr, limit)

@@ -18,23 +18,23 @@ import (
 	"time"
 )
 
-// limit is how long a server may take to answer after its start; slow machines are slow.
+// limit bounds the time from a server's start to its first reply. It is for slow machines.
 const limit = 30 * time.Second
 
-// Server is one process under test. Its methods are for one goroutine.
+// Server is a process of a test. Its methods are for one goroutine.
 type Server struct {
 	Addr string // host:port
-	Dir  string // its files; removed with the test
+	Dir  string // of its files; removed with the test
 
 	t       testing.TB
 	command []string
-	ready   func(net.Conn) error // after a connection is there
+	ready   func(net.Conn) error // asks over a new connection whether the server works
 	cmd     *exec.Cmd
 	exited  chan struct{}
 	said    *output
 }
 
-// output keeps what a server says, for the message of a failed start.
+// output keeps what a server prints, for the error of a failed start.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -53,7 +53,7 @@ func (o *output) String() string {
 	return string(b[max(0, len(b)-4000):])
 }
 
-// program finds a server's program; in sbin too, which is not in everybody's PATH.
+// program finds a server's program in PATH and in the sbin directories.
 func program(t testing.TB, name, debian string) string {
 	t.Helper()
 	if path, err := exec.LookPath(name); err == nil {
@@ -68,7 +68,7 @@ func program(t testing.TB, name, debian string) string {
 	return ""
 }
 
-// directory is a short one: the path of a socket in it must stay below 108 bytes.
+// directory makes a directory with a short path: that of a socket in it must stay below 108 bytes.
 func directory(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "wsframe")
@@ -82,8 +82,8 @@ func directory(t testing.TB) string {
 // given are the ports that FreePort has returned. The kernel may offer a port again at once.
 var given sync.Map
 
-// FreePort returns a TCP port on which nobody listens, and never the same one twice in a process. Safe
-// for concurrent use.
+// FreePort returns a TCP port on which nobody listens, and never the same one twice in a process.
+// It is safe for concurrent use.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
@@ -101,7 +101,8 @@ func FreePort(t testing.TB) int {
 	return 0
 }
 
-// start runs what command makes of a free port, and another one when that was taken meanwhile.
+// start runs command with a free port, and again with another one where the port was taken
+// meanwhile.
 func start(t testing.TB, dir string, ready func(net.Conn) error, command func(port int) []string) *Server {
 	t.Helper()
 	var err error
@@ -124,11 +125,12 @@ func (s *Server) run() error {
 	cmd.SysProcAttr = attributes()
 	started, exited := make(chan error), s.exited
 	go func() {
-		runtime.LockOSThread() // the signal at the parent's death is one at the death of this thread
+		// the kernel's signal at the parent's death is sent at the death of this thread
+		runtime.LockOSThread()
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // it is killed
+			_ = cmd.Wait() // fails: the process was killed
 		}
 		close(exited)
 	}()
@@ -143,7 +145,7 @@ func (s *Server) run() error {
 	return nil
 }
 
-// wait asks until the server answers or has ended.
+// wait returns when the server works or has ended.
 func (s *Server) wait() error {
 	deadline := time.Now().Add(limit)
 	for {
@@ -174,16 +176,16 @@ func (s *Server) ask() error {
 	return s.ready(c)
 }
 
-// PID is its process.
+// PID returns the process id.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// Kill ends it as kill -9 does, and returns when it is gone. A killed one may be killed again.
+// Kill ends the process as kill -9 does, and returns when it has ended. It may be called again.
 func (s *Server) Kill() {
-	_ = s.cmd.Process.Kill() // it may have ended
+	_ = s.cmd.Process.Kill() // fails where the process has ended
 	<-s.exited
 }
 
-// Restart starts a killed one at the same address, with the files that it left.
+// Restart starts a killed server again, with its address and its files.
 func (s *Server) Restart() {
 	s.t.Helper()
 	if err := s.run(); err != nil {
@@ -191,10 +193,10 @@ func (s *Server) Restart() {
 	}
 }
 
-// Freeze stops the process without ending it: connections stay and nothing answers, until Thaw.
+// Freeze stops the process until Thaw. Its connections stay open.
 func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
 
-// Thaw lets it go on.
+// Thaw undoes Freeze.
 func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig syscall.Signal) {
