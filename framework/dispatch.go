@@ -105,8 +105,8 @@ func (d *dispatcher) act(ctx *Ctx, method []byte) (reply *Reply, err error) {
 	return t.action(ctx)
 }
 
-// refuse answers a number that cannot be represented, and closes a connection whose frame breaks the
-// contract otherwise.
+// refuse answers a number that cannot be represented, and closes a connection whose frame breaks
+// the contract otherwise.
 func (d *dispatcher) refuse(c *hub.Conn, err error, id []byte) {
 	var number *frame.NumberError
 	if errors.As(err, &number) {

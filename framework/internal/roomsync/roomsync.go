@@ -140,9 +140,9 @@ func (s *Syncer) sync(ctx context.Context, room string) error {
 	return nil
 }
 
-// adopt joins a connection that the room's set has. A back end has added it, unless it has just left
-// and the set does not show that yet: so this node's own changes are written first, then the set is
-// asked again.
+// adopt joins a connection that the room's set has. A back end has added it, unless it has just
+// left and the set does not show that yet: so this node's own changes are written first, then the
+// set is asked again.
 func (s *Syncer) adopt(ctx context.Context, c *hub.Conn, room string) error {
 	return s.cfg.Sessions.Adopt(ctx, c, room, func() (bool, error) {
 		if err := s.cfg.Cluster.Flush(ctx); err != nil {

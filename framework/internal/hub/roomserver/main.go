@@ -1,6 +1,8 @@
-// Command roomserver is one hub with one room, for internal/bench: all connections are in it, and what they send comes back.
+// Command roomserver is one hub with one room, for internal/bench: all connections are in it, and
+// what they send comes back.
 //
-// It prints its address. A connection that sends "PUBLISH count µs text" has text published to the room so many times, at that interval.
+// It prints its address. A connection that sends "PUBLISH count µs text" has text published to the
+// room so many times, at that interval.
 package main
 
 import (
