@@ -100,6 +100,9 @@ func checkComment(t *testing.T, fset *token.FileSet, lines []string, group *ast.
 		return // a note after code
 	}
 	for _, line := range lines[at.Line-1 : fset.Position(group.End()).Line] {
+		if strings.HasPrefix(strings.TrimSpace(line), "//\t") {
+			continue // code
+		}
 		if n := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    ")); n > maxColumns {
 			t.Errorf("%s: a comment of %d columns, at most %d", where, n, maxColumns)
 			break
