@@ -1,11 +1,12 @@
 // Package closing ends connections: it closes them on request, and does what follows each end.
 //
 // Kicks and dismissals take effect after everything that their caller had sent before. Once a
-// connection has ended, for whatever reason, its close listeners run, its close keys are removed and
-// its bookkeeping is undone (contract §4).
+// connection has ended, for whatever reason, its close listeners run, its close keys are removed
+// and its bookkeeping is undone (contract §4).
 //
-// Another node does all that where it has declared this one dead. While Redis does not answer nobody
-// knows whether it has, so ends are held until Redis says so. A Closer is safe for concurrent use.
+// Another node does all that where it has declared this one dead. While Redis does not answer
+// nobody knows whether it has, so ends are held until Redis says so. A Closer is safe for
+// concurrent use.
 package closing
 
 import (
@@ -89,8 +90,8 @@ func New(cfg Config) *Closer {
 // Close waits until nothing is held any more, as long as ctx.
 func (cl *Closer) Close(ctx context.Context) { cl.held.close(ctx) }
 
-// Ended does what follows the end of a connection that was in those rooms (hub.Handler). A node that
-// was declared dead leaves the listeners and the clean-up to the node that has declared so.
+// Ended does what follows the end of a connection that was in those rooms (hub.Handler). A node
+// that was declared dead leaves the listeners and the clean-up to the node that has declared so.
 func (cl *Closer) Ended(c *hub.Conn, code int, reason string, rooms []string) {
 	cl.count(c, code, reason)
 	e := session.Traces(c, rooms)
@@ -122,8 +123,8 @@ func (cl *Closer) Orphan(_ context.Context, o cluster.Orphan) {
 	cl.cfg.Notify(o.Listeners, End{o.FD, id, wire.CloseAbnormal, "server ended"})
 }
 
-// Deposed closes the connections of a node that was declared dead: all with an fd below floor. Their
-// clients are told to come back at once.
+// Deposed closes the connections of a node that was declared dead: all with an fd below floor.
+// Their clients are told to come back at once.
 func (cl *Closer) Deposed(floor int64) {
 	cl.cfg.Hub.Each(func(c *hub.Conn) bool {
 		if c.FD < floor {

@@ -156,7 +156,8 @@ func TestEndedWithoutRedis(t *testing.T) {
 	})
 }
 
-// The listeners of a dead process's connection get its identity; one that cannot be read keeps them from nothing.
+// The listeners of a dead process's connection get its identity; one that cannot be read keeps
+// them from nothing.
 func TestOrphan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, nodetest.NewBus(), "n1")
@@ -186,7 +187,8 @@ func TestDeposed(t *testing.T) {
 
 func text(s string) wire.Frame { return wire.TextFrame([]byte(s)) }
 
-// A kick closes a connection on whatever node, after what was sent before: what is on the bus, and what waits for a room's tick.
+// A kick closes a connection on whatever node, after what was sent before: what is on the bus,
+// and what waits for a room's tick.
 func TestKick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := nodetest.NewBus()
@@ -317,7 +319,8 @@ func TestDismissHandedOver(t *testing.T) {
 	})
 }
 
-// Closes by the server are counted by code and reason; an application's reasons are one kind. A client's faults are logged.
+// Closes by the server are counted by code and reason; an application's reasons are one kind. A
+// client's faults are logged.
 func TestCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, nodetest.NewBus(), "n1")

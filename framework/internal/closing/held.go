@@ -15,10 +15,10 @@ const (
 	heldAtOnce = 64
 )
 
-// heldEnds are ends of connections while Redis does not answer. Another node may have declared this
-// one dead, and have notified the close listeners itself. So the listeners wait until Redis answers
-// and says whose the connections are. Nothing else waits: the connections have left their rooms, and
-// their sockets are closed.
+// heldEnds are ends of connections while Redis does not answer. Another node may have declared
+// this one dead, and have notified the close listeners itself. So the listeners wait until Redis
+// answers and says whose the connections are. Nothing else waits: the connections have left their
+// rooms, and their sockets are closed.
 type heldEnds struct {
 	node Cluster
 	log  *zap.Logger
@@ -88,9 +88,9 @@ func (e *heldEnds) run() {
 	}
 }
 
-// close waits until all ends are dealt with, as long as ctx lasts. The remaining ones are left to the
-// node that cleans up after this one, which finds them in Redis. Only the listeners of connections
-// that Redis has never heard of are notified here: no other node knows of these.
+// close waits until all ends are dealt with, as long as ctx lasts. The remaining ones are left to
+// the node that cleans up after this one, which finds them in Redis. Only the listeners of
+// connections that Redis has never heard of are notified here: no other node knows of these.
 func (e *heldEnds) close(ctx context.Context) {
 	e.mu.Lock()
 	e.closed = true

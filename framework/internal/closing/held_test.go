@@ -126,7 +126,8 @@ func TestHeldBound(t *testing.T) {
 	})
 }
 
-// A node that stops while Redis is unreachable waits as long as it may. Then it ends what no other node can know of, and leaves the rest.
+// A node that stops while Redis is unreachable waits as long as it may. Then it ends what no
+// other node can know of, and leaves the rest.
 func TestHeldAtStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got ends

@@ -64,7 +64,8 @@ func (cl *Closer) register() {
 	})
 	ask.HandleAfter(cl.cfg.Nodes, opDismiss, func(_ int64, q roomQuestion, t ask.Turn[none]) {
 		t.After(cl.cfg.Nodes.CountTime(), func() {
-			cl.cfg.Hub.After(q.Room, func() { // in a goroutine: a leave waits for a move, which may wait for this caller
+			cl.cfg.Hub.After(q.Room, func() {
+				// In a goroutine, since a leave waits for a move, which may wait for this caller.
 				go cl.cfg.Protect("dismiss "+q.Room, func() { t.Answer(func() ask.Answer[none] { return ask.Answer[none]{Count: cl.dismiss(q.Room)} }) })
 			})
 		})

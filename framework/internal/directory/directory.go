@@ -1,7 +1,8 @@
-// Package directory finds connections, users, rooms and nodes, wherever they are: who is online, lists, and counts over all nodes.
-// Each call costs nothing but this node's own look where there are no others, and else one question to all (package ask).
+// Package directory finds connections, users, rooms and nodes on all nodes, lists them and counts
+// them.
 //
-// A Directory is safe for concurrent use.
+// A call costs one question to all nodes (package ask). A node without others answers itself. A
+// Directory is safe for concurrent use.
 package directory
 
 import (
@@ -23,13 +24,13 @@ import (
 // MaxPage is the longest page of a list.
 const MaxPage = 1000
 
-// ErrLimit is returned for a limit of a list that is none.
+// ErrLimit is returned for a page of no items, or of more than MaxPage.
 var ErrLimit = fmt.Errorf("limit must be between 1 and %d", MaxPage)
 
-// none is what a question or an answer says where its other fields are enough.
+// none is the value of a question or an answer that needs no further fields.
 type none = struct{}
 
-// What is asked. The names and fields travel between nodes.
+// The questions. The names of operations and fields travel between nodes.
 type (
 	roomQuestion struct {
 		Room string `json:"r,omitempty"`
@@ -39,7 +40,7 @@ type (
 	}
 	pageQuestion struct {
 		Room  string `json:"r,omitempty"`
-		After string `json:"a,omitempty"` // a number in decimal, or a name
+		After string `json:"a,omitempty"` // an fd in decimal, or a name
 		Limit int    `json:"l,omitempty"`
 	}
 )
@@ -67,16 +68,16 @@ type Config struct {
 	Hub     *hub.Hub
 	Nodes   *ask.Nodes
 	Cluster func() Cluster
-	Node    string       // this one's id
-	Alone   bool         // there are no others
-	About   api.NodeSign // what does not change of this node's sign
-	Since   time.Time    // when this worker has started
+	Node    string       // id of this node
+	Alone   bool         // there are no other nodes
+	About   api.NodeSign // the constant part of this node's sign
+	Since   time.Time    // the start of this worker
 }
 
-// Directory is made by New.
+// Directory answers for all nodes. New makes one.
 type Directory struct{ cfg Config }
 
-// New makes a Directory, and has this node answer others.
+// New makes a Directory, and registers the questions that other nodes ask this one.
 func New(cfg Config) *Directory {
 	d := &Directory{cfg}
 	h, n := cfg.Hub, cfg.Nodes
@@ -108,7 +109,7 @@ func New(cfg Config) *Directory {
 	return d
 }
 
-// page lists those with an fd beyond q.After, by fd.
+// page lists the connections with an fd beyond q.After, by fd.
 func (d *Directory) page(conns []*hub.Conn, q pageQuestion) []api.Connection {
 	after, _ := strconv.ParseInt(q.After, 10, 64)
 	list := make([]*hub.Conn, 0, len(conns))
@@ -135,8 +136,9 @@ func pageOf(names []string, q pageQuestion) []string {
 	return names[i:min(i+q.Limit, len(names))]
 }
 
-// Greet has all other nodes know this one before it takes clients, so that they ask it for them. ErrPartial: a node that has not
-// answered in time finds it by its next lookup.
+// Greet makes this node known to all others before it takes clients, so that they ask it for
+// these. A node that has not answered in time, for which Greet returns ask.ErrPartial, finds this
+// one by its next lookup.
 func (d *Directory) Greet(ctx context.Context) error {
 	if d.cfg.Alone {
 		return nil
@@ -166,7 +168,8 @@ func (d *Directory) RoomCount(ctx context.Context, room string) (int, error) {
 	return ask.Sum(ctx, d.cfg.Nodes, roomCount, room, roomQuestion{room})
 }
 
-// Members is the number of members of a room on this node: of its next worker, where that has the connections by now.
+// Members is the number of members of a room on this node. It asks the next worker where that has
+// the connections by now.
 func (d *Directory) Members(room string) int {
 	if n, ok := ask.CountThere(context.Background(), d.cfg.Nodes, roomCount, roomQuestion{room}); ok {
 		return n
@@ -174,7 +177,7 @@ func (d *Directory) Members(room string) int {
 	return d.cfg.Hub.Members(room)
 }
 
-// list asks all nodes for a page each and gives the first of them all.
+// list asks all nodes for a page each, and merges these into one.
 func list[T any](ctx context.Context, d *Directory, op ask.Op[pageQuestion, []T], q pageQuestion, order func(x, y T) int) ([]T, error) {
 	if q.Limit < 1 || q.Limit > MaxPage {
 		return nil, ErrLimit
@@ -188,17 +191,17 @@ func list[T any](ctx context.Context, d *Directory, op ask.Op[pageQuestion, []T]
 
 func byFD(x, y api.Connection) int { return cmp.Compare(x.FD, y.FD) }
 
-// Connections lists connections by fd, those beyond after.
+// Connections lists the connections with an fd beyond after, by fd.
 func (d *Directory) Connections(ctx context.Context, after int64, limit int) ([]api.Connection, error) {
 	return list(ctx, d, connections, pageQuestion{After: strconv.FormatInt(after, 10), Limit: limit}, byFD)
 }
 
-// RoomMembers lists the members of a room by fd, those beyond after.
+// RoomMembers lists the members of a room with an fd beyond after, by fd.
 func (d *Directory) RoomMembers(ctx context.Context, room string, after int64, limit int) ([]api.Connection, error) {
 	return list(ctx, d, members, pageQuestion{Room: room, After: strconv.FormatInt(after, 10), Limit: limit}, byFD)
 }
 
-// UIDs lists users that have connections, by name, those beyond after.
+// UIDs lists the users with connections whose uid is beyond after, by uid.
 func (d *Directory) UIDs(ctx context.Context, after string, limit int) ([]string, error) {
 	return list(ctx, d, uids, pageQuestion{After: after, Limit: limit}, cmp.Compare[string])
 }

@@ -205,7 +205,8 @@ func TestNodes(t *testing.T) {
 	})
 }
 
-// Of itself a node says what is so now, of others what they said last; what it cannot read it leaves out.
+// Of itself a node says what is so now, of others what they said last; what it cannot read it
+// leaves out.
 func TestSigns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &redis{}

@@ -12,7 +12,7 @@ import (
 	"wsframe/framework/internal/ask"
 )
 
-// Nodes lists the nodes that live, this one first. Beside ErrPartial others may live that are not known.
+// Nodes lists the living nodes, this one first. With ask.ErrPartial the list may lack some.
 func (d *Directory) Nodes(ctx context.Context) ([]api.NodeInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.Nodes.Timeout())
 	defer cancel()
@@ -28,7 +28,7 @@ func (d *Directory) Nodes(ctx context.Context) ([]api.NodeInfo, error) {
 		nodes = append(nodes, info)
 	})
 	if errors.Is(err, ask.ErrPartial) {
-		err = unknown // who has not answered is in the list
+		err = unknown // the list has the nodes that did not answer, as missing
 	}
 	for id := range missing {
 		nodes = append(nodes, api.NodeInfo{ID: id, Missing: true})
@@ -42,15 +42,17 @@ func (d *Directory) Nodes(ctx context.Context) ([]api.NodeInfo, error) {
 	return nodes, err
 }
 
-// Sign is this node's own, as of now.
+// Sign is the sign of this node, as of now.
 func (d *Directory) Sign() api.NodeSign {
 	s, h := d.cfg.About, d.cfg.Hub
 	s.PID, s.Connections, s.UIDs, s.Rooms = os.Getpid(), h.Len(), h.UserCount(), h.RoomCount()
 	return s
 }
 
-// Signs lists the nodes that live, or that are dead and not yet cleaned up after, by id. This one's sign is of now; the others' are as
-// old as their Age, some seconds at most while they live. It asks Redis, and no other node: two round trips, none where there are no others.
+// Signs lists the living nodes, and dead ones that are not cleaned up yet, by id. The sign of
+// this node is of now. The others are as old as their Age, some seconds while the node lives.
+//
+// Signs asks Redis and no other node: two round trips, and none where there are no other nodes.
 func (d *Directory) Signs(ctx context.Context) ([]api.NodeSign, error) {
 	own := d.Sign()
 	own.ID, own.Self, own.Living = d.cfg.Node, true, true
@@ -79,7 +81,8 @@ func (d *Directory) Signs(ctx context.Context) ([]api.NodeSign, error) {
 	return list, nil
 }
 
-// ParseSign reads what a node has said of itself. It is empty where another version says it in another way.
+// ParseSign reads the sign that a node has left in Redis. It is empty where another version has
+// written it in another form.
 func ParseSign(about []byte) (s api.NodeSign) {
 	if len(about) > 0 && json.Unmarshal(about, &s) != nil {
 		return api.NodeSign{}

@@ -9,7 +9,7 @@ import (
 	"wsframe/framework/internal/ask"
 )
 
-// share is one node's part of the counts.
+// share is the part of one node in the counts.
 type share struct {
 	Connections int    `json:"c"`
 	UIDs        int    `json:"u"`
@@ -34,12 +34,13 @@ func (d *Directory) Counts(ctx context.Context) (api.Counts, error) {
 		total.Rooms += s.Rooms
 		uids, rooms = append(uids, s.UIDSample), append(rooms, s.RoomSample)
 	})
-	total.UIDs, total.Rooms = once(uids, total.UIDs), once(rooms, total.Rooms)
+	total.UIDs, total.Rooms = distinct(uids, total.UIDs), distinct(rooms, total.Rooms)
 	return total, err
 }
 
-// sample stands for a set of names, so that what several nodes have is counted once: the hashes of all, or of one in 2^Level, 6 bytes
-// each. It goes to every node and stays in Redis for a while, so it is small.
+// sample stands for a set of names, so that a name that several nodes have counts once. It has
+// the hashes of all names, or of one in 2^Level, of 6 bytes each. A sample is small, since it
+// goes to every node and stays in Redis for a while.
 type sample struct {
 	Level  int    `json:"l,omitempty"`
 	Hashes []byte `json:"h"` // each one's lowest Level bits are 0
@@ -68,9 +69,10 @@ func sampleOf(names []string) (s sample) {
 	return s
 }
 
-// once is how many names there are in all, when each node has a sample and sum is what they count. It is exact where all nodes'
-// samples are whole. Beyond, what is counted twice is estimated, by one name in 2^level.
-func once(samples []sample, sum int) int {
+// distinct is the number of different names in the samples of all nodes, which count sum names
+// together. It is exact where each sample has all hashes, else an estimate by one name in
+// 2^level.
+func distinct(samples []sample, sum int) int {
 	level := 0
 	for _, s := range samples {
 		level = max(level, s.Level)
@@ -97,7 +99,7 @@ func once(samples []sample, sum int) int {
 	return max(sum-twice<<level, 0)
 }
 
-// hashOf is FNV-1a with its bits mixed: the same on all nodes.
+// hashOf is FNV-1a with its bits mixed. It gives the same on all nodes.
 func hashOf(name string) uint64 {
 	f := fnv.New64a()
 	_, _ = f.Write([]byte(name))

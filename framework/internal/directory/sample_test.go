@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// Whoever is on several nodes counts once: exactly up to 4,096 of each node, and nearly beyond. What a node says stays small.
+// A name that several nodes have counts once: exactly up to 4,096 names of each node, and nearly
+// so beyond. A sample stays small.
 func TestCountsOnce(t *testing.T) {
 	names := func(from, to int) (list []string) {
 		for i := from; i < to; i++ {
@@ -39,11 +40,11 @@ func TestCountsOnce(t *testing.T) {
 			}
 			samples, sum = append(samples, s), sum+len(list)
 		}
-		if got := once(samples, sum); math.Abs(float64(got-tc.want)) > tc.off*float64(tc.want) {
+		if got := distinct(samples, sum); math.Abs(float64(got-tc.want)) > tc.off*float64(tc.want) {
 			t.Errorf("%d instead of %d", got, tc.want)
 		}
 	}
-	if got := once([]sample{{Level: 99, Hashes: []byte{1, 2, 3}}, {Hashes: make([]byte, 20)}}, 7); got != 7 {
+	if got := distinct([]sample{{Level: 99, Hashes: []byte{1, 2, 3}}, {Hashes: make([]byte, 20)}}, 7); got != 7 {
 		t.Errorf("%d of nonsense", got)
 	}
 }

@@ -1,7 +1,9 @@
-// Package envelope is a push on its way between nodes: how it is to be treated, how it is encoded, and what connections get of it.
+// Package envelope encodes a push for its way between nodes, with its options, and makes the
+// frame that connections get.
 //
-// A push on the bus is the length of its options as a uvarint, the options as JSON (nothing where they are the default), and the
-// reply as JSON. Everything here is pure and safe for concurrent use.
+// A push on the bus is the length of its options as a uvarint, the options as JSON (nothing where
+// they are the default), and the reply as JSON. All functions are pure and safe for concurrent
+// use.
 package envelope
 
 import (
@@ -33,20 +35,21 @@ const (
 // MaxEpoch bounds the epoch of a history, in bytes.
 const MaxEpoch = 64
 
-// Delivery says how a push is to be treated. The zero value is the default: it is never dropped, goes to all and is not kept.
+// Delivery is the options of a push. By the zero value the push is never dropped, goes to all
+// targets and is not kept.
 type Delivery struct {
 	Class  wire.Class `json:"c,omitempty"`
 	Key    string     `json:"k,omitempty"` // of the class wire.Latest
 	Except []int64    `json:"x,omitempty"` // connections that do not get it
 
-	Keep    int           `json:"-"` // length of the history that it is kept in; 0 = it is not kept
-	Age     time.Duration `json:"-"` // of the oldest push in that history
-	Durable bool          `json:"-"` // the sender waits until the store has it
+	Keep    int           `json:"-"` // length of the history in pushes; 0 = the push is not kept
+	Age     time.Duration `json:"-"` // greatest age of a push in the history
+	Durable bool          `json:"-"` // the sender waits until the store has the push
 }
 
 func (d *Delivery) plain() bool { return d.Class == wire.NeverDrop && len(d.Except) == 0 }
 
-// Add leaves out more connections.
+// Add adds connections that do not get the push.
 func (d *Delivery) Add(except ...int64) { d.Except = append(slices.Clip(d.Except), except...) }
 
 // Seal encodes a push, whose payload is a reply's JSON object, for the bus.
@@ -59,7 +62,8 @@ func Seal(d *Delivery, payload []byte) []byte {
 	return append(append(b, head...), payload...)
 }
 
-// Open is the inverse of Seal. payload is a part of b.
+// Open is the inverse of Seal. payload shares the memory of b. Open fails where another version has
+// written what this one cannot read.
 func Open(b []byte) (d Delivery, payload []byte, err error) {
 	size, n := binary.Uvarint(b)
 	if n <= 0 || size > uint64(len(b)-n) {
@@ -75,7 +79,7 @@ func Open(b []byte) (d Delivery, payload []byte, err error) {
 	return d, payload, err
 }
 
-// AppendPositioned appends a payload that says where in the room's history it stands.
+// AppendPositioned appends the payload with its position in the room's history.
 func AppendPositioned(dst, payload []byte, room, epoch string, offset int64) []byte {
 	name, _ := json.Marshal(room) // a text: it cannot fail
 	dst = append(dst, payload[:len(payload)-1]...)
@@ -84,13 +88,13 @@ func AppendPositioned(dst, payload []byte, room, epoch string, offset int64) []b
 	return append(strconv.AppendQuote(append(dst, `,"epoch":`...), epoch), '}')
 }
 
-// MaxPosition is how many bytes AppendPositioned adds at most.
+// MaxPosition bounds the bytes that AppendPositioned adds to a payload.
 func MaxPosition(room string) int {
 	return len(`,"room":"","offset":,"epoch":""`) + len(room) + MaxEpoch + len("9223372036854775807")
 }
 
-// Frame makes what connections get of a push without a position. payload begins with wire.Headroom free bytes, and is the frame's
-// from now on.
+// Frame makes the frame of a push without a position. payload begins with wire.Headroom free
+// bytes, and belongs to the frame from now on.
 func (d *Delivery) Frame(payload []byte) wire.Frame {
 	f := wire.InPlace(payload)
 	if !d.plain() {
@@ -99,7 +103,7 @@ func (d *Delivery) Frame(payload []byte) wire.Frame {
 	return f
 }
 
-// FrameOf makes what connections get of a push that came as m: with its position, where it has one.
+// FrameOf makes the frame of a push that came as m, with its position where it has one.
 func (d *Delivery) FrameOf(payload []byte, m *bus.Message) wire.Frame {
 	b := make([]byte, wire.Headroom, wire.Headroom+len(payload)+96)
 	if m.Offset == 0 {
@@ -110,9 +114,11 @@ func (d *Delivery) FrameOf(payload []byte, m *bus.Message) wire.Frame {
 	return wire.InPlace(AppendPositioned(b, payload, m.Key, m.Epoch, m.Offset)).With(x)
 }
 
-// Notice makes a frame of the framework's own: status 200, and a param of texts and numbers.
+// Notice makes a frame that the framework sends by itself, with status 200. param must be of
+// texts and numbers, whose encoding cannot fail.
 func Notice(event, info string, param any) wire.Frame {
-	b, _ := frame.AppendReply(make([]byte, wire.Headroom, 256), &frame.Reply{Status: 200, Event: event, Info: info, Param: param}, nil) // it can be encoded
+	r := &frame.Reply{Status: 200, Event: event, Info: info, Param: param}
+	b, _ := frame.AppendReply(make([]byte, wire.Headroom, 256), r, nil)
 	return wire.InPlace(b)
 }
 

@@ -10,18 +10,23 @@ import (
 	"wsframe/framework/bus"
 )
 
-// What clients' reads of histories may cost, in calls to Redis: so many at once, and so many a second.
+// The budgets of clients' reads, in calls to Redis: at most burst at once, and rate in a second.
 const (
-	recoverBurst, recoverRate = MaxRooms * (maxRecover/bus.PageItems + 1), 10 // of a connection: all that it can have missed, and then some
-	pageBurst, pageRate       = 60, 5                                         // sys.history of a connection
-	userBurst, userRate       = 120, 10                                       // and of all of a user's, on this node
+	// Recoveries of a connection. The burst is everything that a client can have missed.
+	recoverBurst, recoverRate = MaxRooms * (maxRecover/bus.PageItems + 1), 10
+	// Pages of a connection (sys.history).
+	pageBurst, pageRate = 60, 5
+	// Pages of all connections of a user on this node.
+	userBurst, userRate = 120, 10
 )
 
-// Budget bounds what somebody costs. It is safe for concurrent use; the zero value is unspent, and holds nothing.
+// Budget bounds what the reads of one client or user cost. The zero value is unspent, and takes no
+// memory. A Budget is safe for concurrent use.
 type Budget struct{ limiter atomic.Pointer[rate.Limiter] }
 
-// left tells whether something is left of a budget of burst, which gets perSecond back each second.
-func (b *Budget) left(burst int, perSecond rate.Limit) bool {
+// remains tells whether something remains of a budget of burst, to which perSecond returns each
+// second.
+func (b *Budget) remains(burst int, perSecond rate.Limit) bool {
 	l := b.limiter.Load()
 	if l == nil {
 		b.limiter.CompareAndSwap(nil, rate.NewLimiter(perSecond, burst))
@@ -30,28 +35,29 @@ func (b *Budget) left(burst int, perSecond rate.Limit) bool {
 	return l.Tokens() > 0
 }
 
-// spend follows left. The last calls may cost more than was left: that is paid back before anything is left again.
+// spend takes the cost of calls, after remains. A cost beyond what remains is a debt, which is paid
+// back first.
 func (b *Budget) spend(calls int) {
 	l := b.limiter.Load()
 	l.ReserveN(time.Now(), min(calls, l.Burst()))
 }
 
-// whole tells whether next to nothing is spent.
-func (b *Budget) whole() bool {
+// unspent tells whether next to nothing is spent.
+func (b *Budget) unspent() bool {
 	l := b.limiter.Load()
 	return l == nil || l.Tokens() > float64(l.Burst()-1)
 }
 
-// maxBudgets is how many users' budgets are remembered before those that are unspent again are forgotten.
+// maxBudgets bounds the budgets of users that are remembered before unspent ones are forgotten.
 const maxBudgets = 4096
 
-// budgets are those of users.
+// budgets are the budgets of users, by uid.
 type budgets struct {
 	mu   sync.Mutex
 	list map[string]*Budget
 }
 
-// of is a user's.
+// of is the budget of a user.
 func (b *budgets) of(uid string) *Budget {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -61,7 +67,7 @@ func (b *budgets) of(uid string) *Budget {
 	}
 	if len(b.list) >= maxBudgets {
 		for name, old := range b.list {
-			if old.whole() {
+			if old.unspent() {
 				delete(b.list, name)
 			}
 		}
@@ -74,15 +80,16 @@ func (b *budgets) of(uid string) *Budget {
 	return one
 }
 
-// PayPage takes what a page of sys.history costs, in calls to Redis, from the connection's budget and the user's; user "" = nobody's. It
-// tells whether both had it.
+// PayPage takes the cost of a page of sys.history, in calls to Redis, from the budgets of the
+// connection and of the user, "" = none. It tells whether something remained of both; if not, it
+// takes nothing.
 func (h *History) PayPage(own *Budget, user string, calls int) bool {
-	if !own.left(pageBurst, pageRate) {
+	if !own.remains(pageBurst, pageRate) {
 		return false
 	}
 	if user != "" {
 		all := h.users.of(user)
-		if !all.left(userBurst, userRate) {
+		if !all.remains(userBurst, userRate) {
 			return false
 		}
 		all.spend(calls)

@@ -6,33 +6,33 @@ import (
 	"time"
 )
 
-// A budget is spent in calls and comes back with time; what one call costs beyond it is paid back first.
+// A budget is spent in calls and returns with time. A debt is paid back first.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b Budget
-		left := func(want bool) {
+		remains := func(want bool) {
 			t.Helper()
-			if b.left(10, 2) != want {
+			if b.remains(10, 2) != want {
 				t.Fatalf("%v", !want)
 			}
 		}
-		if !b.whole() {
+		if !b.unspent() {
 			t.Fatal("it is unspent")
 		}
-		left(true)
+		remains(true)
 		b.spend(9)
-		left(true)
+		remains(true)
 		b.spend(5)
-		left(false)
+		remains(false)
 		time.Sleep(2 * time.Second)
-		left(false)
+		remains(false)
 		time.Sleep(time.Second)
-		left(true)
-		if b.whole() {
+		remains(true)
+		if b.unspent() {
 			t.Fatal("most of it is spent")
 		}
 		time.Sleep(time.Minute)
-		if !b.whole() {
+		if !b.unspent() {
 			t.Fatal("it is unspent again")
 		}
 	})
@@ -42,14 +42,14 @@ func TestBudget(t *testing.T) {
 func TestBudgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b budgets
-		if one := b.of("busy"); !one.left(userBurst, userRate) {
+		if one := b.of("busy"); !one.remains(userBurst, userRate) {
 			t.Fatal("unspent")
 		}
 		b.of("busy").spend(userBurst)
 		for i := range maxBudgets {
 			b.of(string(rune('a'+i%26)) + time.Duration(i).String())
 		}
-		if len(b.list) > maxBudgets || b.of("busy").left(userBurst, userRate) {
+		if len(b.list) > maxBudgets || b.of("busy").remains(userBurst, userRate) {
 			t.Fatalf("%d budgets", len(b.list))
 		}
 	})

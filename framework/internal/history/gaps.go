@@ -11,8 +11,9 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// gaps are rooms whose pushes were gone before this node could read them. What the members missed is
-// read from the history, one room after the other, while what is published to the room is held.
+// gaps are rooms whose pushes were gone before this node could read them. What the members missed
+// is read from the history, one room after the other, while what is published to the room is
+// held.
 type gaps struct {
 	history *History
 	life    context.Context
@@ -38,8 +39,8 @@ type gapRun struct {
 	done chan struct{}
 }
 
-// gapTime is how long a room waits for its turn, and for Redis. Then its members are told that pushes
-// are lost to them.
+// gapTime is how long a room waits for its turn, and for Redis. Then its members are told that
+// pushes are lost to them.
 const gapTime = 5 * time.Second
 
 // lost opens a gap in each of the rooms concerned.
@@ -61,8 +62,8 @@ func (g *gaps) before(m *bus.Message) {
 	}
 }
 
-// begin opens a gap. next is the position of the push that is published next, zero where that is not
-// known.
+// begin opens a gap. next is the position of the push that is published next, zero where that is
+// not known.
 func (g *gaps) begin(name string, next room.Position) {
 	hold := g.history.rooms.Hold(name, next)
 	if hold == nil {
@@ -130,8 +131,9 @@ func (g *gaps) close(ctx context.Context, one *gap) {
 	}
 }
 
-// fail tells the members which pushes are lost: those from where they are to what is live by now. Where
-// the history could not be read, they may ask for them later. After an end of the hold it does nothing.
+// fail tells the members which pushes are lost: those from where they are to what is live by now.
+// Where the history could not be read, they may ask for them later. After an end of the hold it
+// does nothing.
 func (one *gap) fail(r Recovery) {
 	one.hold.Fail(func(first room.Position) (wire.Frame, room.Position) {
 		r.Room = one.room
@@ -154,7 +156,7 @@ func (g *gaps) overrun(name string) {
 	g.mu.Lock()
 	one := g.rooms[name]
 	g.mu.Unlock()
-	if one == nil || one.hold.Bytes() <= g.history.cfg.OutboxBytes/4 { // what was missed takes half of an outbox
+	if one == nil || one.hold.Bytes() <= g.history.cfg.OutboxBytes/4 { // the rest is for missed ones
 		return
 	}
 	one.fail(Recovery{Reason: "tooMany"})
@@ -171,8 +173,8 @@ func (g *gaps) forget(one *gap) {
 	}
 }
 
-// end gives up what is open, without waiting for Redis. Nothing is held afterwards, unless more is lost
-// meanwhile.
+// end gives up what is open, without waiting for Redis. Nothing is held afterwards, unless more
+// is lost meanwhile.
 func (g *gaps) end() {
 	g.mu.Lock()
 	run := g.run

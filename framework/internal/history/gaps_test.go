@@ -26,7 +26,8 @@ func begun(t *testing.T) (*store, *member, *member) {
 // settle waits until everything that can be written is.
 func settle() { time.Sleep(time.Second) }
 
-// What was gone before it was read comes from the history, before the push that shows the gap, once.
+// What was gone before it was read comes from the history, before the push that shows the gap,
+// once.
 func TestGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, b := begun(t)
@@ -45,7 +46,8 @@ func TestGap(t *testing.T) {
 	})
 }
 
-// A message of another room shows that messages of its shard were gone: the rooms concerned read what they missed.
+// A message of another room shows that messages of its shard were gone: the rooms concerned read
+// what they missed.
 func TestGapOfAShard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, _ := begun(t)
@@ -66,7 +68,8 @@ func TestGapOfAShard(t *testing.T) {
 	})
 }
 
-// Where the missed pushes are lost, the push that has shown it is live, even if the history was read before that push is held.
+// Where the missed pushes are lost, the push that has shown it is live, even if the history was
+// read before that push is held.
 func TestLostBeforeThePushIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, b := begun(t)
@@ -80,7 +83,8 @@ func TestLostBeforeThePushIsHeld(t *testing.T) {
 	})
 }
 
-// What is held by the time at which the loss is known is live, though the history that was read has it, too.
+// What is held by the time at which the loss is known is live, though the history that was read
+// has it, too.
 func TestHeldWhileItIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, _ := begun(t)
@@ -97,7 +101,8 @@ func TestHeldWhileItIsRead(t *testing.T) {
 	})
 }
 
-// Pushes that are gone while the history is read for an earlier gap are not skipped: they are read as well.
+// Pushes that are gone while the history is read for an earlier gap are not skipped: they are
+// read as well.
 func TestGapWhileItIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, b := begun(t)
@@ -173,7 +178,8 @@ func TestGapOverAnEpoch(t *testing.T) {
 	})
 }
 
-// Redis is waited for some seconds. Then the members are told from where on they may ask for what they missed, and go on.
+// Redis is waited for some seconds. Then the members are told from where on they may ask for what
+// they missed, and go on.
 func TestGapWithoutRedis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, _ := begun(t)

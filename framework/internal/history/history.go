@@ -1,8 +1,12 @@
-// Package history keeps rooms' pushes for those who were away: which rooms keep any and how many, pages of them, where a history
-// stands, and what a client that comes back has missed. The pushes themselves are in Redis (package bus).
+// Package history gives clients the pushes to rooms that they have missed.
 //
-// A History stands between the link, which reads and publishes, and the rooms of this process, which hold back what is published while
-// what was missed is read. It needs no socket. It is safe for concurrent use; its locks are leaves.
+// The package knows by the configuration which rooms keep how many pushes. It reads pages of these,
+// tells clients the position of a room's history, recovers what a reconnecting client missed, and
+// closes gaps that opened between nodes. The pushes themselves are in Redis (package bus).
+//
+// A History stands between the link, which reads and publishes, and the rooms of this process,
+// which hold pushes back while missed ones are read. It needs no socket. A History is safe for
+// concurrent use; its locks are leaves.
 package history
 
 import (
@@ -26,10 +30,11 @@ import (
 
 const (
 	MaxRooms   = 32   // rooms that a client may come back to
-	maxRecover = 1000 // pushes that a recovery sends; who missed more is told so
-	maxReads   = 8    // histories that are read at a time for clients, so that they leave Redis to the others
+	maxRecover = 1000 // pushes that a recovery sends at most
+	maxReads   = 8    // reads for clients at the same time, so that Redis has time for others
 
-	// storeWait is how long a recovery waits for a Redis that does not answer. Where one has waited in vain, the others do not for storePause.
+	// storeWait is how long a recovery waits for a Redis that does not answer. After one has waited
+	// in vain, the others do not wait for storePause.
 	storeWait, storePause = 5 * time.Second, time.Second
 )
 
@@ -42,22 +47,22 @@ type Link interface {
 // Config of a History.
 type Config struct {
 	Rules       []string // pattern:length:age (history.rooms)
-	OutboxBytes int      // of a connection: half of it is what a recovery may send
+	OutboxBytes int      // the outbox of a connection, of which a recovery may take half
 	Link        Link
 	Log         *zap.Logger
 }
 
-// History is made by New.
+// History gives missed pushes. New makes one.
 type History struct {
 	cfg   Config
 	rules []config.HistoryRule
 	rooms *room.Rooms // set by Serve
 	gaps  gaps
-	users budgets // of sys.history, by user
+	users budgets // for pages
 
-	used  atomic.Bool   // something was kept, or may be: who joins is told where a room's history stands
-	away  atomic.Int64  // when a recovery has waited for Redis in vain, in UNIX ns
-	turns chan struct{} // of the reads that clients ask for
+	used        atomic.Bool   // a push was kept, or may be: members are notified of positions
+	unreachable atomic.Int64  // when a recovery has waited for Redis in vain, in UNIX ns
+	turns       chan struct{} // one for each read for a client
 }
 
 // New checks the rules.
@@ -71,7 +76,8 @@ func New(cfg Config) (*History, error) {
 	return h, nil
 }
 
-// Serve gives the rooms of this process, before the first connection. What is read in the background ends with life.
+// Serve sets the rooms of this process, before the first connection. Reads in the background end
+// with life.
 func (h *History) Serve(life context.Context, rooms *room.Rooms) { h.gaps.life, h.rooms = life, rooms }
 
 // parseRules reads history.rooms. Names that are reserved for the server are no rooms.
@@ -88,7 +94,7 @@ func parseRules(list []string) ([]config.HistoryRule, error) {
 	return rules, nil
 }
 
-// Limits has a push to the room kept as the rules say.
+// Limits sets how the room keeps the push, by the first rule whose pattern fits.
 func (h *History) Limits(room string, d *envelope.Delivery) {
 	for _, r := range h.rules {
 		if ok, _ := path.Match(r.Pattern, room); ok {
@@ -98,8 +104,9 @@ func (h *History) Limits(room string, d *envelope.Delivery) {
 	}
 }
 
-// Page reads a room's kept pushes beyond the offset after, the oldest first. It costs one Redis call. after < 0 gives the newest
-// ones, for two. limit is at most directory.MaxPage.
+// Page reads a room's kept pushes beyond the offset after, the oldest first, by one call of Redis.
+// after < 0 gives the newest ones, by two calls. limit is at most directory.MaxPage, else
+// directory.ErrLimit.
 func (h *History) Page(ctx context.Context, room string, after int64, limit int) (api.HistoryPage, error) {
 	if limit < 1 || limit > directory.MaxPage {
 		return api.HistoryPage{}, directory.ErrLimit
@@ -125,8 +132,9 @@ func (h *History) Page(ctx context.Context, room string, after int64, limit int)
 	return page, nil
 }
 
-// Join puts the member into the room and has it told where the room's history stands; want says so where no rule does. It waits for
-// nobody: what is not known here is asked on the bus, in the order of what is published.
+// Join adds the member to the room, and notifies it of the position of the room's history where a
+// rule keeps pushes to the room, or want is true. Join does not wait: a position that is not
+// known here is asked for on the bus, in the order of the pushes.
 func (h *History) Join(m *room.Member, name string, want bool) (fresh bool, err error) {
 	var d envelope.Delivery
 	h.Limits(name, &d)
@@ -138,17 +146,17 @@ func (h *History) Join(m *room.Member, name string, want bool) (fresh bool, err 
 	}
 	fresh, ask, err := m.JoinNotified(name, want, positionNotice(name))
 	if ask && h.cfg.Link.Send(&bus.Message{Kind: envelope.Position, Key: name, Place: true}) != nil {
-		h.rooms.NoPosition(name) // too much waits: the next one asks
+		h.rooms.NoPosition(name) // too many messages wait: the next join asks
 	}
 	return fresh, err
 }
 
-// Position takes where a room's history stands, from the bus.
+// Position takes the position of a room's history, which came from the bus.
 func (h *History) Position(m *bus.Message) {
 	h.rooms.SetPosition(m.Key, room.Position{Offset: m.Offset, Epoch: m.Epoch}, positionNotice(m.Key))
 }
 
-// Before looks at a push to a room before it is published: the one before it may be missing.
+// Before looks at a push to a room before it is published: pushes before this one may be missing.
 func (h *History) Before(m *bus.Message) {
 	if m.Offset > 0 && !h.used.Load() {
 		h.used.Store(true)
@@ -156,13 +164,16 @@ func (h *History) Before(m *bus.Message) {
 	h.gaps.before(m)
 }
 
-// Lost takes that messages were gone (bus.Config.Lost): any room of those keys may have missed some.
+// Lost says that messages were gone before they were read (bus.Config.Lost). Any of the rooms
+// concerned may have missed some.
 func (h *History) Lost(concerns func(key string) bool) { h.gaps.lost(concerns) }
 
-// GiveUp has members told of what could not be read yet, without waiting for Redis.
+// GiveUp ends the gaps that are open, without waiting for Redis. The members learn that pushes are
+// missing.
 func (h *History) GiveUp() { h.gaps.end() }
 
-// Turn waits for a client's turn to read a history: false when ctx ends. EndTurn follows where there is one.
+// Turn waits until a client may read a history. EndTurn must follow, unless Turn returns false
+// because ctx has ended.
 func (h *History) Turn(ctx context.Context) bool {
 	select {
 	case h.turns <- struct{}{}:

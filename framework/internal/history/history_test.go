@@ -16,7 +16,8 @@ import (
 	"wsframe/framework/internal/room"
 )
 
-// The first rule that fits a room says how its pushes are kept; a rule that means nothing is refused by its text.
+// The first rule that fits a room says how its pushes are kept; a rule that means nothing is
+// refused by its text.
 func TestRules(t *testing.T) {
 	s := newStore(t, "CHAT_*:200:24h", "a:b:5:1s", "*:1:1m")
 	for name, want := range map[string]envelope.Delivery{
@@ -84,7 +85,8 @@ func position(offset int64) string {
 	return fmt.Sprintf(`sysPosition {"room":"R","offset":%d,"epoch":"e"}`, offset)
 }
 
-// Who joins a room that keeps pushes gets the position of its history: from the bus, asked for once, and then at once.
+// Who joins a room that keeps pushes gets the position of its history: from the bus, asked for
+// once, and then at once.
 func TestPositionAtJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t, "R:10:1h")
@@ -127,7 +129,8 @@ func TestPositionCannotBeAsked(t *testing.T) {
 	})
 }
 
-// While nothing is kept, joins ask for nothing. A push that is kept, or a join that wants it, changes that.
+// While nothing is kept, joins ask for nothing. A push that is kept, or a join that wants it,
+// changes that.
 func TestNothingIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, begin := range map[string]func(*store){
@@ -247,7 +250,8 @@ func TestCatchUpAndLive(t *testing.T) {
 	})
 }
 
-// Redis is waited for; after that the client keeps its position, and those that come back in the next second do not wait.
+// Redis is waited for; after that the client keeps its position, and those that come back in the
+// next second do not wait.
 func TestCatchUpWithoutRedis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)
@@ -314,7 +318,8 @@ func TestCatchUpTooOften(t *testing.T) {
 	})
 }
 
-// A bounded number of clients has histories read at a time; the others wait for their turn, as long as they may.
+// A bounded number of clients has histories read at a time; the others wait for their turn, as
+// long as they may.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)

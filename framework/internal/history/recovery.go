@@ -16,25 +16,26 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// Unavailable is the reason of a recovery that Redis does not answer, and of one that is asked of a worker which does not know what
-// comes live.
+// Unavailable is the reason of a failed recovery where Redis does not answer, or where the
+// connection has moved to another worker.
 const Unavailable = "unavailable"
 
-// Recovery is what a client that came back is told.
+// Recovery is the outcome of a recovery, as the client gets it.
 type Recovery struct {
 	Room      string `json:"room"`
 	Recovered bool   `json:"recovered"`
-	Pending   bool   `json:"pending,omitempty"` // not in the room yet: it comes with the join
-	Offset    int64  `json:"offset"`            // from here on everything comes live
+	Pending   bool   `json:"pending,omitempty"` // the client is not in the room yet
+	Offset    int64  `json:"offset"`            // everything beyond it is sent live
 	Epoch     string `json:"epoch"`
-	Count     int    `json:"count"`            // pushes that were sent again
-	Reason    string `json:"reason,omitempty"` // why not: epoch, future, gone, tooMany, tooOften, unavailable
+	Count     int    `json:"count"` // pushes that were sent again
+	// Reason of a failure: epoch, future, gone, tooMany, tooOften or unavailable.
+	Reason string `json:"reason,omitempty"`
 
-	reads int // calls to Redis that it took
+	reads int // calls of Redis
 }
 
-// recoverRoom reads what was missed since p. live is the position from which on everything was got already; zero = nothing yet. The
-// room is to be kept back meanwhile.
+// recoverRoom reads the pushes that were missed since p. live is the position from which on the
+// reader has everything already, zero = nothing. The room must be held meanwhile.
 func (h *History) recoverRoom(ctx context.Context, name string, p, live room.Position) (r Recovery, missed []wire.Frame) {
 	r.Room = name
 	page, err := h.cfg.Link.History(ctx, name, p.Offset, maxRecover)
@@ -84,10 +85,10 @@ func (h *History) recoverRoom(ctx context.Context, name string, p, live room.Pos
 	return r, missed
 }
 
-// recoverPatiently is recoverRoom that waits for a Redis that does not answer, until then.
-func (h *History) recoverPatiently(ctx context.Context, name string, p room.Position, live func() room.Position, end time.Time) (r Recovery, missed []wire.Frame) {
+// recoverUntil is recoverRoom that tries again until end while Redis does not answer.
+func (h *History) recoverUntil(ctx context.Context, name string, p room.Position, live func() room.Position, end time.Time) (r Recovery, missed []wire.Frame) {
 	r = Recovery{Room: name, Epoch: p.Epoch, Offset: p.Offset, Reason: Unavailable}
-	if away := h.away.Load(); time.Since(time.Unix(0, away)) < storePause {
+	if time.Since(time.Unix(0, h.unreachable.Load())) < storePause {
 		return r, nil
 	}
 	ctx, cancel := context.WithDeadline(ctx, end)
@@ -107,29 +108,30 @@ func (h *History) recoverPatiently(ctx context.Context, name string, p room.Posi
 		case <-ctx.Done():
 			if !time.Now().Before(end) {
 				h.cfg.Log.Warn("redis does not answer: clients that come back are told that what they missed is unavailable")
-				h.away.Store(time.Now().UnixNano())
+				h.unreachable.Store(time.Now().UnixNano())
 			}
 			return r, nil
 		}
 	}
 }
 
-// Announce tells a client that joins what comes behind it.
+// Announce encodes the outcome of a recovery for its client.
 func Announce(r Recovery) wire.Frame {
 	return envelope.Notice("sysRecovered", "错过的消息", r)
 }
 
-// CatchUp sends what was missed to a connection for which the room is kept back, behind what first gives for it.
+// CatchUp recovers the room for a member, and ends its u. What first returns, if there is a
+// first, is sent before the missed pushes.
 func (h *History) CatchUp(ctx context.Context, m *room.Member, u *room.CatchUp, b *Budget, name string, p room.Position, first func(Recovery) wire.Frame) (r Recovery) {
 	var frames, missed []wire.Frame
 	var until room.Position
-	defer func() { u.End(frames, until) }() // whatever happens: else nothing of the room would come any more
-	if b.left(recoverBurst, recoverRate) {
+	defer func() { u.End(frames, until) }() // also after a panic: the member gets nothing until then
+	if b.remains(recoverBurst, recoverRate) {
 		var live room.Position
-		r, missed = h.recoverPatiently(ctx, name, p, func() room.Position { live = m.LiveFrom(name); return live }, time.Now().Add(storeWait))
+		r, missed = h.recoverUntil(ctx, name, p, func() room.Position { live = m.LiveFrom(name); return live }, time.Now().Add(storeWait))
 		b.spend(r.reads)
 		if r.Reason != Unavailable && (live.Offset == 0 || live.Epoch != r.Epoch) {
-			until = room.Position{Offset: r.Offset, Epoch: r.Epoch} // the last of it may not have come by yet
+			until = room.Position{Offset: r.Offset, Epoch: r.Epoch} // the last ones may still be on the bus
 		}
 	} else {
 		r = Recovery{Room: name, Epoch: p.Epoch, Offset: p.Offset, Reason: "tooOften"}
@@ -141,8 +143,9 @@ func (h *History) CatchUp(ctx context.Context, m *room.Member, u *room.CatchUp, 
 	return r
 }
 
-// ParsePositions reads the query's recover=room:epoch:offset,… of a client that comes back. What cannot be read is left out: the
-// client is then not told of a recovery, and begins anew.
+// ParsePositions reads recover=room:epoch:offset,… from the query of a client that reconnects.
+// Entries that cannot be read are left out: the client gets no recovery of these rooms, and
+// begins anew.
 func ParsePositions(rawQuery string) map[string]room.Position {
 	if !strings.Contains(rawQuery, "recover=") {
 		return nil

@@ -1,5 +1,8 @@
-// Package isolation sends clients away from a node that Redis has not answered for a lease: others count it as dead, and what is published
-// there does not arrive here. Where no other node lived last they stay, since no other could take them.
+// Package isolation closes the clients of a node that Redis has not answered for the time of a
+// lease.
+//
+// Other nodes count such a node as dead, and nothing that is published on them arrives here.
+// Clients stay where no other node lived last, since no other could take them.
 package isolation
 
 import (
@@ -12,43 +15,46 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// isolatedClose is the cluster.isolated under which clients of a node that is cut off are sent to others.
+// isolatedClose is the value of cluster.isolated by which the clients are closed.
 const isolatedClose = "close"
 
-// Cluster tells how this node stands (package cluster). It asks nobody.
+// Cluster tells what is known here of this node and the others (package cluster). It asks nobody.
 type Cluster interface {
-	Isolated() bool    // Redis has not answered for a lease
-	Accompanied() bool // another node had a lease during this one's last
+	// Isolated tells whether Redis has not answered for the time of a lease.
+	Isolated() bool
+	// Accompanied tells whether another node had a lease during this one's last.
+	Accompanied() bool
 }
 
 // Config of a Watch.
 type Config struct {
 	Policy  string        // cluster.isolated
-	Spread  time.Duration // over which the clients are closed
+	Spread  time.Duration // the time in which all clients are closed
 	Hub     *hub.Hub
 	Cluster Cluster
 	Log     *zap.Logger
 }
 
-// Watch is made by New.
+// Watch watches whether this node is cut off. New makes one.
 type Watch struct {
 	cfg Config
 
-	was    bool      // isolated
-	begun  time.Time // the sending away; zero: there is none
-	total  int       // connections at its begin
-	closed int       // of these
+	isolated bool      // at the last step
+	begun    time.Time // when closing has begun; zero: it has not
+	total    int       // connections at that time
+	closed   int       // of these
 }
 
 // New makes a Watch.
 func New(cfg Config) *Watch { return &Watch{cfg: cfg} }
 
-// Evicts tells whether another node is to have this one's clients. It is safe for concurrent use, and asks nobody.
+// Evicts tells whether this node closes its clients, and refuses new ones, so that other nodes
+// get them. It is safe for concurrent use, and asks nobody.
 func (i *Watch) Evicts() bool {
 	return i.cfg.Cluster.Isolated() && i.cfg.Policy == isolatedClose && i.cfg.Cluster.Accompanied()
 }
 
-// Run looks at it from time to time until life ends.
+// Run watches until life ends.
 func (i *Watch) Run(life context.Context) {
 	tick := time.NewTicker(max(i.cfg.Spread/120, time.Millisecond))
 	defer tick.Stop()
@@ -62,12 +68,12 @@ func (i *Watch) Run(life context.Context) {
 	}
 }
 
-// step closes the share of the clients whose time has come.
+// step closes the clients whose time has come.
 func (i *Watch) step(now time.Time) {
 	isolated, evicts := i.cfg.Cluster.Isolated(), i.Evicts()
-	if isolated != i.was {
-		i.was = isolated
-		i.say(isolated, evicts)
+	if isolated != i.isolated {
+		i.isolated = isolated
+		i.log(evicts)
 	}
 	if !evicts {
 		i.begun = time.Time{}
@@ -90,8 +96,8 @@ func (i *Watch) step(now time.Time) {
 	})
 }
 
-func (i *Watch) say(isolated, evicts bool) {
-	if !isolated {
+func (i *Watch) log(evicts bool) {
+	if !i.isolated {
 		i.cfg.Log.Info("this node reaches Redis again, and is ready")
 		return
 	}

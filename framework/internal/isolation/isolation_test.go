@@ -97,7 +97,8 @@ func TestClientsAreClosedBitByBit(t *testing.T) {
 	})
 }
 
-// A node that reaches Redis again keeps the remaining clients, and a later isolation begins with the first share of these.
+// A node that reaches Redis again keeps the remaining clients, and a later isolation begins with
+// the first share of these.
 func TestIsolationEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, "close", 100)

@@ -1,7 +1,8 @@
-// Package nodetest gives tests a node without sockets and Redis: connections whose frames tests can read, and nodes that hear
-// each other at once.
+// Package nodetest gives tests a node without sockets and Redis: connections whose frames tests
+// can read, and nodes that hear each other at once.
 //
-// The tests of publish, presence, closing and the like use it. All of it works within testing/synctest.
+// The tests of publish, presence, closing and the like use it. All of it works within
+// testing/synctest.
 //
 //	h := nodetest.NewHub(t, hub.Config{})
 //	c := h.Connect(7, auth.Identity{ID: "u"}, session.New(nil))

@@ -70,7 +70,8 @@ func (h *Hub) Connect(fd int64, id auth.Identity, data any) *Conn {
 // Vanish ends the connection from its peer's side, without a close frame.
 func (c *Conn) Vanish() { c.stream.end(io.EOF) }
 
-// Received gives what was written to the connection so far: the payloads of messages, and "close CODE REASON".
+// Received gives what was written to the connection so far: the payloads of messages, and "close
+// CODE REASON".
 func (c *Conn) Received() (list []string) {
 	c.t.Helper()
 	b := c.stream.written()

@@ -1,12 +1,13 @@
 // Package presence announces to the members of a room which users join it and which have left.
 //
-// A user counts once, whatever the number of his connections and nodes. A reconnect, through another
-// node too, is neither a join nor a leave.
+// A user counts once, whatever the number of his connections and nodes. A reconnect, through
+// another node too, is neither a join nor a leave.
 //
-// Redis has the users of each room, and those who may have left: any node looks whether such a user is
-// gone for good (cluster.Depart). The message path waits for none of that. The queue of announcements
-// only makes them quick. A session knows which of its joins are not announced yet, so a walk over the
-// sessions finds those that exceed the queue, and those that Redis did not take.
+// Redis has the users of each room, and those who may have left: any node looks whether such a
+// user is gone for good (cluster.Depart). The message path waits for none of that. The queue of
+// announcements only makes them quick. A session knows which of its joins are not announced yet,
+// so a walk over the sessions finds those that exceed the queue, and those that Redis did not
+// take.
 //
 // A Presence is safe for concurrent use.
 package presence
@@ -33,12 +34,13 @@ import (
 )
 
 const (
-	// EventJoined and EventLeft are the events of an announcement; param is {"room","id","nickname"}.
+	// EventJoined and EventLeft are the events of an announcement; param is
+	// {"room","id","nickname"}.
 	EventJoined = "roomJoin"
 	EventLeft   = "roomLeave"
 
-	// AwayTime is how long a user may be without a connection before his leave is announced, so that
-	// a phone that reconnects has not left.
+	// AwayTime is how long a user may be without a connection before his leave is announced, so
+	// that a phone that reconnects has not left.
 	AwayTime = 5 * time.Second
 
 	maxQueue  = 4096        // joins that wait for their announcement
@@ -106,7 +108,8 @@ func New(cfg Config) (*Presence, error) {
 	return p, nil
 }
 
-// checkRooms checks the patterns of presence.rooms. Names that are reserved for the server are no rooms.
+// checkRooms checks the patterns of presence.rooms. Names that are reserved for the server are no
+// rooms.
 func checkRooms(list []string) error {
 	if err := config.CheckPresence(list); err != nil {
 		return fmt.Errorf("presence.rooms: %w", err)
@@ -119,7 +122,8 @@ func checkRooms(list []string) error {
 	return nil
 }
 
-// Close ends Run, and waits for the announcement that is under way: a few timeouts of Redis at most.
+// Close ends Run, and waits for the announcement that is under way: a few timeouts of Redis at
+// most.
 func (p *Presence) Close() {
 	close(p.stop)
 	<-p.done
@@ -214,8 +218,8 @@ func (p *Presence) walk() error {
 	return nil
 }
 
-// announce announces those of the joins that are not announced yet, of users who were not in the room
-// before. After an error the walk finds them again.
+// announce announces those of the joins that are not announced yet, of users who were not in the
+// room before. After an error the walk finds them again.
 func (p *Presence) announce(list []join) error {
 	var conns []*hub.Conn
 	var came []cluster.Present
@@ -252,8 +256,8 @@ func (p *Presence) announce(list []join) error {
 
 var errNotServing = errors.New("the connections are another worker's")
 
-// look announces the leaves of users who were away for long enough, whatever their nodes were. During
-// a reload the worker that has the connections does so.
+// look announces the leaves of users who were away for long enough, whatever their nodes were.
+// During a reload the worker that has the connections does so.
 func (p *Presence) look() error {
 	if p.cfg.Link.Phase() != link.Serving {
 		return nil
@@ -276,8 +280,8 @@ func (p *Presence) look() error {
 	}
 }
 
-// anywhere asks all nodes which of the users are in their rooms. A node that does not answer may have
-// them all: then it fails, and is called again until that node answers or is declared dead.
+// anywhere asks all nodes which of the users are in their rooms. A node that does not answer may
+// have them all: then it fails, and is called again until that node answers or is declared dead.
 func (p *Presence) anywhere(ctx context.Context, list []cluster.Present) ([]bool, error) {
 	here := p.here(list)
 	if !p.cfg.Link.Phase().Owns() { // looked at last: the connections may have gone meanwhile

@@ -252,7 +252,8 @@ func left(uid string) string {
 	return fmt.Sprintf(`R roomLeave {"room":"R","id":%q,"nickname":"n%s"}`, uid, uid)
 }
 
-// A user is announced once, whatever the number of his connections and nodes, in the order of the joins.
+// A user is announced once, whatever the number of his connections and nodes, in the order of the
+// joins.
 func TestUserCountsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, r := nodetest.NewBus(), newRedis()
@@ -268,7 +269,8 @@ func TestUserCountsOnce(t *testing.T) {
 	})
 }
 
-// A join that does not ask for it is not announced, unless the configuration names the room. A connection without a uid never is.
+// A join that does not ask for it is not announced, unless the configuration names the room. A
+// connection without a uid never is.
 func TestWhoIsAnnounced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, nodetest.NewBus(), newRedis(), "n1", "VIP", "CHAT_*")
@@ -385,7 +387,8 @@ func TestFullQueue(t *testing.T) {
 	})
 }
 
-// A client that joins and leaves all the time fills the queue; others who come meanwhile are announced once all the same.
+// A client that joins and leaves all the time fills the queue; others who come meanwhile are
+// announced once all the same.
 func TestQueueFullOfLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRedis()
@@ -467,7 +470,8 @@ func TestLeave(t *testing.T) {
 	})
 }
 
-// A node that does not answer may have the user. Nothing is announced until it answers, and then what is true.
+// A node that does not answer may have the user. Nothing is announced until it answers, and then
+// what is true.
 func TestLeaveWhileANodeIsMute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, r := nodetest.NewBus(), newRedis()

@@ -84,8 +84,8 @@ func New(cfg Config) *Publisher {
 	return p
 }
 
-// reachQuestion asks a node to write a push to a user's connections and to count these. The names of
-// its fields travel between nodes.
+// reachQuestion asks a node to write a push to a user's connections and to count these. The names
+// of its fields travel between nodes.
 type reachQuestion struct {
 	UID      string             `json:"u,omitempty"`
 	Payload  string             `json:"t,omitempty"`
@@ -107,8 +107,8 @@ func (p *Publisher) Reach(ctx context.Context, uid string, r *frame.Reply, d *en
 	return ask.Sum(ctx, p.cfg.Nodes, opReach, uid, reachQuestion{uid, string(payload[wire.Headroom:]), d})
 }
 
-// Send sends a push to its targets on all nodes. kind and key are those of the message between nodes
-// (package envelope). options change the Delivery that the configuration's rules give.
+// Send sends a push to its targets on all nodes. kind and key are those of the message between
+// nodes (package envelope). options change the Delivery that the configuration's rules give.
 //
 // ErrUnavailable where this node is cut off, hub.ErrTooLarge for a push that fits into no outbox,
 // bus.ErrFull where too many messages wait. Of a Durable push bus.ErrQueued and bus.ErrUnknown tell
@@ -161,8 +161,8 @@ func (p *Publisher) sync() error {
 	return nil
 }
 
-// Find returns a connection of this worker. Where it is nil, elsewhere tells whether another node or
-// worker may have it.
+// Find returns a connection of this worker. Where it is nil, elsewhere tells whether another node
+// or worker may have it.
 func (p *Publisher) Find(fd int64) (c *hub.Conn, elsewhere bool) {
 	c = p.cfg.Hub.Get(fd)
 	return c, c == nil && !p.direct()

@@ -159,7 +159,8 @@ func TestOverTheLink(t *testing.T) {
 	})
 }
 
-// During a reload another worker may have the connections, so a push of a node without others goes over the link as well.
+// During a reload another worker may have the connections, so a push of a node without others
+// goes over the link as well.
 func TestAloneInAReload(t *testing.T) {
 	for _, phase := range []link.Phase{link.TakingOver, link.HandingOver, link.HandedOver} {
 		n := newNode(t, nodetest.NewBus(), "n1", true)
@@ -172,7 +173,8 @@ func TestAloneInAReload(t *testing.T) {
 	}
 }
 
-// A push that is kept gets its position from Redis, and nothing that is sent to the room later overtakes it.
+// A push that is kept gets its position from Redis, and nothing that is sent to the room later
+// overtakes it.
 func TestKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, nodetest.NewBus(), "n1", true)
@@ -201,7 +203,8 @@ func TestKept(t *testing.T) {
 	})
 }
 
-// A Durable push tells its sender what is known of it, and is delivered here where Redis does not take it.
+// A Durable push tells its sender what is known of it, and is delivered here where Redis does not
+// take it.
 func TestDurable(t *testing.T) {
 	fault := errors.New("disk")
 	for _, tc := range []struct {
@@ -268,7 +271,8 @@ func TestIsolated(t *testing.T) {
 	})
 }
 
-// A push that fits into no outbox is refused before anybody gets it; of a kept one its position counts.
+// A push that fits into no outbox is refused before anybody gets it; of a kept one its position
+// counts.
 func TestTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, nodetest.NewBus(), "n1", true)
@@ -320,7 +324,8 @@ func TestUnreadable(t *testing.T) {
 	})
 }
 
-// Reach counts a user's connections on all nodes, after what was sent before has come to each of them.
+// Reach counts a user's connections on all nodes, after what was sent before has come to each of
+// them.
 func TestReach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := nodetest.NewBus()
@@ -362,7 +367,8 @@ func TestReach(t *testing.T) {
 	})
 }
 
-// SendTo writes to a connection of this node, and Find tells whether one that is not here may be elsewhere.
+// SendTo writes to a connection of this node, and Find tells whether one that is not here may be
+// elsewhere.
 func TestFind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alone, one := newNode(t, nodetest.NewBus(), "n1", true), newNode(t, nodetest.NewBus(), "n1", false)

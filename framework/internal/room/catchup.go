@@ -6,8 +6,10 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// CatchUp is a member's wait for what it missed of a room. What is published meanwhile is kept back, so that it comes after that; then
-// the position up to which it has everything is remembered, since pushes of before may still be on their way here.
+// CatchUp holds pushes to a room back from one member, until the member has got what it missed.
+//
+// Afterwards the CatchUp remembers the position up to which the member has everything, since older
+// pushes may still be on their way to this node.
 type CatchUp struct {
 	member *Member
 	room   string
@@ -16,11 +18,12 @@ type CatchUp struct {
 	keeping bool
 	kept    []wire.Frame
 	bytes   int
-	until   Position // nothing up to it comes again
+	until   Position // nothing up to it is sent again
 }
 
-// CatchUp keeps back what is published to the room from now on, until End, which must follow. It may be called before the member
-// joins: then all that it gets of the room comes after what it missed. It is nil while another one of that room runs, which goes on.
+// CatchUp holds back what is published to the room from now on, until End, which must follow. A
+// CatchUp that begins before the member joins holds back everything. It is nil while another one
+// of that room is open, which goes on.
 func (m *Member) CatchUp(room string) *CatchUp {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -38,8 +41,9 @@ func (m *Member) CatchUp(room string) *CatchUp {
 	return u
 }
 
-// End sends what was missed, then what was kept back beyond until, in one go. What lies up to until does not come again. Where the
-// member has left the room meanwhile, nothing comes.
+// End sends the missed pushes and then those that were held back beyond until, in one write.
+// Nothing up to until is sent again. Nothing at all is sent to a member that has left the room
+// meanwhile.
 func (u *CatchUp) End(missed []wire.Frame, until Position) {
 	m := u.member
 	m.mu.Lock()
@@ -66,10 +70,11 @@ func (u *CatchUp) End(missed []wire.Frame, until Position) {
 	}
 }
 
-// Keeping tells whether a CatchUp of the member keeps something back.
+// Keeping tells whether a CatchUp of the member is open.
 func (m *Member) Keeping() bool { return m.keeping.Load() > 0 }
 
-// Received is, by room, up to which position the member has everything, of those rooms where some of that may still be on its way.
+// Received gives the positions up to which the member has everything, by room. It leaves out
+// rooms of which no older push can still be on its way.
 func (m *Member) Received() map[string]Position {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -97,15 +102,16 @@ func (m *Member) Received() map[string]Position {
 	return list
 }
 
-// SetReceived notes that the member has everything of the room up to p: nothing of that comes again.
+// SetReceived notes that the member has everything of the room up to p. Nothing of that is sent
+// again.
 func (m *Member) SetReceived(room string, p Position) {
 	if u := m.CatchUp(room); u != nil {
 		u.End(nil, p)
 	}
 }
 
-// LiveFrom is the position in the room's history from which on the member gets everything; the zero Position where nothing was
-// published since it joined.
+// LiveFrom is the position in the room's history from which on the member gets everything. It is
+// zero where nothing was published since the member joined.
 func (m *Member) LiveFrom(room string) Position {
 	r := m.rooms.room(room)
 	if r == nil {
@@ -128,7 +134,7 @@ func (m *Member) catchUp(room string) *CatchUp {
 	return nil
 }
 
-// forget ends what CatchUp began. m.mu is held.
+// forget removes a CatchUp. m.mu is held.
 func (m *Member) forget(u *CatchUp) {
 	i := slices.Index(m.catchUps, u)
 	if i < 0 {
@@ -142,7 +148,8 @@ func (m *Member) forget(u *CatchUp) {
 	}
 }
 
-// hold keeps a segment back, or what of it the member has already. It tells whether the segment is dealt with.
+// hold holds a segment back, or drops the frames of it that the member has already. It tells
+// whether the segment needs no write.
 func (m *Member) hold(room string, g *segment) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -151,7 +158,7 @@ func (m *Member) hold(room string, g *segment) bool {
 		return false
 	}
 	if u.keeping {
-		if u.bytes += len(g.Bytes); u.bytes > m.rooms.cfg.OutboxBytes/4 { // what was missed takes half of it
+		if u.bytes += len(g.Bytes); u.bytes > m.rooms.cfg.OutboxBytes/4 { // missed pushes take half
 			m.outbox.Close(wire.CloseSlow, "slow")
 			return true
 		}
@@ -165,7 +172,7 @@ func (m *Member) hold(room string, g *segment) bool {
 			_ = m.outbox.Send(f)
 		}
 	})
-	if beyond { // a room's frames come in order: the rest is new
+	if beyond { // a room's frames come in order: all later ones are new
 		m.forget(u)
 	}
 	return true

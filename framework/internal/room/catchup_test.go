@@ -9,7 +9,8 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// A member that catches up gets what it missed, then what was published meanwhile beyond that, then everything, once and in order.
+// A member that catches up gets what it missed, then what was published meanwhile beyond that,
+// then everything, once and in order.
 func TestCatchUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, Config{})
@@ -50,7 +51,8 @@ func TestCatchUp(t *testing.T) {
 	})
 }
 
-// One catch-up of a room runs at a time; what it has kept is not lost to another one, and nothing of it is left over.
+// One catch-up of a room runs at a time; what it has kept is not lost to another one, and nothing
+// of it is left over.
 func TestCatchUpOnce(t *testing.T) {
 	h := newHouse(t, Config{Flush: -1})
 	p := h.person("r")
@@ -134,7 +136,8 @@ func TestLiveFrom(t *testing.T) {
 	}
 }
 
-// What a room has missed comes before what was published since, to all members, once; who catches up meanwhile gets it once, too.
+// What a room has missed comes before what was published since, to all members, once; who catches
+// up meanwhile gets it once, too.
 func TestHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, Config{})
@@ -199,7 +202,8 @@ func TestHoldFromMember(t *testing.T) {
 	hold.End(nil, Position{})
 }
 
-// Members that join are notified of the newest position once: at once where it is known, else when it comes.
+// Members that join are notified of the newest position once: at once where it is known, else
+// when it comes.
 func TestNotices(t *testing.T) {
 	notice := func(p Position) wire.Frame { return text(fmt.Sprint("at", p.Offset)) }
 	join := func(p *person, want, ask bool) {

@@ -2,8 +2,9 @@ package room
 
 import "time"
 
-// inlineMembers is up to how many members the publisher's own goroutine writes to; more are written by another, so that
-// the publisher's own reply does not wait for thousands of writes.
+// inlineMembers bounds the members to whom the publisher's own goroutine writes. Larger rooms are
+// written by another goroutine, so that the publisher's reply does not wait for thousands of
+// writes.
 const inlineMembers = 32
 
 // fanOut writes the segments to the members, then what was published meanwhile.
@@ -24,7 +25,7 @@ func (r *Room) fanOut(members []*Member, list []segment) {
 	go r.flush()
 }
 
-// write is the loop over the members. It costs one call of an interface for each.
+// write is the loop over the members. Its cost is one interface call for each member and segment.
 func (r *Room) write(members []*Member, list []segment) {
 	for _, m := range members {
 		for i := range list {
@@ -32,12 +33,13 @@ func (r *Room) write(members []*Member, list []segment) {
 			if g.Excludes(m.FD) || m.catchingUp.Load() > 0 && m.hold(r.name, g) {
 				continue
 			}
-			_ = m.outbox.Send(g.Frame) // a member that is slow or gone is its own close path's business
+			_ = m.outbox.Send(g.Frame) // the close path of a slow or closed member deals with the error
 		}
 	}
 }
 
-// flush writes what is pending, as one shared buffer where it can be, and what came meanwhile a tick later.
+// flush writes what is pending, as one shared buffer where that is possible. Frames that are
+// published meanwhile follow a tick later.
 func (r *Room) flush() {
 	for {
 		r.mu.Lock()
@@ -47,7 +49,7 @@ func (r *Room) flush() {
 			r.mu.Unlock()
 			return
 		}
-		// What is younger than a tick has time for company, unless it is much already.
+		// Others may join what is younger than a tick, unless there is much already.
 		if wait := r.cfg.Flush - time.Since(r.since); wait > 0 && r.pending.bytes < enough {
 			r.mu.Unlock()
 			time.AfterFunc(wait, r.flush)
@@ -71,8 +73,8 @@ func (r *Room) ended() {
 	r.finished.Broadcast()
 }
 
-// settle returns when everything is written that was published before: by the fan-out that runs, and the next one. That takes a
-// tick at most, and no fan-out blocks.
+// settle returns when everything is written that was published before, by the running fan-out or
+// by the next one. That takes a tick at most, since no fan-out blocks.
 func (r *Room) settle() {
 	r.mu.Lock()
 	until := r.horizon()
@@ -80,7 +82,8 @@ func (r *Room) settle() {
 	r.reach(until)
 }
 
-// horizon is the fan-out by which everything is written that was published before. r.mu is held.
+// horizon is the number of the fan-out that writes the last of what was published before. r.mu is
+// held.
 func (r *Room) horizon() int {
 	if len(r.pending.list) > 0 {
 		return r.fanOuts + 2
@@ -88,7 +91,7 @@ func (r *Room) horizon() int {
 	return r.fanOuts + 1
 }
 
-// reach waits for the end of that fan-out, or until there is nothing to write.
+// reach waits for the end of the fan-out with that number, or until there is nothing to write.
 func (r *Room) reach(until int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,8 +100,8 @@ func (r *Room) reach(until int) {
 	}
 }
 
-// after calls f when everything is written that was published to the rooms before: at once where that is so, else in a goroutine of
-// its own, after a tick and what their fan-outs take.
+// after calls f when everything is written that was published to the rooms before. Where
+// something is not, f runs in a goroutine of its own, after a tick and the time of the fan-outs.
 func after(rooms []*Room, f func()) {
 	type wait struct {
 		room  *Room

@@ -23,9 +23,9 @@ type Hold struct {
 	bytes int
 }
 
-// Hold begins one. next is the position of the push that is published next, zero where that is not
-// known. Hold returns nil where nothing can be given: nobody is in the room, no position in its history
-// is known here, or another Hold is open.
+// Hold begins one. next is the position of the push that is published next, zero where that is
+// not known. Hold returns nil where nothing can be given: nobody is in the room, no position in
+// its history is known here, or another Hold is open.
 //
 // End or Fail must follow.
 func (rs *Rooms) Hold(name string, next Position) *Hold {
@@ -104,7 +104,8 @@ func (h *Hold) keep(f wire.Frame) {
 	h.bytes += f.Len()
 }
 
-// forget drops what has a position, so that it is read from the history with the rest. Room.mu is held.
+// forget drops what has a position, so that it is read from the history with the rest. Room.mu is
+// held.
 func (h *Hold) forget() {
 	plain := h.kept[:0]
 	h.bytes = 0
@@ -118,8 +119,8 @@ func (h *Hold) forget() {
 	h.kept, h.first = plain, Position{}
 }
 
-// End publishes what was missed, which reaches up to until, and then what was kept beyond it. Nothing
-// up to until is published again.
+// End publishes what was missed, which reaches up to until, and then what was kept beyond it.
+// Nothing up to until is published again.
 //
 // End does nothing and returns false where pushes between until and First are missing.
 func (h *Hold) End(missed []wire.Frame, until Position) bool {
@@ -136,9 +137,9 @@ func (h *Hold) End(missed []wire.Frame, until Position) bool {
 	return true
 }
 
-// Fail publishes what was kept after a notice that the rest is lost. notice gets First, and returns the
-// position up to which the notice says so: nothing up to that is published again. notice must not block
-// or call this package.
+// Fail publishes what was kept after a notice that the rest is lost. notice gets First, and
+// returns the position up to which the notice says so: nothing up to that is published again.
+// notice must not block or call this package.
 //
 // The second end of a Hold does nothing.
 func (h *Hold) Fail(notice func(first Position) (wire.Frame, Position)) {

@@ -16,17 +16,19 @@ var (
 	ErrClosed = errors.New("connection is closed")
 )
 
-// Outbox takes what a member is sent. Its methods must not block: they are called under locks of this package.
+// Outbox takes what is sent to a member. Its methods must not block, since they are called under
+// locks of this package.
 type Outbox interface {
-	// Send queues one frame, or several in one buffer. A member that is slow or gone is the outbox's own business.
+	// Send queues one frame, or several in one buffer. The outbox itself closes a slow member.
 	Send(wire.Frame) error
-	// SendAll queues what a member missed. It is one write, and counts as one frame against the outbox's limit.
+	// SendAll queues the pushes that a member missed, as one write and as one frame for the limit
+	// of the outbox.
 	SendAll([]wire.Frame)
 	// Close ends the member's connection.
 	Close(code int, reason string)
 }
 
-// Member is one connection's part in rooms. It belongs into the connection's own struct.
+// Member is the part of a connection that is in rooms. It belongs into the connection's own struct.
 type Member struct {
 	FD     int64
 	rooms  *Rooms
@@ -35,10 +37,10 @@ type Member struct {
 	mu       sync.Mutex
 	joined   []*Room
 	catchUps []*CatchUp
-	left     bool // for good
+	closed   bool // after LeaveAll
 
-	catchingUp atomic.Int32 // len(catchUps), for those without the lock
-	keeping    atomic.Int32 // how many of them keep something back
+	catchingUp atomic.Int32 // len(catchUps), to be read without the lock
+	keeping    atomic.Int32 // CatchUps that are open
 }
 
 // Init makes a Member, before its first use.
@@ -46,18 +48,19 @@ func (m *Member) Init(rooms *Rooms, fd int64, outbox Outbox) {
 	m.rooms, m.FD, m.outbox = rooms, fd, outbox
 }
 
-// Outbox is what Init was given.
+// Outbox is the member's, as Init got it.
 func (m *Member) Outbox() Outbox { return m.outbox }
 
-// Join adds the member to the room. It tells whether it was not in it before.
+// Join adds the member to the room, and tells whether the member was not in it before. ErrClosed
+// after LeaveAll, ErrTooManyRooms at the limit of Config.PerMember.
 func (m *Member) Join(room string) (bool, error) { return m.join(room, func(*Room) {}) }
 
-// join calls entered when the member has come in, under Room.mu.
+// join is Join. It calls entered under Room.mu once the member is in the room.
 func (m *Member) join(room string, entered func(*Room)) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case m.left:
+	case m.closed:
 		return false, ErrClosed
 	case m.index(room) >= 0:
 		return false, nil
@@ -68,7 +71,7 @@ func (m *Member) join(room string, entered func(*Room)) (bool, error) {
 	return true, nil
 }
 
-// Leave takes the member out of the room. It tells whether it was in it.
+// Leave takes the member out of the room, and tells whether the member was in it.
 func (m *Member) Leave(room string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -84,11 +87,12 @@ func (m *Member) Leave(room string) bool {
 	return true
 }
 
-// LeaveAll takes the member out of all rooms, for good, and returns their names.
+// LeaveAll takes the member out of all rooms and returns their names. The member can join none
+// any more.
 func (m *Member) LeaveAll() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.left = true
+	m.closed = true
 	names := make([]string, 0, len(m.joined))
 	for _, r := range m.joined {
 		names = append(names, r.name)
@@ -116,7 +120,8 @@ func (m *Member) InRoom(room string) bool {
 	return m.index(room) >= 0
 }
 
-// SettleRooms returns when the member's outbox has what was published to it before. That takes a tick at most.
+// SettleRooms returns when the member's outbox has everything that was published to its rooms
+// before. That takes a tick at most.
 func (m *Member) SettleRooms() {
 	for _, r := range append(m.roomsNow(), m.rooms.everyone) {
 		r.settle()

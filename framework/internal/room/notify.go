@@ -2,19 +2,20 @@ package room
 
 import "wsframe/framework/internal/wire"
 
-// notices are about members that are notified of the room's newest position, so that they know where they stand while nothing is
-// published.
+// notices is the state of notifying new members of the room's newest position, so that these can
+// come back to it before anything is published.
 type notices struct {
-	origin Position // of a room in which nothing was kept yet: offset 0 of that epoch
-	asked  bool     // SetPosition is on its way
-	wanted bool     // some member is notified of an origin, too
+	origin Position // offset 0 of the epoch, in a room that has kept nothing so far
+	asked  bool     // a SetPosition is on its way
+	wanted bool     // members are notified of the origin, too
 }
 
-// JoinNotified is Join that also sends the member the newest position of the room's history, as a frame that notice makes: what is
-// published beyond comes to it.
+// JoinNotified is Join that also sends the member the newest position of the room's history, in the
+// frame that notice makes. The member gets everything that is published beyond that position.
 //
-// It is sent at once where the position is known. Otherwise SetPosition sends it; ask tells that the caller is to see to that call. Of
-// a room in which nothing was kept, only members are notified that want it.
+// The notice is sent at once where the position is known, else by SetPosition. ask tells that the
+// caller has to see to that call. A room that has kept nothing notifies only if want was true for
+// a member.
 func (m *Member) JoinNotified(room string, want bool, notice func(Position) wire.Frame) (fresh, ask bool, err error) {
 	fresh, err = m.join(room, func(r *Room) {
 		n := &r.notices
@@ -25,7 +26,7 @@ func (m *Member) JoinNotified(room string, want bool, notice func(Position) wire
 		}
 		switch {
 		case at.Epoch != "":
-			_ = m.outbox.Send(notice(at)) // slow or gone: its close path is running
+			_ = m.outbox.Send(notice(at)) // the close path of a slow or closed member deals with the error
 		case n.origin.Epoch == "":
 			ask, n.asked = !n.asked, true
 		}
@@ -33,8 +34,9 @@ func (m *Member) JoinNotified(room string, want bool, notice func(Position) wire
 	return fresh, ask, err
 }
 
-// SetPosition takes the newest position of the room's history, in the order of what is published, and notifies those who have come
-// meanwhile. A push that came before has notified them.
+// SetPosition sets the newest position of the room's history, in the order of the pushes, and
+// notifies the members that wait for it. It does nothing after a push that is kept, which says
+// the same.
 func (rs *Rooms) SetPosition(name string, p Position, notice func(Position) wire.Frame) {
 	r := rs.room(name)
 	if r == nil {
@@ -56,7 +58,7 @@ func (rs *Rooms) SetPosition(name string, p Position, notice func(Position) wire
 	}
 }
 
-// NoPosition tells that SetPosition will not come: the member that joins next has to ask.
+// NoPosition tells that SetPosition will not be called. The member that joins next asks again.
 func (rs *Rooms) NoPosition(name string) {
 	if r := rs.room(name); r != nil {
 		r.mu.Lock()

@@ -2,9 +2,9 @@ package room
 
 import "wsframe/framework/internal/wire"
 
-// Position is a place in a room's history. Offsets are comparable within one epoch.
+// Position is a place in a room's history. Offsets of one epoch can be compared.
 type Position struct {
-	Offset int64 // from 1; 0 = none
+	Offset int64 // of a push, from 1 on; 0 = none
 	Epoch  string
 }
 
@@ -24,21 +24,22 @@ func (p Position) covers(f wire.Frame) bool {
 // beyond tells whether p comes after q, or is in another epoch.
 func (p Position) beyond(q Position) bool { return p.Epoch != q.Epoch || p.Offset > q.Offset }
 
-// written is the range of positions that were written to a room's members since the room was made here.
+// written is the range of positions that were written to a room's members since the room exists
+// here.
 type written struct {
-	first, last int64 // of one epoch; 0 = none
+	first, last int64 // offsets of one epoch; 0 = none
 	epoch       string
-	epochs      uint32 // how often the epoch has changed
+	epochs      uint32 // the number of changes of the epoch
 }
 
-// seat is a member's place in its room, and how far the room's writing was when it joined.
+// seat is a member's place in its room, and the end of what was written when the member joined.
 type seat struct {
 	index  int32
 	epochs uint32
 	last   int64
 }
 
-// note adds what is written now.
+// note adds the positions of what is written now.
 func (w *written) note(list []segment) {
 	for i := range list {
 		list[i].each(func(f wire.Frame) {
@@ -56,7 +57,7 @@ func (w *written) note(list []segment) {
 	}
 }
 
-// since is the first position written to a member who came when the range was as then.
+// since is the first position that was written to the member of the seat.
 func (w *written) since(s seat) Position {
 	switch {
 	case w.first == 0:

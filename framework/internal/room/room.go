@@ -7,27 +7,27 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// Room is one room's members, and what waits to be written to all of them.
+// Room is the members of one room, and the frames that wait to be written to all of them.
 type Room struct {
 	name     string
 	cfg      *Config
-	everyone bool // its members are Config.Everyone, and are not listed
+	everyone bool // the members are Config.Everyone's, and are not in the roster
 
 	mu      sync.Mutex
 	members roster
 	pending pending
 	written written
-	newest  Position // what was published last
-	given   Position // nothing up to it comes again: it was missed, and given from the history
-	notices notices  // to members that have joined, of the newest position
-	held    *Hold    // non-nil: what is published is kept back
+	newest  Position // of the last push that was published
+	given   Position // pushes up to it came from the history, and are not published again
+	notices notices
+	held    *Hold // non-nil: what is published is held back
 
-	since    time.Time     // when the first of pending was published
-	sending  bool          // a fan-out runs, or a tick is armed: it will take what is pending
-	taken    *sync.Cond    // signalled when pending was taken
-	finished *sync.Cond    // signalled when a fan-out has ended
-	fanOuts  int           // that have ended
-	busy     time.Time     // of the last publish
+	since    time.Time     // time of the oldest publish in pending
+	sending  bool          // a fan-out runs, or a tick is armed that writes what is pending
+	taken    *sync.Cond    // signalled when pending has become empty
+	finished *sync.Cond    // signalled at the end of each fan-out
+	fanOuts  int           // number of fan-outs that have ended
+	busy     time.Time     // time of the last publish
 	interval time.Duration // average time between publishes, cfg.quiet at most
 }
 
@@ -37,11 +37,13 @@ func newRoom(name string, cfg *Config) *Room {
 	return r
 }
 
-// quiet is where more time between publishes makes no difference: so a few quick ones make a room busy.
+// quiet bounds the times between publishes that are averaged, so that a few quick publishes make
+// a room busy.
 func (c *Config) quiet() time.Duration { return 4 * max(c.Flush, 0) }
 
-// maxPending bounds what a room collects during one fan-out, and half an outbox does: a tick must fit into that of each member who has
-// taken the one before. Publishers wait beyond it, for that fan-out only, which never blocks.
+// maxPending bounds the bytes that a room collects during one fan-out. Half an outbox bounds
+// them, too: a tick must fit into the outbox of each member that has taken the one before. Beyond
+// that publishers wait for the running fan-out, which never blocks.
 const maxPending = 256 << 10
 
 // full tells whether f must wait for the next tick. r.mu is held.
@@ -50,7 +52,8 @@ func (r *Room) full(f wire.Frame) bool {
 	return len(p.list) > 0 && (p.bytes+len(f.Bytes) > min(maxPending, cfg.OutboxBytes/2) || p.frames+f.Count > cfg.OutboxMessages/2)
 }
 
-// publish writes f to the members, or collects it for the tick, and returns how many they are.
+// publish writes f to the members, or collects it for the next tick, and returns the number of
+// members.
 func (r *Room) publish(f wire.Frame) int {
 	now := time.Now()
 	r.mu.Lock()

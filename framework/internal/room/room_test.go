@@ -230,7 +230,8 @@ func TestTickFitsTheOutbox(t *testing.T) {
 	}
 }
 
-// What goes to everybody is written as to a room's members: whoever sends it does not wait for the writes.
+// What goes to everybody is written as to a room's members: whoever sends it does not wait for
+// the writes.
 func TestBroadcastDoesNotWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, Config{})
@@ -321,7 +322,8 @@ func TestClassesStayApart(t *testing.T) {
 	})
 }
 
-// After and AfterMembers come when what was published is in the outboxes, at once where that is so already.
+// After and AfterMembers come when what was published is in the outboxes, at once where that is
+// so already.
 func TestAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, Config{})

@@ -11,12 +11,12 @@ import (
 // Config of Rooms. All fields are needed.
 type Config struct {
 	Flush          time.Duration // tick of a busy room; negative: every publish is written at once
-	OutboxBytes    int           // what a member's outbox takes
-	OutboxMessages int           // likewise
+	OutboxBytes    int           // capacity of a member's outbox
+	OutboxMessages int           // capacity of a member's outbox, in frames
 	PerMember      int           // most rooms of a member
 
-	Everyone func() []*Member // who gets a Broadcast
-	Count    func() int       // how many these are
+	Everyone func() []*Member // the receivers of a Broadcast
+	Count    func() int       // the number of these
 }
 
 const shardCount = 64
@@ -31,10 +31,10 @@ type Rooms struct {
 	cfg      Config
 	seed     maphash.Seed
 	shards   [shardCount]shard
-	everyone *Room // of Broadcast
+	everyone *Room // the receivers of a Broadcast
 }
 
-// New makes an empty Rooms. It has no goroutines of its own.
+// New makes a Rooms without rooms. It starts no goroutine.
 func New(cfg Config) *Rooms {
 	rs := &Rooms{cfg: cfg, seed: maphash.MakeSeed()}
 	for i := range rs.shards {
@@ -57,8 +57,9 @@ func (rs *Rooms) room(name string) *Room {
 	return s.rooms[name]
 }
 
-// Publish sends the frame to every member of the room and returns how many there are. All members get the frames of a room in one
-// order. It costs no wait in a quiet room; in one whose fan-out is 256 KiB late the caller waits for the running fan-out.
+// Publish sends the frame to every member of the room and returns the number of members. All
+// members get the frames of a room in one order. A caller waits only for the running fan-out, and
+// only in a room where 256 KiB or half an outbox are pending.
 func (rs *Rooms) Publish(name string, f wire.Frame) int {
 	r := rs.room(name)
 	if r == nil {
@@ -67,7 +68,8 @@ func (rs *Rooms) Publish(name string, f wire.Frame) int {
 	return r.publish(f)
 }
 
-// Broadcast sends one encoded frame to everyone, as Publish does to a room's members, and returns how many there are.
+// Broadcast sends the frame to everyone, as Publish does to a room's members, and returns the
+// number of receivers.
 func (rs *Rooms) Broadcast(f wire.Frame) int { return rs.everyone.publish(f) }
 
 // Members is the number of members of the room.
@@ -119,7 +121,8 @@ func (rs *Rooms) each(f func(*shard)) {
 	}
 }
 
-// enter adds m to the room, which is made if it is the first. joined is called under Room.mu. m.mu is held.
+// enter adds m to the room, and makes the room for its first member. joined is called under
+// Room.mu. m.mu is held.
 func (rs *Rooms) enter(m *Member, name string, joined func(*Room)) *Room {
 	s := rs.shard(name)
 	s.mu.Lock()
@@ -130,7 +133,7 @@ func (rs *Rooms) enter(m *Member, name string, joined func(*Room)) *Room {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s.mu.Unlock() // a room with a member in it is not removed, and r.mu is held until m is one
+	s.mu.Unlock() // only a room without members is removed, and r.mu is held until m is a member
 	r.members.add(m, &r.written)
 	joined(r)
 	return r
@@ -149,7 +152,8 @@ func (rs *Rooms) leave(m *Member, r *Room) {
 	}
 }
 
-// After calls f when the members' outboxes have what was published to the room before. It returns at once.
+// After calls f when the members' outboxes have everything that was published to the room before.
+// It returns at once.
 func (rs *Rooms) After(name string, f func()) {
 	var rooms []*Room
 	if r := rs.room(name); r != nil {
@@ -158,8 +162,8 @@ func (rs *Rooms) After(name string, f func()) {
 	after(rooms, f)
 }
 
-// AfterMembers calls f when what was published before to any room of the members, and to everyone, is in their outboxes. It returns
-// at once.
+// AfterMembers calls f when the outboxes have everything that was published before to any room of
+// the members, and to everyone. It returns at once.
 func (rs *Rooms) AfterMembers(members []*Member, f func()) {
 	rooms := []*Room{rs.everyone}
 	for _, m := range members {
@@ -168,7 +172,8 @@ func (rs *Rooms) AfterMembers(members []*Member, f func()) {
 	after(rooms, f)
 }
 
-// SettleRooms returns when all outboxes have everything that was published before. That takes a tick at most.
+// SettleRooms returns when all outboxes have everything that was published before. That takes a
+// tick at most.
 func (rs *Rooms) SettleRooms() {
 	rooms := []*Room{rs.everyone}
 	rs.each(func(s *shard) {

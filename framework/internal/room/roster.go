@@ -2,11 +2,11 @@ package room
 
 import "slices"
 
-// roster is a room's members.
+// roster is the members of a room.
 type roster struct {
-	list   []*Member        // in no order
-	seats  map[*Member]seat // of each member
-	shared []*Member        // an immutable copy of list for fan-outs; nil when members have changed
+	list   []*Member // in no order
+	seats  map[*Member]seat
+	shared []*Member // an immutable copy of list for fan-outs; nil when members have changed
 }
 
 func (r *roster) add(m *Member, w *written) {

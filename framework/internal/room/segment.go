@@ -2,14 +2,14 @@ package room
 
 import "wsframe/framework/internal/wire"
 
-// enough is how many bytes are written without waiting for the tick.
+// enough is the number of pending bytes that are written without waiting for the tick.
 const enough = 32 << 10
 
 // segment is a run of frames that leave for all members as one buffer.
 type segment struct {
 	wire.Frame
-	owned bool         // more may be appended
-	parts []wire.Frame // the frames with a position, for members that are catching up
+	owned bool         // Bytes is the segment's own, so that more may be appended
+	parts []wire.Frame // the single frames, where one has a position: members that catch up need them
 }
 
 // joins tells whether f may be appended to the segment.
@@ -40,7 +40,7 @@ func (g *segment) append(f wire.Frame) {
 	g.Bytes, g.Count = append(g.Bytes, f.Bytes...), g.Count+f.Count
 }
 
-// each walks the frames.
+// each calls yield for each frame.
 func (g *segment) each(yield func(wire.Frame)) {
 	if len(g.parts) == 0 {
 		yield(g.Frame)
@@ -50,7 +50,7 @@ func (g *segment) each(yield func(wire.Frame)) {
 	}
 }
 
-// pending is what waits for a room's next fan-out.
+// pending is the frames that wait for a room's next fan-out.
 type pending struct {
 	list   []segment
 	bytes  int
@@ -67,7 +67,7 @@ func (p *pending) add(f wire.Frame) {
 	p.list = append(p.list, segment{Frame: f})
 }
 
-// take empties it.
+// take returns the segments and leaves none.
 func (p *pending) take() []segment {
 	list := p.list
 	*p = pending{}

@@ -106,7 +106,8 @@ func start(t *testing.T) (*roomsync.Syncer, *store, *observer.ObservedLogs) {
 	return y, s, logs
 }
 
-// A connection that a back end has added to the set joins, once this node's own changes are written.
+// A connection that a back end has added to the set joins, once this node's own changes are
+// written.
 func TestConnectionOfTheSetJoins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y, s, _ := start(t)
