@@ -17,19 +17,20 @@ import (
 
 // Options of Open.
 type Options struct {
-	Addrs          []string // one server, several of a Redis Cluster, or sentinels with SentinelMaster
+	// Addrs holds one server, several servers of a Redis Cluster, or sentinels with SentinelMaster.
+	Addrs          []string
 	Username       string
 	Password       string
 	DB             int
 	SentinelMaster string
-	TLS            *tls.Config   // nil = none; without ServerName the certificate must be for the host in Addrs
-	Connections    int           // at most; 0 = 10 for each processor
-	Timeout        time.Duration // of dialing, reading and writing, 500 ms; calls have their contexts besides
+	TLS            *tls.Config   // nil = none; ServerName "" = the host in Addrs
+	Connections    int           // largest number; 0 = 10 for each processor
+	Timeout        time.Duration // of dialing, reading and writing; 0 = 500 ms
 	Log            *zap.Logger
 }
 
-// Open makes a client and asks the server for a sign of life until ctx ends; a Redis that is still reading its data is
-// waited for.
+// Open makes a client whose server answers. While the server loads its data, Open waits until ctx
+// ends. Close must be called on the client.
 func Open(ctx context.Context, o Options) (redis.UniversalClient, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 500 * time.Millisecond
@@ -38,7 +39,7 @@ func Open(ctx context.Context, o Options) (redis.UniversalClient, error) {
 		o.Log = zap.NewNop()
 	}
 	hidden := hider(o.Password)
-	redis.SetLogger(logger{o.Log, hidden}) // of all clients; by itself it writes to stderr
+	redis.SetLogger(logger{o.Log, hidden}) // one for all clients; the default writes to stderr
 	opts := &redis.UniversalOptions{
 		Addrs: o.Addrs, Username: o.Username, Password: o.Password, DB: o.DB, MasterName: o.SentinelMaster,
 		SentinelUsername: o.Username, SentinelPassword: o.Password, TLSConfig: o.TLS,
@@ -46,14 +47,14 @@ func Open(ctx context.Context, o Options) (redis.UniversalClient, error) {
 		PoolSize:              o.Connections,
 		ContextTimeoutEnabled: true,
 		DialerRetries:         1,
-		MaxRetries:            -1, // who calls decides what is repeated
+		MaxRetries:            -1, // callers decide about repetition
 		DisableIdentity:       true,
 		MaintNotificationsConfig: &maintnotifications.Config{
-			Mode: maintnotifications.ModeDisabled, // a hosted service's feature, answered with errors by others
+			Mode: maintnotifications.ModeDisabled, // other servers answer with errors
 		},
 	}
 	c, err := dial(ctx, opts)
-	if err != nil && o.SentinelMaster != "" && o.Password != "" { // sentinels often have no password, and refuse one then
+	if err != nil && o.SentinelMaster != "" && o.Password != "" { // sentinels without one refuse it
 		opts.SentinelUsername, opts.SentinelPassword = "", ""
 		if open, e := dial(ctx, opts); e == nil {
 			c, err = open, nil
@@ -84,7 +85,8 @@ func dial(ctx context.Context, o *redis.UniversalOptions) (redis.UniversalClient
 	}
 }
 
-// explained adds what may be meant where a server is spoken to in the wrong way. One without TLS answers its beginning with nothing, or with an error in plain text.
+// explained adds a hint to an error that is typical for TLS on only one side. A server without TLS
+// does not answer a handshake, or answers in plain text.
 func explained(err error, byTLS bool) error {
 	switch _, plain := errors.AsType[tls.RecordHeaderError](err); {
 	case byTLS && (plain || os.IsTimeout(err)):
@@ -95,7 +97,8 @@ func explained(err error, byTLS bool) error {
 	return err
 }
 
-// hider replaces a password wherever a server has repeated it: Redis does with a command that it does not know, as AUTH where that is renamed.
+// hider replaces the password in texts of the server. Redis repeats unknown commands in its error,
+// and AUTH is one where it is renamed.
 func hider(password string) *strings.Replacer {
 	if password == "" {
 		return strings.NewReplacer()
@@ -103,7 +106,7 @@ func hider(password string) *strings.Replacer {
 	return strings.NewReplacer(password, "(hidden)")
 }
 
-// hiding is an error whose text holds no password.
+// hiding is an error whose text does not contain the password.
 type hiding struct {
 	error
 	hidden *strings.Replacer
@@ -112,7 +115,7 @@ type hiding struct {
 func (e hiding) Error() string { return e.hidden.Replace(e.error.Error()) }
 func (e hiding) Unwrap() error { return e.error }
 
-// logger takes go-redis's own lines, which are about reconnecting: not every one is news.
+// logger receives go-redis's own log lines. They are about reconnecting, and only for debugging.
 type logger struct {
 	*zap.Logger
 	hidden *strings.Replacer

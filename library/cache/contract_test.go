@@ -17,8 +17,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// What the framework and its applications ask of a store. embedded_test.go runs it against the embedded one, redis_test.go
-// against a real Redis: both must answer the same.
+// This suite covers the commands that the framework and its applications use. embedded_test.go runs
+// it against the embedded store, redis_test.go against a real Redis: both must answer the same.
 var contract = []struct {
 	name string
 	test func(*testing.T, context.Context, redis.UniversalClient)
@@ -48,7 +48,7 @@ func runContract(t *testing.T, o Options) {
 	}
 }
 
-// is fails unless a command gave that value.
+// is fails the test unless a command returned that value.
 func is[T any](t *testing.T, cmd interface{ Result() (T, error) }, want T) {
 	t.Helper()
 	if got, err := cmd.Result(); err != nil || !reflect.DeepEqual(got, want) {
@@ -63,7 +63,7 @@ func isNil[T any](t *testing.T, cmd interface{ Result() (T, error) }) {
 	}
 }
 
-// eventually waits for what Redis does in its own time.
+// eventually waits for an effect that Redis delays.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
@@ -111,7 +111,7 @@ func testSet(t *testing.T, ctx context.Context, c redis.UniversalClient) {
 	is(t, c.SRem(ctx, "missing", 1), 0)
 }
 
-// A scan gives everything that is there all the time, although others change the key meanwhile.
+// A scan returns every element that stays, while others change the key.
 func testScan(t *testing.T, ctx context.Context, c redis.UniversalClient) {
 	const n = 3000
 	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {

@@ -1,7 +1,9 @@
-// Package cache reaches the store: a Redis of one's own, or the embedded one that a server starts with.
+// Package cache connects to the store: a Redis server, or the embedded store inside the master.
 //
 //	store, err := cache.StartEmbedded()                       // in the master
-//	client, err := cache.Open(ctx, cache.Options{Addrs: []string{store.Addr()}, Password: store.Password()})
+//	client, err := cache.Open(ctx, cache.Options{
+//		Addrs: []string{store.Addr()}, Password: store.Password(),
+//	})
 //
-// Both are spoken to by go-redis, so there is one code path. Clients are safe for concurrent use.
+// go-redis is the client of both, so there is one code path. Clients are safe for concurrent use.
 package cache

@@ -17,14 +17,14 @@ import (
 	"wsframe/library/cache/snapshot"
 )
 
-// Embedded is a Redis server inside this process, on a loopback port of its own with a random password.
+// Embedded is a Redis server inside this process, on a loopback port with a random password.
 //
-// Its engine is miniredis: pure Go, maintained, with all commands, streams and Lua that we use (the suite in
-// contract_test.go runs against it and a real Redis). What it lacks: everything is in memory, behind one lock, without a
-// bound; SCARD, SSCAN and SMEMBERS sort the whole set; keys may expire some 50 ms early, since
-// its time moves in ticks. Right to start with and for one small server, no replacement for Redis.
+// Its engine is miniredis, which is pure Go and has all commands, streams and Lua that the
+// framework uses (contract_test.go runs against it and a real Redis). Its limits: all data is in
+// memory, behind one lock; SCARD, SSCAN and SMEMBERS sort the whole set; keys may expire some 50 ms
+// early. It suits development and one small server.
 //
-// With a directory it keeps itself in a file there: package snapshot says how.
+// With a directory, package snapshot saves its data in a file there.
 type Embedded struct {
 	m        *miniredis.Miniredis
 	password string
@@ -36,24 +36,24 @@ type Embedded struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	complained time.Time // when a save that failed was logged; of the goroutine that saves
+	complained time.Time // when a failed save was last logged; the saving goroutine's
 }
 
 // EmbeddedConfig of an Embedded. Zero means the default.
 type EmbeddedConfig struct {
-	Dir  string        // where it keeps itself, made with mode 0700; "" = it forgets everything at its end
-	Save time.Duration // how much a crash may lose; 1 s
-	// Loaded is called before the store serves. clean = the last server stopped in order; else what was
-	// written last may be missing. Its error ends the start.
+	Dir  string        // directory of its file, made with mode 0700; "" = Close loses all data
+	Save time.Duration // time between saves, which a crash may lose; 0 = 1 s
+	// Loaded is called before the store serves. Without clean the last server did not stop in
+	// order, and its last writes may be missing. An error ends the start.
 	Loaded func(ctx context.Context, client redis.UniversalClient, clean bool) error
-	Log    *zap.Logger // of saves that fail
+	Log    *zap.Logger // logs failed saves; nil = none
 }
 
-// StartEmbedded starts one that forgets everything at its end.
+// StartEmbedded starts an Embedded without a directory.
 func StartEmbedded() (*Embedded, error) { return OpenEmbedded(context.Background(), EmbeddedConfig{}) }
 
-// OpenEmbedded starts one with what its directory holds. Only one server may use a directory at a time:
-// the caller holds a lock for that.
+// OpenEmbedded starts an Embedded with the data of its directory. The caller must hold a lock,
+// since only one server may use a directory.
 func OpenEmbedded(ctx context.Context, c EmbeddedConfig) (*Embedded, error) {
 	e := &Embedded{m: miniredis.NewMiniRedis(), password: rand.Text(), log: c.Log}
 	if e.log == nil {
@@ -100,16 +100,16 @@ func (e *Embedded) open(ctx context.Context, c EmbeddedConfig) (err error) {
 	return c.Loaded(ctx, client, e.found.Clean)
 }
 
-// Addr is where it listens, host:port.
+// Addr returns its address, host:port.
 func (e *Embedded) Addr() string { return e.m.Addr() }
 
-// Password is what clients must show; local users of the machine cannot guess it.
+// Password returns the password that clients need. It keeps other users of the machine out.
 func (e *Embedded) Password() string { return e.password }
 
-// Note is one line about what was found at the start, for people; "" = all is well.
+// Note returns a line for people about damage that the start has found; "" = none.
 func (e *Embedded) Note() string { return e.note }
 
-// Close ends it. With a directory everything that was written is on the disk then. It may be called once.
+// Close ends the server. With a directory it first saves all data. It must be called only once.
 func (e *Embedded) Close() {
 	e.cancel()
 	e.work.Wait()
@@ -119,7 +119,7 @@ func (e *Embedded) Close() {
 	}
 }
 
-// complainEvery bounds how often saves that go on failing are logged.
+// complainEvery is the time between two log lines about failing saves.
 const complainEvery = time.Minute
 
 func (e *Embedded) failed(err error) {
@@ -135,9 +135,9 @@ func (e *Embedded) failed(err error) {
 	e.log.Error("the store cannot be saved: a crash now would lose what is written meanwhile", zap.Error(err))
 }
 
-// Sync returns when everything that was written by this client before is on the disk, so that what
-// must never happen twice can be done after it. client is that of an Embedded; it takes some milliseconds,
-// and many callers share one.
+// Sync waits until everything that this client has written is on the disk of an Embedded. It comes
+// before actions that a crash must not repeat. It takes some milliseconds, and concurrent callers
+// share one save.
 func Sync(ctx context.Context, client redis.UniversalClient) error {
 	if err := client.Do(ctx, "WAITAOF", 1, 0, 0).Err(); err != nil {
 		return fmt.Errorf("wait for the store to be on the disk: %w", err)

@@ -40,7 +40,7 @@ func TestEmbeddedWantsItsPassword(t *testing.T) {
 	}
 }
 
-// Time goes on while nobody asks, and costs nothing before a key can expire.
+// Keys expire without commands, and the clock costs nothing until one can expire.
 func TestEmbeddedTime(t *testing.T) {
 	e := startEmbedded(t)
 	ctx := t.Context()
@@ -61,7 +61,7 @@ func TestEmbeddedTime(t *testing.T) {
 	eventually(t, "k expires without a command", func() bool { return !e.m.Exists("k") })
 }
 
-// With many keys a command stays as fast as with few.
+// The time of a command does not grow with the number of keys.
 func BenchmarkEmbedded(b *testing.B) {
 	for _, n := range []int{0, 20_000} {
 		b.Run(fmt.Sprintf("HSET/keys=%d", n), func(b *testing.B) {

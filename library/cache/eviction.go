@@ -10,19 +10,22 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// noEviction is the one policy of Redis under which what is written stays until it expires or is deleted.
+// noEviction is the policy of Redis under which keys stay until they expire or are deleted.
 const noEviction = "noeviction"
 
-// Eviction tells by which policy Redis evicts keys when its memory is full, "" when by none. Leases, claims and offsets must not be evicted: with any
-// other policy than noeviction a living node is taken for dead. Each server of a Redis Cluster is asked. An error means that one does not tell, as with
-// an ACL without INFO and CONFIG.
+// Eviction returns the policy by which a Redis without memory evicts keys; "" = noeviction.
+//
+// Evicted leases, claims and offsets do harm: a living node would count as dead. Each server of a
+// Redis Cluster is asked. An error means that a server does not tell, for example to a user whose
+// ACL lacks INFO and CONFIG.
 func Eviction(ctx context.Context, c redis.UniversalClient) (policy string, err error) {
 	cluster, ok := c.(*redis.ClusterClient)
 	if !ok {
 		return evictionOf(ctx, c)
 	}
 	var mu sync.Mutex
-	err = cluster.ForEachShard(ctx, func(ctx context.Context, one *redis.Client) error { // replicas too: one may become a master
+	// Replicas count too, since one may become a master.
+	err = cluster.ForEachShard(ctx, func(ctx context.Context, one *redis.Client) error {
 		p, err := evictionOf(ctx, one)
 		mu.Lock()
 		defer mu.Unlock()

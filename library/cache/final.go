@@ -7,20 +7,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// passing are the words of answers that will not stay.
+// passing are words of errors after which a repetition may succeed.
 var passing = []string{
 	"READONLY", "OOM", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "max number of clients",
 }
 
-// Full tells whether Redis answered that it has no memory for a command. It goes on taking those that need none.
+// Full reports whether Redis answered that it has no memory for a command. It still executes
+// commands that need none.
 func Full(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply) && strings.Contains(reply.Error(), "OOM ")
 }
 
-// Final tells whether Redis answered that it will never take a command. Everything else passes: it
-// loads its data, is out of memory, has no master, no quorum, too many clients. A Redis before 7.0
-// wraps what a script was answered: "ERR Error running script …: -READONLY …".
+// Final reports whether Redis answered that it will never execute a command. Other errors are
+// temporary: Redis loads its data, has no memory, no master, no quorum, or too many clients. Redis
+// before 7.0 wraps the error of a script's command: "ERR Error running script …: -READONLY …".
 func Final(err error) bool {
 	var reply redis.Error
 	if !errors.As(err, &reply) {

@@ -83,7 +83,8 @@ func TestRedisTLS(t *testing.T) {
 	}
 }
 
-// Sentinels and the servers that they name are both reached by TLS, and so are all of a Redis Cluster.
+// Sentinels and the servers that they name are both reached by TLS, and so are all of a Redis
+// Cluster.
 func TestManyByTLS(t *testing.T) {
 	files, port := testserver.MakeCertificates(t), testserver.FreePort(t)
 	own := []string{"TLS_CA=" + files.CA, "TLS_CERT=" + files.Cert, "TLS_KEY=" + files.Key}

@@ -65,8 +65,8 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// A Reader returns no more than its buffer holds, and the encoding of a number that it has read is no
-// longer than what it read.
+// A Reader returns no more than its buffer holds, and the encoding of a number that it has read is
+// no longer than what it read.
 func FuzzReader(f *testing.F) {
 	f.Add(all(), []byte("bitfstl"))
 	f.Fuzz(func(t *testing.T, b, ops []byte) {

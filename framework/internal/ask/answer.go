@@ -19,7 +19,8 @@ type handler struct {
 	first, both bool
 	answer      func(q *Query) Reply
 	after       func(q *Query, turn turn)
-	slow        func(q *Query) func() Reply // the waiting answer to q; nil, or a nil result: q does not wait
+	// slow returns the answer to a question that waits for Redis, nil for others. nil = none waits.
+	slow func(q *Query) func() Reply
 }
 
 // Handle registers f for an operation of any kind but Follows. f must not wait.
@@ -83,8 +84,8 @@ func (t Turn[A]) Answer(here func() Answer[A]) {
 	n.serve(t.turn.query, t.turn.token, t.turn.reply, func() Reply { return encode(n, here()) })
 }
 
-// CountTime returns the limit for Turn.After in handlers that count. It is a little shorter than the
-// asker's, who therefore gets the count.
+// CountTime returns the limit for Turn.After in handlers that count. It is a little shorter than
+// the asker's, who therefore gets the count.
 func (n *Nodes) CountTime() time.Duration { return n.cfg.Timeout * 9 / 10 }
 
 func (n *Nodes) kind(op string) Kind {
@@ -112,7 +113,7 @@ func (n *Nodes) Questioned(m *bus.Message) {
 	switch kind := n.kind(q.Op); {
 	case kind == Surveys:
 		n.surveys.do(respond)
-	case kind == Changes && n.cfg.Frozen(): // it may wait for the move, and the move for this goroutine
+	case kind == Changes && n.cfg.Frozen(): // waits for the move, which may wait for this goroutine
 		go respond()
 	default:
 		n.respond(&q, m.From, func(r Reply) { n.send(&q, r) })
@@ -131,8 +132,8 @@ func (n *Nodes) send(q *Query, r Reply) {
 	}
 }
 
-// respond answers a question of the sender token: at once, or later for the kind Follows. It does not
-// wait.
+// respond answers a question of the sender token: at once, or later for the kind Follows. It does
+// not wait.
 func (n *Nodes) respond(q *Query, token string, reply func(Reply)) {
 	h := n.ops[q.Op]
 	switch {

@@ -7,7 +7,9 @@
 //
 //	var count = ask.Op[countQuestion, struct{}]{Name: "roomCount"}
 //
-//	ask.Handle(nodes, count, func(q countQuestion) ask.Answer[struct{}] { return ask.Answer[struct{}]{Count: hub.Members(q.Room)} })
+//	ask.Handle(nodes, count, func(_ int64, q countQuestion) ask.Answer[struct{}] {
+//		return ask.Answer[struct{}]{Count: hub.Members(q.Room)}
+//	})
 //	n, err := ask.Sum(ctx, nodes, count, room, countQuestion{room})
 //
 // A question costs one message on the bus, and one answer from each other node. This node answers
@@ -137,8 +139,8 @@ func (n *Nodes) Close() { n.peers.close() }
 func (n *Nodes) Timeout() time.Duration { return n.cfg.Timeout }
 
 // ask puts a question to this node, then to all others, until enough returns true for an answer, at
-// most for Timeout. key keeps the question in order with messages of the same key. After a hand-over
-// the next worker answers for this node and asks the others.
+// most for Timeout. key keeps the question in order with messages of the same key. After a
+// hand-over the next worker answers for this node and asks the others.
 func (n *Nodes) ask(ctx context.Context, key string, q Query, enough func(Reply) bool) error {
 	token := ""
 	if n.kind(q.Op) == Follows {
@@ -190,8 +192,8 @@ func await(ctx context.Context, here chan Reply, enough func(Reply) bool) (done 
 	}
 }
 
-// askOthers asks the given nodes until ctx ends. here delivers this node's answer; nil = it is known
-// already.
+// askOthers asks the given nodes until ctx ends. here delivers this node's answer; nil = it is
+// known already.
 func (n *Nodes) askOthers(ctx context.Context, here chan Reply, others []string, key string, q Query, enough func(Reply) bool) error {
 	if len(others) == 0 {
 		return nil

@@ -20,7 +20,7 @@ import (
 	"wsframe/framework/internal/link"
 )
 
-// cluster is some nodes that hear each other at once, those that are mute excepted.
+// cluster is a set of nodes that receive each message at once, except for the mute ones.
 type cluster struct {
 	list []*node
 	mute map[string]bool
@@ -33,10 +33,10 @@ type node struct {
 	conns map[int64]bool
 	phase link.Phase
 
-	quiet bool // nothing is on its way
+	quiet bool // no message is in transit
 
 	mu   sync.Mutex
-	held []func() // what waits for messages that are on their way
+	held []func() // callbacks of After
 	sent []string // questions and answers that this node has sent
 }
 
@@ -76,7 +76,7 @@ func (n *node) AfterOwn(limit time.Duration, f func()) {
 	n.After(token, m, limit, f)
 }
 
-// arrive has everything come that was on its way.
+// arrive delivers all messages in transit.
 func (n *node) arrive() {
 	n.mu.Lock()
 	list := n.held
@@ -154,7 +154,7 @@ func TestAsk(t *testing.T) {
 		if _, err := ask.One(ctx, me.Nodes, put, 7, putQuestion{"abc"}); err != nil {
 			t.Error(err)
 		}
-		// An error is sent apart on the node that asks, and says where it was.
+		// The asking node can distinguish the error of another node.
 		if _, err := ask.One(ctx, me.Nodes, put, 7, putQuestion{"abcd"}); !errors.Is(err, errFull) || err.Error() != "n2: it is full" {
 			t.Error(err)
 		}
@@ -164,25 +164,25 @@ func TestAsk(t *testing.T) {
 		if found, err := ask.Any(ctx, me.Nodes, any1, "", none{}); !found || err != nil {
 			t.Error(found, err)
 		}
-		if n, err := ask.Sum(ctx, me.Nodes, close, "", putQuestion{}); n != 1 || err != nil { // nothing arrives: CountTime ends it
+		if n, err := ask.Sum(ctx, me.Nodes, close, "", putQuestion{}); n != 1 || err != nil {
 			t.Error(n, err)
 		}
-		time.Sleep(time.Second) // until the others have nothing left to do
+		time.Sleep(time.Second) // until the others have finished
 		synctest.Wait()
-		// A node that does not answer is sent, beside what is known.
+		// A node that does not answer makes the result partial.
 		c.mute["n1"] = true
 		begun := time.Now()
 		if n, err := ask.Sum(ctx, me.Nodes, count, "", none{}); n != 1 || !errors.Is(err, ask.ErrPartial) || time.Since(begun) != time.Second {
 			t.Error(n, err, time.Since(begun))
 		}
-		// Who has the connection is enough.
+		// The answer of the node that has the connection is enough.
 		if id, err := ask.One(ctx, me.Nodes, where, 7, none{}); id != "n2" || err != nil {
 			t.Error(id, err)
 		}
 	})
 }
 
-// The bytes of a question, of this node's own and of others' types.
+// A question's JSON contains the common fields and those of its own type.
 func TestQuery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(2)
@@ -201,11 +201,11 @@ func TestQuery(t *testing.T) {
 	})
 }
 
-// next is the worker that has the connections after a reload, asked without a transfer between.
+// next is the next worker, asked without a socket between the two.
 type next struct{ *node }
 
 func (n next) Ask(_ context.Context, i ask.Inquiry) (f ask.Findings, err error) {
-	b, err := json.Marshal(i) // as a transfer has it
+	b, err := json.Marshal(i) // as the socket would
 	if err == nil {
 		err = json.Unmarshal(b, &i)
 	}
@@ -251,7 +251,7 @@ func TestHandedOver(t *testing.T) {
 	})
 }
 
-// Anything may come over the bus: another version's questions, and none at all.
+// Messages from the bus that cannot be read, or that a newer version sent, do no harm.
 func TestUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(2)

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// One asks the node that has the connection, and returns its answer. The error is ErrNoConnection when
-// no node has it, and ErrPartial when a node that may have it did not answer.
+// One asks the node that has the connection, and returns its answer. The error is ErrNoConnection
+// when no node has it, and ErrPartial when a node that may have it did not answer.
 func One[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], fd int64, question Q) (value A, err error) {
 	q := newQuery(op, fd, question)
 	var found *Reply
@@ -46,8 +46,8 @@ func Any[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], key string, quest
 	return found, err
 }
 
-// All asks all nodes and calls take with each answer. Answers of another version that cannot be read
-// are omitted.
+// All asks all nodes and calls take with each answer. Answers of another version that cannot be
+// read are omitted.
 func All[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], key string, question Q, take func(A)) error {
 	q := newQuery(op, 0, question)
 	return n.ask(ctx, key, q, func(r Reply) bool {
@@ -67,7 +67,7 @@ func Others[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], question Q, en
 	q := newQuery(op, 0, question)
 	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.Timeout)
 	defer cancel()
-	others, err := n.cfg.Members().Living(ctx) // a cached list may lack a node that has just started
+	others, err := n.cfg.Members().Living(ctx) // a cached list may lack new nodes
 	if err != nil {
 		return err
 	}

@@ -11,16 +11,16 @@ import (
 )
 
 // peers caches the other nodes, as Redis listed them last. A caller that finds the list too old
-// starts a look-up, or joins the running one, and waits for it as long as its own context. A failure
-// is cached too, so that calls during an outage of Redis do not wait one after the other. While
-// Redis is slow, the list of cluster's watch is used (Members.Recent).
+// starts a look-up, or joins the running one, and waits for it as long as its own context. A
+// failure is cached too, so that calls during an outage of Redis do not wait one after the other.
+// While Redis is slow, the list of cluster's watch is used (Members.Recent).
 type peers struct {
 	mu      sync.Mutex
 	ids     []string
 	failed  bool          // the last look-up failed, and ids are older
 	at      time.Time     // end of the last look-up
 	looking chan struct{} // closed at the end of the running look-up; nil = none runs
-	noted   []string      // senders of questions since the last look-up began, which it may have missed
+	noted   []string      // senders of questions, which the last look-up may lack
 }
 
 // peersTime is how long the result of a look-up, or its failure, is used.

@@ -31,7 +31,8 @@ type head struct {
 	Mark bus.Cursor `json:"m,omitempty"`
 }
 
-// MarshalJSON puts the operation's fields between the others: {"i":…,"n":…,"o":…,"f":…, FIELDS ,"m":…}.
+// MarshalJSON puts the operation's fields between the others: {"i":…,"n":…,"o":…,"f":…, FIELDS
+// ,"m":…}.
 func (q Query) MarshalJSON() ([]byte, error) {
 	b, err := json.Marshal(head{ID: q.ID, Node: q.Node, Op: q.Op, FD: q.FD})
 	if err != nil {

@@ -81,7 +81,8 @@ func CountThere[Q, A any](ctx context.Context, n *Nodes, op Op[Q, A], question Q
 
 // askSuccessor asks the next worker, which also asks the other nodes, unless the Inquiry says Here.
 func (n *Nodes) askSuccessor(ctx context.Context, s Successor, i Inquiry, enough func(Reply) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.Timeout) // the next worker waits as long for the other nodes
+	// The next worker waits for Timeout for the other nodes.
+	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.Timeout)
 	defer cancel()
 	f, err := s.Ask(ctx, i)
 	for _, r := range f.Replies {
@@ -95,8 +96,8 @@ func (n *Nodes) askSuccessor(ctx context.Context, s Successor, i Inquiry, enough
 	return err
 }
 
-// Inquire answers the previous worker. Questions that need no other node are answered in their order.
-// send is called once, possibly by a goroutine of background.
+// Inquire answers the previous worker. Questions that need no other node are answered in their
+// order. send is called once, possibly by a goroutine of background.
 func (n *Nodes) Inquire(i *Inquiry, background *sync.WaitGroup, send func(Findings)) {
 	f := Findings{ID: i.ID}
 	h := n.ops[i.Query.Op]
@@ -116,7 +117,7 @@ func (n *Nodes) Inquire(i *Inquiry, background *sync.WaitGroup, send func(Findin
 	}
 	here := make(chan Reply, 1)
 	respond := func() { n.respond(&i.Query, i.Token, func(r Reply) { here <- r }) }
-	if n.kind(i.Query.Op) == Follows { // messages that the previous worker has handed to this one come first
+	if n.kind(i.Query.Op) == Follows { // after messages that were handed over
 		n.cfg.Link.AfterOwn(n.cfg.Timeout, respond)
 	} else {
 		respond()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What takes time for each connection does not hold up who receives, and no more of it waits than so many.
+// Surveys do not delay the goroutine that receives, and their number is limited.
 func TestSurveys(t *testing.T) {
 	var s surveys
 	var ran atomic.Int64

@@ -1,10 +1,12 @@
-// Package ijson makes JSON such that every reader understands it alike: I-JSON (RFC 7493 section 2). PHP's json_decode refuses a whole
-// document for one lone surrogate, and readers differ in which of two members of one name they take.
+// Package ijson checks and repairs JSON documents that parsers understand differently (I-JSON, RFC
+// 7493 section 2). PHP's json_decode, for example, refuses a document with a lone surrogate, and
+// parsers differ in which of two members with the same name they use.
 //
-//	err := ijson.Check(body)         // from a back end: refused by name
-//	body, err = ijson.Clean(body)    // from a client: made good where it can be
+//	err := ijson.Check(body)         // from a back end: the error names the member
+//	body, err = ijson.Clean(body)    // from a client: repaired where possible
 //
-// Documents must be valid JSON (RFC 8259) in UTF-8. All functions are pure and safe for concurrent use.
+// Documents must be valid JSON (RFC 8259) in UTF-8. All functions are pure and safe for concurrent
+// use.
 package ijson
 
 import (
@@ -15,10 +17,10 @@ import (
 	"unicode/utf16"
 )
 
-// Error is what is wrong with a document, and where.
+// Error describes the first fault of a document.
 type Error struct {
-	Path string // of the member, like param.list[2].name; "" = the document itself
-	Why  string
+	Path string // path of the member, like param.list[2].name; "" = the document itself
+	Why  string // Surrogate, Doubled or Range
 }
 
 func (e *Error) Error() string {
@@ -28,21 +30,23 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%.200q %s", e.Path, e.Why)
 }
 
-// What can be wrong.
+// The values of Error.Why.
 const (
 	Surrogate = "holds half of a surrogate pair"
 	Doubled   = "is there twice"
 	Range     = "is a number beyond what readers can hold"
 )
 
-// Check refuses a lone surrogate, a name that comes twice in one object and a number beyond a double's range.
+// Check returns an *Error for a lone surrogate, for two members with the same name, and for a
+// number beyond the range of a double.
 func Check(doc []byte) error {
 	w := walker{b: doc, strict: true}
 	return w.value()
 }
 
-// Clean puts U+FFFD in the place of a lone surrogate, in names too, and keeps the last of members of one name. A number beyond a
-// double's range is an *Error. A document in which nothing is to be changed is returned as it is.
+// Clean replaces lone surrogates by U+FFFD, in names too, and keeps only the last of several
+// members with the same name. A number beyond the range of a double is an *Error. If nothing needs
+// a change the result is doc itself.
 func Clean(doc []byte) ([]byte, error) {
 	w := walker{b: doc, out: make([]byte, 0, len(doc))}
 	if err := w.value(); err != nil {
@@ -54,7 +58,7 @@ func Clean(doc []byte) ([]byte, error) {
 	return w.out, nil
 }
 
-// walker reads valid JSON and writes it again; a strict one writes nothing that counts.
+// walker reads valid JSON and writes it again. The output of a strict walker is not used.
 type walker struct {
 	b      []byte
 	i      int
@@ -69,7 +73,7 @@ func (w *walker) wrong(why string) error {
 	return &Error{strings.TrimPrefix(strings.Join(w.path, ""), "."), why}
 }
 
-// next is the next byte that is no space; 0 at the end.
+// next skips white space and returns the next byte, 0 at the end.
 func (w *walker) next() byte {
 	for ; w.i < len(w.b); w.i++ {
 		switch w.b[w.i] {
@@ -93,7 +97,7 @@ func (w *walker) value() error {
 	return w.scalar()
 }
 
-// scalar reads a number or a word.
+// scalar reads a number, true, false or null.
 func (w *walker) scalar() error {
 	from, number := w.i, false
 	for ; w.i < len(w.b); w.i++ {
@@ -113,7 +117,8 @@ func (w *walker) scalar() error {
 	return nil
 }
 
-// Large tells whether a number needs a second look: without an exponent and with fewer digits it is in a double's range.
+// Large reports whether a number may be beyond the range of a double: it has an exponent or more
+// than 300 digits.
 func Large(number []byte) bool {
 	if len(number) > 300 {
 		return true
@@ -148,7 +153,7 @@ func (w *walker) list() error {
 	return nil
 }
 
-// member is one of an object's, as it was written.
+// member is the place of an object's member in the output.
 type member struct {
 	from, to int
 	dropped  bool
@@ -196,7 +201,7 @@ func (w *walker) object() error {
 	return nil
 }
 
-// name reads a member's name and the colon behind it, and puts it on the path.
+// name reads a member's name and the colon after it, and adds it to the path.
 func (w *walker) name() (string, error) {
 	from := len(w.out)
 	if err := w.text(); err != nil {
@@ -205,7 +210,7 @@ func (w *walker) name() (string, error) {
 	quoted := w.out[from:]
 	name := string(quoted[1 : len(quoted)-1])
 	if strings.Contains(name, `\`) {
-		_ = json.Unmarshal(quoted, &name) // a JSON string: it cannot fail
+		_ = json.Unmarshal(quoted, &name) // a valid JSON string: cannot fail
 	}
 	w.next()
 	w.i++
@@ -214,7 +219,7 @@ func (w *walker) name() (string, error) {
 	return name, nil
 }
 
-// drop takes the members out that others of the same name follow.
+// drop removes the members that are followed by another one with the same name.
 func (w *walker) drop(start int, members []member) {
 	kept := w.out[:start]
 	for _, m := range members {
@@ -257,12 +262,12 @@ func (w *walker) text() error {
 	return nil
 }
 
-// Pair tells whether the JSON text b begins with two escapes that are one character: \ud83d\ude00.
+// Pair reports whether b begins with two escapes that form one character, like \ud83d\ude00.
 func Pair(b []byte) bool {
 	return len(b) >= 12 && b[6] == '\\' && b[7] == 'u' && utf16.DecodeRune(unit(b[2:]), unit(b[8:])) != '\ufffd'
 }
 
-// unit reads the four digits of an escape; -1 = they are none.
+// unit reads the four hexadecimal digits of an escape; -1 = there are none.
 func unit(digits []byte) rune {
 	if len(digits) < 4 {
 		return -1

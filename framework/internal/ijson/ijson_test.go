@@ -51,7 +51,8 @@ func TestClean(t *testing.T) {
 	}
 }
 
-// What has been cleaned is I-JSON, and means what Go read before: the last of two members, U+FFFD for half a pair.
+// What has been cleaned is I-JSON, and means what Go read before: the last of two members, U+FFFD
+// for half a pair.
 func FuzzClean(f *testing.F) {
 	for _, doc := range []string{`{"a":1,"a":{"b":[1,"\ud83d"]}}`, `[1e400,"\ud83d\ude00"]`, `{"\ud83d":1,"\ude00":"\\u"}`, ` "x" `, `-0`} {
 		f.Add([]byte(doc))

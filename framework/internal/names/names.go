@@ -1,10 +1,12 @@
-// Package names says what a room, a close key and a user may be called: once for the framework, the HTTP port and the configuration.
+// Package names checks the names of rooms and close keys, and the ids of users, for the framework,
+// the HTTP port and the configuration.
 //
-//	if err := names.Room(room); err != nil { // ErrRoom or ErrReserved, with the name in front
+//	if err := names.Room(room); err != nil { // ErrRoom or ErrReserved, wrapped with the name
 //
-// A room or a close key is the name of a Redis key too (contract §4), behind the configured prefix. So the names of the framework's
-// own keys, and of those that a module has reserved, are no names of rooms. Names are compared as Redis compares them: byte by byte,
-// so that websocket_a is another name than WEBSOCKET_a. All functions are safe for concurrent use.
+// A room or a close key is also the name of a Redis key, after the configured prefix (contract §4).
+// So the names of the framework's own keys, and of keys that a module has reserved, are refused. As
+// in Redis, names differ in case: websocket_a is allowed, WEBSOCKET_a is not. All functions are
+// safe for concurrent use.
 package names
 
 import (
@@ -16,11 +18,11 @@ import (
 	"unicode"
 )
 
-// Limits in characters, and the characters allowed beside letters and digits of any script.
 const (
+	// MaxRoom and MaxUID are limits in characters.
 	MaxRoom  = 128
 	MaxUID   = 64
-	roomMark = "_.:@{}-"
+	roomMark = "_.:@{}-" // allowed, like letters and digits of any script
 	uidMark  = "_.:@+/=|*{}-"
 
 	// RoomPattern and UIDPattern are the same rules as regular expressions, without the lengths.
@@ -29,22 +31,23 @@ const (
 )
 
 var (
-	// ErrRoom is returned for room names and close keys that cannot be Redis keys of ours.
+	// ErrRoom is returned for room names and close keys with other characters, or of another
+	// length.
 	ErrRoom = errors.New("names are 1 to 128 letters, digits and any of _.:@{}-")
-	// ErrUID is returned for uids that nobody can have.
+	// ErrUID is returned for uids with other characters, or of another length.
 	ErrUID = errors.New("uids are 1 to 64 letters, digits and any of _.:@+/=|*{}-")
-	// ErrReserved is returned for room names and close keys that are keys of the server or of a module.
+	// ErrReserved is returned for room names and close keys with a reserved prefix.
 	ErrReserved = errors.New("the name is reserved")
 )
 
-// reserved are the prefixes of keys that no room has. The first two are the framework's own.
+// reserved lists the reserved prefixes. The first two belong to the framework.
 var (
 	mu       sync.RWMutex
 	reserved = []string{"WEBSOCKET_", "WSFRAME"}
 )
 
-// Reserve keeps every name that begins with prefix from being a room or a close key, in this process. The error is ErrRoom where
-// prefix is no beginning of a name: an empty one would reserve all of them.
+// Reserve makes Room refuse every name with that prefix, in this process. The error is ErrRoom for
+// a prefix with which no name can begin, and for an empty one.
 func Reserve(prefix string) error {
 	if !safe(prefix, MaxRoom, roomMark) {
 		return fmt.Errorf("reserve %.40q: %w", prefix, ErrRoom)
@@ -57,7 +60,7 @@ func Reserve(prefix string) error {
 	return nil
 }
 
-// Reserved gives the reserved prefix that name begins with; "" = none.
+// Reserved returns the reserved prefix of a name; "" = none.
 func Reserved(name string) string {
 	mu.RLock()
 	defer mu.RUnlock()
@@ -69,7 +72,7 @@ func Reserved(name string) string {
 	return ""
 }
 
-// Room checks the name of a room or a close key.
+// Room checks the name of a room or a close key. The error is ErrRoom or ErrReserved.
 func Room(name string) error {
 	if !safe(name, MaxRoom, roomMark) {
 		return fmt.Errorf("%.40q: %w", name, ErrRoom)
@@ -80,7 +83,7 @@ func Room(name string) error {
 	return nil
 }
 
-// UID checks a user's id.
+// UID checks a user's id. The error is ErrUID.
 func UID(uid string) error {
 	if !safe(uid, MaxUID, uidMark) {
 		return fmt.Errorf("uid %.40q: %w", uid, ErrUID)
@@ -88,10 +91,10 @@ func UID(uid string) error {
 	return nil
 }
 
-// safe tells whether a text has 1 to max characters, all of them letters, digits or one of marks.
+// safe reports whether a text has 1 to max characters, each a letter, a digit or one of marks.
 func safe(text string, max int, marks string) bool {
 	n := 0
-	for _, r := range text { // bytes that are not UTF-8 come as U+FFFD, which is not allowed
+	for _, r := range text { // invalid UTF-8 becomes U+FFFD, which is refused
 		if n++; n > max || !unicode.IsLetter(r) && !unicode.IsNumber(r) && !strings.ContainsRune(marks, r) {
 			return false
 		}

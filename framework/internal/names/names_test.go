@@ -28,7 +28,7 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// The patterns, which others are told, and the functions say the same.
+// The exported patterns allow the same characters as the functions.
 func TestPatterns(t *testing.T) {
 	room, uid := regexp.MustCompile(RoomPattern), regexp.MustCompile(UIDPattern)
 	for r := range rune(0x3000) {

@@ -54,7 +54,7 @@ func (ss *Sessions) AddCloseKey(c *hub.Conn, key string) error {
 func (ss *Sessions) RemoveCloseKey(c *hub.Conn, key string) {
 	s, here := lock(c)
 	if !here {
-		_ = forward(context.Background(), ss, opRemoveKey, c, nameQuestion{key}) // logs its failure
+		_ = forward(context.Background(), ss, opRemoveKey, c, nameQuestion{key})
 		return
 	}
 	defer s.mu.Unlock()
@@ -89,7 +89,7 @@ func (ss *Sessions) RemoveListener(c *hub.Conn, name string) {
 	}
 	s, here := lock(c)
 	if !here {
-		_ = forward(context.Background(), ss, opRemoveListener, c, nameQuestion{mounted}) // logs its failure
+		_ = forward(context.Background(), ss, opRemoveListener, c, nameQuestion{mounted})
 		return
 	}
 	defer s.mu.Unlock()

@@ -60,7 +60,8 @@ func (ss *Sessions) JoinFD(ctx context.Context, fd int64, room string, j Joining
 	return err
 }
 
-// LeaveFD is Leave for a connection of any node. It is no error when the connection is not a member.
+// LeaveFD is Leave for a connection of any node. It is no error when the connection is not a
+// member.
 func (ss *Sessions) LeaveFD(ctx context.Context, fd int64, room string) error {
 	_, err := ask.One(ctx, ss.cfg.Nodes, opLeave, fd, roomQuestion{room})
 	return err

@@ -1,5 +1,6 @@
 // Package session keeps the state that belongs to one connection: close keys and close listeners,
-// session values, bound uids, the positions that its client has seen, and the rooms that announce it.
+// session values, bound uids, the positions that its client has seen, and the rooms that announce
+// it.
 //
 // Sessions changes that state, for connections of this node and of others: a change of another
 // node's connection is a question to that node (package ask). A connection that has moved to the
@@ -29,13 +30,13 @@ type Session struct {
 	mu        sync.Mutex
 	keys      []string          // close keys besides rooms
 	listeners []string          // close listeners: mounted names of controllers
-	user      string            // uid under which rooms announce the connection; "" = not announced yet
+	user      string            // uid under which rooms announce it; "" = none does
 	announced map[string]string // ticket by announcing room; "" = its members were notified
 	values    map[string]json.RawMessage
-	seen      map[string]room.Position // last positions that the client saw, of rooms not joined yet
+	seen      map[string]room.Position // the client's positions in rooms that it has not joined yet
 
 	boundLogins []string // uids whose common order of logins has reached this connection's login
-	rivals      []rival  // later logins that wait until it is known whether this connection is alive
+	rivals      []rival  // later logins that wait to know whether this connection is alive
 
 	leaves atomic.Int64 // rooms left so far, counted before each leave
 

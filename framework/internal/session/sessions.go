@@ -26,7 +26,7 @@ type Cluster interface {
 type Presence interface {
 	Covers(room string) bool       // whether the room announces all its members
 	Came(c *hub.Conn, room string) // queues an announcement
-	Walk()                         // has all sessions searched for announcements that were not queued
+	Walk()                         // searches all sessions for announcements that were not queued
 }
 
 // Config of Sessions.
@@ -69,7 +69,8 @@ func NewSessions(cfg Config) *Sessions {
 }
 
 // forward has a change made by the process to which the connection has moved. The caller then makes
-// the change on its own copy too, without a note for Redis: the action that still runs here sees it.
+// the change on its own copy too, without a note for Redis: the action that still runs here sees
+// it.
 func forward[Q, A any](ctx context.Context, ss *Sessions, op ask.Op[Q, A], c *hub.Conn, q Q) error {
 	err := ask.Forward(ctx, ss.cfg.Nodes, op, c.FD, q)
 	if errors.Is(err, ask.ErrGone) {

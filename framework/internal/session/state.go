@@ -69,7 +69,7 @@ func (ss *Sessions) Import(c *hub.Conn, raw json.RawMessage) (*Session, error) {
 	for _, room := range st.Announced {
 		s.announce(room, "")
 	}
-	for _, room := range st.Unannounced { // the previous worker may have announced it after the export
+	for _, room := range st.Unannounced { // or announced by the previous worker after the export
 		s.announce(room, newTicket())
 		ss.cfg.Presence.Walk()
 	}

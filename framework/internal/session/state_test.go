@@ -44,7 +44,7 @@ func TestSessionTravels(t *testing.T) {
 	}
 }
 
-// A session's bytes come from the process before; whatever they are, they end in a state or an error, and a state travels on.
+// Any bytes decode to a state or an error, and a decoded state can be encoded again.
 func FuzzSession(f *testing.F) {
 	full := fullSession()
 	f.Add(full.encode())
@@ -60,7 +60,7 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// What a session holds at most costs a move little (promise P6).
+// The largest session costs a move little (promise P6).
 func BenchmarkSessionTravels(b *testing.B) {
 	s := state{Seen: map[string]room.Position{}, Values: map[string]json.RawMessage{}}
 	for i := range history.MaxRooms {

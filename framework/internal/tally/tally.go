@@ -1,8 +1,8 @@
-// Package tally counts what the server refused or ended, by code and reason, and says when a line
-// of log is due for it: the first of a kind at once, then one a minute at most.
+// Package tally counts refused handshakes and closed connections by code and reason, and limits
+// their log lines: the first of a kind is logged at once, further ones once a minute.
 //
-// The accepting side counts handshakes with it, and the close path connections. Reasons are the
-// server's own texts: what a client wrote must not stand in a metric or a log.
+// The accept package counts handshakes with it, and the close path connections. Reasons are texts
+// of the server or the application: a client's text must not appear in a metric or a log.
 package tally
 
 import (
@@ -22,7 +22,7 @@ const (
 
 // Tally counts by kind. Its zero value is ready; it is safe for concurrent use.
 type Tally struct {
-	mu    sync.Mutex // taken before a line's
+	mu    sync.Mutex // acquired before a lograte.Limit's
 	kinds map[kind]*count
 }
 
@@ -36,8 +36,8 @@ type count struct {
 	line lograte.Limit
 }
 
-// Note counts one at now. It returns how many there were since the last line of log, this one
-// included, where a line is due; else 0.
+// Note counts one event at time now. If a log line is due it returns the number of events since the
+// last one, including this one; else 0.
 func (t *Tally) Note(code int, reason string, now time.Time) (since int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

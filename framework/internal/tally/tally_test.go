@@ -8,7 +8,7 @@ import (
 	"wsframe/framework/api"
 )
 
-// Of each kind the first is logged at once, then one line a minute says how many there were.
+// The first event of each kind is logged at once, the number of further ones once a minute.
 func TestTally(t *testing.T) {
 	var c Tally
 	begin := time.Unix(1_800_000_000, 0)
