@@ -8,11 +8,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// TakeOver prepares a store that belongs to one node alone, before any process of it runs: the
-// connections that processes of other names left behind, before a move of the runtime directory or
-// in another container, become leftovers of this node, which its first worker cleans up. Claims of
-// processes that have ended go, but for those which say that a listener has been told. It reads all
-// keys at once.
+// TakeOver prepares a store that belongs to one node alone, before any process of the node runs.
+//
+// Connections that processes with other node ids have left behind, before a move of the runtime
+// directory or in another container, become leftovers of this node, which its first worker cleans
+// up. Claims of ended processes are removed, except for those that mark notified listeners.
+// TakeOver reads all keys at once.
 func TakeOver(ctx context.Context, client redis.UniversalClient, prefix, nodeID string) error {
 	k := keys{prefix}
 	own := k.own(member{node: nodeID}, "")

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Bookkeeping notes what happens to the connections of this process. It only appends to the journal,
-// from which the Writer writes to Redis, so nothing here waits but Flush.
+// Bookkeeping notes what happens to the connections of this process. It only appends to the
+// journal, from which the Writer writes to Redis, so nothing here waits but Flush.
 type Bookkeeping struct {
 	life      *life
 	numbers   *Numbers
@@ -21,8 +21,8 @@ func (b *Bookkeeping) append(o op) {
 	}
 }
 
-// Handed tells that the next worker has taken the connections: those that no longer live here are
-// no ghosts.
+// Handed notes that the next worker has the connections: those that are not alive here are no
+// ghosts.
 func (b *Bookkeeping) Handed() {
 	b.leftovers.settled.Store(false)
 	b.journal.filled(slices.Collect(maps.Keys(b.journal.lacks()))) // the next worker writes them
@@ -32,13 +32,14 @@ func (b *Bookkeeping) Handed() {
 // written all of it to Redis.
 func (b *Bookkeeping) Adopted(fd int64) { b.leftovers.adopt(fd) }
 
-// Opened notes a new connection, or one that was taken over without Redis knowing all of it.
+// Opened notes a new connection, or one that this worker has taken over and that may not be
+// complete in Redis.
 func (b *Bookkeeping) Opened(e Entry) {
 	b.leftovers.adopt(e.FD)
 	b.append(op{kind: opOpened, fd: e.FD, entry: &e})
 }
 
-// KeyAdded puts the fd into the set key, and has it removed on close.
+// KeyAdded adds the fd to the set key until KeyRemoved or Closed.
 func (b *Bookkeeping) KeyAdded(fd int64, key string) {
 	b.append(op{kind: opKeyAdded, fd: fd, key: key})
 }
@@ -48,7 +49,7 @@ func (b *Bookkeeping) KeyRemoved(fd int64, key string) {
 	b.append(op{kind: opKeyRemoved, fd: fd, key: key})
 }
 
-// CloseKeyAdded has the fd removed from the set key on close; the set itself is the application's.
+// CloseKeyAdded has the fd removed from the set key on close. The application adds it itself.
 func (b *Bookkeeping) CloseKeyAdded(fd int64, key string) {
 	b.append(op{kind: opCloseKeyAdded, fd: fd, key: key})
 }
@@ -58,7 +59,7 @@ func (b *Bookkeeping) CloseKeyRemoved(fd int64, key string) {
 	b.append(op{kind: opCloseKeyRemoved, fd: fd, key: key})
 }
 
-// ListenerAdded has the controller told of the close.
+// ListenerAdded has the controller notified of the close.
 func (b *Bookkeeping) ListenerAdded(fd int64, name string) {
 	b.append(op{kind: opListenerAdded, fd: fd, key: name})
 }

@@ -29,7 +29,7 @@ type client struct {
 	slots   bool          // it is a Redis Cluster's
 	timeout time.Duration // of one call
 	id      string        // of this node
-	lease   time.Duration // how long a node counts as living without a sign of life; 0 = it takes none
+	lease   time.Duration // Config.Lease
 	token   string        // of this process, in leases and claims
 	log     *zap.Logger
 	now     func() time.Time
@@ -43,23 +43,23 @@ func (c *client) self() member { return *c.place.Load() }
 
 func (c *client) leased() bool { return c.lease > 0 }
 
-// call runs one command with the time a call has.
+// call runs one command with the timeout of a call.
 func call[T any](c *client, ctx context.Context, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	return f(ctx)
 }
 
-// exec runs a pipeline in which nothing must come before anything else.
+// exec runs a pipeline whose commands need no order.
 func (c *client) exec(ctx context.Context, fill func(context.Context, redis.Pipeliner)) error {
 	p := c.redis.Pipeline()
 	fill(ctx, p)
 	return c.run(ctx, p)
 }
 
-// run executes a pipeline. Only an error that a repetition may cure is returned; what Redis refused
-// for good is logged. Where Redis answered all of it, and has no memory for some, the error is one
-// that cache.Full knows.
+// run executes a pipeline. It returns errors after which a repetition may succeed, and logs
+// commands that Redis refused for good. When Redis answered all commands and had no memory for
+// some, the error is one of cache.Full.
 func (c *client) run(ctx context.Context, p redis.Pipeliner) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -98,9 +98,9 @@ func (c *client) refused(cmd redis.Cmder, err error) {
 	}
 }
 
-// A full Redis refuses a script whose first write needs memory. Those by which nodes live and are
-// cleaned up after begin with a write that needs none and changes nothing, so they go on: what they
-// add is small, and cleaning up is what frees memory.
+// A Redis without memory refuses a script whose first write needs memory. The scripts of leases and
+// of clean-up therefore begin with a write that needs none and changes nothing. What they add is
+// small, and clean-up frees memory.
 const (
 	enterList = `
 redis.call('SREM', KEYS[1], '')
@@ -134,8 +134,8 @@ func isOne(answer *redis.Cmd) bool {
 	return err == nil && number == 1
 }
 
-// members reads a set in portions, so that a large one does not hold up Redis. A member that was
-// there all the time is there once.
+// members reads a set in portions, so that a large one does not block Redis. The result contains
+// each member that stayed in the set, once.
 func (c *client) members(ctx context.Context, key string) ([]string, error) {
 	var all []string
 	var cursor uint64
@@ -156,7 +156,7 @@ func (c *client) members(ctx context.Context, key string) ([]string, error) {
 			if first {
 				return all, nil
 			}
-			return unique(all), nil // SSCAN may repeat itself
+			return unique(all), nil // SSCAN may return a member twice
 		}
 	}
 }
@@ -173,7 +173,7 @@ func unique(list []string) []string {
 	return kept
 }
 
-// read is what Redis knows of the connections.
+// read returns what Redis knows of the connections.
 func (c *client) read(ctx context.Context, fds []int64) ([]Entry, error) {
 	type answer struct {
 		auth            *redis.StringCmd
@@ -211,7 +211,7 @@ func (c *client) listMembers(ctx context.Context) ([]member, error) {
 	return list, nil
 }
 
-// enter puts a member on the list of those that live or are not cleaned up yet.
+// enter adds a member to the list of members that live or are not cleaned up yet.
 func (c *client) enter(ctx context.Context, m member) error {
 	return c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		p.Eval(ctx, enterList, []string{c.keys.nodes()}, m.String())
@@ -225,7 +225,7 @@ func (c *client) eachMaster(ctx context.Context, f func(context.Context, redis.C
 	return f(ctx, c.redis)
 }
 
-// pages goes through a scan. Each page has a call's time.
+// pages runs a scan to its end. Each page has the timeout of a call.
 func (c *client) pages(ctx context.Context, page func(ctx context.Context, cursor uint64) (next uint64, err error)) error {
 	for cursor := uint64(0); ; {
 		next, err := call(c, ctx, func(ctx context.Context) (uint64, error) { return page(ctx, cursor) })

@@ -15,14 +15,13 @@ import (
 	"wsframe/library/cache"
 )
 
-// All of this runs in the writer's goroutine: whatever changes after a connection was read is noted
-// after that, and so is written after it.
+// A comparison runs in the Writer's goroutine. A change that happens after a connection was read is
+// in the journal, and so is written after the comparison.
 
-// parts is into how many parts the live connections are divided; one of them is compared each time
-// in full.
+// parts is the number of parts of the live connections. Each heal compares one part in full.
 const parts = 16
 
-// comparison makes Redis and the live connections agree. It is the writer's.
+// comparison makes Redis and the live connections agree. Only the Writer uses it.
 type comparison struct {
 	c          *client
 	journal    *journal
@@ -33,28 +32,29 @@ type comparison struct {
 	leftovers  *Leftovers
 
 	batch       int              // commands of the next pipeline
-	afterOutage bool             // there was an outage since the last heal
+	afterOutage bool             // Redis failed since the last heal
 	round       uint64           // of heal
 	suspects    map[int64]bool   // ghosts at the last heal
-	doubts      map[int64]*Entry // what failed pipelines may still write
+	doubts      map[int64]*Entry // connections that failed pipelines may still write
 	doubtAt     time.Time        // when the last of them failed
 
-	full       bool      // Redis has no memory: additions wait in the journal's lacking
-	filledAt   time.Time // when what Redis lacks was tried last
+	full       bool      // Redis has no memory; see full.go
+	filledAt   time.Time // when fill was last tried
 	loggedFull time.Time
 }
 
-// write runs a plan, in parts while Redis has no memory.
+// write runs a plan; part by part while Redis has no memory.
 func (co *comparison) write(ctx context.Context, fill func(context.Context, *plan)) error {
 	return co.c.write(ctx, co.full, fill)
 }
 
-// reconcile makes Redis and the live connections agree on those fds: a live one's places are
-// written and those too many removed, a dead one is removed. Redis's own lists say where it may be,
-// extra says where else.
+// reconcile makes Redis and the live connections agree on those fds. Missing sets of a live one are
+// written and surplus ones removed; a dead one is removed. extra adds sets to those that Redis
+// itself lists for a connection.
 func (co *comparison) reconcile(ctx context.Context, fds []int64, extra map[int64]*Entry) error {
 	co.journal.attemptAll()
-	slices.SortFunc(fds, func(a, b int64) int { return cmp.Compare(b, a) }) // of a user's connections the newest first
+	// The newest connection of a user comes first, and gets the user's entry.
+	slices.SortFunc(fds, func(a, b int64) int { return cmp.Compare(b, a) })
 	wanted := make(map[int64]*Entry, len(fds))
 	for _, fd := range fds {
 		wanted[fd] = nil
@@ -65,7 +65,7 @@ func (co *comparison) reconcile(ctx context.Context, fds []int64, extra map[int6
 		}
 		return true
 	})
-	// What only takes goes first: a full Redis refuses the rest.
+	// Removals come first, since a Redis without memory refuses the rest.
 	slices.SortStableFunc(fds, func(a, b int64) int { return rank(wanted[a]) - rank(wanted[b]) })
 	live := slices.IndexFunc(fds, func(fd int64) bool { return wanted[fd] != nil })
 	if live < 0 {
@@ -89,12 +89,11 @@ func rank(e *Entry) int {
 	return 1
 }
 
-// compare is reconcile for fds of one kind: all live, or none. What a full Redis does not take is
-// noted as lacking, and the error is its. fresh = their users' entries are theirs, whoever has
-// them.
+// compare is reconcile for fds that are all live or all dead. With fresh it overwrites the entries
+// of their users. When Redis has no memory the rest is noted as lacking, and its error is returned.
 func (co *comparison) compare(ctx context.Context, fds []int64, wanted, extra map[int64]*Entry, fresh bool) error {
 	for at := 0; at < len(fds); {
-		chunk := fds[at:min(at+co.batch/8, len(fds))] // each takes about eight commands
+		chunk := fds[at:min(at+co.batch/8, len(fds))] // about eight commands for each
 		found, err := co.c.read(ctx, chunk)
 		if err != nil {
 			return err
@@ -138,7 +137,7 @@ func (co *comparison) compare(ctx context.Context, fds []int64, wanted, extra ma
 	return nil
 }
 
-// correct writes what is, and removes what only Redis has.
+// correct writes the entry is, and removes what only Redis has of the connection.
 func (co *comparison) correct(ctx context.Context, p *plan, is, found *Entry, fresh bool) {
 	p.entry(ctx, is, fresh)
 	fd, k := str(is.FD), co.c.keys
@@ -155,8 +154,7 @@ func (co *comparison) correct(ctx context.Context, p *plan, is, found *Entry, fr
 	}
 }
 
-// doubt notes what a pipeline wrote that has failed: Redis may still execute it, at any time, after
-// later ones.
+// doubt notes a connection of a failed pipeline, which Redis may still execute after later ones.
 func (co *comparison) doubt(fd int64, e *Entry) {
 	d := co.doubts[fd]
 	if d == nil {
@@ -194,7 +192,7 @@ func (co *comparison) doubtOps(ops []op) {
 	}
 }
 
-// settleDoubts compares what failed pipelines touched.
+// settleDoubts reconciles the connections of failed pipelines.
 func (co *comparison) settleDoubts(ctx context.Context) error {
 	doubts := co.doubts
 	fds := slices.DeleteFunc(slices.Collect(maps.Keys(doubts)), func(fd int64) bool { return fd < co.numbers.floor.Load() })
@@ -208,7 +206,7 @@ func (co *comparison) settleDoubts(ctx context.Context) error {
 	return err
 }
 
-// finish compares, at the end, what failed pipelines may have written.
+// finish settles doubts before a stop.
 func (co *comparison) finish(ctx context.Context) error {
 	if len(co.doubts) == 0 {
 		return nil
@@ -216,7 +214,7 @@ func (co *comparison) finish(ctx context.Context) error {
 	return co.settleDoubts(ctx)
 }
 
-// rewrite writes all live connections into a Redis that has nothing of them.
+// rewrite writes all live connections into a Redis that was emptied.
 func (co *comparison) rewrite(ctx context.Context) error {
 	if err := co.numbers.check(ctx); err != nil {
 		return err
@@ -228,7 +226,7 @@ func (co *comparison) rewrite(ctx context.Context) error {
 }
 
 // resync makes Redis and the live connections agree after the journal was dropped. The listeners of
-// connections that ended meanwhile have been told.
+// connections that ended meanwhile were notified.
 func (co *comparison) resync(ctx context.Context) error {
 	known, err := co.c.members(ctx, co.c.keys.fds(co.c.self()))
 	if err != nil {
@@ -237,8 +235,7 @@ func (co *comparison) resync(ctx context.Context) error {
 	if err := co.numbers.check(ctx); err != nil {
 		return err
 	}
-	// Redis itself tells where they were, unless a part of that was lost, as by a FLUSHALL in the
-	// middle of it.
+	// Redis itself lists their sets, unless it has lost a part of that, for example by a FLUSHALL.
 	for _, o := range co.journal.places() {
 		if co.doubtAt = co.c.now(); o.kind == opClosed {
 			co.doubt(o.fd, o.entry)
@@ -249,8 +246,8 @@ func (co *comparison) resync(ctx context.Context) error {
 	return co.reconcile(ctx, append(co.local.fds(), co.ghosts(known)...), nil)
 }
 
-// ghosts are the known fds that do not live. Before the previous worker of a reload has ended, it
-// may hold them.
+// ghosts returns the known fds that are not alive; none before the previous worker of a reload has
+// ended, which may have them.
 func (co *comparison) ghosts(known []string) []int64 {
 	if !co.leftovers.settled.Load() {
 		return nil
@@ -265,10 +262,10 @@ func (co *comparison) ghosts(known []string) []int64 {
 	return ghosts
 }
 
-// heal compares the node's list with what lives. What is missing is written; what is too much twice
-// in a row is removed: the first time its listeners may just be running. A part of the connections
-// is compared in any case, all of them where the list is empty, and after an outage: a Redis that
-// failed over has lost its last second.
+// heal compares the node's list with the live connections. Missing ones are written. Surplus ones
+// are removed when two heals in a row have found them, since at the first their listeners may still
+// run. One part of the connections is compared in full; all of them when the list is empty, and
+// after an outage, since a Redis that failed over may have lost its last second.
 func (co *comparison) heal(ctx context.Context) error {
 	if err := co.numbers.check(ctx); err != nil {
 		return err
@@ -288,8 +285,8 @@ func (co *comparison) heal(ctx context.Context) error {
 		}
 		return true
 	})
-	co.journal.opened(func(fd int64) { delete(missing, fd) }) // on its way
-	all, full := co.afterOutage, co.full                      // what is missing is written when there is memory
+	co.journal.opened(func(fd int64) { delete(missing, fd) }) // still in the journal
+	all, full := co.afterOutage, co.full                      // fill writes when there is memory
 	if len(missing) > 0 && len(known) == 0 {
 		all = true
 		co.c.log.Warn("redis has forgotten the connections; all are written again", zap.Int("missing", len(missing)))
@@ -313,5 +310,5 @@ func (co *comparison) heal(ctx context.Context) error {
 	return nil
 }
 
-// slower makes pipelines shorter, so that a Redis that is slow takes them in its time at last.
+// slower makes pipelines shorter, so that a slow Redis can execute one within the timeout.
 func (co *comparison) slower() { co.batch = max(co.batch/2, pipeline/32) }

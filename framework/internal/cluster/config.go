@@ -11,55 +11,60 @@ import (
 	"go.uber.org/zap"
 )
 
-// DefaultLease is how long a node may be silent before others may doubt it.
+// DefaultLease is the time for which a node counts as living after its last sign of life.
 const DefaultLease = 15 * time.Second
 
-// claimTime is how long a claim lasts that its owner does not extend. Orphan has half of it.
+// claimTime is the time after which a claim of a dead sweeper ends. Orphan has half of it.
 const claimTime = 15 * time.Second
 
 // Config of a Node. Zero means the default.
 type Config struct {
 	Client redis.UniversalClient
-	Prefix string // before every key
-	NodeID string // of this server, the same over reloads and restarts of its worker, other than that of every other server
-	// Place is where this process runs, such that there is no other server of the node in the same
-	// place, and who ran there before has ended. A node that starts in its last place is there at
-	// once; in another one it asks whether the last one lives. "" = not known.
+	Prefix string // prefix of every key
+	// NodeID identifies this server. It stays the same over reloads and restarts, and no other
+	// server has it.
+	NodeID string
+	// Place identifies where this process runs. At most one server of the node runs in a place at a
+	// time. A node that starts in its last place starts at once; in another place it first asks
+	// whether the last holder of its id lives. "" = not known.
 	Place   string
-	Reload  bool          // the previous worker of this node still lives: its connections are no leftovers
+	Reload  bool          // the previous worker of this node still lives and has connections
 	Timeout time.Duration // of one call; 500 ms
 
 	BlockSize int64         // numbers reserved at a time; 4,096
-	Journal   int           // operations kept while Redis is away; 200,000
-	Assert    time.Duration // how often Redis is compared with the live connections; 20 s
-	Claim     time.Duration // how long a dead sweeper holds up the others; 15 s
+	Journal   int           // largest number of operations in the journal; 200,000
+	Assert    time.Duration // time between two comparisons with the live connections; 20 s
+	Claim     time.Duration // time after which a dead sweeper's claims end; 15 s
 
-	Away time.Duration // how long a user may be away before Depart looks at it; 0 = who is in rooms is not told
+	Away time.Duration // time from a user's leaving until Depart looks at it; 0 = no announcements
 
-	// Lease is how long this node counts as living without a sign of life; 0 = it takes no lease:
-	// it watches nobody, and only its own next worker cleans up after it. DefaultLease is 15 s.
-	Lease   time.Duration
-	Silence time.Duration // how long Redis may be silent until the node is Isolated; Lease, or DefaultLease without one
-	Refresh time.Duration // how often the lease is refreshed, or without one the store is asked for a sign of life; a third of Silence
-	// About is what this node says of itself beside its lease, for Signs; it is asked at each
-	// refresh, and must not wait. nil: what was said before stays.
+	// Lease is the time for which this node counts as living after its last sign of life. 0 = no
+	// lease: the node watches no others, and only its own next worker cleans up after it.
+	Lease time.Duration
+	// Silence is the time without an answer of Redis after which the node is Isolated. The default
+	// is Lease, or DefaultLease without one.
+	Silence time.Duration
+	// Refresh is the time between two signs of life, or pings without a lease. The default is a
+	// third of Silence.
+	Refresh time.Duration
+	// About returns a description of this node for Signs, written together with the lease. It must
+	// not wait. A nil result keeps the last description.
 	About func() []byte
 
-	// Sync returns when what was written before is on the disk of the store. nil: the store sees to
-	// that itself.
+	// Sync waits until earlier writes are on the disk of the store; nil = not needed.
 	Sync func(ctx context.Context) error
 
-	// Live walks the live connections, Alive tells whether one is among them. A connection is among
-	// them before Opened and no longer at Closed.
-	Live  func(yield func(Entry) bool)
-	Alive func(fd int64) bool // nil: Live is walked
-	// Orphan is called for each connection of a dead process, in this node or another, before its
+	// Live walks the live connections. A connection is live before Opened and no longer at Closed.
+	Live func(yield func(Entry) bool)
+	// Alive reports whether a connection is live; nil = Live is walked.
+	Alive func(fd int64) bool
+	// Orphan is called for each connection of a dead process, of this node or another, before its
 	// keys are removed. ctx ends after half a Claim. It must not panic.
 	Orphan func(ctx context.Context, o Orphan)
-	// Deposed is called in a goroutine of its own after this node was declared dead: it has frozen,
-	// or has not reached Redis while others did. All connections of before, with numbers below
-	// floor, are to be closed (1012), and what is noted of them is ignored. Owner tells of which
-	// the listeners are to be told.
+	// Deposed is called in a goroutine of its own after this node was declared dead: it was frozen,
+	// or could not reach Redis while others could. The caller closes all connections with numbers
+	// below floor (1012), whose changes are ignored. Owners decides whose listeners are notified
+	// here.
 	Deposed func(floor int64)
 
 	Log *zap.Logger

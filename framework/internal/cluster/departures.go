@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// departed is a departure that Redis has, and that may not have been told yet.
+// departed is a departure that Redis has, and that may not have been announced yet.
 type departed struct {
 	present *Present
 	at      time.Time
 }
 
-// departures are what the writer has written of users who left, until they are told: where Redis is
-// emptied, nobody else knows.
+// departures remembers the users whose leaving was written, until it was announced. If Redis is
+// emptied before, nobody else knows of them.
 type departures struct {
 	c        *client
 	peers    *Peers
@@ -23,11 +23,10 @@ type departures struct {
 	list     []departed // the oldest first
 }
 
-// remember keeps departures that were written, since nothing tells of them any more where Redis is
-// emptied before they are told.
+// remember adds the departures among written ops.
 func (de *departures) remember(ops []op) {
 	if !de.c.leased() {
-		return // nobody empties a store that is the server's own
+		return // the embedded store is never emptied
 	}
 	de.forgetAnnounced()
 	now := de.c.now()
@@ -41,18 +40,18 @@ func (de *departures) remember(ops []op) {
 	}
 }
 
-// forgetAnnounced forgets the departures that were told before Redis was emptied.
+// forgetAnnounced forgets the departures that were announced before Redis was emptied.
 func (de *departures) forgetAnnounced() {
-	told := de.peers.lastIntact().Add(-de.presence.away - announceTime)
-	i := slices.IndexFunc(de.list, func(d departed) bool { return d.at.After(told) })
+	announced := de.peers.lastIntact().Add(-de.presence.away - announceTime)
+	i := slices.IndexFunc(de.list, func(d departed) bool { return d.at.After(announced) })
 	if i < 0 {
 		de.list = nil
 	}
 	de.list = slices.Delete(de.list, 0, max(i, 0))
 }
 
-// again writes into a Redis that was emptied who has left. Some may have been told just before
-// that: they are told again, and so is the coming of who is back meanwhile.
+// again writes the departures into a Redis that was emptied. Those that were announced just before
+// are announced again, and so is the coming of users who are back meanwhile.
 func (de *departures) again(ctx context.Context) error {
 	for part := range slices.Chunk(de.list, pipeline/2) {
 		list := make([]*Present, len(part))

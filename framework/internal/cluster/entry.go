@@ -6,37 +6,37 @@ import (
 	"wsframe/framework/auth"
 )
 
-// Entry is what Redis knows of one connection.
+// Entry is the record of one connection in Redis.
 type Entry struct {
 	FD        int64
 	Auth      []byte    // JSON of the identity
 	UID       string    // the user's id, for wechatUser only
 	Keys      []string  // sets from which the fd is removed on close
-	Listeners []string  // controllers that are told of the close
-	Present   []Present // of Live and Opened: the user, in rooms whose members know that he is there
+	Listeners []string  // close listeners: controllers that are notified of the close
+	Present   []Present // in Live and Opened: the user, in rooms that have announced him
 }
 
 // Orphan is a connection whose process died.
 type Orphan = Entry
 
-// Present is a user in a room whose members hear of him.
+// Present is a user in a room that announces its members.
 type Present struct {
 	Room     string `json:"r"`
 	ID       string `json:"u"`
 	Nickname string `json:"-"`
-	Ticket   string `json:"-"` // of a coming that is not told yet
+	Ticket   string `json:"-"` // identifies a coming that is not announced yet
 
-	value string // in Redis
+	value string // his field's value in the room's hash
 }
 
-// asserted is what stands in the hash of who came long ago.
+// asserted returns the hash value of a user whose coming was announced.
 func (p *Present) asserted() string { return "+ " + p.Nickname }
 
-// leaving is the name of a departure. A room's name has no space.
+// leaving returns the name of a departure. The name of a room contains no space.
 func leaving(room, id string) string { return room + " " + id }
 
-// uidOf is the user id in an identity's JSON whose type has an entry in UIDTOFD (contract §4:
-// wechatUser only).
+// uidOf returns the user id of an identity whose type has an entry in UIDTOFD (contract §4: only
+// wechatUser); "" = none.
 func uidOf(identity []byte) string {
 	var id struct{ ID, Type string }
 	if json.Unmarshal(identity, &id) != nil || id.Type != auth.TypeWechatUser {

@@ -11,14 +11,13 @@ import (
 	"wsframe/library/cache"
 )
 
-// Removals never wait for memory. A Redis that has none refuses additions and takes removals, so
-// the writer divides what happened: what removes is written at once, and of what adds only the
-// connections are noted, as lacking. They are compared with Redis, as after an outage, until it
-// takes them.
+// A Redis without memory refuses additions and executes removals. The Writer then writes the
+// removals of the journal at once, and only notes the connections of the additions as lacking.
+// These are compared with Redis until it accepts them.
 
 const (
-	fillTime     = time.Second // between two tries to write what Redis lacks
-	fullLogPause = time.Minute // between two log lines of it
+	fillTime     = time.Second // between two calls of fill
+	fullLogPause = time.Minute // between two log lines
 )
 
 // noteFull notes that Redis has no memory.
@@ -35,8 +34,7 @@ func (co *comparison) noteFull(err error) {
 	co.c.log.Warn("redis has no memory: the bookkeeping of new connections and rooms waits, that of ended ones does not", zap.Error(err))
 }
 
-// removing gives those of the ops that need no memory, and notes which connections the others are
-// about.
+// removing returns the ops that need no memory, and notes the connections of the others as lacking.
 func (co *comparison) removing(ops []op) []op {
 	kept := make([]op, 0, len(ops))
 	lacking := map[int64]lack{}
@@ -64,7 +62,7 @@ func (co *comparison) removing(ops []op) []op {
 	return kept
 }
 
-// lack notes live connections that Redis has no memory for.
+// lack notes live connections for which Redis has no memory.
 func (co *comparison) lack(fds []int64, extra map[int64]*Entry) {
 	lacking := make(map[int64]lack, len(fds))
 	for _, fd := range fds {
@@ -77,7 +75,7 @@ func (co *comparison) lack(fds []int64, extra map[int64]*Entry) {
 	co.journal.lack(lacking)
 }
 
-// fill tries to write what Redis lacks. What ends meanwhile is left to its Closed.
+// fill tries to write the lacking connections. Those that end meanwhile are left to their Closed.
 func (co *comparison) fill(ctx context.Context) error {
 	co.filledAt = co.c.now()
 	lacking := co.journal.lacks()
@@ -89,7 +87,8 @@ func (co *comparison) fill(ctx context.Context) error {
 		return true
 	})
 	var opened, others []int64
-	for _, fd := range slices.Sorted(maps.Keys(wanted)) { // of a user's connections the newest has the last word
+	// The newest connection of a user comes last, and gets the user's entry.
+	for _, fd := range slices.Sorted(maps.Keys(wanted)) {
 		if lacking[fd].opened {
 			opened = append(opened, fd)
 		} else {

@@ -22,8 +22,8 @@ const (
 	opLeaving
 )
 
-// op is one thing that happened. Doing it twice does no harm: a pipeline that timed out may have
-// been executed.
+// op is one change. Each op can be written twice, since a pipeline that timed out may have been
+// executed.
 type op struct {
 	kind  opKind
 	fd    int64
@@ -33,7 +33,7 @@ type op struct {
 	present *Present // leaving
 }
 
-// commands is about how many commands' time the op takes in Redis.
+// commands estimates the cost of the op in Redis, in commands.
 func (o *op) commands() int {
 	switch o.kind {
 	case opOpened, opClosed:
@@ -44,8 +44,8 @@ func (o *op) commands() int {
 	return 1
 }
 
-// withoutConflicts gives the first of the ops that one plan can do: it forgets last, so nothing
-// that is to be forgotten may be noted again.
+// withoutConflicts returns the first ops that one plan can write. Since a plan removes last, they
+// do not add again what one of them removes.
 func withoutConflicts(ops []op) []op {
 	type name struct {
 		fd  int64
@@ -66,8 +66,8 @@ func withoutConflicts(ops []op) []op {
 	return ops
 }
 
-// journal is what Redis does not know yet, in order. It has two buffers: one is appended to, one is
-// being written.
+// journal holds the changes that Redis does not know yet, in order. It has two buffers: one is
+// appended to, one is being written.
 type journal struct {
 	max  int
 	now  func() time.Time
@@ -79,27 +79,27 @@ type journal struct {
 	writing []op      // the writer's ops; Redis has those before at
 	at      int
 	begun   time.Time // of the oldest of writing
-	dropped int       // how often everything was dropped: what the writer still holds is void then
+	dropped int       // number of drops; each makes what the Writer holds void
 
 	appended  uint64 // ops ever
-	written   uint64 // of these, in Redis or dropped
-	attempted uint64 // of these, may be in Redis
-	overflow  bool   // ops were dropped: Redis must be compared with what lives
-	undone    []op   // of these, what would have taken connections out of sets; at most max
+	written   uint64 // of these, how many Redis has or were dropped
+	attempted uint64 // of these, how many Redis may have
+	overflow  bool   // ops were dropped, so Redis must be compared
+	undone    []op   // dropped removals from sets, at most max
 	resyncs   int
 
-	lacking map[int64]lack // connections of which Redis has no memory to note something
+	lacking map[int64]lack // connections for which Redis has no memory
 
 	waiters int
-	changed chan struct{} // closed and replaced when written or overflow change and somebody waits
+	changed chan struct{} // closed and replaced at progress, if somebody waits
 }
 
 func newJournal(max int, now func() time.Time) *journal {
 	return &journal{max: max, now: now, changed: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
-// pending is how many ops Redis does not have, how often everything was compared instead, and about
-// how old the oldest op is.
+// pending returns the number of ops that Redis does not have, the number of comparisons after
+// drops, and the approximate age of the oldest op.
 func (j *journal) pending() (ops, resyncs int, lag time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -136,8 +136,8 @@ func (j *journal) poke() {
 	}
 }
 
-// drop forgets everything but places that were left; mu is held. The buffers are left to the
-// writer, which may be reading them.
+// drop forgets all ops except removals from sets. The Writer may still read the old buffers. mu is
+// held.
 func (j *journal) drop() {
 	for _, list := range [][]op{j.writing[j.at:], j.ops} {
 		for i := range list {
@@ -152,8 +152,8 @@ func (j *journal) drop() {
 	j.notify()
 }
 
-// abandon drops everything for good: it is for others to clean up. It gives the connections of
-// which they never heard.
+// abandon drops everything for good, since others clean up after this incarnation. It returns the
+// connections that Redis has never heard of.
 func (j *journal) abandon() (unheard map[int64]bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -170,13 +170,13 @@ func (j *journal) notify() {
 	}
 }
 
-// take gives the writer its next ops, at most so many commands, and says what number of drops they
-// belong to.
+// next returns the Writer's next ops, limited by their commands, and the number of drops before
+// them.
 func (j *journal) next(commands int) (ops []op, dropped int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.at == len(j.writing) {
-		const keep = 4096 // a larger buffer is that of an outage
+		const keep = 4096 // an outage made a larger one
 		clear(j.writing)
 		if cap(j.writing) > keep {
 			j.writing = nil
@@ -193,7 +193,7 @@ func (j *journal) next(commands int) (ops []op, dropped int) {
 	return rest, j.dropped
 }
 
-// try says that the taken ops are about to be written.
+// attempt notes that the Writer is about to write its ops.
 func (j *journal) attempt(count, dropped int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -202,14 +202,14 @@ func (j *journal) attempt(count, dropped int) {
 	}
 }
 
-// attemptAll says that the live connections are, so whatever was noted of them.
+// attemptAll notes that a comparison may write everything that was appended so far.
 func (j *journal) attemptAll() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.attempted = j.appended
 }
 
-// unattempted are the connections, not ended, whose Opened was never tried; mu is held.
+// unattempted returns the live connections whose Opened was never attempted. mu is held.
 func (j *journal) unattempted() map[int64]bool {
 	fds, at := map[int64]bool{}, j.written
 	for fd, l := range j.lacking {
@@ -231,14 +231,14 @@ func (j *journal) unattempted() map[int64]bool {
 	return fds
 }
 
-// unheard are the connections, not ended, that nobody but this process can have heard of.
+// unheard returns the live connections that only this process can know.
 func (j *journal) unheard() map[int64]bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.unattempted()
 }
 
-// done says that Redis has the taken ops.
+// done notes that Redis has the Writer's ops.
 func (j *journal) done(count, dropped int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -250,15 +250,14 @@ func (j *journal) done(count, dropped int) {
 	j.notify()
 }
 
-// overflowed tells whether Redis must be compared, and the number of drops that the comparison will
-// answer.
+// overflowed reports whether Redis must be compared, and the number of drops so far.
 func (j *journal) overflowed() (bool, int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.overflow, j.dropped
 }
 
-// places gives what was undone, once.
+// places returns and forgets the dropped removals.
 func (j *journal) places() []op {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -267,7 +266,7 @@ func (j *journal) places() []op {
 	return undone
 }
 
-// resynced says that Redis was compared. If more was dropped meanwhile it must be compared again.
+// resynced notes a comparison. After further drops another one is necessary.
 func (j *journal) resynced(dropped int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -278,14 +277,14 @@ func (j *journal) resynced(dropped int) {
 	}
 }
 
-// flush waits until Redis has all that was appended before the call.
+// flush waits until Redis has everything that was appended before the call.
 func (j *journal) flush(ctx context.Context, ended <-chan struct{}) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.waiters++
 	defer func() { j.waiters-- }()
 	for target := j.appended; j.written < target || j.overflow || len(j.lacking) > 0; {
-		left, changed := j.len(), j.changed
+		remaining, changed := j.len(), j.changed
 		j.mu.Unlock()
 		var err error
 		select {
@@ -297,13 +296,13 @@ func (j *journal) flush(ctx context.Context, ended <-chan struct{}) error {
 		}
 		j.mu.Lock()
 		if err != nil {
-			return fmt.Errorf("redis does not have %d bookkeeping operations yet: %w", left, err)
+			return fmt.Errorf("redis does not have %d bookkeeping operations yet: %w", remaining, err)
 		}
 	}
 	return nil
 }
 
-// opened walks the connections whose Opened is not in Redis yet.
+// opened calls f with each connection whose Opened is not in Redis yet.
 func (j *journal) opened(f func(fd int64)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -4,13 +4,13 @@ import (
 	"maps"
 )
 
-// lack is what Redis has not taken of a live connection.
+// lack describes what Redis lacks of a live connection.
 type lack struct {
-	opened  bool // its Opened: its user's entry is to be written, too
-	unheard bool // all of it
+	opened  bool // its Opened, with which its user's entry is written
+	unheard bool // everything: Redis has never heard of it
 }
 
-// lack notes connections that Redis lacks something of.
+// lack notes connections of which Redis lacks something.
 func (j *journal) lack(fds map[int64]lack) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -31,7 +31,7 @@ func (j *journal) lacks() map[int64]lack {
 	return maps.Clone(j.lacking)
 }
 
-// heard notes that Redis may have been told of these connections.
+// heard notes that Redis may have a part of these connections.
 func (j *journal) heard(fds []int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -43,7 +43,7 @@ func (j *journal) heard(fds []int64) {
 	}
 }
 
-// filled notes that Redis lacks nothing of these connections.
+// filled notes that Redis has everything of these connections.
 func (j *journal) filled(fds []int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -13,13 +13,13 @@ import (
 	"wsframe/framework/internal/backoff"
 )
 
-// errDeposed says that this node was declared dead.
+// errDeposed is returned when this node was declared dead.
 var errDeposed = errors.New("this node was declared dead while it did not show a sign of life")
 
-// Like those of client.go, these scripts run beside a full Redis.
+// These scripts run on a Redis without memory, like those of client.go.
 //
-// The value of a lease is the worker that took it last: at a reload that is the new one, and the
-// old one extends it only.
+// The value of a lease is the worker that has acquired it last. During a reload that is the new
+// worker, and the old one only extends the lease.
 const (
 	acquireLease = `
 if redis.call('EXISTS', KEYS[2]) == 1 then return -1 end
@@ -46,37 +46,37 @@ redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
 return 1`
 )
 
-// Lease is this node's sign of life, and its right to its name.
+// Lease shows the other nodes that this one lives, and holds its id.
 type Lease struct {
 	c           *client
 	peers       *Peers
 	numbers     *Numbers
-	silence     time.Duration // how long Redis may be silent until the node is isolated
-	every       time.Duration // between two signs
-	where       string        // this process runs; "" = not known
-	about       func() []byte // what the node says of itself; nil: nothing
+	silence     time.Duration // time without an answer of Redis after which the node is isolated
+	every       time.Duration // between two refreshes
+	where       string        // Config.Place
+	about       func() []byte // Config.About
 	onChange    func()        // called when lost or forgotten was set
 	onReachable func()        // called when Redis answers again
 
 	turn        turn                      // one refresh at a time
 	refreshed   atomic.Pointer[time.Time] // when the last successful refresh began
-	nameTaken   atomic.Bool               // another server has the node's id
-	forgotten   atomic.Bool               // Redis was emptied: everything is to be written again
-	lost        atomic.Bool               // declared dead, not yet another incarnation
+	nameTaken   atomic.Bool               // another server has this node's id
+	forgotten   atomic.Bool               // Redis was emptied and must be filled again
+	lost        atomic.Bool               // declared dead, and not yet another incarnation
 	unreachable atomic.Bool               // Redis did not answer the last call
-	kick        chan struct{}             // refresh now
+	kick        chan struct{}             // requests a refresh
 
 	mu        sync.Mutex    // a leaf
 	reachable chan struct{} // closed and replaced when Redis answers
 }
 
-// answers notes whether Redis has just answered, and wakes who waits for that.
-func (l *Lease) setReachable(does bool) {
-	wasAway := l.unreachable.Swap(!does)
-	if !does {
+// setReachable notes whether Redis has just answered, and wakes the goroutines that wait for that.
+func (l *Lease) setReachable(answered bool) {
+	was := l.unreachable.Swap(!answered)
+	if !answered {
 		return
 	}
-	if wasAway {
+	if was {
 		l.onReachable()
 	}
 	l.mu.Lock()
@@ -85,15 +85,15 @@ func (l *Lease) setReachable(does bool) {
 	l.reachable = make(chan struct{})
 }
 
-// untilReachable is closed when Redis answers.
+// untilReachable returns a channel that is closed when Redis answers.
 func (l *Lease) untilReachable() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.reachable
 }
 
-// holds tells, without asking Redis, whether nobody can have declared this node dead yet. Both
-// clocks count: the monotonic one can stand still while the machine sleeps, the other one be set.
+// holds reports, without a call, that no other node can have declared this one dead yet. It uses
+// two clocks: the monotonic one may stand still while the machine sleeps, the other one may be set.
 func (l *Lease) holds() bool {
 	at := l.refreshed.Load()
 	if at == nil {
@@ -103,7 +103,8 @@ func (l *Lease) holds() bool {
 	return max(now.Sub(*at), now.Round(0).Sub(at.Round(0))) < l.silence
 }
 
-// take shows that the member lives. Where Redis has lost the member's mark, it has lost everything.
+// acquire acquires or extends the member's lease. A missing mark of the member shows that Redis was
+// emptied.
 func (l *Lease) acquire(ctx context.Context, m member, first bool) error {
 	k, begun := l.c.keys, l.c.now()
 	flag := "0"
@@ -139,7 +140,7 @@ func (l *Lease) acquire(ctx context.Context, m member, first bool) error {
 	return nil
 }
 
-// refresh takes the lease anew.
+// refresh extends the lease, or pings the store without one.
 func (l *Lease) refresh(ctx context.Context) error {
 	if err := l.turn.acquire(ctx); err != nil {
 		return err
@@ -177,13 +178,13 @@ func (l *Lease) depose() {
 	l.onChange()
 }
 
-// start gives this process its incarnation, and shows that it lives. At a reload that is the
-// previous worker's.
+// start gives this process its incarnation, and acquires its lease. During a reload the incarnation
+// is the previous worker's.
 func (l *Lease) start(ctx context.Context, reload bool) (member, error) {
 	m := member{node: l.c.id}
 	if !l.c.leased() {
 		l.c.place.Store(&m)
-		now := l.c.now() // it has answered
+		now := l.c.now() // the store has answered
 		l.refreshed.Store(&now)
 		return m, nil
 	}
@@ -203,7 +204,7 @@ func (l *Lease) start(ctx context.Context, reload bool) (member, error) {
 	return m, l.acquire(ctx, m, true)
 }
 
-// soon has the lease refreshed.
+// soon requests a refresh.
 func (l *Lease) soon() {
 	select {
 	case l.kick <- struct{}{}:
@@ -211,11 +212,11 @@ func (l *Lease) soon() {
 	}
 }
 
-// Run refreshes the lease, or asks the store for a sign of life, until the node stops.
+// Run refreshes the lease until the node stops.
 func (l *Lease) Run(ctx context.Context) {
 	wait := l.every
 	short := min(l.c.timeout, l.every)
-	tries := backoff.Backoff{Min: short, Max: short} // all nodes have lost the same Redis
+	tries := backoff.Backoff{Min: short, Max: short} // jitter: all nodes lost the same Redis
 	for {
 		select {
 		case <-ctx.Done():
@@ -224,12 +225,12 @@ func (l *Lease) Run(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		if wait = l.every; l.refresh(ctx) != nil {
-			wait = tries.Next() // the writer says that Redis is away
+			wait = tries.Next() // the Writer logs an outage
 		}
 	}
 }
 
-// ping is the sign of life of a node without a lease: it only learns whether the store answers.
+// ping asks whether the store answers, for a node without a lease.
 func (l *Lease) ping(ctx context.Context) error {
 	begun := l.c.now()
 	_, err := call(l.c, ctx, func(ctx context.Context) (string, error) { return l.c.redis.Ping(ctx).Result() })
@@ -254,12 +255,12 @@ func (l *Lease) release(ctx context.Context) error {
 	return nil
 }
 
-// Isolated tells whether nobody counts on this node any more: it has not reached Redis for
-// Config.Silence, or another server has its id. It asks nobody, and ends by itself.
+// Isolated reports whether this node has not reached Redis for Config.Silence, or another server
+// has its id. It makes no call.
 func (l *Lease) Isolated() bool { return l.lost.Load() || !l.holds() }
 
-// Accompanied tells whether another node lived in the time of this one's last lease, or has its id
-// by now. It asks nobody.
+// Accompanied reports whether another node lived during this one's last lease, or has its id by
+// now. It makes no call.
 func (l *Lease) Accompanied() bool {
 	if l.nameTaken.Load() {
 		return true

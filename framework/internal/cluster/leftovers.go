@@ -14,25 +14,25 @@ import (
 	"wsframe/framework/internal/backoff"
 )
 
-// Leftovers are connections of this node that earlier processes of it have left behind: they
-// crashed, or it was not handed over by a reload.
+// Leftovers has the connections cleaned up that earlier processes of this node have left behind, by
+// a crash, or by a reload that did not hand them over.
 type Leftovers struct {
 	c       *client
 	life    *life
 	sweeper *Sweeper
 	local   *local
-	refresh func()   // has the lease refreshed soon
-	first   int64    // number given to this process
+	refresh func()   // requests a refresh of the lease
+	first   int64    // first number of this process
 	members []member // earlier incarnations
 
-	settled atomic.Bool // no other process of this node holds connections
+	settled atomic.Bool // no other process of this node has connections
 
 	mu      sync.Mutex      // a leaf
-	adopted map[int64]bool  // of the previous worker's, during a reload; nil = no reload, or it is over
+	adopted map[int64]bool  // taken over from the previous worker; nil = no reload runs
 	rest    map[string]bool // leftovers in this incarnation's list that are being cleaned up
 }
 
-// findListed finds leftovers in the list of a node without incarnations: no other process of it lives.
+// findListed finds the leftovers of a node without incarnations. No other process of it lives.
 func (lo *Leftovers) findListed(ctx context.Context, m member) error {
 	lo.settled.Store(true)
 	fds, err := lo.c.members(ctx, lo.c.keys.fds(m))
@@ -46,8 +46,8 @@ func (lo *Leftovers) findListed(ctx context.Context, m member) error {
 	return nil
 }
 
-// findOlder finds what earlier incarnations of this node have left, and declares them dead: no other
-// process of it lives.
+// findOlder finds earlier incarnations of this node, and declares them dead. No other process of it
+// lives.
 func (lo *Leftovers) findOlder(ctx context.Context) error {
 	lo.settled.Store(true)
 	list, err := lo.c.listMembers(ctx)
@@ -71,7 +71,7 @@ func (lo *Leftovers) findOlder(ctx context.Context) error {
 	return nil
 }
 
-// Run cleans up what was found at the start.
+// Run has the leftovers cleaned up that the start has found.
 func (lo *Leftovers) Run(ctx context.Context) {
 	lo.mu.Lock()
 	rest := lo.rest
@@ -95,8 +95,8 @@ func (lo *Leftovers) adopt(fd int64) {
 	lo.mu.Unlock()
 }
 
-// Settle says that the previous worker of a reload has ended: whatever of this node's connections
-// was neither taken over nor is live here was left behind by it, and is cleaned up now.
+// Settle notes that the previous worker of a reload has ended. Its connections that were neither
+// taken over nor are live here are cleaned up now.
 func (lo *Leftovers) Settle() {
 	lo.mu.Lock()
 	adopted := lo.adopted
@@ -106,7 +106,7 @@ func (lo *Leftovers) Settle() {
 		return
 	}
 	lo.life.Go(func() { lo.settle(adopted) })
-	lo.refresh() // the old worker may have taken the lease with it
+	lo.refresh() // the previous worker may have ended the lease
 }
 
 func (lo *Leftovers) settle(adopted map[int64]bool) {
@@ -151,7 +151,7 @@ func (lo *Leftovers) leftBehind(adopted map[int64]bool) (map[string]bool, error)
 	return rest, nil
 }
 
-// has tells whether the sweep of leftovers has that connection: its listeners are still to be told.
+// has reports whether a connection is a leftover whose clean-up has not finished.
 func (lo *Leftovers) has(fd int64) bool {
 	lo.mu.Lock()
 	defer lo.mu.Unlock()

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// life is the time in which a node's parts work in the background. Goroutines that belong to it end
-// with it.
+// life is the lifetime of a node's background goroutines.
 type life struct {
 	ctx context.Context
 	end context.CancelFunc
@@ -23,7 +22,7 @@ func newLife() *life {
 	return li
 }
 
-// Go starts a goroutine, unless the life has ended.
+// Go starts a goroutine, unless the life has ended, and reports whether it did.
 func (li *life) Go(f func()) bool {
 	li.mu.Lock()
 	defer li.mu.Unlock()
@@ -34,7 +33,7 @@ func (li *life) Go(f func()) bool {
 	return true
 }
 
-// stop ends it, and waits for its goroutines.
+// stop ends the life, and waits for its goroutines.
 func (li *life) stop() {
 	li.mu.Lock()
 	li.ended = true
@@ -43,7 +42,7 @@ func (li *life) stop() {
 	li.work.Wait()
 }
 
-// pause waits, unless ctx ends.
+// pause waits for d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -53,8 +52,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// turn lets one goroutine at a time do what waits for Redis. Unlike at a mutex, waiting for it ends
-// with ctx.
+// turn is a lock for work that waits for Redis. Unlike with a mutex, ctx ends the wait for it.
 type turn chan struct{}
 
 func newTurn() turn { return make(turn, 1) }

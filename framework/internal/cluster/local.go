@@ -1,13 +1,13 @@
 package cluster
 
-// local is the live connections of this process.
+// local reads the live connections of this process.
 type local struct {
 	numbers *Numbers
 	walk    func(yield func(Entry) bool) // nil = none
 	has     func(fd int64) bool          // nil: all are walked
 }
 
-// each walks the connections that are this incarnation's.
+// each walks the live connections of this incarnation.
 func (lc *local) each(yield func(*Entry) bool) {
 	if lc.walk == nil {
 		return
@@ -16,7 +16,7 @@ func (lc *local) each(yield func(*Entry) bool) {
 	lc.walk(func(e Entry) bool { return e.FD < floor || yield(&e) })
 }
 
-// alive gives a function that tells whether an fd which Redis knows is a live connection.
+// alive returns a function that reports whether an fd is a live connection.
 func (lc *local) alive() func(fd int64) bool {
 	if lc.has != nil {
 		return lc.has
@@ -26,8 +26,8 @@ func (lc *local) alive() func(fd int64) bool {
 	return func(fd int64) bool { return fds[fd] }
 }
 
-// gone tells of an operation whose connection has ended before it was noted: nothing would undo it.
-// If the connection ends from here on, its Closed is noted later.
+// gone reports that the connection of an addition has already ended, so that nothing would undo it.
+// If it ends afterwards, the journal gets its Closed after the addition.
 func (lc *local) gone(fd int64) bool { return lc.has != nil && !lc.has(fd) }
 
 func (lc *local) fds() []int64 {

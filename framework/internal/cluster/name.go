@@ -10,13 +10,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrTaken says that another server with the same node id lives.
+// ErrTaken is returned when another living server has the same node id.
 var ErrTaken = errors.New("another living server has the same node id")
 
-// TakenError is an ErrTaken that knows who the other one is.
+// TakenError is an ErrTaken with a description of the other server.
 type TakenError struct {
 	Node  string
-	About []byte // what the other one says of itself (Config.About); nil: nothing
+	About []byte // Config.About of the other server; nil = none
 }
 
 func (e *TakenError) Error() string { return fmt.Sprintf("node %s: %v", e.Node, ErrTaken) }
@@ -24,9 +24,10 @@ func (e *TakenError) Error() string { return fmt.Sprintf("node %s: %v", e.Node, 
 // Is makes errors.Is find ErrTaken.
 func (e *TakenError) Is(target error) bool { return target == ErrTaken }
 
-// The holder of a node's id is the incarnation that takes its lease. Its key says also where its
-// process runs, and lasts as long as a lease. A newcomer takes it when nobody has it, or only whom
-// it knows to be gone; in the same step it has a lease, by which it lives.
+// The holder of a node's id is the incarnation that may acquire its lease. The holder's key also
+// contains the place of its process, and lasts as long as a lease. A newcomer becomes the holder
+// when there is none, or when it knows that the holder's process has ended. In the same step it
+// gets a lease.
 const claimName = `
 local holder = redis.call('GET', KEYS[1])
 if holder then
@@ -37,11 +38,11 @@ redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[5])
 redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
 return ''`
 
-// holder is what the key of the node's holder says.
+// holder returns the value of the holder's key.
 func (l *Lease) holder(m member) string { return m.inc + " " + l.where }
 
-// claimName makes m the node's incarnation. A holder that ran in this place is gone, since a place
-// has one server; another one is asked. The error is a TakenError where it answers.
+// claimName makes m the holder. A former holder with the same place has ended, since a place has
+// only one server; another one is asked. If that one answers, the error is a TakenError.
 func (l *Lease) claimName(ctx context.Context, m member) error {
 	for gone := ""; ; {
 		holder, err := call(l.c, ctx, func(ctx context.Context) (string, error) {
@@ -64,8 +65,8 @@ func (l *Lease) claimName(ctx context.Context, m member) error {
 	}
 }
 
-// askHolder puts a question to the holder, a key that it removes when it next looks for the others.
-// nil = it does not live.
+// askHolder sets a key that a living holder removes with its next look for dead nodes. The result
+// is nil when it does not.
 func (l *Lease) askHolder(ctx context.Context, m member) error {
 	limit := l.every/2 + 2*l.c.timeout
 	err := l.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.Set(ctx, l.c.keys.asked(m), "1", 2*limit) })
@@ -91,16 +92,16 @@ func (l *Lease) askHolder(ctx context.Context, m member) error {
 	return nil
 }
 
-// taken is the error that names the holder.
+// taken returns the error that describes the holder.
 func (l *Lease) taken(ctx context.Context, m member) error {
-	about, _ := call(l.c, ctx, func(ctx context.Context) ([]byte, error) { // unknown where it fails
+	about, _ := call(l.c, ctx, func(ctx context.Context) ([]byte, error) { // nil where that fails
 		return l.c.redis.Get(ctx, l.c.keys.about(m)).Bytes()
 	})
 	return &TakenError{m.node, about}
 }
 
-// predecessor finds the incarnation that the previous worker of a reload lives in. Where Redis was
-// emptied that worker enters it again with its next refresh; where it does not, there is none.
+// predecessor returns the incarnation of the previous worker of a reload. If Redis was emptied,
+// that worker enters it again with its next refresh. inc is "" when no worker does.
 func (l *Lease) predecessor(ctx context.Context) (member, error) {
 	tick := time.NewTicker(max(l.every/10, time.Millisecond))
 	defer tick.Stop()

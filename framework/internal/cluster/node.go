@@ -29,8 +29,11 @@ type Node struct {
 	strays  *Strays
 }
 
-// Start reserves numbers, takes the lease, and looks for what a crashed worker of this node left
-// behind. It fails when Redis does not answer within ctx. Run must follow, and Stop in any case.
+// Start reserves numbers, acquires the lease, and finds the leftovers of earlier processes of this
+// node.
+//
+// It waits for Redis until ctx ends. The error is a TakenError when another living server has the
+// id. After success Run must follow, and Stop in any case.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
@@ -103,8 +106,7 @@ func (n *Node) start(ctx context.Context, reload bool) error {
 	return n.Leftovers.findOlder(ctx)
 }
 
-// Run starts the background work: writing the journal, asserting what lives, sweeping leftovers,
-// and with a lease keeping it and watching the other nodes.
+// Run starts the background work of the parts. It does not wait.
 func (n *Node) Run() {
 	loops := []func(context.Context){n.writer.Run, n.Lease.Run, n.Leftovers.Run}
 	if n.c.leased() {
@@ -119,8 +121,8 @@ func (n *Node) Run() {
 	}
 }
 
-// Stop writes what is left of the journal, takes this node's keys out of Redis unless another
-// worker of it goes on, and ends the background work.
+// Stop writes the rest of the journal, removes this node's keys from Redis unless another worker of
+// it goes on, and ends the background work.
 func (n *Node) Stop(ctx context.Context) error {
 	err := n.Flush(ctx)
 	n.life.stop()
@@ -136,26 +138,25 @@ func (n *Node) Stop(ctx context.Context) error {
 // Flush waits until Redis knows everything that happened before the call.
 func (n *Node) Flush(ctx context.Context) error { return n.Bookkeeping.Flush(ctx) }
 
-// Stats is what a Node counts.
+// Stats are figures of a Node.
 type Stats struct {
-	Pending     int           // operations that Redis does not have yet
-	Lag         time.Duration // about the age of the oldest of them
-	Resyncs     int           // how often the journal was dropped and Redis compared
-	Swept       int64         // dead connections that were cleaned up here
-	FDs         int64         // numbers left without asking Redis
+	Pending     int           // operations in the journal
+	Lag         time.Duration // approximate age of the oldest of them
+	Resyncs     int           // comparisons after a drop of the journal
+	Swept       int64         // dead connections that this node has cleaned up
+	FDs         int64         // numbers that can be given without Redis
 	Unreachable bool          // Redis did not answer the last call
 	Lapsed      bool          // the lease may have run out
 }
 
-// Stats asks nobody.
+// Stats makes no call.
 func (n *Node) Stats() Stats {
 	s := Stats{Swept: n.sweeper.swept.Load(), FDs: n.Numbers.remaining(), Unreachable: n.Lease.unreachable.Load(), Lapsed: n.c.leased() && !n.Lease.holds()}
 	s.Pending, s.Resyncs, s.Lag = n.journal.pending()
 	return s
 }
 
-// Pending is how many operations Redis does not know yet, and how often the journal was dropped and
-// compared.
+// Pending returns the number of operations in the journal, and of comparisons after a drop of it.
 func (n *Node) Pending() (ops, resyncs int) {
 	ops, resyncs, _ = n.journal.pending()
 	return ops, resyncs

@@ -34,7 +34,7 @@ type Numbers struct {
 	c      *client
 	life   *life
 	size   int64                       // of a block
-	toDisk func(context.Context) error // returns when the store has it on its disk; nil: it sees to that itself
+	toDisk func(context.Context) error // Config.Sync
 
 	floor atomic.Int64 // numbers below are of an incarnation that was declared dead
 
@@ -57,8 +57,8 @@ func (n *Numbers) start(ctx context.Context) (first int64, err error) {
 	return b.next, nil
 }
 
-// renew goes on with a block, of which nobody gets a number before between has run: what it does
-// must not wait. What has a number of before belongs to others.
+// renew continues with another block. Connections with older numbers belong to others from then on.
+// No number of the block is given before between has run, which must not wait.
 func (n *Numbers) renew(b block, between func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -67,24 +67,23 @@ func (n *Numbers) renew(b block, between func()) {
 	n.fds, n.spare = b, block{}
 }
 
-// current reports whether a connection belongs to the current incarnation of this node. An earlier
-// one was declared dead, and its connections are for those to clean up who declared that.
+// current reports whether a connection belongs to the current incarnation of this node. Connections
+// of an earlier one, which was declared dead, are cleaned up by others.
 func (n *Numbers) current(fd int64) bool { return fd >= n.floor.Load() }
 
-// left is how many numbers can be given without Redis.
+// remaining returns how many numbers can be given without Redis.
 func (n *Numbers) remaining() int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.fds.end - n.fds.next + n.spare.end - n.spare.next
 }
 
-// The counter is the last number reserved by anybody, and behind an @ the run of the Redis server
-// that reserved it. Another run may have lost the last seconds before it, by a failover or a crash,
-// and with them reservations: it begins with a jump. Where the server does not tell its run, as the
-// embedded one, there is none.
+// The counter holds the last reserved number and, after an @, the run id of the Redis server that
+// reserved it. A server with another run id may have lost the last reservations in a failover or a
+// crash, so it first jumps ahead. The embedded server has no run id and does not jump.
 //
-// Nor is the counter ever below the time: 2^22 for each second since 2026, by Redis' own clock. So
-// a store that was emptied or came back with older data does not give a number again either.
+// The counter is never below the time: 2^22 for each second since 2026, by the clock of Redis. So a
+// store that was emptied, or came back with older data, does not reserve a number again.
 const reserveBlock = `
 local at, was = string.match(redis.call('GET', KEYS[1]) or '0', '^(%d+)@?(%w*)$')
 local info = redis.pcall('INFO', 'server')
@@ -99,8 +98,8 @@ redis.call('PERSIST', KEYS[1]) -- see client.go
 redis.call('SET', KEYS[1], string.format('%.0f', at) .. (run ~= '' and '@' .. run or ''))
 return at`
 
-// reserve takes the next block. A counter below what has been seen was lost with Redis's data, and
-// is raised first.
+// reserve reserves the next block. A counter below the last known one was lost with Redis' data,
+// and is raised first.
 func (n *Numbers) reserve(ctx context.Context) (block, error) {
 	for range 3 {
 		end, err := call(n.c, ctx, func(ctx context.Context) (int64, error) {
@@ -144,8 +143,8 @@ func (n *Numbers) raise(ctx context.Context, to int64) error {
 	return nil
 }
 
-// check notes how far the counter is, and raises it when it was lost, before a node that starts can
-// be given the numbers of live connections.
+// check reads the counter and raises it when it was lost, so that a starting node does not get the
+// numbers of live connections.
 func (n *Numbers) check(ctx context.Context) error {
 	text, err := call(n.c, ctx, func(ctx context.Context) (string, error) {
 		return n.c.redis.Get(ctx, n.c.keys.counter()).Result()
@@ -165,8 +164,9 @@ func (n *Numbers) check(ctx context.Context) error {
 	return n.raise(ctx, seen+lostJump)
 }
 
-// NextFD gives a number that no connection of any node ever had. It never waits for Redis: the next
-// block is reserved while half of this one is left. The error is ErrNoFD.
+// NextFD returns a number that no connection of any node ever had. It does not wait for Redis,
+// since the next block is reserved in the background when half of one remains. The error is
+// ErrNoFD.
 func (n *Numbers) NextFD() (int64, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -201,8 +201,8 @@ func (n *Numbers) fetch() {
 	}
 }
 
-// sync has the store write everything to its disk. A disk that fails keeps nobody out: that a
-// number is not given twice needs it only where the clock was set back.
+// sync waits until the store is on its disk. A failure is only logged, since the time keeps numbers
+// unique unless the clock was set back.
 func (n *Numbers) sync(ctx context.Context) {
 	if n.toDisk == nil {
 		return

@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// Owners tells whose connections are: after a death, the listeners of each are told by one process.
+// Owners decides which process notifies the listeners of a connection: exactly one does, also after
+// this node was declared dead.
 type Owners struct {
 	lease   *Lease
 	numbers *Numbers
@@ -18,10 +19,12 @@ type Owners struct {
 	unheard map[int64]bool // live connections of earlier incarnations that Redis never heard of
 }
 
-// Owner tells, without asking, whether the close listeners of a connection that has ended are to be
-// told here. They are not when this node was declared dead: whoever did that tells them, but of
-// connections that Redis never heard of. known = false: Redis does not answer, so nobody knows what
-// the others have declared, or whether Redis will hear that they were told.
+// Owner reports, without a call, whether this process must notify the close listeners of a
+// connection that has ended.
+//
+// After this node was declared dead, another process does, except for connections that Redis has
+// never heard of. Without known, Redis does not answer, so the other nodes may have declared this
+// one dead.
 func (ow *Owners) Owner(fd int64) (mine, known bool) {
 	if ow.lease.c.leased() && (ow.lease.lost.Load() || ow.lease.unreachable.Load() || !ow.lease.holds()) {
 		return false, false
@@ -34,7 +37,7 @@ func (ow *Owners) Owner(fd int64) (mine, known bool) {
 	return ow.unheard[fd], true
 }
 
-// Owns is Owner that waits, until ctx ends, for Redis to answer.
+// Owns is Owner, but waits until Redis answers or ctx ends.
 func (ow *Owners) Owns(ctx context.Context, fd int64) (bool, error) {
 	for {
 		answer := ow.lease.untilReachable()
@@ -51,8 +54,8 @@ func (ow *Owners) Owns(ctx context.Context, fd int64) (bool, error) {
 	}
 }
 
-// Unheard are the connections that Redis has not heard of yet: nobody else can tell their
-// listeners. Of live ones it may hear still.
+// Unheard returns the connections that Redis does not know yet, so that only this process can
+// notify their listeners.
 func (ow *Owners) Unheard() map[int64]bool {
 	fds := ow.journal.unheard()
 	ow.mu.Lock()
@@ -61,14 +64,14 @@ func (ow *Owners) Unheard() map[int64]bool {
 	return fds
 }
 
-// keep notes connections of an incarnation that ended, of which Redis never heard.
+// keep adds connections of an ended incarnation that Redis has never heard of.
 func (ow *Owners) keep(unheard map[int64]bool) {
 	ow.mu.Lock()
 	defer ow.mu.Unlock()
 	maps.Copy(ow.unheard, unheard)
 }
 
-// ended notes that such a connection has ended, and its listeners were told.
+// ended removes such a connection, whose listeners were notified.
 func (ow *Owners) ended(fd int64) {
 	if fd >= ow.numbers.floor.Load() {
 		return

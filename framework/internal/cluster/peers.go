@@ -13,23 +13,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Peers are the other nodes, as Redis and they themselves tell of them.
+// Peers knows the other nodes, by Redis and by their messages.
 type Peers struct {
 	c *client
 
 	companyAt atomic.Pointer[time.Time] // when another node was last seen to have a lease
 
 	mu      sync.Mutex      // a leaf
-	living  map[member]bool // that may live, as Redis said last
-	at      time.Time       // when it did
-	emptied time.Time       // when Redis was last found to have been emptied
-	intact  time.Time       // when it was last asked and had not been
+	living  map[member]bool // members that may live, by the last look at Redis
+	at      time.Time       // time of that look
+	emptied time.Time       // when Redis was last found emptied
+	intact  time.Time       // when Redis was last found not emptied
 }
 
-// Living lists the ids of the nodes that may have connections, this one among them, each once:
-// those that have entered the list and have neither left it nor been declared dead. A Redis that
-// was emptied has not said of anybody that it left: who was listed before has a lease's time to
-// enter again. It costs two round trips.
+// Living lists the ids of the nodes that may have connections, including this one, each once.
+//
+// These nodes are on the list of members, and were not declared dead. After Redis was emptied,
+// members that were listed before count as living for the time of a lease, in which they enter the
+// list again. It costs two round trips.
 func (ps *Peers) Living(ctx context.Context) ([]string, error) {
 	list, err := ps.c.listMembers(ctx)
 	if err != nil {
@@ -59,13 +60,14 @@ func (ps *Peers) Living(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// known notes which members Redis lists, and which of them are dead, and gives those that may live.
+// known notes the members that Redis lists and those of them that are dead, and returns the members
+// that may live.
 func (ps *Peers) known(list []member, dead map[member]bool) map[member]bool {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	now := ps.c.now()
 	if !slices.Contains(list, ps.c.self()) {
-		ps.emptied = now // its next sign of life will tell the same
+		ps.emptied = now // the next refresh of the lease will find the same
 	}
 	living := map[member]bool{}
 	for _, m := range list {
@@ -83,29 +85,29 @@ func (ps *Peers) known(list []member, dead map[member]bool) map[member]bool {
 	return living
 }
 
-// wasEmptied notes that Redis had forgotten everything at that time.
+// wasEmptied notes that Redis was found emptied at that time.
 func (ps *Peers) wasEmptied(at time.Time) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	ps.emptied = at
 }
 
-// wasIntact notes that it had not.
+// wasIntact notes that Redis was found not emptied at that time.
 func (ps *Peers) wasIntact(at time.Time) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	ps.intact = at
 }
 
-// lastIntact is when Redis was last asked and had not been emptied.
+// lastIntact returns when Redis was last found not emptied.
 func (ps *Peers) lastIntact() time.Time {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	return ps.intact
 }
 
-// Recent is what Living gave, or the watch over the others found, where that is at most so old. It
-// asks nobody.
+// Recent returns the last result of Living or of the Watch, unless it is older than age. It makes
+// no call.
 func (ps *Peers) Recent(age time.Duration) (ids []string, ok bool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -121,8 +123,7 @@ func (ps *Peers) Recent(age time.Duration) (ids []string, ok bool) {
 	return ids, true
 }
 
-// Nodes lists the ids of the nodes that have a lease, or whose connections are not cleaned up yet,
-// each once.
+// Nodes lists the ids of the nodes that live, or that are not cleaned up after yet, each once.
 func (ps *Peers) Nodes(ctx context.Context) ([]string, error) {
 	list, err := ps.c.listMembers(ctx)
 	if err != nil {
@@ -139,8 +140,8 @@ func (ps *Peers) Nodes(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// Heard tells that another node has just spoken. Until Redis is next asked it counts as living, and
-// where Redis was emptied meanwhile for a lease.
+// Heard notes that another node has just sent a message. The node counts as living until the next
+// look at Redis and, if Redis was emptied, for the time of a lease.
 func (ps *Peers) Heard(id string) {
 	ps.company(ps.c.now())
 	ps.mu.Lock()
@@ -159,20 +160,20 @@ func (ps *Peers) Heard(id string) {
 // company notes that another node has a lease.
 func (ps *Peers) company(at time.Time) { ps.companyAt.Store(&at) }
 
-// aboutTime is how long what a node said of itself stays: longer than its lease, so that of a dead
-// one it is known too.
+// aboutTime is how long a node's description stays. It outlives the lease, so that the description
+// of a dead node is known too.
 const aboutTime = time.Hour
 
 // Sign is a node's last sign of life.
 type Sign struct {
 	Node   string
-	Living bool          // it has a lease
-	Age    time.Duration // of the sign; < 0: not known
-	About  []byte        // what the node said of itself with it (Config.About); nil: nothing
+	Living bool          // the node has a lease
+	Age    time.Duration // age of the sign; < 0 = not known
+	About  []byte        // Config.About of the node; nil = none
 }
 
-// Signs lists the nodes that have a lease, this one among them, or whose connections are not
-// cleaned up yet; each once, by id. It costs two round trips.
+// Signs lists the nodes that live, including this one, or that are not cleaned up after yet, each
+// once, by id. It costs two round trips.
 func (ps *Peers) Signs(ctx context.Context) ([]Sign, error) {
 	list, err := ps.c.listMembers(ctx)
 	if err != nil {
@@ -195,7 +196,7 @@ func (ps *Peers) Signs(ctx context.Context) ([]Sign, error) {
 	for i, m := range list {
 		lease, about := states[i].lease.Val(), states[i].about.Val()
 		s := Sign{Node: m.node, Living: lease > 0, Age: -1}
-		switch { // a missing key's is below zero
+		switch { // a missing key has a time below zero
 		case about > 0:
 			s.Age = max(aboutTime-about, 0)
 		case lease > 0:
@@ -206,8 +207,7 @@ func (ps *Peers) Signs(ctx context.Context) ([]Sign, error) {
 		}
 		signs = append(signs, s)
 	}
-	// Of a node that came back while its earlier incarnation is being cleaned up, the living one
-	// counts.
+	// While an earlier incarnation of a node is being cleaned up, the living one counts.
 	slices.SortStableFunc(signs, func(x, y Sign) int {
 		switch {
 		case x.Node != y.Node:

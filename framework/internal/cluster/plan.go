@@ -9,27 +9,28 @@ import (
 	"wsframe/library/cache"
 )
 
-// plan is what one write to Redis does, in the order in which it must happen: a process that is
-// killed in between leaves nothing behind by which nobody finds it. One Redis server executes a
-// pipeline in its order. The masters of a Redis Cluster get their shares side by side, so there
-// each part goes when the one before has been taken. So it does beside a Redis without memory,
-// which may take a later command and not the one that it needs.
+// plan is one write to Redis, in parts whose order keeps every connection findable, even if the
+// process is killed between two commands.
+//
+// One Redis server executes a pipeline in order. The masters of a Redis Cluster execute their
+// shares of it at the same time, so there each part waits for the one before. It also does so with
+// a Redis without memory, which may refuse a command and execute a later one.
 type plan struct {
 	c *client
 
-	list   redis.Pipeliner // the node's list of its connections, and of its users what a departure needs
-	note   redis.Pipeliner // what a connection says of itself: where it is, who hears of its end
-	places redis.Pipeliner // the sets and the user that lead to it
-	forget redis.Pipeliner // what it said
-	unlist redis.Pipeliner // it, from the list
+	list   redis.Pipeliner // adds to the node's list of connections, and users to rooms' hashes
+	note   redis.Pipeliner // adds a connection's own keys: its identity, close keys and listeners
+	places redis.Pipeliner // changes the sets and the user entry that name the connection
+	forget redis.Pipeliner // removes a connection's own keys
+	unlist redis.Pipeliner // removes from the node's list
 }
 
-// errPartial says that the first part of a plan may have been executed: Redis has heard of the
-// connections.
+// errPartial is returned when the first part of a plan may have been executed, so that Redis may
+// know the connections.
 var errPartial = errors.New("a part was written")
 
-// write runs a plan; apart = each part goes when the one before has been taken, whatever Redis it
-// is. After an error any part of it may have been executed.
+// write runs a plan. With apart, each part waits for the one before, whatever Redis it is. After an
+// error any part may have been executed.
 func (c *client) write(ctx context.Context, apart bool, fill func(context.Context, *plan)) error {
 	if !c.slots && !apart {
 		err := c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { fill(ctx, &plan{c, p, p, p, p, p}) })
@@ -57,21 +58,21 @@ func (c *client) write(ctx context.Context, apart bool, fill func(context.Contex
 	return nil
 }
 
-// releaseUID removes users' entries only while they still point to these connections: a second
-// device may have come since.
+// releaseUID removes users' entries only while they name these connections, since a second device
+// may have come.
 const releaseUID = `
 for i = 1, #ARGV, 2 do
 	if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i+1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
 end
 return 0`
 
-// entry asserts a live connection.
+// entry writes a live connection. With fresh it overwrites its user's entry.
 func (p *plan) entry(ctx context.Context, e *Entry, fresh bool) {
 	p.entries(ctx, []*Entry{e}, fresh)
 }
 
-// entries asserts live connections: the node's list first, by which they are found, then their
-// bookkeeping and their places in the sets they are in.
+// entries writes live connections: first the node's list, by which they are found, then their own
+// keys, then the sets that they are in.
 func (p *plan) entries(ctx context.Context, list []*Entry, fresh bool) {
 	if len(list) == 0 {
 		return
@@ -94,7 +95,7 @@ func (p *plan) entries(ctx context.Context, list []*Entry, fresh bool) {
 	for _, e := range list {
 		fd := str(e.FD)
 		if e.UID != "" && !fresh {
-			p.places.HSetNX(ctx, k.uids(), e.UID, fd) // a newer connection of the user's may have it
+			p.places.HSetNX(ctx, k.uids(), e.UID, fd) // a newer connection of the user may have it
 		}
 		if len(e.Listeners) > 0 {
 			p.note.SAdd(ctx, k.listeners(fd), e.Listeners)
@@ -109,7 +110,7 @@ func (p *plan) entries(ctx context.Context, list []*Entry, fresh bool) {
 	}
 }
 
-// remove takes connections out of their sets, then removes their bookkeeping, the node's list last.
+// remove removes connections from their sets, then their own keys, and last from the node's list.
 func (p *plan) remove(ctx context.Context, list ...*Entry) {
 	if len(list) == 0 {
 		return
@@ -151,7 +152,7 @@ func (p *plan) traces(ctx context.Context, list ...*Entry) {
 	p.forget.HDel(ctx, k.info(), fds...)
 }
 
-// present writes a live connection's user where Redis has forgotten him. Nobody is told of it.
+// present writes the user of a live connection where Redis has lost him, without an announcement.
 func (p *plan) present(ctx context.Context, list []Present) {
 	for i := range list {
 		p.places.HSetNX(ctx, p.c.keys.present(list[i].Room), list[i].ID, list[i].asserted())

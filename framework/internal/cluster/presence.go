@@ -11,24 +11,25 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Who is in a room whose members hear of it stands in the room's hash: id → how he came, a ticket
-// that only this coming has, and his nickname. How he came is + for the first one, - for one who
-// was there, ! while his leaving is told.
+// A room that announces its members has a hash of its users: id → state, ticket and nickname. The
+// state is + for a user who was new, - for one who had another connection, and ! while his leaving
+// is being announced. The ticket identifies one coming.
 //
-// Who may have left stands in one sorted set of all nodes, by the time at which somebody is to
-// look: whichever node comes first. It claims what is due by moving that time, so that another one
-// goes on where it dies. No command touches two keys: a room's hash may be anywhere in a Redis
-// Cluster.
+// One sorted set of all nodes contains the users who may have left, by the time at which a node
+// looks. The first node that does claims the due ones by moving that time, so another node
+// continues if it dies. No command touches two keys, since the rooms' hashes may be anywhere in a
+// Redis Cluster.
 
 const (
 	lookAtOnce = 64 // departures of one Depart
 	lookTime   = 8  // timeouts until another node may look
 
-	// announceTime is how long after it is due a departure is told at last, while all nodes answer.
+	// announceTime is the longest time from a due departure to its announcement, while all nodes
+	// answer.
 	announceTime = 2 * time.Second
 )
 
-// All times are Redis's own: the nodes' clocks may differ.
+// All times are those of Redis, since the nodes' clocks may differ.
 const (
 	noteComing = `
 local fresh = {}
@@ -43,8 +44,8 @@ for i = 1, #ARGV, 2 do
 end
 return fresh`
 
-	// A leaving is written beside a full Redis, too: what tells of the connection goes after it.
-	// See client.go.
+	// noteLeaving also runs without memory (see client.go), since the connection's keys are removed
+	// after it.
 	noteLeaving = `
 redis.call('ZREM', KEYS[1], '')
 local t = redis.call('TIME')
@@ -92,17 +93,17 @@ end
 return 0`
 )
 
-// Presence is who is in rooms whose members hear of it.
+// Presence records who is in rooms that announce their members.
 type Presence struct {
 	c       *client
 	life    *life
 	journal *journal
-	away    time.Duration // how long a user may be away before Depart looks at it; 0 = nobody is told
+	away    time.Duration // Config.Away
 }
 
-// Came notes users who have come, once Redis knows that their connections are in these rooms. It
-// tells for each whether he was not there before; asked again after an error it gives the same
-// answer, by the tickets.
+// Came notes users who have come into rooms, after Redis knows that their connections are there.
+// The result has a flag for each: he was not in the room. A repetition after an error gives the
+// same flags, by the tickets.
 func (pr *Presence) Came(ctx context.Context, list []Present) ([]bool, error) {
 	if err := pr.journal.flush(ctx, pr.life.ctx.Done()); err != nil {
 		return nil, err
@@ -117,8 +118,8 @@ func (pr *Presence) Came(ctx context.Context, list []Present) ([]bool, error) {
 	return fresh, nil
 }
 
-// Leaving notes that a user may have left a room, for Depart of any node after Config.Away. notified
-// = the room's members were notified of his coming, whatever has become of Redis since.
+// Leaving notes that a user may have left a room, for Depart of any node after Config.Away.
+// notified tells that his coming was announced, which Redis may have lost.
 func (pr *Presence) Leaving(p Present, notified bool) {
 	if notified {
 		p.value = p.asserted()
@@ -126,7 +127,7 @@ func (pr *Presence) Leaving(p Present, notified bool) {
 	pr.journal.append(op{kind: opLeaving, present: &p})
 }
 
-// write writes departures. The users are written first where Redis may have forgotten them.
+// write writes departures. Users that Redis may have lost are written first.
 func (pr *Presence) write(ctx context.Context, p *plan, list []*Present) {
 	names := make([]string, len(list))
 	for i, left := range list {
@@ -152,8 +153,8 @@ func args(first any, names []string) []any {
 	return list
 }
 
-// recordDepartures notes the departures of connections before what tells of them is removed: found
-// is what Redis knows of each, is gives what is left of it, nil = nothing.
+// recordDepartures notes the departures of connections before their keys are removed. found is the
+// state of each in Redis, is returns the state that remains; nil = none.
 func (pr *Presence) recordDepartures(ctx context.Context, found []Entry, is func(fd int64) *Entry) error {
 	if pr.away == 0 {
 		return nil
@@ -172,7 +173,7 @@ func (pr *Presence) recordDepartures(ctx context.Context, found []Entry, is func
 			}
 		}
 	}
-	list, err := pr.knownPresent(ctx, names) // most places are no rooms that tell
+	list, err := pr.knownPresent(ctx, names) // most sets are not those of announcing rooms
 	if err != nil || len(list) == 0 {
 		return err
 	}
@@ -187,11 +188,13 @@ func (pr *Presence) recordDepartures(ctx context.Context, found []Entry, is func
 	return nil
 }
 
-// Depart looks at departures whose time has come: here tells who of them is in his room by another
-// connection, and tell is called for the others. Of all nodes one is at it; what it does not finish
-// is looked at again. It tells twice only where its process, or Redis, goes away between that and
-// its note of it, or Redis is emptied soon after it. more = there may be others.
-func (pr *Presence) Depart(ctx context.Context, here func(context.Context, []Present) ([]bool, error), tell func(Present)) (more bool, err error) {
+// Depart looks at due departures. here reports which of the users have another connection in the
+// room; announce is called for the others. more reports that further ones may be due.
+//
+// Each departure is claimed by one node at a time, and looked at again if that node does not
+// finish. It is announced twice only when the process or Redis fails between the announcement and
+// its note, or when Redis is emptied soon after.
+func (pr *Presence) Depart(ctx context.Context, here func(context.Context, []Present) ([]bool, error), announce func(Present)) (more bool, err error) {
 	due, err := call(pr.c, ctx, func(ctx context.Context) ([]string, error) {
 		return pr.c.redis.Eval(ctx, claimLeaving, []string{pr.c.keys.leaving()}, lookTime*pr.c.timeout.Milliseconds(), lookAtOnce).StringSlice()
 	})
@@ -207,7 +210,7 @@ func (pr *Presence) Depart(ctx context.Context, here func(context.Context, []Pre
 		return false, err
 	}
 	if len(list) > 0 {
-		if err := pr.depart(ctx, list, here, tell); err != nil {
+		if err := pr.depart(ctx, list, here, announce); err != nil {
 			return false, err
 		}
 	}
@@ -220,12 +223,12 @@ func (pr *Presence) Depart(ctx context.Context, here func(context.Context, []Pre
 	return len(due) == lookAtOnce, nil
 }
 
-func (pr *Presence) depart(ctx context.Context, list []Present, here func(context.Context, []Present) ([]bool, error), tell func(Present)) error {
+func (pr *Presence) depart(ctx context.Context, list []Present, here func(context.Context, []Present) ([]bool, error), announce func(Present)) error {
 	stays, err := here(ctx, list)
 	if err != nil {
 		return fmt.Errorf("look who is there: %w", err)
 	}
-	// Who comes from here on has another value.
+	// A user who comes from here on has another value.
 	list = keep(list, func(i int) bool { return !stays[i] })
 	left, err := pr.inRooms(ctx, beginLeave, list)
 	if err != nil {
@@ -233,7 +236,7 @@ func (pr *Presence) depart(ctx context.Context, list []Present, here func(contex
 	}
 	list = keep(list, func(i int) bool { return left[i] })
 	for _, p := range list {
-		tell(p)
+		announce(p)
 	}
 	if _, err = pr.inRooms(ctx, endLeave, list); err != nil {
 		return fmt.Errorf("remove who has left: %w", err)
@@ -241,7 +244,7 @@ func (pr *Presence) depart(ctx context.Context, list []Present, here func(contex
 	return nil
 }
 
-// knownPresent gives those of the departures whose users stand in their rooms' hashes.
+// knownPresent returns the departures whose users are in their rooms' hashes.
 func (pr *Presence) knownPresent(ctx context.Context, due []string) ([]Present, error) {
 	if len(due) == 0 {
 		return nil, nil
@@ -268,8 +271,8 @@ func (pr *Presence) knownPresent(ctx context.Context, due []string) ([]Present, 
 	return list, nil
 }
 
-// inRooms runs a script on the hashes of those users' rooms. It gives what it answered for each;
-// false where Redis refuses it.
+// inRooms runs a script on the hashes of the users' rooms. The result has its answer for each user,
+// false where Redis refused the script.
 func (pr *Presence) inRooms(ctx context.Context, script string, list []Present) ([]bool, error) {
 	if len(list) == 0 {
 		return nil, nil

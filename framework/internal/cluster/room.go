@@ -13,8 +13,8 @@ type Rooms struct {
 	journal *journal
 }
 
-// SyncRoom reads the members of a room's set from Redis, of all nodes, in no order. What is not a
-// number is left out.
+// SyncRoom returns the members of a room's set, of all nodes, in no order, without those that are
+// no numbers.
 func (r *Rooms) SyncRoom(ctx context.Context, room string) ([]int64, error) {
 	list, err := r.c.members(ctx, r.c.keys.prefix+room)
 	if err != nil {
@@ -29,7 +29,7 @@ func (r *Rooms) SyncRoom(ctx context.Context, room string) ([]int64, error) {
 	return fds, nil
 }
 
-// Dead tells which of the fds Redis knows no connection of, on any node.
+// Dead returns the fds of which Redis knows no connection, on any node.
 func (r *Rooms) Dead(ctx context.Context, fds []int64) ([]int64, error) {
 	var dead []int64
 	for len(fds) > 0 {
@@ -54,7 +54,8 @@ func (r *Rooms) Dead(ctx context.Context, fds []int64) ([]int64, error) {
 	return dead, nil
 }
 
-// Stale notes that a connection of a room's set is gone, whichever node had it: the set loses it.
+// Stale notes that the fd of a connection that has ended, on whichever node, is to leave a room's
+// set.
 func (r *Rooms) Stale(fd int64, room string) {
 	r.journal.append(op{kind: opStale, fd: fd, key: room})
 }

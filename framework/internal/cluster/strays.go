@@ -16,20 +16,20 @@ import (
 	"wsframe/framework/internal/backoff"
 )
 
-// Strays are connections that Redis knows and no node's list has. One server never makes any, since
-// a list gets a connection first and loses it last. But the masters of a Redis Cluster fail over
-// one by one: where the list's has lost nothing, and another one comes back with older data, the
-// bookkeeping of connections that have ended is there again. Nobody else would look for it.
+// A stray is a connection that Redis knows, but that is on no node's list. One Redis server never
+// has strays, since a list gets a connection first and loses it last. But the masters of a Redis
+// Cluster fail over one by one. If one of them comes back with older data, the keys of ended
+// connections are there again, without an entry in a list.
 //
-// A node looks for strays when it has started, after an outage, and when it has cleaned up after
-// another. What is unlisted may also belong to a living node whose list was lost. So it is removed
-// if it still is when every node has had the time to write its list again. The close listeners of a
-// stray were told before its list lost it, and are not told again.
+// A node looks for strays after its start, after an outage, and after the clean-up of another node.
+// An unlisted connection may also belong to a living node whose list was lost. So it is removed
+// only if it is still unlisted when every node has had the time to write its list again. The close
+// listeners of a stray were notified before, and are not notified again.
 
-// strayPause is how long after a failure strays are looked for again.
+// strayPause is the time after a failure until strays are looked for again.
 const strayPause = 5 * time.Second
 
-// Strays finds and removes them.
+// Strays finds and removes strays.
 type Strays struct {
 	c        *client
 	presence *Presence
@@ -37,7 +37,7 @@ type Strays struct {
 	requests chan struct{} // holds at most one request of seek
 }
 
-// seek has strays looked for soon.
+// seek requests a search.
 func (st *Strays) seek() {
 	select {
 	case st.requests <- struct{}{}:
@@ -45,7 +45,7 @@ func (st *Strays) seek() {
 	}
 }
 
-// Run looks for strays whenever somebody asks for it, until the node stops.
+// Run searches at each request, until the node stops.
 func (st *Strays) Run(ctx context.Context) {
 	tries := backoff.Backoff{Min: strayPause, Max: strayPause}
 	for {
@@ -65,8 +65,8 @@ func (st *Strays) Run(ctx context.Context) {
 	}
 }
 
-// remove removes what is unlisted now and after a while. One node is at it; done = this one was, or
-// nothing had to be removed.
+// remove removes the connections that are unlisted now and after a while. Only one node at a time
+// does; done reports that this one did, or that there was nothing to remove.
 func (st *Strays) remove(ctx context.Context) (done bool, err error) {
 	claim := st.c.keys.strays()
 	mine, err := st.c.ifMine(ctx, acquireClaim, claim, (st.wait + time.Minute).Milliseconds())
@@ -74,7 +74,8 @@ func (st *Strays) remove(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	defer func() {
-		if _, e := st.c.ifMine(context.WithoutCancel(ctx), endClaim, claim); err == nil { // a stop may have cut it short
+		// The claim is ended after a stop, too.
+		if _, e := st.c.ifMine(context.WithoutCancel(ctx), endClaim, claim); err == nil {
 			err = e
 		}
 	}()
@@ -117,8 +118,8 @@ func (st *Strays) remove(ctx context.Context) (done bool, err error) {
 	return true, nil
 }
 
-// everywhere gives all connections that Redis knows in any way, each with its user where he has an
-// entry.
+// everywhere returns all connections that Redis knows in any way, with their users' ids where those
+// have an entry.
 func (st *Strays) everywhere(ctx context.Context) (map[int64]string, error) {
 	found := map[int64]string{}
 	note := func(fd, uid string) {
@@ -143,7 +144,7 @@ func (st *Strays) everywhere(ctx context.Context) (map[int64]string, error) {
 	}
 	own := []string{st.c.keys.closing(""), st.c.keys.listeners("")}
 	pattern := globEscape.Replace(st.c.keys.prefix) + "WEBSOCKET_Fd*"
-	var mu sync.Mutex // the masters are asked side by side
+	var mu sync.Mutex // the masters are read at the same time
 	err := st.c.eachMaster(ctx, func(ctx context.Context, c redis.Cmdable) error {
 		return st.c.pages(ctx, func(ctx context.Context, cursor uint64) (uint64, error) {
 			names, next, err := c.Scan(ctx, cursor, pattern, 2*pipeline).Result()
@@ -165,7 +166,7 @@ func (st *Strays) everywhere(ctx context.Context) (map[int64]string, error) {
 	return found, nil
 }
 
-// unlisted deletes those that a node's list has.
+// unlisted deletes from found the connections that are on a node's list.
 func (st *Strays) unlisted(ctx context.Context, found map[int64]string) error {
 	members, err := st.c.listMembers(ctx)
 	if err != nil {

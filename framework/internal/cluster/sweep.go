@@ -14,29 +14,29 @@ import (
 	"wsframe/framework/internal/backoff"
 )
 
-// sweepAtOnce is how many connections share the round trips of a sweep. Where Redis is slow there
-// are fewer, down to an eighth.
+// sweepAtOnce is the number of connections that share the round trips of a sweep. For a slow Redis
+// there are fewer, down to an eighth.
 const sweepAtOnce = pipeline / 4
 
-// ran is the claim of a connection whose Orphan has returned: only its keys are left to remove.
+// ran is the claim of a connection whose Orphan has returned, so that only its keys remain.
 const ran = "ran"
 
-// Sweeper cleans up after processes that ended without doing it themselves: it tells the close
-// listeners of their connections, then removes what Redis knows of these. Any number of sweepers
-// may be at it at the same time.
+// Sweeper cleans up after processes that ended without doing so themselves: it notifies the close
+// listeners of their connections, then removes the connections from Redis. Sweepers of several
+// nodes may work at the same time.
 type Sweeper struct {
 	c        *client
 	presence *Presence
-	hold     time.Duration                 // how long a dead sweeper holds up the others
-	orphan   func(context.Context, Orphan) // tells the listeners; nil: nobody is told
+	hold     time.Duration                 // Config.Claim
+	orphan   func(context.Context, Orphan) // Config.Orphan; nil = none
 
 	turn     turn            // one sweep at a time
-	batch    int             // connections that share its round trips; under turn
-	notified map[string]bool // claims whose orphan has run but is not marked so; under turn
+	batch    int             // connections that share round trips; under turn
+	notified map[string]bool // claims whose orphan has run without a mark; under turn
 	swept    atomic.Int64
 }
 
-// eachIfMine is ifMine for the claims of several connections, in one round trip.
+// eachIfMine is ifMine for several connections, in one round trip.
 func (s *Sweeper) eachIfMine(ctx context.Context, script string, list []*dying, args ...any) ([]bool, error) {
 	answers := make([]*redis.Cmd, len(list))
 	err := s.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
@@ -54,7 +54,8 @@ func (s *Sweeper) eachIfMine(ctx context.Context, script string, list []*dying, 
 	return mine, nil
 }
 
-// untilDone repeats sweep until the member, or those of its connections, are cleaned up by anybody.
+// untilDone repeats sweep until there is nothing to do. With only, it is about these connections of
+// the member.
 func (s *Sweeper) untilDone(ctx context.Context, m member, only map[string]bool) {
 	tries := backoff.Backoff{Min: 50 * time.Millisecond, Max: time.Second}
 	for {
@@ -71,8 +72,8 @@ func (s *Sweeper) untilDone(ctx context.Context, m member, only map[string]bool)
 	}
 }
 
-// sweep cleans up after a dead member, or after some of its connections, unless another node is at
-// it. done = nothing is left to do.
+// sweep cleans up after a dead member, or only after some of its connections, unless another node
+// does. done reports that there is nothing more to do.
 func (s *Sweeper) sweep(ctx context.Context, m member, only map[string]bool) (done bool, err error) {
 	if err := s.turn.acquire(ctx); err != nil {
 		return false, err
@@ -82,7 +83,8 @@ func (s *Sweeper) sweep(ctx context.Context, m member, only map[string]bool) (do
 	claim := s.c.keys.sweep(m)
 	mine, err := s.c.ifMine(ctx, acquireClaim, claim, s.hold.Milliseconds())
 	if err == nil && !mine {
-		mine, err = s.c.ifMine(ctx, extendClaim, claim, s.hold.Milliseconds()) // from an attempt that failed
+		// The claim may be left from a failed attempt of this node.
+		mine, err = s.c.ifMine(ctx, extendClaim, claim, s.hold.Milliseconds())
 	}
 	if err != nil || !mine {
 		return false, err
@@ -120,12 +122,12 @@ func (s *Sweeper) sweep(ctx context.Context, m member, only map[string]bool) (do
 			}
 		}
 		if count == before {
-			return false, nil // others hold the rest
+			return false, nil // others have claimed the rest
 		}
 	}
 }
 
-// removeMember takes a member off the list whose connections are all cleaned up.
+// removeMember removes a member without connections from the list.
 func (s *Sweeper) removeMember(ctx context.Context, m member, only map[string]bool) error {
 	if only != nil || m.inc == "" {
 		return nil
@@ -133,7 +135,7 @@ func (s *Sweeper) removeMember(ctx context.Context, m member, only map[string]bo
 	return s.c.write(ctx, false, func(ctx context.Context, p *plan) {
 		p.forget.Del(ctx, s.c.keys.mark(m), s.c.keys.about(m))
 		p.unlist.SRem(ctx, s.c.keys.nodes(), m.String())
-		if m.node == s.c.id { // its process ended for certain, or is this one
+		if m.node == s.c.id { // its process has certainly ended, or is this one
 			p.unlist.Del(ctx, s.c.keys.dead(m))
 		}
 	})
@@ -146,10 +148,10 @@ type dying struct {
 	mine        *redis.Cmd
 	owner       *redis.StringCmd
 	listed      *redis.BoolCmd
-	fresh       bool // claimed just now
+	fresh       bool // claimed by this call
 }
 
-// some cleans up those of the fds that it can claim, and returns how many.
+// sweepSome cleans up the fds that it can claim, and returns their number.
 func (s *Sweeper) sweepSome(ctx context.Context, m member, fds []string) (int, error) {
 	begun := s.c.now()
 	list, err := s.claim(ctx, m, fds)
@@ -218,7 +220,7 @@ func (s *Sweeper) claim(ctx context.Context, m member, fds []string) ([]*dying, 
 	})
 	numbers := make([]int64, len(list))
 	for i, d := range list {
-		numbers[i], _ = strconv.ParseInt(d.name, 10, 64) // 0 for what is not ours: there is nothing of it
+		numbers[i], _ = strconv.ParseInt(d.name, 10, 64) // 0 = no number: unknown
 	}
 	entries, err := s.c.read(ctx, numbers)
 	if err != nil {
@@ -235,14 +237,14 @@ func (s *Sweeper) claim(ctx context.Context, m member, fds []string) ([]*dying, 
 	return list, nil
 }
 
-// notifyAll runs Orphan for the connections of which that is not known to have happened, and marks
-// each one. The marks are written while the next ones run, so that not each of them waits for a
-// round trip. Connections whose claim was lost lose their name.
+// notifyAll runs Orphan for the connections without a mark that it has run, and marks each one.
+// Marks are written while the next Orphans run, so that not each of them costs a round trip.
+// Connections whose claim was lost lose their name.
 func (s *Sweeper) notifyAll(ctx context.Context, list []*dying, claimed time.Time) (err error) {
-	told, marked := make(chan string, len(list)), make(chan error, 1)
-	go func() { marked <- s.mark(ctx, told) }()
+	done, marked := make(chan string, len(list)), make(chan error, 1)
+	go func() { marked <- s.mark(ctx, done) }()
 	defer func() {
-		close(told)
+		close(done)
 		if e := <-marked; err == nil {
 			err = e
 		}
@@ -262,21 +264,21 @@ func (s *Sweeper) notifyAll(ctx context.Context, list []*dying, claimed time.Tim
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if len(marked) > 0 { // Redis is away
+		if len(marked) > 0 { // Redis does not answer
 			return nil
 		}
 		if d.name != "" && !s.notified[d.claim] {
 			s.notify(ctx, d)
 		}
 		if d.name != "" {
-			told <- d.claim
+			done <- d.claim
 		}
 	}
 	return nil
 }
 
-// extend renews the claims of those that are still to be told, and gives the time since which all
-// of the others' hold.
+// extend renews the claims of connections whose Orphan has not run, if which selects them. It
+// returns the time since which the renewed claims hold.
 func (s *Sweeper) extend(ctx context.Context, list []*dying, which func(*dying) bool, since time.Time) (time.Time, error) {
 	var old []*dying
 	for _, d := range list {
@@ -296,13 +298,13 @@ func (s *Sweeper) extend(ctx context.Context, list []*dying, which func(*dying) 
 	return since, err
 }
 
-// mark notes which connections' Orphan has run, those together that were told since the last round
-// trip.
-func (s *Sweeper) mark(ctx context.Context, told <-chan string) error {
-	for claim := range told {
+// mark marks the claims of connections whose Orphan has run, in one round trip for all that are
+// there.
+func (s *Sweeper) mark(ctx context.Context, done <-chan string) error {
+	for claim := range done {
 		claims := []string{claim}
-		for range len(told) {
-			claims = append(claims, <-told)
+		for range len(done) {
+			claims = append(claims, <-done)
 		}
 		err := s.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) {
 			for _, claim := range claims {
@@ -316,7 +318,8 @@ func (s *Sweeper) mark(ctx context.Context, told <-chan string) error {
 	return nil
 }
 
-// tell runs Orphan. What has neither an identity nor a listener was never completely opened.
+// notify runs Orphan, except for a connection without identity and listeners, which was never
+// opened completely.
 func (s *Sweeper) notify(ctx context.Context, d *dying) {
 	s.notified[d.claim] = true
 	if s.orphan == nil || len(d.Auth) == 0 && len(d.Listeners) == 0 {

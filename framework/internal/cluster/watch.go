@@ -9,16 +9,16 @@ import (
 	"go.uber.org/zap"
 )
 
-// Watch looks for nodes whose lease is gone, and has them cleaned up after.
+// Watch declares nodes dead whose lease is gone, and has the Sweeper clean up after them.
 type Watch struct {
 	c         *client
 	lease     *Lease
 	peers     *Peers
 	sweeper   *Sweeper
-	onCleaned func() // called when a node was cleaned up after
+	onCleaned func() // called after the clean-up of a node
 }
 
-// Run looks for nodes whose lease is gone, and cleans up after them.
+// Run looks for dead nodes until the node stops.
 func (wa *Watch) Run(ctx context.Context) {
 	tick := time.NewTicker(wa.lease.every / 4)
 	defer tick.Stop()
@@ -30,7 +30,7 @@ func (wa *Watch) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := wa.look(ctx, doubted); err != nil {
-			// After an outage every lease may have run out. Time counts only while Redis answers.
+			// Every lease may have run out in an outage, so time counts only while Redis answers.
 			clear(doubted)
 			if ctx.Err() == nil {
 				wa.c.log.Debug("look for dead nodes", zap.Error(err))
@@ -41,7 +41,7 @@ func (wa *Watch) Run(ctx context.Context) {
 
 func (wa *Watch) look(ctx context.Context, doubted map[member]time.Time) error {
 	if !wa.lease.holds() {
-		clear(doubted) // first one's own sign of life
+		clear(doubted) // this node's own lease comes first
 		return nil
 	}
 	dead, err := wa.deadMembers(ctx, doubted)
@@ -60,8 +60,8 @@ func (wa *Watch) look(ctx context.Context, doubted map[member]time.Time) error {
 	return nil
 }
 
-// deadMembers are the members to clean up after. A member is declared dead when its lease was
-// missing for longer than a living one needs to renew it, and Redis answered all the time.
+// deadMembers returns the members to clean up after. It declares a member dead whose lease was
+// missing for longer than a living member needs to refresh it, while Redis answered all the time.
 func (wa *Watch) deadMembers(ctx context.Context, doubted map[member]time.Time) ([]member, error) {
 	type state struct {
 		m                member

@@ -12,16 +12,15 @@ import (
 	"wsframe/library/cache"
 )
 
-// gatherTime is how long the writer waits behind a pipeline: what comes meanwhile leaves together.
-// Nothing waits where it is quiet.
+// gatherTime is how long the Writer waits after a pipeline, so that further changes share the next
+// one. After a quiet time a change does not wait.
 const gatherTime = 2 * time.Millisecond
 
-// doubtTime is how many timeouts after a failed pipeline its commands are taken to have been
-// executed or lost. A server that answers again has them behind it at once; a proxy may hold them
-// longer.
+// doubtTime is the time, in timeouts, after which a failed pipeline's commands count as executed or
+// lost. A server that answers again has executed them; a proxy may hold them longer.
 const doubtTime = 4
 
-// Writer writes to Redis what happens to connections. Its methods only note it; Run writes.
+// Writer writes the journal to Redis. Its Run is the only goroutine that writes live connections.
 type Writer struct {
 	c          *client
 	life       *life
@@ -36,14 +35,14 @@ type Writer struct {
 	comparison *comparison
 
 	every   time.Duration     // between two comparisons
-	deposed func(floor int64) // nil: nobody is told
+	deposed func(floor int64) // Config.Deposed; nil = none
 }
 
-// Run writes the journal until the node stops, and does whatever else must not happen beside that.
-// What Redis does not take is repeated, with growing pauses.
+// Run writes the journal until the node stops, and makes the comparisons, which must not run at the
+// same time. Failures are repeated with growing pauses.
 func (w *Writer) Run(ctx context.Context) {
 	tries := backoff.Backoff{Min: 20 * time.Millisecond, Max: time.Second}
-	assert := time.NewTimer(rand.N(w.every)) // many nodes started at once do not assert at once
+	assert := time.NewTimer(rand.N(w.every)) // at other times than nodes that started together
 	defer assert.Stop()
 	due := false
 	for {
@@ -54,7 +53,7 @@ func (w *Writer) Run(ctx context.Context) {
 		}
 		wasDue := due
 		idle, err := w.step(ctx, &due)
-		if wasDue && !due { // from its end: the journal has its turn in between, however long it took
+		if wasDue && !due { // from its end on, so that the journal has its turn
 			assert.Reset(w.every)
 		}
 		switch {
@@ -104,7 +103,7 @@ func (w *Writer) Run(ctx context.Context) {
 	}
 }
 
-// step does the next thing there is to do. idle = there was nothing.
+// step does the next piece of work. idle reports that there was none.
 func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 	if w.lease.lost.Load() {
 		return false, w.renounce(ctx)
@@ -116,8 +115,8 @@ func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 	if len(ops) == 0 && !overflow && !w.lease.forgotten.Load() && !*due && !doubtful && !fill {
 		return true, nil
 	}
-	// Nothing is written by a node that may have been declared dead meanwhile: others clean up
-	// after it. Nor while Redis is away, so that it is known what it has never heard of.
+	// A node that may have been declared dead writes nothing, since others clean up after it. Nor
+	// does it write while Redis does not answer, so that it knows what Redis has never heard of.
 	if w.c.leased() && (w.lease.unreachable.Load() || !w.lease.holds()) {
 		if err := w.lease.refresh(ctx); err != nil {
 			return false, err
@@ -147,7 +146,7 @@ func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 		*due = false
 		if err := w.comparison.heal(ctx); err != nil && ctx.Err() == nil {
 			w.comparison.slower()
-			w.c.log.Warn("live connections cannot be asserted in redis", zap.Error(err)) // again next time
+			w.c.log.Warn("live connections cannot be asserted in redis", zap.Error(err))
 		}
 	default:
 		if w.c.slots || w.comparison.full {
@@ -163,21 +162,22 @@ func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 			w.comparison.doubtOps(ops)
 			w.comparison.doubtAt = w.c.now()
 			w.comparison.noteFull(err)
-			return false, nil // at once again, without what needs memory
+			return false, nil // repeated at once, without additions
 		}
 		if err != nil {
 			w.comparison.doubtOps(ops)
 			return false, err
 		}
-		w.comparison.batch = min(w.comparison.batch+pipeline/128, pipeline) // slowly: each try too many is a timeout
+		// The batch grows slowly, since one that is too long times out.
+		w.comparison.batch = min(w.comparison.batch+pipeline/128, pipeline)
 		w.departures.remember(ops)
 		w.journal.done(len(ops), dropped)
 	}
 	return false, nil
 }
 
-// renounce leaves all connections to those who declared this node dead, and goes on as another
-// incarnation.
+// renounce leaves all connections to the nodes that declared this one dead, and continues as
+// another incarnation.
 func (w *Writer) renounce(ctx context.Context) error {
 	if err := w.lease.turn.acquire(ctx); err != nil {
 		return err
@@ -185,7 +185,7 @@ func (w *Writer) renounce(ctx context.Context) error {
 	defer w.lease.turn.release()
 	old := w.c.self()
 	w.c.log.Error("connections are given up", zap.Error(errDeposed))
-	// Something may have been written since it was cleaned up.
+	// This node may have written something after it was cleaned up after.
 	if err := w.c.enter(ctx, old); err != nil {
 		return err
 	}
@@ -215,23 +215,23 @@ func (w *Writer) renounce(ctx context.Context) error {
 	return nil
 }
 
-// writeOps writes a batch. What opened comes first and what closed last, each kind as few commands:
-// no two connections' operations disturb each other, but for a user's entry, which the newest keeps
-// in any order.
+// writeOps writes a batch: opened connections first, closed ones last, each with few commands. The
+// order of different connections does not matter, except for a user's entry, which the newest one
+// keeps.
 func (w *Writer) writeOps(ctx context.Context, p *plan, ops []op) {
 	floor := w.numbers.floor.Load()
 	var opened, closed []*Entry
-	var left []*Present
+	var leaving []*Present
 	for i := range ops {
 		switch o := &ops[i]; {
-		case o.kind == opLeaving: // whoever cleans up after the connection
-			left = append(left, o.present)
+		case o.kind == opLeaving: // also of connections that others clean up
+			leaving = append(leaving, o.present)
 		case o.kind == opOpened && o.fd >= floor:
 			opened = append(opened, o.entry)
 		}
 	}
 	p.entries(ctx, opened, true)
-	w.presence.write(ctx, p, left) // before the places go by which it would be found
+	w.presence.write(ctx, p, leaving) // before the sets by which a departure would be found
 	for i := 0; i < len(ops); {
 		o := &ops[i]
 		switch {
@@ -255,7 +255,7 @@ func (w *Writer) writeOps(ctx context.Context, p *plan, ops []op) {
 	p.remove(ctx, closed...)
 }
 
-// writeKeys writes a run of keys that were added.
+// writeKeys writes consecutive KeyAdded.
 func (w *Writer) writeKeys(ctx context.Context, p *plan, ops []op, floor int64) {
 	var names []string
 	members := map[string][]any{}
