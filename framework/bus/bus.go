@@ -179,6 +179,13 @@ func (b *Bus) end(ctx context.Context) error {
 // within ctx. No Receive runs any more unless it hangs. A read that blocks in Redis ends by itself
 // within seconds, or with the client.
 func (b *Bus) Stop(ctx context.Context) error {
+	err := b.stop(ctx)
+	b.followers.expireAll() // without mu: the functions belong to others
+	return err
+}
+
+// stop is Stop without the followers.
+func (b *Bus) stop(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var err error
@@ -192,7 +199,6 @@ func (b *Bus) Stop(ctx context.Context) error {
 	for _, s := range b.shards {
 		_ = s.emptied() // takes the lock: every push has ended
 	}
-	b.followers.expireAll()
 	unwritten := b.budget.messages.Load()
 	shared := b.phase == suspended || b.phase == started && len(b.cfg.State) > 0
 	if shared {

@@ -77,15 +77,22 @@ func (e *shardEpoch) learn(name, count string) error {
 	if err != nil || name == "" {
 		return err
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.name == name {
-		n = max(n, e.count)
-	} else if e.name != "" {
+	if e.replace(name, n) {
 		e.log.Warn("redis may have lost kept messages: their rooms have a new epoch", zap.String("shard", e.stream.tag))
 	}
-	e.name, e.count = name, n
 	return nil
+}
+
+// replace notes an epoch and its count, and reports whether another epoch was known before.
+func (e *shardEpoch) replace(name string, count int64) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	renewed := e.name != "" && e.name != name
+	if e.name == name {
+		count = max(count, e.count)
+	}
+	e.name, e.count = name, count
+	return renewed
 }
 
 // received notes the count of a message that was read, unless the message is an old one.

@@ -103,10 +103,17 @@ func (b *Bus) Resume() {
 // Detach gives up the state that Suspend returned: another process continues with it. From now on this
 // Bus is another sender, which only writes, until Stop.
 func (b *Bus) Detach() {
+	if b.detach() {
+		b.followers.expireAll() // without mu: the functions belong to others
+	}
+}
+
+// detach is Detach without the followers. It reports whether the Bus was suspended.
+func (b *Bus) detach() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.phase != suspended {
-		return
+		return false
 	}
 	for _, s := range b.shards {
 		s.mu.Lock()
@@ -118,7 +125,7 @@ func (b *Bus) Detach() {
 	}
 	b.phase = detached
 	b.begin(false)
-	b.followers.expireAll()
+	return true
 }
 
 // detach begins anew with the messages that are not in the state. The caller holds mu.

@@ -32,12 +32,12 @@ func newRefusals(rate int, log *zap.Logger) *refusals {
 
 // add counts a refusal and returns the error of its response.
 func (l *refusals) add(peer string, e *Error) *Error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.total[e.Code]++
 	if n := l.line.Due(time.Now()); n > 0 {
 		l.log.Warn("push port: requests are refused", zap.String("code", string(e.Code)), zap.String("why", e.Message), zap.String("peer", peer), zap.Int64("since the last such line", n))
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.total[e.Code]++
 	if e.Code == CodeUnauthorized && !l.of(peer).allow(1) {
 		return fail(CodeRateLimited, "too many requests without a right token come from this address")
 	}

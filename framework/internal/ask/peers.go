@@ -82,14 +82,16 @@ func (n *Nodes) lookForPeers(done chan struct{}) {
 	p.mu.Unlock()
 	ids, err := n.cfg.Members().Living(ctx)
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	failed := p.failed
 	if err == nil {
 		p.noted = p.noted[known:]
 		p.ids = slices.DeleteFunc(ids, func(id string) bool { return id == n.cfg.Node })
-	} else if !p.failed {
-		n.cfg.Log.Warn("the other nodes cannot be looked for; calls answer for this one", zap.Error(err))
 	}
 	p.failed, p.at, p.looking = err != nil, time.Now(), nil
+	p.mu.Unlock()
+	if err != nil && !failed {
+		n.cfg.Log.Warn("the other nodes cannot be looked for; calls answer for this one", zap.Error(err))
+	}
 }
 
 // maxNoted limits the nodes that are noted between two look-ups.

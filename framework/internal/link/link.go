@@ -14,8 +14,8 @@
 //	TakingOver ─ Adopt ──────▲ ◀────── Resume ────────┘                             │
 //	                         └───────── Adopt: the next worker gave them back ◀─────┘
 //
-// A Link is safe for concurrent use. Its lock is held while the previous bus stops and while waiting messages are sent, which
-// does not wait; nothing of others is called under it.
+// A Link is safe for concurrent use, except that only one Join or takeover may run at a time. The
+// bus is started, and sent what waited for it, under the Link's lock; neither of them waits.
 package link
 
 import (
@@ -87,13 +87,13 @@ func (l *Link) start(ctx context.Context, state []byte) (*bus.Bus, error) {
 
 // run takes the place, and says what has waited for it.
 func (l *Link) run(ctx context.Context, b *bus.Bus) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if before := l.bus.Load(); before != nil { // the next worker has given the connections back
 		if err := before.Stop(ctx); err != nil {
 			l.cfg.Log.Warn("leave the bus", zap.Error(err))
 		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	b.Run()
 	for _, m := range l.waiting {
 		if err := b.Send(m); err != nil {
