@@ -22,7 +22,7 @@ func TestDecode(t *testing.T) {
 		{"cut in a name", "sendToUID", `{"uid":"7","ev`, "ends too soon"},
 		{"no JSON", "sendToUID", `{"uid":7,,}`, "must be a text"},
 		{"trailing comma", "sendToUID", `{"uid":"7","event":"e",}`, "malformed JSON"},
-		{"more behind", "sendToUID", `{"uid":"7","event":"e"}}`, "something follows"},
+		{"more after it", "sendToUID", `{"uid":"7","event":"e"}}`, "something follows"},
 		{"two", "sendToUID", `{"uid":"7","event":"e"}{}`, "something follows"},
 		{"not UTF-8", "sendToUID", "{\"uid\":\"7\",\"event\":\"e\",\"param\":\"\xff\"}", "not UTF-8"},
 		{"unknown field", "sendToUID", `{"uid":"7","event":"e","rooms":1}`, `"rooms" is no field`},

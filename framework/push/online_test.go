@@ -24,5 +24,5 @@ func TestOnline(t *testing.T) {
 		}
 	}
 	h := serve(t, Config{OnlineCount: true}) // it runs, and ends
-	until(t, "told", func() bool { return len(h.backend.said()) > 0 })
+	until(t, "pushed", func() bool { return len(h.backend.said()) > 0 })
 }

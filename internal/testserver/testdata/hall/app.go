@@ -1,5 +1,5 @@
-// Package app stands in for the application in the tests of many nodes: go build's -overlay puts this file in the place of
-// app/app.go. Everything else of the binary under test is as it is released.
+// Package app replaces the application in tests of many nodes: go build's -overlay puts this file
+// in the place of app/app.go. All else of the binary under test is the same as in a release.
 package app
 
 import (
@@ -16,7 +16,7 @@ import (
 	"wsframe/framework"
 )
 
-// Controllers mounts the one controller, through which clients use the application API.
+// Controllers mounts the one controller, by which clients use the application API.
 func Controllers(d framework.Deps) ([]framework.Controller, error) {
 	closed, err := os.OpenFile(os.Getenv("HALL_CLOSED"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -25,20 +25,20 @@ func Controllers(d framework.Deps) ([]framework.Controller, error) {
 	return []framework.Controller{framework.Mount("hall", &Hall{closed, d.Redis})}, nil
 }
 
-// Hall does what it is asked to.
+// Hall has an action for each call of the application API.
 type Hall struct {
 	closed *os.File
 	redis  redis.UniversalClient
 }
 
-// OnClose notes each end that it is told of, with the process to which it was told.
+// OnClose records each end of a connection, with the process that it was called in.
 func (h *Hall) OnClose(c *framework.Closed) {
 	if _, err := fmt.Fprintf(h.closed, "%d %d %d\n", c.FD, os.Getpid(), c.Code); err != nil {
 		c.Log().Error("close listener: " + err.Error())
 	}
 }
 
-// Block has so many goroutines wait in Redis, as consumers of queues do.
+// Block makes goroutines wait in Redis, as consumers of queues do.
 func (h *Hall) Block(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	for range in.Count {
 		go h.redis.BLPop(context.Background(), 0, "hall-queue")
@@ -46,7 +46,7 @@ func (h *Hall) Block(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	return done(nil)
 }
 
-// In is what all actions take.
+// In is the data of all actions.
 type In struct {
 	FD     int64          `json:"to"`
 	UID    string         `json:"uid"`
@@ -70,7 +70,7 @@ func done(err error, param ...any) (*framework.Reply, error) {
 	return framework.OK("done", "", param...), nil
 }
 
-// Join puts the asking connection into a room, or another one.
+// Join adds the sender's connection, or another one, to a room.
 func (h *Hall) Join(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	if in.FD != 0 {
 		return done(c.Server().Join(c, in.FD, in.Room))
@@ -86,7 +86,7 @@ func (h *Hall) Join(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	return done(nil, c.FD)
 }
 
-// Leave is its opposite.
+// Leave removes the sender's connection, or another one, from a room.
 func (h *Hall) Leave(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	if in.FD != 0 {
 		return done(c.Server().Leave(c, in.FD, in.Room))
@@ -95,7 +95,7 @@ func (h *Hall) Leave(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	return done(nil)
 }
 
-// Send sends {from, number} to whom it says: a connection, a user, a room, all.
+// Send sends {from, number} to a connection, a user, a room or all.
 func (h *Hall) Send(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	push := framework.OK("n", "", []int{in.From, in.Number})
 	var o []framework.PublishOption
@@ -114,13 +114,13 @@ func (h *Hall) Send(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	}
 }
 
-// Reach is Send to a user, with the number of those who have it.
+// Reach is Send to a user. It replies with the number of connections that have got it.
 func (h *Hall) Reach(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	n, err := c.Server().Reach(c, in.UID, framework.OK("n", "", []int{in.From, in.Number}))
 	return done(err, n)
 }
 
-// Session gives a connection's values, and Remember changes them.
+// Session replies with a connection's values.
 func (h *Hall) Session(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	values, err := c.Server().Session(c, in.FD)
 	return done(err, values)
@@ -134,12 +134,12 @@ func (h *Hall) Remember(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	return done(c.Server().UpdateSession(c, in.FD, in.Values))
 }
 
-// Bind has a connection reached by a uid.
+// Bind binds a connection to a uid.
 func (h *Hall) Bind(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	return done(c.Server().BindUID(c, in.FD, in.UID))
 }
 
-// Kick ends a connection, or a user's.
+// Kick closes a connection, or those of a user.
 func (h *Hall) Kick(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	if in.UID != "" {
 		n, err := c.Server().KickUID(c, in.UID, in.Code, "kicked")
@@ -148,16 +148,16 @@ func (h *Hall) Kick(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	return done(c.Server().Kick(c, in.FD, in.Code, "kicked"))
 }
 
-// Bye ends the asking connection.
+// Bye closes the sender's connection.
 func (h *Hall) Bye(c *framework.Ctx) (*framework.Reply, error) { return done(c.Close(4321, "bye")) }
 
-// Counts counts over all nodes.
+// Counts replies with totals over all nodes.
 func (h *Hall) Counts(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	n, err := c.Server().Counts(c)
 	return done(err, n)
 }
 
-// Members lists a room's.
+// Members lists the members of a room.
 func (h *Hall) Members(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	list, err := c.Server().RoomMembers(c, in.Room, in.After, in.Limit)
 	fds := make([]int64, len(list))
@@ -167,8 +167,8 @@ func (h *Hall) Members(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	return done(err, fds)
 }
 
-// Burst publishes count pushes to a room as fast as they are taken, or with pauses in milliseconds, and says how long that took, in
-// microseconds.
+// Burst publishes count pushes to a room, as fast as they are accepted or with pauses in
+// milliseconds. It replies with the time that it took, in microseconds.
 func (h *Hall) Burst(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	begun := time.Now()
 	for i := range in.Count {
@@ -181,14 +181,15 @@ func (h *Hall) Burst(c *framework.Ctx, in *In) (*framework.Reply, error) {
 			if time.Since(begun) > time.Minute {
 				return done(err)
 			}
-			time.Sleep(time.Millisecond) // too much waits for Redis
+			time.Sleep(time.Millisecond) // too many pushes wait for Redis
 		}
 		time.Sleep(time.Duration(in.Pause) * time.Millisecond)
 	}
 	return done(nil, time.Since(begun).Microseconds())
 }
 
-// Walk lists all members of a room page by page, and gives their number and the time, in microseconds.
+// Walk lists all members of a room page by page. It replies with their number and the time, in
+// microseconds.
 func (h *Hall) Walk(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	begun, n := time.Now(), 0
 	for after := int64(0); ; {
@@ -204,7 +205,7 @@ func (h *Hall) Walk(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	}
 }
 
-// Work takes its time, then does to its own connection what it says, and publishes to the room.
+// Work waits, then changes the sender's connection, and publishes to the room.
 func (h *Hall) Work(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	time.Sleep(time.Duration(in.Pause) * time.Millisecond)
 	err := errors.Join(c.AddCloseListener("hall"), c.Join(in.Room), c.BindUID(in.UID), c.AddCloseKey(in.Key), c.UpdateSession(in.Values))
@@ -214,7 +215,7 @@ func (h *Hall) Work(c *framework.Ctx, in *In) (*framework.Reply, error) {
 	return done(c.Publish(in.Room, framework.OK("n", "", []int{in.From, in.Number})))
 }
 
-// Self is what a connection is.
+// Self replies with the data of the sender's connection.
 func (h *Hall) Self(c *framework.Ctx) (*framework.Reply, error) {
 	return done(nil, map[string]any{"rooms": c.Rooms(), "uids": c.UIDs(), "session": c.Session(), "remote": c.Remote(), "fd": c.FD, "pid": os.Getpid()})
 }
