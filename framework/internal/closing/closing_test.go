@@ -240,7 +240,7 @@ func TestKickAfterTimeout(t *testing.T) {
 	})
 }
 
-// Where a node does not answer nobody knows whether it has the connection.
+// A kick fails as partial while a node does not answer, since that node may have the connection.
 func TestKickUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := nodetest.NewBus()

@@ -126,8 +126,8 @@ func TestHeldBound(t *testing.T) {
 	})
 }
 
-// A node that stops while Redis is unreachable waits as long as it may. Then it ends what no
-// other node can know of, and leaves the rest.
+// A node that stops while Redis is unreachable waits as long as it may. Then it deals with the
+// ends that no other node can know of, and leaves the others.
 func TestHeldAtStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got ends
@@ -147,7 +147,7 @@ func TestHeldAtStop(t *testing.T) {
 	})
 }
 
-// Where Redis answers in time all ends are dealt with before the node has stopped.
+// A stopping node deals with all ends where Redis answers in time.
 func TestHeldAnsweredAtStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got ends

@@ -122,7 +122,7 @@ func TestOnline(t *testing.T) {
 	})
 }
 
-// Who is on several nodes counts once, as a user or as a room.
+// Users and rooms of several nodes count once.
 func TestCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n1, _ := two(t)
@@ -205,8 +205,8 @@ func TestNodes(t *testing.T) {
 	})
 }
 
-// Of itself a node says what is so now, of others what they said last; what it cannot read it
-// leaves out.
+// Signs has the present state of this node and the last signs of the others. Unreadable signs are
+// empty.
 func TestSigns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &redis{}

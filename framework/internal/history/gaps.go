@@ -39,8 +39,8 @@ type gapRun struct {
 	done chan struct{}
 }
 
-// gapTime is how long a room waits for its turn, and for Redis. Then its members are told that
-// pushes are lost to them.
+// gapTime is how long a room waits for its turn, and for Redis. Then its members learn that pushes
+// are missing.
 const gapTime = 5 * time.Second
 
 // lost opens a gap in each of the rooms concerned.

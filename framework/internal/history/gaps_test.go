@@ -26,8 +26,8 @@ func begun(t *testing.T) (*store, *member, *member) {
 // settle waits until everything that can be written is.
 func settle() { time.Sleep(time.Second) }
 
-// What was gone before it was read comes from the history, before the push that shows the gap,
-// once.
+// Pushes that were gone before they were read come from the history, once and before the push
+// that shows the gap.
 func TestGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, b := begun(t)
@@ -68,8 +68,8 @@ func TestGapOfAShard(t *testing.T) {
 	})
 }
 
-// Where the missed pushes are lost, the push that has shown it is live, even if the history was
-// read before that push is held.
+// The push that has shown a loss is delivered, even if the history was read before that push was
+// held.
 func TestLostBeforeThePushIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, b := begun(t)
@@ -83,8 +83,8 @@ func TestLostBeforeThePushIsHeld(t *testing.T) {
 	})
 }
 
-// What is held by the time at which the loss is known is live, though the history that was read
-// has it, too.
+// Pushes that are held when a loss becomes known are delivered, although the history that was
+// read has them, too.
 func TestHeldWhileItIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, _ := begun(t)
@@ -150,7 +150,7 @@ func TestGapAmongTheHeld(t *testing.T) {
 	})
 }
 
-// What is lost of such a gap is told.
+// Members learn which pushes of such a gap are lost.
 func TestLossAmongTheHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, _ := begun(t)
@@ -178,8 +178,8 @@ func TestGapOverAnEpoch(t *testing.T) {
 	})
 }
 
-// Redis is waited for some seconds. Then the members are told from where on they may ask for what
-// they missed, and go on.
+// A gap waits some seconds for Redis. Then the members learn from which position on they may ask
+// for missed pushes, and get what follows.
 func TestGapWithoutRedis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, _ := begun(t)
@@ -195,7 +195,7 @@ func TestGapWithoutRedis(t *testing.T) {
 		settle()
 		a.want(t, "6")
 
-		// It comes back in time.
+		// Redis answers again in time.
 		s.keep(8, 1)
 		s.comes(8)
 		time.Sleep(gapTime / 2)
@@ -227,7 +227,7 @@ func TestGapOverrun(t *testing.T) {
 	})
 }
 
-// A worker that gives up has its members told at once, whatever Redis does.
+// GiveUp notifies the members at once, whatever Redis does.
 func TestGiveUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a, _ := begun(t)

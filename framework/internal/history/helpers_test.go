@@ -136,7 +136,7 @@ func newStore(t *testing.T, rules ...string) *store {
 	return s
 }
 
-// member is a connection that notes what it gets: the pushes' offsets, and what else it is told.
+// member is a connection that notes the offsets of pushes and the params of notices that it gets.
 type member struct {
 	room.Member
 	mu  sync.Mutex
@@ -200,7 +200,7 @@ func (m *member) want(t *testing.T, want ...string) {
 	}
 }
 
-// lostUpTo is what a member is told whose missed pushes are lost.
+// lostUpTo is the notice for a member whose missed pushes are lost up to that offset.
 func lostUpTo(offset int64, reason string) string {
 	return fmt.Sprintf(`sysRecovered {"room":"R","recovered":false,"offset":%d,"epoch":"e","count":0,"reason":%q}`, offset, reason)
 }

@@ -85,8 +85,8 @@ func position(offset int64) string {
 	return fmt.Sprintf(`sysPosition {"room":"R","offset":%d,"epoch":"e"}`, offset)
 }
 
-// Who joins a room that keeps pushes gets the position of its history: from the bus, asked for
-// once, and then at once.
+// A member that joins a room with a history gets the position of that. It is asked for once on
+// the bus, and known from then on.
 func TestPositionAtJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t, "R:10:1h")
@@ -166,7 +166,7 @@ func (s *store) comeBack(t *testing.T, m *member, p room.Position, b *Budget) Re
 	return s.CatchUp(t.Context(), &m.Member, u, b, "R", p, Announce)
 }
 
-// What a client gets that comes back with a position, and what it is told.
+// A reconnecting client gets the outcome of its recovery and the missed pushes.
 func TestCatchUp(t *testing.T) {
 	const kept, first = 2000, 101
 	for _, tc := range []struct {
@@ -222,7 +222,7 @@ func TestCatchUpInVain(t *testing.T) {
 	})
 }
 
-// What is published while it is read comes after what was missed, once.
+// Pushes that are published during a recovery come after the missed ones, once.
 func TestCatchUpAndLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)
@@ -250,8 +250,8 @@ func TestCatchUpAndLive(t *testing.T) {
 	})
 }
 
-// Redis is waited for; after that the client keeps its position, and those that come back in the
-// next second do not wait.
+// A recovery waits for Redis. After a vain wait the client keeps its position, and recoveries of
+// the next second do not wait.
 func TestCatchUpWithoutRedis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)
@@ -292,7 +292,7 @@ func TestCatchUpWithoutRedis(t *testing.T) {
 	})
 }
 
-// Who comes back too often is told so, and has nothing read.
+// A client that recovers too often gets tooOften, and costs no read.
 func TestCatchUpTooOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)
@@ -363,7 +363,7 @@ func TestPayPage(t *testing.T) {
 	})
 }
 
-// What a client says of its positions is taken as far as it can be read.
+// Positions in a query are taken as far as they can be read.
 func TestParsePositions(t *testing.T) {
 	long := strings.Repeat("x", envelope.MaxEpoch)
 	for query, want := range map[string]string{

@@ -421,7 +421,7 @@ func TestQueueFullOfLeaves(t *testing.T) {
 	})
 }
 
-// Of a connection that has left or ended before its turn nothing is announced.
+// A connection that has left or ended before its turn is not announced.
 func TestGoneBeforeItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRedis()
@@ -524,7 +524,7 @@ func TestLeaveWithoutRedis(t *testing.T) {
 	})
 }
 
-// What is due beyond one call is looked at at once, not a second later.
+// Leaves that are due beyond one call are announced at once, not a second later.
 func TestManyLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRedis()

@@ -309,7 +309,7 @@ func TestTooLarge(t *testing.T) {
 	})
 }
 
-// What another node sends may be unreadable: it is logged, and nobody gets it.
+// A message of another node that cannot be read is logged, and delivered to nobody.
 func TestUnreadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, nodetest.NewBus(), "n1", false)

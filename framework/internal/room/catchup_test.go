@@ -93,7 +93,7 @@ func TestCatchUpOnce(t *testing.T) {
 	p.has("")
 }
 
-// What a catch-up keeps back is bounded: the member is closed as a slow one.
+// A catch-up that holds too much closes the member as a slow one.
 func TestCatchUpBound(t *testing.T) {
 	h := newHouse(t, Config{Flush: -1, OutboxBytes: 4 << 10})
 	p := h.person("r")
@@ -136,8 +136,8 @@ func TestLiveFrom(t *testing.T) {
 	}
 }
 
-// What a room has missed comes before what was published since, to all members, once; who catches
-// up meanwhile gets it once, too.
+// Missed pushes come before those that were published since, once to each member, also to one
+// that catches up meanwhile.
 func TestHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, Config{})
@@ -233,7 +233,7 @@ func TestNotices(t *testing.T) {
 	h.NoPosition("none")
 }
 
-// Of a room in which nothing was kept, only members that want it are notified.
+// A room that has kept nothing notifies only members that want it.
 func TestNoticeOfOrigin(t *testing.T) {
 	notice := func(p Position) wire.Frame { return text(fmt.Sprint("at", p.Offset)) }
 	h := newHouse(t, Config{Flush: -1})

@@ -207,7 +207,7 @@ func TestNoTick(t *testing.T) {
 	}
 }
 
-// What a busy room collects in one tick is never more than half a member's outbox.
+// A busy room collects at most half a member's outbox in one tick.
 func TestTickFitsTheOutbox(t *testing.T) {
 	for name, cfg := range map[string]Config{"frames": {OutboxMessages: 16}, "bytes": {OutboxBytes: 8 << 10}} {
 		t.Run(name, func(t *testing.T) {
@@ -230,8 +230,7 @@ func TestTickFitsTheOutbox(t *testing.T) {
 	}
 }
 
-// What goes to everybody is written as to a room's members: whoever sends it does not wait for
-// the writes.
+// Broadcast writes as Publish does: its caller does not wait for the writes.
 func TestBroadcastDoesNotWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, Config{})

@@ -145,7 +145,7 @@ func TestConnectionThatHasLeft(t *testing.T) {
 	})
 }
 
-// Of the set's fds that are not here, those of dead connections are removed, and other nodes' stay.
+// Fds of dead connections are removed from the set. Those of other nodes' connections stay.
 func TestDeadConnectionsLeaveTheSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y, s, _ := start(t)
@@ -174,7 +174,7 @@ func TestOftenPublished(t *testing.T) {
 	})
 }
 
-// Where Redis does not answer nothing changes, and a later publish tries again.
+// A comparison that Redis does not answer changes nothing, and a later publish tries again.
 func TestStoreUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y, s, logs := start(t)
