@@ -64,7 +64,7 @@ framework/internal/session
 framework/internal/closing framework/internal/isolation framework/internal/presence framework/internal/publish framework/internal/roomsync
 framework/internal/reload
 framework
-framework/manager framework/push
+framework/gateway framework/manager framework/push
 framework/process
 framework/internal/boot
 framework/console framework/frameworktest
@@ -75,6 +75,7 @@ internal
 
 // apart are layers that stand on a lower one and do not import it all the same: they know the framework by interfaces of their own.
 var apart = map[string][]string{
+	"framework/gateway": {"framework", "framework/hub", "framework/internal/cluster", "framework/bus"},
 	"framework/manager": {"framework", "framework/hub", "framework/internal/cluster", "framework/bus"},
 	"framework/push":    {"framework", "framework/hub", "framework/internal/cluster", "framework/bus"},
 	"framework/process": {"framework", "framework/hub", "framework/internal/cluster", "framework/bus"},

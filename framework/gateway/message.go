@@ -1,0 +1,44 @@
+package gateway
+
+import (
+	"wsframe/framework/internal/wire"
+	"wsframe/library/phpserialize"
+)
+
+// Message is a data message for clients.
+type Message struct {
+	Binary  bool
+	Payload []byte
+}
+
+// message reads the body of a command that sends. An array becomes JSON, and a complete WebSocket
+// frame keeps its opcode.
+func message(f Frame) (m Message, reason string) {
+	switch {
+	case f.Flag&flagFrame != 0:
+		return unframe(f.Body)
+	case f.Flag&flagBytes != 0:
+		return Message{Payload: f.Body}, ""
+	}
+	v, err := phpserialize.Parse(f.Body)
+	if err != nil || v.Kind() == phpserialize.Null {
+		return m, "body"
+	}
+	doc, err := phpserialize.AppendJSON(nil, v)
+	if err != nil {
+		return m, "body"
+	}
+	return Message{Payload: doc}, ""
+}
+
+// unframe reads a server's frame, which must be one whole unmasked data frame (RFC 6455 §5.2)
+// with the shortest form of its length.
+func unframe(b []byte) (m Message, reason string) {
+	h, ok := wire.ParseHeader(b)
+	switch {
+	case !ok, !h.Fin, h.RSV != 0, h.Masked, h.Op != wire.OpText && h.Op != wire.OpBinary,
+		h.Length != uint64(len(b)-h.Size), wire.FrameLen(int(h.Length)) != len(b):
+		return m, "frame"
+	}
+	return Message{Binary: h.Op == wire.OpBinary, Payload: b[h.Size:]}, ""
+}
