@@ -107,7 +107,7 @@ func TestAfterEnds(t *testing.T) {
 			h.gate.Lock()
 			n.keep("r", "a 1", 5, time.Hour)
 			f, called = n.place()
-			n.After(n.Token(), n.Cursor(), never, f)
+			n.After(n.Token(), n.Cursor(), never, func() { n.Resume(); f() }) // no lock of the bus is held
 			if state, err = n.Suspend(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -129,7 +129,7 @@ func TestAfterEnds(t *testing.T) {
 			}
 
 			f, called = next.place()
-			next.After("nobody", Cursor{"#1"}, never, f)
+			next.After("nobody", Cursor{"#1"}, never, func() { next.Resume(); f() }) // likewise
 			if err := next.Stop(t.Context()); err != nil {
 				t.Error(err)
 			}
