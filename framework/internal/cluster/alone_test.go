@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A node that is alone cleans up after every process that had its store before, whatever its name
-// was, and waits for no claim of a process that has ended.
+// A node that is alone cleans up after every former process of its store, whatever its node id, and
+// does not wait for claims of ended processes.
 func TestTakeOver(t *testing.T) {
 	for _, name := range []string{"a", "another"} {
 		t.Run(name, func(t *testing.T) {
@@ -42,8 +42,8 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// Numbers are never below the time. So a store that was emptied, or is an old copy, does not give a
-// number twice, and JavaScript can hold them for decades.
+// Numbers are never below the time, so an emptied store, or an old copy of one, gives no number
+// twice. JavaScript can represent them for decades.
 func TestNumbersFollowTime(t *testing.T) {
 	c := newStore(t).client(t)
 	last := int64(0)

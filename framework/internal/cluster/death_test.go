@@ -13,8 +13,7 @@ func (w *conns) deposals() int {
 	return w.deposed
 }
 
-// A node is killed. Whichever of the survivors comes first cleans up after it, and each connection
-// once.
+// The survivors of a killed node clean up after it, once for each connection.
 func TestDeadNode(t *testing.T) { bubble(t, testDeadNode) }
 
 func testDeadNode(t *testing.T) {
@@ -49,8 +48,8 @@ func testDeadNode(t *testing.T) {
 	}
 }
 
-// Several processes sweep the same connections at the same time, without the claim on the whole
-// that keeps them apart.
+// Several processes can sweep the same connections at the same time, even without the member's
+// claim.
 func TestRacingSweepers(t *testing.T) { bubble(t, testRacingSweepers) }
 
 func testRacingSweepers(t *testing.T) {
@@ -88,8 +87,7 @@ func testRacingSweepers(t *testing.T) {
 	same(t, c)
 }
 
-// A sweeper dies: at its claim, after Orphan, after the removal. Another goes on as soon as its
-// claims have run out.
+// After the death of a sweeper, another one continues as soon as the claims have expired.
 func TestSweeperDies(t *testing.T) { bubble(t, testSweeperDies) }
 
 func testSweeperDies(t *testing.T) {
@@ -114,7 +112,7 @@ func testSweeperDies(t *testing.T) {
 	same(t, c, b)
 }
 
-// A node freezes for longer than its lease, is declared dead, and comes back.
+// A node that was frozen for longer than its lease continues as another incarnation.
 func TestFrozenNode(t *testing.T) { bubble(t, testFrozenNode) }
 
 func testFrozenNode(t *testing.T) {
@@ -131,7 +129,7 @@ func testFrozenNode(t *testing.T) {
 	}
 	g.close()
 	eventually(t, "the frozen node to be cleaned up after", func() bool { return state(t, c) == want(b) })
-	// What it does before it knows.
+	// Its changes before it knows are ignored.
 	late := a.open("late", "R")
 	if mine, known := a.n.Owners.Owner(dead[0]); mine || known {
 		t.Errorf("owns what it cannot know of: %v, %v", mine, known)
@@ -149,7 +147,7 @@ func testFrozenNode(t *testing.T) {
 		}
 	}
 	if mine, _ := a.n.Owners.Owns(t.Context(), late); !mine {
-		t.Error("nobody tells the listeners of a connection that Redis never heard of")
+		t.Error("nobody notifies the listeners of a connection that Redis has never heard of")
 	}
 	a.closeAll() // as its owner is asked to
 	if unheard := a.n.Owners.Unheard(); len(unheard) > 0 {
@@ -166,7 +164,7 @@ func testFrozenNode(t *testing.T) {
 	}
 }
 
-// Redis is away for longer than a lease: nobody is dead.
+// An outage of Redis that is longer than a lease makes no node dead.
 func TestOutageIsNoDeath(t *testing.T) { bubble(t, testOutageIsNoDeath) }
 
 func testOutageIsNoDeath(t *testing.T) {
@@ -248,8 +246,7 @@ func TestWorkerCrash(t *testing.T) {
 	}
 }
 
-// A reload: the old worker's connections are no leftovers while it lives. Then they are, unless
-// they were taken over.
+// The old worker's connections become leftovers when it has ended, unless they were taken over.
 func TestReload(t *testing.T) {
 	for name, change := range map[string]func(*Config){"lease": leases, "none": func(*Config) {}} {
 		for _, crash := range []bool{false, true} {
@@ -262,7 +259,7 @@ func TestReload(t *testing.T) {
 				b := worker(t, s.client(t), "a", change, reload)
 				b.openMany(10, "S")
 				b.n.journal.mu.Lock()
-				b.n.journal.overflow = true // comparing must not take the old one's for ghosts
+				b.n.journal.overflow = true // for the comparison the old worker's are no ghosts
 				b.n.journal.mu.Unlock()
 				b.n.journal.poke()
 				eventually(t, "both workers' connections", func() bool { b.flush(); return len(c.HKeys(t.Context(), "p:WEBSOCKET_FDINFO").Val()) == 30 })

@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// noMemory refuses, while it is set, what a Redis without memory refuses: plain commands that add.
-// Scripts that begin with a write which needs none pass there, so all pass here.
+// noMemory refuses plain commands that add, while it is set, as a Redis without memory does. It
+// executes all scripts, since ours begin with a write that needs no memory.
 type noMemory struct {
 	passing
 	set atomic.Bool
@@ -47,8 +47,8 @@ func (h *noMemory) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
-// Beside a store without memory removals are done at once, and additions follow, without a word
-// being lost: for a server, and for servers that take parts.
+// A store without memory executes removals at once and additions later, on a server and on a
+// cluster.
 func TestWithoutMemory(t *testing.T) {
 	for _, cluster := range []bool{false, true} {
 		run(t, fmt.Sprintf("cluster %v", cluster), func(t *testing.T) {

@@ -19,13 +19,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// run is t.Run by a clock of its own.
+// run is t.Run in a bubble.
 func run(t *testing.T, name string, f func(t *testing.T)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) { bubble(t, f) })
 }
 
-const patience = 2 * time.Minute // only a fault needs so long
+const patience = 2 * time.Minute // the end of every wait
 
 type store struct {
 	addr, password string
@@ -45,7 +45,7 @@ func (s *store) client(t testing.TB, hooks ...redis.Hook) redis.UniversalClient 
 	return c
 }
 
-// cluster is a client that takes the server for a Redis Cluster of one master.
+// cluster returns a client that treats the server as a Redis Cluster of one master.
 func (s *store) cluster(t testing.TB) redis.UniversalClient {
 	c := redis.NewClusterClient(&redis.ClusterOptions{
 		Password: s.password, Dialer: s.dial, MaxRetries: -1, MaxRedirects: -1, ContextTimeoutEnabled: true, DisableIdentity: true,
@@ -66,7 +66,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// conns stands for the connections of one process.
+// conns is a node with the connections of its process.
 type conns struct {
 	t testing.TB
 	n *Node
@@ -77,7 +77,7 @@ type conns struct {
 	deposed int
 }
 
-// worker starts a node with its connections. It is stopped with the test unless it was before.
+// worker starts a node. The end of the test kills it.
 func worker(t testing.TB, c redis.UniversalClient, id string, change ...func(*Config)) *conns {
 	t.Helper()
 	w := &conns{t: t, m: map[int64]*Entry{}, orphans: map[int64]int{}}
@@ -143,7 +143,7 @@ func (w *conns) depose(int64) {
 	w.deposed++
 }
 
-// open makes a connection of user uid that is in a room and has a listener.
+// open makes a connection of a user that is in a room and has a listener.
 func (w *conns) open(uid, room string) int64 {
 	w.t.Helper()
 	fd, err := w.n.Numbers.NextFD()
@@ -229,18 +229,18 @@ func (w *conns) stop() {
 	}
 }
 
-// kill ends it as kill -9 does: nothing is written any more.
+// kill ends the node as kill -9 does: it writes nothing more.
 func (w *conns) kill() {
 	w.n.life.stop()
 }
 
-// state is everything in Redis but the counter and members' own keys, in one comparable text.
+// state returns the content of Redis as text, without the counter and most keys of members.
 func state(t testing.TB, c redis.UniversalClient) string {
 	t.Helper()
 	var lines []string
 	keys, err := c.Keys(t.Context(), "*").Result()
 	if err != nil {
-		return err.Error() // connections from before an outage fail first
+		return err.Error() // pooled connections from before an outage fail
 	}
 	for _, key := range keys {
 		if strings.HasPrefix(key, "p:WSFRAME") && !strings.Contains(key, ":FDS") && !strings.Contains(key, ":CLAIM") && !strings.Contains(key, ":SWEEP") {
@@ -271,7 +271,7 @@ func state(t testing.TB, c redis.UniversalClient) string {
 	return strings.Join(lines, "\n")
 }
 
-// want is what state must be for these workers.
+// want returns the state that Redis must have with these workers.
 func want(workers ...*conns) string {
 	sets, hashes := map[string][]string{}, map[string]map[string]string{}
 	for _, w := range workers {
@@ -309,8 +309,8 @@ func want(workers ...*conns) string {
 	return strings.Join(lines, "\n")
 }
 
-// same waits until Redis says what is. Where a call has timed out that takes a while: it may be
-// executed after others.
+// same waits until Redis has the state of these workers. Calls that timed out may be executed
+// later.
 func same(t testing.TB, c redis.UniversalClient, workers ...*conns) {
 	t.Helper()
 	for _, w := range workers {
@@ -327,7 +327,7 @@ func same(t testing.TB, c redis.UniversalClient, workers ...*conns) {
 	}
 }
 
-// once checks that each of the fds was told by exactly one of the workers, once.
+// once checks that Orphan ran exactly once for each of the fds, in one of the workers.
 func once(t testing.TB, fds []int64, workers ...*conns) {
 	t.Helper()
 	total := map[int64]int{}
@@ -355,7 +355,7 @@ func (w *conns) fds() []int64 {
 	return slices.Sorted(maps.Keys(w.m))
 }
 
-// passing lets everything pass; the hooks of the tests embed it.
+// passing is a hook without effect, which the tests' hooks embed.
 type passing struct{}
 
 func (passing) DialHook(next redis.DialHook) redis.DialHook          { return next }
@@ -364,7 +364,7 @@ func (passing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	return next
 }
 
-// gate holds back a client's commands, as a process that is frozen does.
+// gate delays a client's commands, as in a frozen process.
 type gate struct {
 	passing
 	mu   sync.Mutex

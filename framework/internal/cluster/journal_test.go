@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A flush waits for what was appended before it, whatever becomes of it: written, dropped and
-// compared, or lacking for want of memory.
+// A flush waits until everything before it was written, compared after a drop, or filled after
+// lacking.
 func TestFlushOfJournal(t *testing.T) {
 	for name, settle := range map[string]func(j *journal){
 		"written": func(j *journal) { ops, dropped := j.next(pipeline); j.done(len(ops), dropped) },

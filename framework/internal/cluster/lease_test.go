@@ -16,7 +16,7 @@ func (w *conns) living() []string {
 	return ids
 }
 
-// An emptied Redis has not said of anybody that it left; who leaves does.
+// Nodes count as living after Redis was emptied, until they stop.
 func TestLiving(t *testing.T) { bubble(t, testLiving) }
 
 func testLiving(t *testing.T) {

@@ -26,7 +26,7 @@ func TestLife(t *testing.T) {
 	})
 }
 
-// Of two who want a turn the second waits for the first, and no longer than its context.
+// The second of two goroutines waits for the turn of the first, at most as long as its context.
 func TestTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := newTurn()

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap/zaptest"
 )
 
-// starting tries to start a node, and gives why it does not.
+// starting tries to start a node.
 func starting(t *testing.T, c redis.UniversalClient, id, place string) (*Node, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -52,7 +52,7 @@ func testSameName(t *testing.T) {
 	}
 }
 
-// Of several servers with one id that start at the same time one comes up.
+// Of several servers with one id that start at the same time exactly one succeeds.
 func TestSameNameAtOnce(t *testing.T) { bubble(t, testSameNameAtOnce) }
 
 func testSameNameAtOnce(t *testing.T) {
@@ -82,7 +82,7 @@ func testSameNameAtOnce(t *testing.T) {
 	}
 }
 
-// A node whose id another server took while it was frozen does not go on, until the other one has
+// A node whose id another server has acquired while it was frozen continues when that one has
 // ended.
 func TestNameTakenFromFrozen(t *testing.T) { bubble(t, testNameTakenFromFrozen) }
 

@@ -67,7 +67,7 @@ func testBookkeeping(t *testing.T) {
 	}
 }
 
-// removals notes the keys that are taken from, in their order.
+// removals records the keys from which something is removed, in order.
 type removals struct {
 	passing
 	mu   sync.Mutex
@@ -199,7 +199,7 @@ func testRedisAway(t *testing.T) {
 	same(t, c, w)
 }
 
-// More happens than the journal holds: Redis is compared with what lives.
+// After more changes than the journal holds, Redis is compared with the live connections.
 func TestOverflow(t *testing.T) { bubble(t, testOverflow) }
 
 func testOverflow(t *testing.T) {
@@ -225,8 +225,8 @@ func testOverflow(t *testing.T) {
 	same(t, c)
 }
 
-// Redis emptied: everything is there again, noticed by the mark of the lease, or without one by
-// comparing.
+// An emptied Redis is filled again. The mark of the lease shows it, or without a lease a
+// comparison.
 func TestFlushAll(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"lease":   leases,
@@ -249,7 +249,7 @@ func TestFlushAll(t *testing.T) {
 	}
 }
 
-// What is too much or lost in Redis is found by comparing.
+// Comparisons find surplus and missing connections in Redis.
 func TestHeal(t *testing.T) { bubble(t, testHeal) }
 
 func testHeal(t *testing.T) {
@@ -270,7 +270,7 @@ func testHeal(t *testing.T) {
 	eventually(t, "ghost and gap to go", func() bool { return state(t, c) == full })
 }
 
-// A command that Redis will never take does not hold up the others.
+// A command that Redis refuses for good does not stop the others.
 func TestRefused(t *testing.T) { bubble(t, testRefused) }
 
 func testRefused(t *testing.T) {
@@ -285,7 +285,7 @@ func testRefused(t *testing.T) {
 	same(t, c, w)
 }
 
-// Whatever happens, in whatever order, with Redis coming and going: in the end Redis says what is.
+// After random changes and outages, Redis has the state of the live connections.
 func TestRandom(t *testing.T) { bubble(t, testRandom) }
 
 func testRandom(t *testing.T) {
@@ -327,7 +327,7 @@ func testRandom(t *testing.T) {
 	same(t, c)
 }
 
-// slow is a Redis that takes so many commands in its time, and no more.
+// slow is a Redis that executes at most so many commands within a timeout.
 type slow struct {
 	passing
 	max atomic.Int64
@@ -343,7 +343,7 @@ func (s *slow) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	}
 }
 
-// A slow Redis gets everything at last: what is new, and, when it was emptied, all that lives.
+// A slow Redis gets all changes and, when it was emptied, all live connections.
 func TestSlowRedis(t *testing.T) { bubble(t, testSlowRedis) }
 
 func testSlowRedis(t *testing.T) {

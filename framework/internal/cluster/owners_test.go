@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Whose a connection is is known while the lease holds. After a death only those are this node's
-// that Redis never heard of.
+// Owners knows the owner while the lease holds. After a death only connections that Redis has never
+// heard of are this node's.
 func TestOwnersAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(&Config{NodeID: "a", Lease: 10 * time.Second, Now: time.Now})
@@ -47,7 +47,7 @@ func TestOwnersAlone(t *testing.T) {
 	})
 }
 
-// Peers that were heard or listed count for a while without asking.
+// Peers that were heard or listed count as living for a while without a call.
 func TestPeersAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(&Config{NodeID: "a", Lease: 10 * time.Second, Now: time.Now})

@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// part gives a client for one part of a node, and the store's own for looking.
+// part returns a client for one part of a node.
 func part(t *testing.T, id string, lease time.Duration) *client {
 	t.Helper()
 	c := newClient(&Config{
@@ -23,7 +23,7 @@ func part(t *testing.T, id string, lease time.Duration) *client {
 	return c
 }
 
-// known writes connections as a process does that dies behind it.
+// known writes connections, as a process that then dies.
 func known(t *testing.T, c *client, fds ...int64) {
 	t.Helper()
 	err := c.write(t.Context(), false, func(ctx context.Context, p *plan) {
@@ -45,8 +45,8 @@ func nothingLeft(t *testing.T, c *client) {
 	}
 }
 
-// Numbers alone: the next block is reserved while half of one is left, and after a death nobody
-// gets a number of before.
+// Numbers reserves the next block when half of one remains, and gives no older number after a
+// renewal.
 func TestNumbersAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := &Numbers{c: part(t, "a", 0), life: newLife(), size: 10}
@@ -76,7 +76,8 @@ func TestNumbersAlone(t *testing.T) {
 	})
 }
 
-// A lease alone is renewed in time, ends with its node, and tells when the store answers again.
+// A Lease is refreshed in time, is released with its node, and reports when the store answers
+// again.
 func TestLeaseAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := part(t, "a", time.Minute)
@@ -106,7 +107,7 @@ func TestLeaseAlone(t *testing.T) {
 	})
 }
 
-// A sweeper alone tells the listeners of each connection once, and leaves nothing.
+// A Sweeper runs Orphan once for each connection, and leaves no keys.
 func TestSweeperAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := part(t, "a", time.Minute)
@@ -128,8 +129,7 @@ func TestSweeperAlone(t *testing.T) {
 	})
 }
 
-// Leftovers alone: what a reload has not taken over is swept when the previous worker has ended,
-// and nothing else.
+// Leftovers has exactly the connections swept that a reload has not taken over.
 func TestLeftoversAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := part(t, "a", 0)
@@ -159,8 +159,8 @@ func TestLeftoversAlone(t *testing.T) {
 	})
 }
 
-// Strays are removed when no list has had them for a while; what a node lists again in that time
-// stays.
+// Strays removes connections that stay unlisted for a while, and keeps those that a node lists
+// again.
 func TestStraysAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := part(t, "a", time.Minute)

@@ -11,8 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// killed ends its process in the middle of a pipeline, when a server has got a part of it, or some
-// of a cluster's masters their shares.
+// killed ends its process within a pipeline, of which a server, or some of a cluster's masters,
+// execute a part.
 type killed struct {
 	passing
 	share func(i, of int) bool // the commands that arrive
@@ -56,7 +56,7 @@ func (k *killed) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	}
 }
 
-// Wherever a process is killed, the next one finds all that it has left.
+// The next process finds all connections of a killed one, whatever part of a plan was executed.
 func TestKilledInAPlan(t *testing.T) {
 	client := func(t *testing.T, s *store, cluster bool) redis.UniversalClient {
 		if !cluster {

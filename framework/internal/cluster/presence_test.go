@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// away makes departures due at once.
+// away makes departures due immediately.
 func away(c *Config) { c.Away, c.Timeout = time.Millisecond, 100*time.Millisecond }
 
-// hall writes down whose leaving was told, and knows who is there.
+// hall records announced departures, and knows who is in the room.
 type hall struct {
 	mu   sync.Mutex
 	told []string
@@ -44,7 +44,7 @@ func (h *hall) got() []string {
 	return slices.Sorted(slices.Values(h.told))
 }
 
-// depart has nodes look until so many have been told, and nothing is left to look at.
+// depart calls Depart until no departure remains, and checks the number of announced ones.
 func (h *hall) depart(t *testing.T, told int, workers ...*conns) {
 	t.Helper()
 	for _, w := range workers {
@@ -140,7 +140,7 @@ func testPresent(t *testing.T) {
 	}
 }
 
-// What one node does not finish, another one does.
+// Another node finishes the departures of a dead one.
 func TestDepartureOfDeadNode(t *testing.T) { bubble(t, testDepartureOfDeadNode) }
 
 func testDepartureOfDeadNode(t *testing.T) {
@@ -160,8 +160,7 @@ func testDepartureOfDeadNode(t *testing.T) {
 	h.depart(t, 100, b)
 }
 
-// Places that Redis knew are departures when they are cleaned up: after a death, and after what
-// happened was dropped.
+// Connections that are cleaned up are departures, after a death and after a drop of the journal.
 func TestDeparturesOfLost(t *testing.T) {
 	for name, lose := range map[string]func(t *testing.T, s *store, a *conns) *conns{
 		"worker killed": func(t *testing.T, s *store, a *conns) *conns {
@@ -204,8 +203,8 @@ func TestDeparturesOfLost(t *testing.T) {
 	}
 }
 
-// Who left just before Redis was emptied is told all the same; who was told long ago is not told
-// again.
+// A departure just before Redis was emptied is announced; one that was announced before is not
+// repeated.
 func TestDeparturesOverFlushAll(t *testing.T) { bubble(t, testDeparturesOverFlushAll) }
 
 func testDeparturesOverFlushAll(t *testing.T) {
@@ -263,7 +262,7 @@ func testDeparturesOverFlushAll(t *testing.T) {
 	h.depart(t, 2, a)
 }
 
-// A live connection's user is written again where Redis has forgotten him, without a word.
+// A live connection's user is written again where Redis has lost him, without an announcement.
 func TestPresentHeals(t *testing.T) { bubble(t, testPresentHeals) }
 
 func testPresentHeals(t *testing.T) {

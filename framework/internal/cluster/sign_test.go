@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What a node says of itself is seen by the others as long as it lives, and goes with it.
+// The description of a node is visible to the others as long as the node lives.
 func TestSigns(t *testing.T) { bubble(t, testSigns) }
 
 func testSigns(t *testing.T) {

@@ -28,7 +28,7 @@ func (h *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-// Far from Redis a sweep costs round trips for many connections at a time, not for each one.
+// A sweep shares its round trips between many connections.
 func TestSweepTrips(t *testing.T) { bubble(t, testSweepTrips) }
 
 func testSweepTrips(t *testing.T) {

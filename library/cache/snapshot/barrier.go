@@ -8,8 +8,8 @@ type wave struct {
 	err  error
 }
 
-// Barrier returns when everything that was written before is on the disk. Who calls while a save runs
-// shares the next one, so many callers cost little more than one.
+// Barrier waits until everything that was written before the call is on the disk. Callers during a
+// save share the next one, so many callers cost little more than one.
 func (s *Store) Barrier() error {
 	if s.path == "" {
 		return nil
@@ -31,7 +31,7 @@ func (s *Store) run(w *wave) {
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	s.waveMu.Lock()
-	s.next = nil // who comes from here on may have written after this save has begun
+	s.next = nil // later callers may have written after the begin of this save
 	s.waveMu.Unlock()
 	if s.file == nil {
 		w.err = errNoFile
@@ -40,15 +40,15 @@ func (s *Store) run(w *wave) {
 	w.err = s.append(frameCommit)
 }
 
-// waitAOF is the command WAITAOF, as Redis has it from 7.2 on: what this connection has written before
-// is on the disk when it answers.
+// waitAOF is the command WAITAOF of Redis 7.2. It answers when everything that the connection has
+// written before is on the disk.
 func (s *Store) waitAOF(c *server.Peer, _ string, _ []string) {
 	of := connectionOf(c)
 	switch {
 	case of == nil || !of.authenticated && !of.nested:
 		c.WriteError("NOAUTH Authentication required.")
 		return
-	case of.nested || of.transaction != nil: // a script would wait for itself
+	case of.nested || of.transaction != nil: // the save would wait for the script
 		c.WriteError("ERR WAITAOF is not allowed in scripts and transactions")
 		return
 	}

@@ -40,7 +40,8 @@ func (s *running) mixed(n int) {
 	_, _ = p.Exec(ctx)
 }
 
-// probe asks each millisecond until the test ends what it began, and returns the longest time that an answer took.
+// probe asks each millisecond until the test ends what it began, and returns the longest time that
+// an answer took.
 func (s *running) probe(during func()) (longest time.Duration) {
 	c := redis.NewClient(&redis.Options{Addr: s.m.Addr(), Protocol: 2, Password: "secret"})
 	defer c.Close()
@@ -61,8 +62,9 @@ func (s *running) probe(during func()) (longest time.Duration) {
 	return longest
 }
 
-// With 100,000 keys no request waits for a save or an expiry for more than 20 ms: see ms-wait, the longest of all, and ms-held, the
-// longest time under the lock. nothing is what the machine itself makes a request wait.
+// With 100,000 keys no request waits for a save or an expiry for more than 20 ms: see ms-wait, the
+// longest of all, and ms-held, the longest time under the lock. nothing is what the machine itself
+// makes a request wait.
 func Benchmark100kKeys(b *testing.B) {
 	s := open(b, Config{Path: newPath(b)})
 	s.mixed(100_000)

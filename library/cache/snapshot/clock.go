@@ -11,15 +11,15 @@ var seed = maphash.MakeSeed()
 
 func hash(s string) int { return int(maphash.String(seed, s)) }
 
-// A tick costs time in proportion to the keys that expire. Ticks are that far apart that they take at
-// most 2% of it.
+// The time of a tick is proportional to the number of keys with an expiry. The pause between two
+// ticks is so long that they take at most 2% of the time.
 const (
 	minTick = 50 * time.Millisecond
 	share   = 50
 )
 
-// expire lets keys and fields of hashes expire until ctx ends. miniredis can do so by itself, but then
-// it sorts all keys, at each command or under one hold of the lock.
+// expire lets keys and fields of hashes expire until ctx ends. miniredis' own way sorts all keys,
+// at each command or under one hold of the lock.
 func (s *Store) expire(ctx context.Context) {
 	last, pause := time.Now(), minTick
 	for {
@@ -42,8 +42,8 @@ type expired struct {
 	whole bool
 }
 
-// tick takes the time that has passed off what is left of each key's, and removes what has none. It
-// returns how long it held the lock in all.
+// tick subtracts the passed time from the remaining time of each key and field, and removes those
+// without any. It returns for how long it held the lock.
 func (s *Store) tick(passed time.Duration) (took time.Duration) {
 	var list []expired
 	s.m.Lock()
@@ -82,7 +82,7 @@ func (s *Store) tick(passed time.Duration) (took time.Duration) {
 	return took
 }
 
-// remove removes what has still expired: it may have been written anew in the meantime.
+// remove removes keys and fields, except those that were written again meanwhile.
 func (s *Store) remove(list []expired) time.Duration {
 	s.m.Lock()
 	defer s.m.Unlock()
@@ -104,14 +104,14 @@ func (s *Store) remove(list []expired) time.Duration {
 	return time.Since(now)
 }
 
-// command runs under the lock, as commands of scripts do.
+// command runs a command under the lock, as scripts do.
 func (s *Store) command(number int, args ...string) {
 	connectionOf(s.inner).selectedDB = number
 	s.server.Dispatch(s.inner, args)
 }
 
-// prune forgets the versions of keys that are gone, which miniredis keeps for ever: 136 bytes for
-// each. They are there for WATCH, so nothing is done while anybody watches.
+// prune deletes the versions of deleted keys, which miniredis keeps for ever (136 bytes each).
+// WATCH uses them, so prune does nothing while a client watches a key.
 func (s *Store) prune() {
 	s.m.Lock()
 	since, seen := time.Now(), 0

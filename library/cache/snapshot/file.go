@@ -13,16 +13,16 @@ import (
 	"strings"
 )
 
-// The file begins with magic, whose number changes with the format. Frames follow: a head and a
-// payload of records. The head is the payload's length, its CRC-32C, the kind, and a CRC-32C of
-// these, so a damaged length is told from a frame that a crash has cut.
+// The file begins with magic, whose number changes with the format. Frames follow, each a head and
+// a payload of records. The head contains the payload's length, its CRC-32C, the kind, and a
+// CRC-32C of these three, which distinguishes a damaged length from a frame that a crash has cut.
 const (
 	magic    = "wsframe store 1\n"
 	headSize = 13
 
-	framePart   = 'P' // records that a commit makes valid
-	frameCommit = 'C' // a save ends here: these records and all before are valid
-	frameEnd    = 'E' // as a commit, and the server stopped in order: nothing is missing
+	framePart   = 'P' // records, valid with the next commit
+	frameCommit = 'C' // last records of a save: they and all before are valid
+	frameEnd    = 'E' // a commit after which the server stopped in order
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -36,7 +36,7 @@ func putHead(payload []byte, kind byte) []byte {
 	return head[:]
 }
 
-// file is what is asked of an os.File.
+// file is the used part of os.File.
 type file interface {
 	io.Writer
 	io.Seeker
@@ -75,7 +75,7 @@ func (w *frameWriter) frame(kind byte, payload []byte) {
 	w.bytes(payload)
 }
 
-// records encodes records and writes them, but for the last ones, which it returns.
+// records encodes records and writes them in frames, except for the last ones, which it returns.
 func (w *frameWriter) records(list []record) (rest []byte) {
 	for i := range list {
 		if rest = list[i].append(rest); len(rest) > batch {
@@ -86,7 +86,7 @@ func (w *frameWriter) records(list []record) (rest []byte) {
 	return rest
 }
 
-// sync writes everything out to the disk.
+// sync flushes the writer, and syncs the file.
 func (w *frameWriter) sync(f file) error {
 	if w.err == nil {
 		w.err = w.w.Flush()
@@ -99,7 +99,7 @@ func (w *frameWriter) sync(f file) error {
 
 // syncDir makes a rename in dir durable.
 func syncDir(dir string) error {
-	if runtime.GOOS == "windows" { // it cannot flush a directory, and need not
+	if runtime.GOOS == "windows" { // needs no sync of a directory, and has none
 		return nil
 	}
 	d, err := os.Open(dir)
@@ -110,16 +110,16 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// content is what a file holds.
+// content is the content of a file.
 type content struct {
 	records map[id][]byte // the last record of each key
 	saves   int           // complete ones
 	clean   bool          // the server stopped in order
-	cut     int           // bytes of a save that a crash has cut off
-	damage  error         // nothing behind it can be read
+	cut     int           // bytes of an incomplete save at the end
+	damage  error         // why the rest of the file cannot be read; nil = it can
 }
 
-// readFile reads up to the last complete save. A file that does not exist is empty and clean.
+// readFile reads a file up to its last complete save. A missing file is empty and clean.
 func readFile(path string) content {
 	b, err := os.ReadFile(path)
 	switch {

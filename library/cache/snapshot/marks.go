@@ -9,30 +9,30 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 )
 
-// tracker is a set of keys that were written since somebody looked.
+// tracker is a set of keys that were written since the last take.
 type tracker struct{ keys map[id]struct{} }
 
-// marks notes which keys commands write. It is safe for concurrent use. Its lock is a leaf; a save
-// takes it under the server's.
+// marks tracks the keys that commands write. It is safe for concurrent use. Its lock is a leaf; a
+// save acquires it under the server's.
 type marks struct {
 	mu       sync.Mutex
-	trackers []*tracker              // the file's, and that of a rewrite while one runs
-	flying   map[*server.Peer]flight // commands that have not returned
-	queued   map[*server.Peer][]id   // of open transactions
-	watchers map[*server.Peer]bool   // who may WATCH a key
+	trackers []*tracker              // the file's, and that of a running rewrite
+	flying   map[*server.Peer]flight // running commands
+	queued   map[*server.Peer][]id   // keys of open transactions
+	watchers map[*server.Peer]bool   // connections that may WATCH a key
 }
 
-// flight is a command that runs: it may have changed its keys already, or wait for something.
+// flight is a running command, which may have changed its keys already.
 type flight struct {
 	keys  []id
-	waits bool // BLPOP and its like: while it waits it has changed nothing
+	waits bool // a command like BLPOP, which changes nothing while it waits
 }
 
 func newMarks() *marks {
 	return &marks{flying: map[*server.Peer]flight{}, queued: map[*server.Peer][]id{}, watchers: map[*server.Peer]bool{}}
 }
 
-// track begins to note what is written.
+// track adds a tracker.
 func (m *marks) track() *tracker {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -61,7 +61,7 @@ func (m *marks) addLocked(keys []id) {
 	}
 }
 
-// putBack marks keys whose save has failed.
+// putBack tracks keys again whose save has failed.
 func (m *marks) putBack(t *tracker, keys []id) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -70,7 +70,7 @@ func (m *marks) putBack(t *tracker, keys []id) {
 	}
 }
 
-// take empties the tracker. It takes nothing where at most few keys are marked.
+// take empties the tracker and returns its keys; nil, without a change, for at most few keys.
 func (m *marks) take(t *tracker, few int) []id {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -85,7 +85,7 @@ func (m *marks) take(t *tracker, few int) []id {
 	return keys
 }
 
-// running are the keys of commands that have not returned: of waiting ones apart.
+// running returns the keys of running commands, separately for waiting ones.
 func (m *marks) running() (keys, waited []id) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -105,8 +105,8 @@ func (m *marks) watched() bool {
 	return len(m.watchers) > 0
 }
 
-// hook runs before each command, those of scripts too, which run under the server's lock. It runs
-// the command itself where something is to be noted behind it. It is miniredis' server.Hook.
+// hook is miniredis' server.Hook. It runs before each command, also those of scripts, which run
+// under the server's lock. When keys must be tracked after a command, hook runs the command itself.
 func (s *Store) hook(c *server.Peer, cmd string, args ...string) bool {
 	of := connectionOf(c)
 	if of == nil {
@@ -137,8 +137,8 @@ func (s *Store) hook(c *server.Peer, cmd string, args ...string) bool {
 	return true
 }
 
-// begin notes a command that is to run now. It is none where it only joins a transaction, writes
-// nothing, or is the call that hook itself makes.
+// begin notes a command that starts. It reports false for a command that joins a transaction, that
+// writes nothing, or that hook itself runs.
 func (m *marks) begin(c *server.Peer, cmd string, f *flight, queueing bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -181,7 +181,8 @@ func (m *marks) end(c *server.Peer, cmd string, f flight) {
 	}
 }
 
-// noteWatch keeps account of who watches keys. EXEC compares versions, so it counts until its end.
+// noteWatch notes which connections watch keys, until the end of their EXEC, which compares
+// versions.
 func (m *marks) noteWatch(c *server.Peer, cmd string, queueing bool) {
 	switch {
 	case cmd == "WATCH":
@@ -198,11 +199,11 @@ func (m *marks) noteWatch(c *server.Peer, cmd string, queueing bool) {
 	}
 }
 
-// everything is the number of no database. It stands for all keys of all of them, which FLUSHALL and
-// FLUSHDB do not name, and of those that SWAPDB exchanges, whose numbers are its key.
+// everything is the number of no database. It stands for all keys of all of them, which FLUSHALL
+// and FLUSHDB do not name, and of those that SWAPDB exchanges, whose numbers are its key.
 const everything = -1
 
-// everyKey replaces everything by the keys that there are, under the number of each database.
+// everyKey replaces everything by the existing keys, under the number of each database.
 func (s *Store) everyKey(keys []id, lock bool) []id {
 	if !slices.ContainsFunc(keys, func(k id) bool { return k.db == everything }) {
 		return keys
@@ -249,16 +250,17 @@ var (
 	// silent write no key by themselves; what a script calls comes to the hook one by one.
 	silent = set("AUTH ECHO HELLO PING QUIT SELECT CLIENT CLUSTER WAIT WAITAOF OBJECT SUBSCRIBE UNSUBSCRIBE PSUBSCRIBE PUNSUBSCRIBE PUBLISH PUBSUB " +
 		"EVAL EVALSHA EVAL_RO EVALSHA_RO SCRIPT COMMAND INFO TIME MEMORY MULTI WATCH UNWATCH XINFO")
-	// waiting are commands that may wait for others to write.
+	// waiting lists commands that may wait for writes of others.
 	waiting = set("BLPOP BRPOP BRPOPLPUSH BLMOVE BLMPOP BZPOPMAX BZPOPMIN BZMPOP XREADGROUP")
-	// single write their first argument only. Of others every argument counts as a key: what is none costs a few bytes.
+	// single write their first argument only. Of others every argument counts as a key: what is
+	// none costs a few bytes.
 	single = set("EXPIRE EXPIREAT PERSIST PEXPIRE PEXPIREAT RESTORE GEOADD HDEL HINCRBY HINCRBYFLOAT HMSET HSET HSETNX HEXPIRE HPEXPIRE HEXPIREAT " +
 		"HPEXPIREAT HPERSIST HSETEX HGETEX HGETDEL PFADD LINSERT LPOP LPUSH LPUSHX LREM LSET LTRIM RPOP RPUSH RPUSHX SADD SPOP SREM ZADD ZINCRBY ZREM " +
 		"ZREMRANGEBYLEX ZREMRANGEBYRANK ZREMRANGEBYSCORE ZPOPMAX ZPOPMIN XADD XACK XDEL XTRIM XAUTOCLAIM XCLAIM APPEND DECRBY DECR GETDEL GETEX " +
 		"GETSET INCRBYFLOAT INCRBY INCR PSETEX SETBIT SETEX SET SETNX SETRANGE")
 )
 
-// writes are the keys that a command may write.
+// writes returns the keys that a command may write.
 func writes(cmd string, args []string, number int) []id {
 	switch cmd {
 	case "FLUSHALL", "FLUSHDB":

@@ -63,7 +63,7 @@ type consumer struct {
 	lastSuccess       time.Time
 }
 
-// connection is what miniredis notes of a client.
+// connection is miniredis' state of a client.
 type connection struct {
 	selectedDB       int
 	authenticated    bool
@@ -98,7 +98,8 @@ func connectionOf(c *server.Peer) *connection {
 	return (*connection)(reflect.ValueOf(c.Ctx).UnsafePointer())
 }
 
-// checkLayout compares the mirrored types with those of the linked miniredis. peer has sent a command.
+// checkLayout compares the mirrored types with those of the linked miniredis. peer has sent a
+// command.
 func checkLayout(peer *server.Peer) error {
 	f, ok := reflect.TypeFor[miniredis.Miniredis]().FieldByName("dbs")
 	if !ok || f.Type != reflect.TypeFor[map[int]*miniredis.RedisDB]() {

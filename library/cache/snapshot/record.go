@@ -16,12 +16,12 @@ type id struct {
 	key string
 }
 
-// kinds are the numbers of miniredis' kinds in the file. They never change.
+// kinds lists miniredis' kinds by their numbers in the file, which never change.
 var kinds = []string{gone: "", 1: "string", 2: "hash", 3: "list", 4: "set", 5: "zset", 6: "stream", 7: "hll"}
 
 const gone = 0 // the key does not exist
 
-// record is a copy of what a key held at one moment. Strings and the values of stream entries are
+// record is a copy of a key's value at one moment. Strings and the values of stream entries are
 // shared with miniredis, which never changes them.
 type record struct {
 	id
@@ -58,8 +58,8 @@ type consumerRecord struct {
 	seen, succeeded time.Time
 }
 
-// copyKey copies what the key holds now. It needs the lock, so it only copies headers: to write them
-// takes ten times as long.
+// copyKey copies the current value of a key. It needs the lock, so it only copies headers: to write
+// them takes ten times as long.
 func copyKey(all map[int]*database, k id, now time.Time) record {
 	r := record{id: k, kind: gone, size: 1}
 	d := all[k.db]
@@ -126,7 +126,7 @@ func (r *record) copyStream(s *stream) {
 	r.stream = c
 }
 
-// append writes the record with its length before it.
+// append appends the length of the record, then the record.
 func (r *record) append(b []byte) []byte {
 	begin := len(b)
 	b = append(b, 0, 0, 0, 0)
@@ -184,7 +184,7 @@ func appendTime(b []byte, t time.Time) []byte {
 	return binary.AppendVarint(b, t.UnixMilli())
 }
 
-// split cuts a payload into its records, without reading more of them than the key.
+// split calls each with the records of a payload. It reads only their kinds and keys.
 func split(b []byte, each func(k id, kind int, body []byte)) error {
 	for len(b) > 0 {
 		if len(b) < 4 || uint64(binary.LittleEndian.Uint32(b)) > uint64(len(b)-4) {
@@ -203,7 +203,7 @@ func split(b []byte, each func(k id, kind int, body []byte)) error {
 	return nil
 }
 
-// parseRecord reads what append wrote, without the length.
+// parseRecord decodes a record without its length.
 func parseRecord(b []byte) (record, error) {
 	p := packed.NewReader(b)
 	r := record{kind: int(p.Byte())}

@@ -7,8 +7,8 @@ import (
 	"github.com/alicebob/miniredis/v2/hyperloglog"
 )
 
-// restore writes a record into the server, which has no such key. A key whose time has passed while
-// the server was down is left out.
+// restore writes a record into the server, which must not have the key yet. A key that expired
+// while the server was down is omitted.
 func (s *Store) restore(r record, now time.Time) error {
 	if r.deadline != 0 && r.deadline <= now.UnixMilli() {
 		return nil
@@ -56,7 +56,7 @@ func (s *Store) restore(r record, now time.Time) error {
 	return nil
 }
 
-// restoreHash reports whether a field is left whose time has not passed.
+// restoreHash restores the fields that have not expired, and reports whether there are any.
 func (d *database) restoreHash(r record, now time.Time) bool {
 	h, ttls := make(map[string]string, len(r.list)/2), map[string]time.Duration{}
 	for i := 0; i+1 < len(r.list); i += 2 {

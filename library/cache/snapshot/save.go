@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	slice   = time.Millisecond // under the lock
-	few     = 16               // keys that may be left to the last slice of a save
-	rounds  = 8                // after which the last slice takes what there is
+	slice   = time.Millisecond // longest hold of the lock
+	few     = 16               // keys that the last slice of a save may copy
+	rounds  = 8                // after which the last slice copies all remaining keys
 	batch   = 1 << 20          // bytes encoded at a time
-	growth  = 3                // times its base, a file is written anew
+	growth  = 3                // size of a file in bases at which a new one is written
 	minBase = 1 << 20          // bytes
-	newFile = ".new"           // behind the name of a file that is not complete
+	newFile = ".new"           // suffix of an incomplete new file
 )
 
 var errNoFile = errors.New("the store is not on the disk: the last attempt to write it failed")
 
-// Save appends what was written since the last save.
+// Save appends the keys that were written since the last save.
 func (s *Store) Save() error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
@@ -31,7 +31,7 @@ func (s *Store) Save() error {
 	return s.append(frameCommit)
 }
 
-// append saves into the file. The caller holds saving.
+// append saves into the file. saving is held.
 func (s *Store) append(kind byte) error {
 	w := newFrameWriter(s.file)
 	taken := s.pass(w, s.written, kind)
@@ -47,7 +47,7 @@ func (s *Store) append(kind byte) error {
 			s.size += w.size
 			return nil
 		}
-		// What the kernel has dropped after a failed sync nobody knows.
+		// After a failed sync the content of the file is unknown.
 		_ = s.file.Close()
 		s.file = nil
 	}
@@ -60,7 +60,7 @@ func (s *Store) append(kind byte) error {
 	return fmt.Errorf("save the store: %w", err)
 }
 
-// rewind takes a part of a save off the file's end.
+// rewind removes an incomplete save from the end of the file.
 func (s *Store) rewind() error {
 	if err := s.file.Truncate(s.size); err != nil {
 		return err
@@ -69,7 +69,7 @@ func (s *Store) rewind() error {
 	return err
 }
 
-// rewrite writes all keys into a new file, while the old one takes saves, and puts it in its place.
+// rewrite writes all keys into a new file while saves go to the old one, then replaces that.
 func (s *Store) rewrite(kind byte) error {
 	path := s.path + newFile
 	f, err := s.create(path)
@@ -94,7 +94,7 @@ func (s *Store) rewrite(kind byte) error {
 	return nil
 }
 
-// replace closes the new file and gives it the old one's name. The caller holds saving.
+// replace completes the new file and gives it the old one's name. saving is held.
 func (s *Store) replace(w *frameWriter, f file, written *tracker, kind byte) error {
 	s.pass(w, written, kind)
 	if err := w.sync(f); err != nil {
@@ -114,8 +114,8 @@ func (s *Store) replace(w *frameWriter, f file, written *tracker, kind byte) err
 	return nil
 }
 
-// pass writes what the tracker names and closes it with a frame of that kind. Where nothing was
-// written, only frames that end a file are. It returns the keys that it took from the tracker.
+// pass writes the tracked keys, then a frame of that kind. Without tracked keys it writes only a
+// frame of the kind frameEnd. It returns the keys that it has removed from the tracker.
 func (s *Store) pass(w *frameWriter, t *tracker, kind byte) (taken []id) {
 	for range rounds {
 		keys := s.marks.take(t, few)
@@ -134,7 +134,7 @@ func (s *Store) pass(w *frameWriter, t *tracker, kind byte) (taken []id) {
 
 // inParts writes keys in parts, each copied in about a slice's time.
 func (s *Store) inParts(w *frameWriter, keys []id) {
-	room := make([]record, 0, min(len(keys), 512)) // nothing that large is to be made under the lock
+	room := make([]record, 0, min(len(keys), 512)) // too large to allocate under the lock
 	for len(keys) > 0 && w.err == nil {
 		list := s.oneSlice(room, keys)
 		keys = keys[len(list):]
@@ -142,7 +142,7 @@ func (s *Store) inParts(w *frameWriter, keys []id) {
 			w.frame(framePart, rest)
 		}
 		if len(keys) > 0 {
-			time.Sleep(slice) // a mutex is handed to who waits only after 1 ms
+			time.Sleep(slice) // a mutex prefers waiters only after 1 ms
 		}
 	}
 }
@@ -166,7 +166,8 @@ func (s *Store) oneSlice(list []record, keys []id) []record {
 	return list
 }
 
-// lastSlice copies what is still marked, and what running commands may have written, at one moment.
+// lastSlice copies all keys that are still tracked, and those of running commands, under one hold
+// of the lock.
 func (s *Store) lastSlice(t *tracker) (keys []id, list []record) {
 	s.m.Lock()
 	defer s.m.Unlock()
@@ -179,7 +180,7 @@ func (s *Store) lastSlice(t *tracker) (keys []id, list []record) {
 		list = append(list, copyKey(all, k, now))
 	}
 	waits := make(map[id]state, len(waited))
-	for _, k := range waited { // who waits for a key has not changed it: most of them are empty lists
+	for _, k := range waited { // a waiting command has not changed its keys
 		waits[k] = stateOf(all, k)
 		if was, known := s.waits[k]; !known || was != waits[k] {
 			list = append(list, copyKey(all, k, now))
@@ -189,7 +190,7 @@ func (s *Store) lastSlice(t *tracker) (keys []id, list []record) {
 	return keys, list
 }
 
-// state changes with whatever a command that waits does to a key at last.
+// state differs after any change that a waiting command can make to a key.
 type state struct {
 	kind    string
 	version uint
@@ -219,8 +220,8 @@ func stateOf(all map[int]*database, k id) (s state) {
 	return s
 }
 
-// allKeys lists the keys. Between two steps of a loop over a Go map the map may change: what is
-// written meanwhile is marked.
+// allKeys lists all keys. It releases the lock between two steps of its loop over a Go map, which
+// may change: keys that are written meanwhile are tracked.
 func (s *Store) allKeys() []id {
 	s.m.Lock()
 	count := 0
@@ -243,7 +244,8 @@ func (s *Store) allKeys() []id {
 	return list
 }
 
-// breathe lets others have the lock where it was held for a slice, and returns since when it is held.
+// breathe releases the lock for a moment if it was held for a slice, and returns when it was
+// acquired.
 func (s *Store) breathe(since time.Time) time.Time {
 	if time.Since(since) < slice {
 		return since

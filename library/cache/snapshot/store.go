@@ -1,22 +1,22 @@
-// Package snapshot keeps what a miniredis holds in one file, without stopping it.
+// Package snapshot saves the data of a miniredis in one file while it serves.
 //
 //	m := miniredis.NewMiniRedis() // started
 //	store, err := snapshot.Open(m, snapshot.Config{Path: "runtime/store/store"})
 //	go store.Run(ctx)   // saves each second, lets keys expire
 //	…
-//	err = store.Close() // nothing is lost
+//	err = store.Close() // saves all data
 //
-// The file is a base, which has every key, and behind it changes: each save appends what those keys
-// hold now that were written since the one before. Both come from one algorithm:
+// The file is a base with every key, followed by changes: each save appends the current values of
+// the keys that were written since the last one. One algorithm writes both:
 //
 //	keys that were written ──► copied in slices of 1 ms under the lock, encoded outside of it
 //	      ▲                              │
 //	      └── written meanwhile ◄────────┘ again, until few are left
 //	few keys ──► copied in one go: this slice closes the save
 //
-// So a save is the state of one moment: what a script or a transaction wrote is there as a whole or
-// not at all. Where the file has grown to three times its base it is written anew beside the old one,
-// which goes on taking saves, and renamed at the end.
+// So a save is the state of one moment, and contains all writes of a script or a transaction or
+// none. When the file has grown to three times its base, a new file is written while saves still go
+// to the old one, and then renamed.
 //
 // A Store is safe for concurrent use.
 package snapshot
@@ -39,15 +39,16 @@ import (
 
 // Config of a Store. Zero means the default.
 type Config struct {
-	Path  string        // of the file; "" = nothing is kept
-	Every time.Duration // a save; 1 s
-	// Failed is told of a save that did not succeed, and nil when one has again. It must not block.
+	Path  string        // of the file; "" = no file
+	Every time.Duration // time between two saves; 1 s
+	// Failed is called with the error of a failed save, and with nil at the next success. It must
+	// not block.
 	Failed func(error)
 
 	create func(path string) (file, error) // of tests
 }
 
-// Store keeps one server.
+// Store saves one server's data.
 type Store struct {
 	m      *miniredis.Miniredis
 	server *server.Server
@@ -59,30 +60,30 @@ type Store struct {
 	marks  *marks
 
 	saving  sync.Mutex // held while the file is written; taken before the server's lock
-	file    file       // nil: its end is not known, and it is to be written anew
-	written *tracker   // what the file does not have yet
+	file    file       // nil = its end is unknown: a new file must be written
+	written *tracker   // keys that the file does not have yet
 	base    int64      // bytes
 	size    int64
-	waits   map[id]state // of keys at the last save for which a command waited
+	waits   map[id]state // at the last save, of keys for which a command waits
 
 	waveMu sync.Mutex
 	next   *wave
 
-	longest atomic.Int64 // ns that the lock was held at most
+	longest atomic.Int64 // longest hold of the lock, in ns
 }
 
-// Found says what Open has found.
+// Found describes the file that Open has read.
 type Found struct {
 	Clean  bool   // the last server stopped in order, or there was none
-	Keys   int    // that were read
-	Cut    int    // bytes of a last save that was not complete
-	Damage error  // the file could be read only up to somewhere, or not at all
-	Aside  string // where that file is now
+	Keys   int    // number of keys
+	Cut    int    // bytes of an incomplete save at the end
+	Damage error  // why a part of the file could not be read; nil = none
+	Aside  string // new name of a damaged file
 }
 
-// Open loads the file into a started server without keys, and follows what is written from then on.
-// The file says from then on that a server runs: if nothing closes it, the next Open does not call
-// it clean. A file that cannot be read is renamed, and what is whole of it is used.
+// Open loads the file into a started server without keys, and tracks its writes from then on.
+// Without a Close, the next Open does not report the file as clean. A damaged file is renamed, and
+// its intact part is used.
 func Open(m *miniredis.Miniredis, c Config) (*Store, Found, error) {
 	s := &Store{
 		m: m, server: m.Server(), path: c.Path, every: c.Every, failed: c.Failed, create: c.create,
@@ -97,7 +98,7 @@ func Open(m *miniredis.Miniredis, c Config) (*Store, Found, error) {
 	if s.create == nil {
 		s.create = createFile
 	}
-	s.server.Dispatch(s.inner, []string{"PING"}) // makes its notes of the connection
+	s.server.Dispatch(s.inner, []string{"PING"}) // creates miniredis' state of the connection
 	if err := checkLayout(s.inner); err != nil {
 		return nil, Found{}, err
 	}
@@ -148,7 +149,7 @@ func (s *Store) load() (Found, error) {
 	return f, nil
 }
 
-// setAside renames a file to a name that none has.
+// setAside renames a file to an unused name.
 func setAside(path string, now time.Time) (string, error) {
 	stamp := path + ".damaged-" + now.UTC().Format("20060102T150405Z")
 	for n := 1; ; n++ {
@@ -163,7 +164,7 @@ func setAside(path string, now time.Time) (string, error) {
 	}
 }
 
-// Run saves and lets keys expire until ctx ends.
+// Run saves the data and lets keys expire until ctx ends.
 func (s *Store) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	work.Go(func() { s.expire(ctx) })
@@ -185,7 +186,7 @@ func (s *Store) keep(ctx context.Context) {
 		}
 		whole, err := s.keepOnce()
 		if err != nil && whole {
-			pause = min(2*pause, max(maxPause, s.every)) // a part of a file is tried again soon, this takes its time
+			pause = min(2*pause, max(maxPause, s.every)) // a whole file takes long
 		} else {
 			pause = s.every
 		}
@@ -196,7 +197,7 @@ func (s *Store) keep(ctx context.Context) {
 	}
 }
 
-// keepOnce saves, and writes the file anew where that is due.
+// keepOnce saves, and writes a new file when that is due.
 func (s *Store) keepOnce() (whole bool, err error) {
 	if !s.due() {
 		if err := s.Save(); err != nil || !s.due() {
@@ -206,15 +207,14 @@ func (s *Store) keepOnce() (whole bool, err error) {
 	return true, s.rewrite(frameCommit)
 }
 
-// due tells whether a whole file is to be written.
+// due reports whether a new file must be written.
 func (s *Store) due() bool {
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	return s.file == nil || s.size > growth*max(s.base, minBase)
 }
 
-// Close writes everything out and says that nothing is missing. Run has ended, and no command comes
-// any more.
+// Close saves all data, and marks the file as clean. Run must have ended, and no command may run.
 func (s *Store) Close() error {
 	if s.path == "" {
 		return nil
@@ -237,5 +237,5 @@ func (s *Store) Close() error {
 	return err
 }
 
-// Longest is how long a save or an expiry has held the server's lock at most.
+// Longest returns the longest time for which a save or an expiry has held the server's lock.
 func (s *Store) Longest() time.Duration { return time.Duration(s.longest.Load()) }

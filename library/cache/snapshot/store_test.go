@@ -133,7 +133,8 @@ func TestExpiredWhileDown(t *testing.T) {
 	}
 }
 
-// What a script or a transaction writes is there as a whole or not at all, whenever the server dies.
+// What a script or a transaction writes is there as a whole or not at all, whenever the server
+// dies.
 func TestAtomic(t *testing.T) {
 	s := open(t, Config{Path: newPath(t)})
 	script := redis.NewScript(`for i = 1, 5 do redis.call('SET', 'k' .. i, ARGV[1]) end
