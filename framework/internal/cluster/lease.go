@@ -250,7 +250,7 @@ func (l *Lease) release(ctx context.Context) error {
 		err = l.c.exec(ctx, func(ctx context.Context, p redis.Pipeliner) { p.SRem(ctx, l.c.keys.nodes(), m.String()) })
 	}
 	if err != nil {
-		return fmt.Errorf("give the lease onReachable: %w", err)
+		return fmt.Errorf("give the lease back: %w", err)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func TestHeardUnderAction(t *testing.T) {
 	s.waitFor("it is read again", func() bool { _, known := conn.BytesReceived(); return known })
 }
 
-// Of a connection that is frozen nobody can tell whether it answers.
+// BytesReceived is unknown for a frozen connection.
 func TestHeardWhileFrozen(t *testing.T) {
 	s := serve(t, Config{})
 	s.dial()
