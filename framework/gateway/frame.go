@@ -18,6 +18,9 @@ const (
 	flagFrame = 0x02 // the body is a complete WebSocket frame
 )
 
+// errStranger is returned for a frame that a peer without authority may not send.
+var errStranger = errors.New("peer of the inner port has not shown the secret")
+
 // ErrFrame is returned for a frame whose lengths are impossible or beyond 10 MiB.
 var ErrFrame = errors.New("frame of the inner port with an impossible length")
 
@@ -98,12 +101,16 @@ type frameReader struct {
 	r    io.Reader
 	buf  []byte // received and not yet returned: a part of base
 	base []byte
+	may  func(c Command, size uint32) bool // which frame may come; nil = any
 }
 
 // next returns the next frame. Its Ext and Body belong to the caller. An end of the stream within
 // a frame is io.ErrUnexpectedEOF.
 func (r *frameReader) next() (Frame, error) {
 	for {
+		if r.mayNot() {
+			return Frame{}, errStranger
+		}
 		f, size, err := parseFrame(r.buf)
 		if err != nil {
 			return f, err
@@ -121,13 +128,9 @@ func (r *frameReader) next() (Frame, error) {
 	}
 }
 
-// peek returns the command and the claimed length of the frame in front. ok is false if they have
-// not arrived.
-func (r *frameReader) peek() (c Command, size uint32, ok bool) {
-	if len(r.buf) < 5 {
-		return 0, 0, false
-	}
-	return Command(r.buf[4]), binary.BigEndian.Uint32(r.buf), true
+// mayNot reports whether the frame in front may not come, as soon as its command has arrived.
+func (r *frameReader) mayNot() bool {
+	return r.may != nil && len(r.buf) > 4 && !r.may(Command(r.buf[4]), binary.BigEndian.Uint32(r.buf))
 }
 
 // consume removes the bytes of a frame from the front.

@@ -1,0 +1,78 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+)
+
+// InnerConfig is what an Inner needs.
+type InnerConfig struct {
+	Commands *Commands
+	Secret   string                // "" = every peer is trusted
+	Allow    func(netip.Addr) bool // which addresses may connect; nil = all
+}
+
+// Inner is the inner port: PHP programs send commands to it, and questions are answered in their
+// order on each connection.
+type Inner struct {
+	commands *Commands
+	secret   secretKey
+	port     port
+}
+
+// NewInner returns an Inner. See Run.
+func NewInner(c InnerConfig) *Inner {
+	in := &Inner{commands: c.Commands, secret: secretKey(c.Secret), port: port{allow: c.Allow}}
+	in.port.serve = in.serve
+	return in
+}
+
+// Run serves a listener until ctx ends, then closes it and all connections. An Inner serves one
+// listener. The error is nil after the end of ctx.
+func (in *Inner) Run(ctx context.Context, l net.Listener) error { return in.port.run(ctx, l) }
+
+// introduces reports whether a frame may be the first of a peer without authority.
+func introduces(c Command, size uint32) bool {
+	return (c == cmdWorkerConnect || c == cmdGatewayClientConnect) && size <= maxIntroduction
+}
+
+// serve executes the frames of a peer. Everything before the end of the stream is executed.
+func (in *Inner) serve(p *peer) {
+	frames := frameReader{r: p}
+	if in.secret != "" {
+		frames.may = introduces
+	}
+	var answer []byte
+	for {
+		f, err := frames.next()
+		switch {
+		case errors.Is(err, ErrFrame), errors.Is(err, errStranger):
+			in.commands.refuse("peer")
+			return
+		case err != nil:
+			return
+		}
+		if f.Command == cmdWorkerConnect || f.Command == cmdGatewayClientConnect {
+			if _, ok := in.secret.admits(f); !ok {
+				in.commands.refuse("secret")
+				return
+			}
+			frames.may = nil
+			p.admit()
+			continue
+		}
+		p.admit()
+		if answer, err = in.commands.Do(f, answer[:0]); err != nil {
+			in.commands.refuse("command")
+			return
+		}
+		if len(answer) > 0 {
+			p.send(answer)
+		}
+		if cap(answer) > keptBuffer {
+			answer = nil
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package gateway
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	maxWaiting = 10 << 20         // bytes that may wait for a peer before it is closed
+	lastWrites = 10 * time.Second // for what waits when the connection ends
+)
+
+// outbox writes to a peer without blocking its callers. A goroutine exists only while bytes wait.
+type outbox struct {
+	conn net.Conn
+
+	mu      sync.Mutex
+	waiting []byte
+	writing int // bytes that the goroutine is writing; 0 = it does not run
+	ended   bool
+	wg      sync.WaitGroup
+}
+
+// send appends a copy of b to what waits. It returns false if the peer is to be closed, because
+// it has more than maxWaiting bytes to read or because it has ended.
+func (o *outbox) send(b []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ended || len(o.waiting)+o.writing > maxWaiting {
+		return false
+	}
+	o.waiting = append(o.waiting, b...)
+	if o.writing == 0 && len(o.waiting) > 0 {
+		o.writing = len(o.waiting)
+		batch := o.waiting
+		o.waiting = nil
+		o.wg.Go(func() { o.write(batch) })
+	}
+	return true
+}
+
+// write writes a batch, then what has come in between.
+func (o *outbox) write(batch []byte) {
+	for len(batch) > 0 {
+		_, err := o.conn.Write(batch)
+		o.mu.Lock()
+		if err != nil {
+			o.ended, o.waiting = true, nil
+		}
+		batch, o.waiting = o.waiting, nil
+		o.writing = len(batch)
+		o.mu.Unlock()
+	}
+}
+
+// finish waits until everything is written, for ten seconds at most. Nothing can be sent
+// afterwards.
+func (o *outbox) finish() {
+	o.mu.Lock()
+	o.ended = true
+	o.mu.Unlock()
+	_ = o.conn.SetWriteDeadline(time.Now().Add(lastWrites)) // writes to a closed connection fail
+	o.wg.Wait()
+}
