@@ -26,6 +26,8 @@ type heldEnds struct {
 	stop context.CancelFunc
 	work sync.WaitGroup
 
+	slots chan struct{} // one for each end that is being dealt with
+
 	mu     sync.Mutex // a leaf
 	list   []heldEnd
 	busy   bool // run works on the list
@@ -38,7 +40,7 @@ type heldEnd struct {
 }
 
 func newHeldEnds(node Cluster, log *zap.Logger) *heldEnds {
-	e := &heldEnds{node: node, log: log}
+	e := &heldEnds{node: node, log: log, slots: make(chan struct{}, heldAtOnce)}
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	return e
 }
@@ -62,7 +64,6 @@ func (e *heldEnds) hold(fd int64, end func(mine bool)) {
 
 // run waits for Redis and works on the list, in its order, until that is empty or the node stops.
 func (e *heldEnds) run() {
-	slots := make(chan struct{}, heldAtOnce)
 	for {
 		e.mu.Lock()
 		if len(e.list) == 0 {
@@ -80,9 +81,9 @@ func (e *heldEnds) run() {
 		e.list[0] = heldEnd{}
 		e.list = e.list[1:]
 		e.mu.Unlock()
-		slots <- struct{}{}
+		e.slots <- struct{}{}
 		e.work.Go(func() {
-			defer func() { <-slots }()
+			defer func() { <-e.slots }()
 			x.end(mine)
 		})
 	}
