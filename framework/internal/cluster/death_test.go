@@ -207,16 +207,17 @@ func testOutageIsNoDeath(t *testing.T) {
 // A worker that was killed is started again: in its place its connections are cleaned up at once,
 // elsewhere as soon as nobody answers for the node's id. Each is cleaned up once.
 func TestWorkerCrash(t *testing.T) {
+	long := func(c *Config) { c.Lease, c.Refresh, c.Timeout = time.Minute, 400*time.Millisecond, 2*time.Second }
 	for name, change := range map[string]func(*Config){
 		"no lease":        func(*Config) {},
-		"in its place":    leases,
-		"elsewhere":       func(c *Config) { leases(c); c.Place = "there" },
-		"at no one place": func(c *Config) { leases(c); c.Place = "" },
+		"in its place":    long,
+		"elsewhere":       func(c *Config) { long(c); c.Place = "there" },
+		"at no one place": func(c *Config) { long(c); c.Place = "" },
 	} {
 		run(t, name, func(t *testing.T) {
 			s := newStore(t)
 			c := s.client(t)
-			lease := leases
+			lease := long
 			if name == "no lease" {
 				lease = change
 			}
