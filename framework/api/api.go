@@ -76,7 +76,7 @@ type HistoryItem struct {
 // HistoryPage is a page of a room's history.
 type HistoryPage struct {
 	Room   string        `json:"room"`
-	Epoch  string        `json:"epoch" doc:"another one means that the history was lost: offsets begin again"`
+	Epoch  string        `json:"epoch" doc:"a different epoch means that the history was lost: offsets begin again"`
 	Offset int64         `json:"offset" doc:"of the newest push"`
 	First  int64         `json:"first" doc:"of the oldest that is kept; 0 = none"`
 	Items  []HistoryItem `json:"items" doc:"the oldest first"`

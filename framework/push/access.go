@@ -21,7 +21,7 @@ type Token struct {
 func ParseToken(text string) (Token, error) {
 	words := strings.Fields(text)
 	if len(words) == 0 || len(words[0]) < 16 {
-		return Token{}, fmt.Errorf("a token has at least 16 bytes, and its scopes behind it")
+		return Token{}, fmt.Errorf("a token has at least 16 bytes, and is followed by its scopes")
 	}
 	for _, scope := range words[1:] {
 		if !slices.Contains(scopes, scope) {
@@ -120,10 +120,10 @@ func foreign(r *http.Request) string {
 		}
 	}
 	if !socket.IsLoopback(r.RemoteAddr) {
-		return "this one comes from elsewhere"
+		return "this request does not come from this machine"
 	}
 	if !socket.IsLoopback(r.Host) {
-		return "this one is for another host"
+		return "this request is for another host"
 	}
 	return ""
 }

@@ -112,7 +112,7 @@ func JSON(v any) json.RawMessage {
 // Keep is how a room's history keeps a push: it then has at most Length pushes, and none older than
 // AgeSeconds. The zero Keep leaves it to the server's configuration.
 type Keep struct {
-	Length     int `json:"keep,omitempty" is:"keep" doc:"has the push kept in the room's history, which then holds at most so many; needs age_seconds"`
+	Length     int `json:"keep,omitempty" is:"keep" doc:"keeps the push in the history of the room, which then holds at most so many; needs age_seconds"`
 	AgeSeconds int `json:"age_seconds,omitempty" is:"age" doc:"how long the history keeps a push; needs keep"`
 }
 

@@ -63,7 +63,7 @@ type (
 	joining struct {
 		onFD
 		onRoom
-		Announce bool `json:"announce,omitempty" doc:"have the members told who comes and leaves"`
+		Announce bool `json:"announce,omitempty" doc:"notify the members of users who join and leave"`
 	}
 	fdAndUID struct {
 		onFD
@@ -147,7 +147,7 @@ func done(err error) (nothing, error) { return nothing{}, err }
 
 // sent is the result of a send.
 type sent struct {
-	Queued bool `json:"queued,omitempty" doc:"Redis does not take it at the moment: connections of this node have it, others get it when it does"`
+	Queued bool `json:"queued,omitempty" doc:"Redis does not accept it at the moment: connections of this node have it, others get it later"`
 }
 
 // queued returns the result of a send. ErrQueued is no error of the call.
@@ -216,7 +216,7 @@ var methods = []*method{
 		}
 		return queued(b.SendToFD(in.FD, &in.Push))
 	}),
-	define("sendToUID", ScopeSend, "Sends a push to all connections of a user, and does not wait for how many there are.", func(_ context.Context, b Backend, in *pushToUID) (sent, error) {
+	define("sendToUID", ScopeSend, "Sends a push to all connections of a user, without counting them.", func(_ context.Context, b Backend, in *pushToUID) (sent, error) {
 		if err := first(in.Push.check()); err != nil {
 			return sent{}, err
 		}
@@ -230,7 +230,7 @@ var methods = []*method{
 		}
 		return queued(b.SendToAll(&in.Push))
 	}),
-	define("reach", ScopeSend, "Sends a push to all connections of a user and says how many have taken it.", func(ctx context.Context, b Backend, in *pushToUID) (reached, error) {
+	define("reach", ScopeSend, "Sends a push to all connections of a user, and counts those that accepted it.", func(ctx context.Context, b Backend, in *pushToUID) (reached, error) {
 		if err := first(in.Push.check()); err != nil {
 			return reached{}, err
 		}
@@ -250,13 +250,13 @@ var methods = []*method{
 		n, err := b.DismissRoom(ctx, in.Room)
 		return membersCount{n}, err
 	}),
-	define("bindUID", ScopeManage, "Has a connection reached by a uid.", func(ctx context.Context, b Backend, in *fdAndUID) (nothing, error) {
+	define("bindUID", ScopeManage, "Makes a connection reachable by a uid.", func(ctx context.Context, b Backend, in *fdAndUID) (nothing, error) {
 		return done(b.BindUID(ctx, in.FD, in.UID))
 	}),
 	define("unbindUID", ScopeManage, "Undoes bindUID.", func(ctx context.Context, b Backend, in *fdAndUID) (nothing, error) {
 		return done(b.UnbindUID(ctx, in.FD, in.UID))
 	}),
-	define("kick", ScopeManage, "Closes a connection behind what was sent to it before.", func(ctx context.Context, b Backend, in *kick) (nothing, error) {
+	define("kick", ScopeManage, "Closes a connection after what was sent to it before.", func(ctx context.Context, b Backend, in *kick) (nothing, error) {
 		if err := first(checkKick(in.Code, in.Reason)); err != nil {
 			return nothing{}, err
 		}
@@ -269,7 +269,7 @@ var methods = []*method{
 		n, err := b.KickUID(ctx, in.UID, in.Code, in.Reason)
 		return reached{n}, err
 	}),
-	define("session", ScopeRead, "The values kept with a connection.", func(ctx context.Context, b Backend, in *onFD) (session, error) {
+	define("session", ScopeRead, "Returns the values kept with a connection.", func(ctx context.Context, b Backend, in *onFD) (session, error) {
 		values, err := b.Session(ctx, in.FD)
 		return session{values}, err
 	}),
@@ -279,18 +279,18 @@ var methods = []*method{
 	define("updateSession", ScopeManage, "Merges values into those kept with a connection; null removes one.", func(ctx context.Context, b Backend, in *sessionValues) (nothing, error) {
 		return done(b.UpdateSession(ctx, in.FD, in.Values))
 	}),
-	define("isOnline", ScopeRead, "Whether a connection lives.", func(ctx context.Context, b Backend, in *onFD) (online, error) {
+	define("isOnline", ScopeRead, "Reports whether a connection is open.", func(ctx context.Context, b Backend, in *onFD) (online, error) {
 		ok, err := b.IsOnline(ctx, in.FD)
 		return online{ok}, err
 	}),
-	define("isUIDOnline", ScopeRead, "Whether a user has a connection.", func(ctx context.Context, b Backend, in *onUID) (online, error) {
+	define("isUIDOnline", ScopeRead, "Reports whether a user has a connection.", func(ctx context.Context, b Backend, in *onUID) (online, error) {
 		ok, err := b.IsUIDOnline(ctx, in.UID)
 		return online{ok}, err
 	}),
-	define("counts", ScopeRead, "Totals over all nodes.", func(ctx context.Context, b Backend, _ *nothing) (Counts, error) {
+	define("counts", ScopeRead, "Counts over all nodes.", func(ctx context.Context, b Backend, _ *nothing) (Counts, error) {
 		return b.Counts(ctx)
 	}),
-	define("roomCount", ScopeRead, "How many members a room has.", func(ctx context.Context, b Backend, in *onRoom) (membersCount, error) {
+	define("roomCount", ScopeRead, "Counts the members of a room.", func(ctx context.Context, b Backend, in *onRoom) (membersCount, error) {
 		n, err := b.RoomCount(ctx, in.Room)
 		return membersCount{n}, err
 	}),
@@ -310,7 +310,7 @@ var methods = []*method{
 		list, err := b.RoomNames(ctx, in.After, limit(in.Limit))
 		return nameList{list}, err
 	}),
-	define("history", ScopeRead, "A part of what a room has kept.", func(ctx context.Context, b Backend, in *historyPage) (HistoryPage, error) {
+	define("history", ScopeRead, "Reads a part of a room's history.", func(ctx context.Context, b Backend, in *historyPage) (HistoryPage, error) {
 		return b.History(ctx, in.Room, in.After, limit(in.Limit))
 	}),
 }
