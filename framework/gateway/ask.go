@@ -91,14 +91,10 @@ func (c *Commands) batch(f Frame, b []byte, element func(b []byte, name string) 
 		return nothing(b)
 	}
 	var r rows
-	seen := map[string]bool{}
-	for name := range names(doc) {
-		if !seen[name] {
-			seen[name] = true
-			r.count++
-			r.body = element(phpserialize.AppendKey(r.body, name), name)
-		}
-	}
+	once(names(doc), func(name string) {
+		r.count++
+		r.body = element(phpserialize.AppendKey(r.body, name), name)
+	})
 	return r.append(b)
 }
 

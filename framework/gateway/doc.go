@@ -14,6 +14,8 @@
 // framework. Connections are identified by the connection_id of GatewayWorker, a number of 32
 // bits; a ClientID has the gateway's address as well.
 //
+// A BusinessWorker may connect and send commands, but gets no events of clients.
+//
 // Peers are trusted as GatewayWorker trusts them: without a secret anyone who connects may send
 // commands. Whatever a peer sends, other connections do not notice, and memory grows only with
 // the bytes that have arrived.

@@ -174,6 +174,17 @@ func names(doc []byte) iter.Seq[string] {
 	}
 }
 
+// once calls f for each name, and not again for one that is repeated.
+func once(list iter.Seq[string], f func(name string)) {
+	seen := map[string]bool{}
+	for name := range list {
+		if !seen[name] {
+			seen[name] = true
+			f(name)
+		}
+	}
+}
+
 // connections returns the connection_ids of {"1":1,"3":3} or [1,3].
 func connections(doc []byte) (ids []uint32) {
 	for key, v := range members(doc) {

@@ -1,10 +1,6 @@
 package gateway
 
-import (
-	"slices"
-
-	"wsframe/library/phpserialize"
-)
+import "wsframe/library/phpserialize"
 
 // columns are the fields that SELECT knows.
 var columns = map[string]Fields{"uid": FieldUID, "groups": FieldGroups, "session": FieldSession}
@@ -73,15 +69,11 @@ func (c *Commands) where(doc []byte) []uint32 {
 		}
 		switch unquote(key) {
 		case "groups":
-			for group := range names(items) {
-				add(c.Backend.ClientsInGroup(group))
-			}
+			once(names(items), func(group string) { add(c.Backend.ClientsInGroup(group)) })
 		case "uid":
-			for uid := range names(items) {
-				add(c.Backend.ClientsOfUID(uid))
-			}
+			once(names(items), func(uid string) { add(c.Backend.ClientsOfUID(uid)) })
 		case "connection_id":
-			add(slices.DeleteFunc(connections(items), func(id uint32) bool { return !c.Backend.Online(id) }))
+			add(connections(items)) // those that are not there have no row
 		}
 	}
 	if conditions == 0 {
