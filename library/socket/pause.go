@@ -14,14 +14,14 @@ type Deadliner interface {
 	SetDeadline(time.Time) error
 }
 
-// Pausable is a listener whose Accept waits while it is paused. The socket stays open: who comes
-// meanwhile waits in the kernel's queue, and another process that shares it may accept. It is safe for
-// concurrent use; Accept is for one goroutine.
+// Pausable is a listener whose Accept waits while it is paused. The socket stays open: clients wait
+// in the kernel's queue, and another process that shares the socket may accept them. It is safe for
+// concurrent use, except that one goroutine calls Accept.
 type Pausable struct {
 	ln Deadliner
 
 	mu      sync.Mutex
-	open    chan struct{} // closed while it accepts
+	open    chan struct{} // closed while it is not paused
 	resting chan struct{} // closed when Accept waits for open
 }
 
@@ -54,23 +54,23 @@ func (p *Pausable) Accept() (net.Conn, error) {
 	}
 }
 
-// Close implements net.Listener. An Accept that waits for Resume fails: nobody is accepted any more.
+// Close implements net.Listener. It ends an Accept that waits for Resume.
 func (p *Pausable) Close() error {
 	err := p.ln.Close()
 	p.Resume()
 	return err
 }
 
-// Pause has Accept wait, and returns at once. When resting is closed it does: a connection that came
-// just before was returned by Accept.
+// Pause makes Accept wait, and returns at once. resting is closed when Accept waits: any connection
+// that came before was returned by then.
 func (p *Pausable) Pause() (resting <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
 	case <-p.open:
 		p.open, p.resting = make(chan struct{}), make(chan struct{})
-		_ = p.ln.SetDeadline(time.Unix(1, 0)) // a closed one ends Accept anyway
-	default: // it is paused
+		_ = p.ln.SetDeadline(time.Unix(1, 0)) // fails for a closed one, whose Accept ends anyway
+	default: // it is paused already
 	}
 	return p.resting
 }

@@ -4,8 +4,8 @@ package socket
 
 import "syscall"
 
-// Rights returns the descriptors in the control data of a received message (SCM_RIGHTS), in the order
-// in which they were sent. They belong to the caller.
+// Rights returns the descriptors in the control data of a received message (SCM_RIGHTS), in the
+// order in which they were sent. They belong to the caller.
 func Rights(oob []byte) (fds []int, err error) {
 	if len(oob) == 0 {
 		return nil, nil

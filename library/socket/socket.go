@@ -1,7 +1,7 @@
-// Package socket has what more than one port of the server needs of its sockets and package net lacks:
-// listeners for TCP_USER_TIMEOUT, listeners that can be paused, closing without a reset, descriptors
-// that come over a Unix socket, and the question whether a host is this machine. It knows nothing of
-// what the ports serve.
+// Package socket adds to package net what several ports of the server need: listeners that allow
+// TCP_USER_TIMEOUT, listeners that can be paused, closing without a reset, descriptors received
+// over a Unix socket, and the check whether a host is this machine. It knows nothing of what the
+// ports serve.
 package socket
 
 import (
@@ -23,7 +23,7 @@ func Listen(ctx context.Context, address string) (*net.TCPListener, error) {
 	return ln.(*net.TCPListener), nil
 }
 
-// IsLoopback tells whether a host, with or without a port, is this machine itself.
+// IsLoopback reports whether a host, with or without a port, is this machine itself.
 func IsLoopback(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
@@ -32,7 +32,8 @@ func IsLoopback(hostport string) bool {
 	return strings.EqualFold(host, "localhost") || net.ParseIP(host).IsLoopback()
 }
 
-// LingerTime is how long a peer has to take the last words to it. A caller of Linger sets that deadline.
+// LingerTime is the time that a peer gets to read the last bytes. Callers of Linger set that
+// deadline.
 const LingerTime = time.Second
 
 const lingerBytes = 64 << 10
@@ -43,9 +44,9 @@ type HalfCloser interface {
 	CloseWrite() error
 }
 
-// Linger ends the sending direction and discards what arrives, until the peer closes, 64 KiB have come
-// or the read deadline is over. Who closes without it while bytes are unread resets the connection,
-// and the peer may lose what was sent last.
+// Linger closes the sending direction and discards what arrives, until the peer closes, 64 KiB have
+// come or the read deadline has passed. A close without it, while bytes are unread, would reset the
+// connection, and the peer might lose the last bytes.
 func Linger(c HalfCloser) {
 	if c.CloseWrite() == nil {
 		_, _ = io.CopyN(io.Discard, c, lingerBytes)

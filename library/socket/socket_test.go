@@ -29,7 +29,7 @@ func listen(t *testing.T) *net.TCPListener {
 	return ln
 }
 
-// A peer that sent more than was read gets the last words all the same.
+// A peer that sent more than was read still gets the last bytes.
 func TestLinger(t *testing.T) {
 	ln := listen(t)
 	peer, err := net.Dial("tcp", ln.Addr().String())
@@ -58,7 +58,7 @@ func TestLinger(t *testing.T) {
 	<-ended
 }
 
-// While a listener is paused its clients wait in the kernel, and afterwards it takes them.
+// Clients of a paused listener wait in the kernel and are accepted afterwards.
 func TestPausable(t *testing.T) {
 	p := NewPausable(listen(t))
 	accepted := make(chan error)

@@ -1,7 +1,8 @@
-// Package backoff has the pauses between tries of something that fails: each about twice as long as the one before, and with jitter, so that
-// nodes which lost the same Redis at the same moment do not come back to it in step.
+// Package backoff computes the pauses between retries. Each is about twice as long as the one
+// before, with jitter: nodes that lost the same Redis at the same moment do not return to it in
+// step.
 //
-// Loops that try for ever use it (bus, cluster, process, push, the accept loop). It needs nothing; time is the runtime's.
+// Loops that retry for ever use it: bus, cluster, process, push, the accept loop.
 package backoff
 
 import (
@@ -9,7 +10,8 @@ import (
 	"time"
 )
 
-// Backoff is one loop's pauses. Its zero value with Min and Max set is ready. It is used by one goroutine at a time.
+// Backoff is the state of one loop's pauses. Its zero value with Min and Max set is ready to use.
+// It is not safe for concurrent use.
 type Backoff struct {
 	Min, Max time.Duration // of a pause, before jitter
 
@@ -17,7 +19,8 @@ type Backoff struct {
 	failing bool
 }
 
-// Next is the pause before the next try: between a half and the whole of an interval that doubles from Min to Max.
+// Next returns the pause before the next try: between a half and the whole of an interval that
+// doubles from Min to Max.
 func (b *Backoff) Next() time.Duration {
 	d := max(b.next, b.Min)
 	b.next = min(2*d, b.Max)
@@ -25,7 +28,7 @@ func (b *Backoff) Next() time.Duration {
 	return d - rand.N(d/2+1)
 }
 
-// Wait lets the next pause pass. It returns false at once when done is closed.
+// Wait waits for the next pause. It returns false at once when done is closed.
 func (b *Backoff) Wait(done <-chan struct{}) bool {
 	t := time.NewTimer(b.Next())
 	defer t.Stop()
@@ -37,10 +40,11 @@ func (b *Backoff) Wait(done <-chan struct{}) bool {
 	}
 }
 
-// Failing tells whether there was a pause since the last Reset: what fails is logged once, and so is its end.
+// Failing reports whether there was a pause since the last Reset. Callers log the first failure and
+// the recovery only.
 func (b *Backoff) Failing() bool { return b.failing }
 
-// Reset begins anew with Min, after a success. It tells whether something had failed.
+// Reset notes a success: the next pause is Min again. It reports whether there was a pause before.
 func (b *Backoff) Reset() (failed bool) {
 	failed = b.failing
 	b.next, b.failing = 0, false

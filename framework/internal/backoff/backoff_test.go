@@ -27,7 +27,7 @@ func TestNext(t *testing.T) {
 	}
 }
 
-// Loops that begin to fail at one moment do not stay in step.
+// Loops that begin to fail at the same moment do not stay in step.
 func TestJitter(t *testing.T) {
 	seen := map[time.Duration]bool{}
 	for range 100 {

@@ -1,5 +1,5 @@
-// Package link is a worker's way to the other nodes: its place on the bus, which passes from worker to worker at a reload, and
-// the phase in which this worker is.
+// Package link connects a worker to the other nodes. It has the worker's place on the bus, which
+// moves from worker to worker at a reload, and the worker's phase.
 //
 //	l := link.New(bus.Config{…}, reload)
 //	err := l.Join(ctx)     // a node that starts
@@ -8,14 +8,14 @@
 //	…
 //	state, err := l.Suspend(ctx) // a reload: then Resume, or HandedOver
 //
-// The next worker is made with reload true. What it sends waits for Adopt, which goes on as the same sender from the same positions.
+// The next worker's Link is made with reload true. Its messages wait for Adopt, which continues as
+// the same sender from the same positions.
 //
 //	Starting ── Join ───▶ Serving ── HandOver ──▶ HandingOver ── HandedOver ──▶ HandedOver
 //	TakingOver ─ Adopt ──────▲ ◀────── Resume ────────┘                             │
-//	                         └───────── Adopt: the next worker gave them back ◀─────┘
+//	                         └──────── Adopt: the next worker returned them ◀───────┘
 //
-// A Link is safe for concurrent use, except that only one Join or takeover may run at a time. The
-// bus is started, and sent what waited for it, under the Link's lock; neither of them waits.
+// Package framework makes one Link for each worker. Others reach it by interfaces of their own.
 package link
 
 import (
@@ -34,27 +34,30 @@ import (
 )
 
 const (
-	maxWaiting  = 10_000                // messages of a worker that has no place yet: it has no connections either
-	flushTime   = 20 * time.Millisecond // for the previous worker's last messages to reach Redis before this one's
-	settlePause = time.Second           // after a Settle in vain nobody waits
+	maxWaiting  = 10_000                // messages of a worker without a place: it has no connections either
+	flushTime   = 20 * time.Millisecond // for the previous worker's last messages to reach Redis first
+	settlePause = time.Second           // in which no Settle waits, after one that timed out
 )
 
-// ErrNoHistory is returned while this worker has no place on the bus.
+// ErrNoHistory is returned by History while this worker has no place on the bus.
 var ErrNoHistory = errors.New("the node is not in touch with the others yet")
 
-// Link is made by New.
+// Link is a worker's connection to the other nodes. Methods are safe for concurrent use, except that
+// only one Join or takeOver may run at a time. The bus is started, and given the waiting messages,
+// under the lock; neither of the two waits.
 type Link struct {
 	cfg   bus.Config
 	phase atomic.Int32
 	bus   atomic.Pointer[bus.Bus] // nil until this worker has a place
 
-	unsettled atomic.Int64 // when Settle has waited in vain, in UNIX ns
+	unsettled atomic.Int64 // when Settle has timed out, in UNIX ns
 
 	mu      sync.Mutex
 	waiting []*bus.Message // until there is a bus
 }
 
-// New makes a Link that is Starting, or TakingOver where another worker of this node has its place still. cfg.State is not used.
+// New makes a Link that is Starting. With reload it is TakingOver: another worker of this node
+// still has the place. cfg.State is not used.
 func New(cfg bus.Config, reload bool) *Link {
 	l := &Link{cfg: cfg}
 	if reload {
@@ -63,13 +66,13 @@ func New(cfg bus.Config, reload bool) *Link {
 	return l
 }
 
-// Phase is where this worker is in its life.
+// Phase returns the worker's phase.
 func (l *Link) Phase() Phase { return Phase(l.phase.Load()) }
 
-// Joined tells whether this worker has, or had, a place on the bus.
+// Joined reports whether this worker has, or had, a place on the bus.
 func (l *Link) Joined() bool { return l.bus.Load() != nil }
 
-// Join gets in touch with the other nodes, from what is said from now on.
+// Join connects a node that starts. It receives what is sent from now on.
 func (l *Link) Join(ctx context.Context) error {
 	b, err := l.start(ctx, nil)
 	if err == nil {
@@ -78,16 +81,17 @@ func (l *Link) Join(ctx context.Context) error {
 	return err
 }
 
-// start finds the place: at the streams' ends, or the previous worker's. Nothing is read or written yet.
+// start finds the place: the streams' ends, or the previous worker's positions. Nothing is read or
+// written yet.
 func (l *Link) start(ctx context.Context, state []byte) (*bus.Bus, error) {
 	cfg := l.cfg
 	cfg.State = state
 	return bus.Start(ctx, cfg)
 }
 
-// run takes the place, and says what has waited for it.
+// run begins to read and write, and sends the messages that have waited.
 func (l *Link) run(ctx context.Context, b *bus.Bus) {
-	if before := l.bus.Load(); before != nil { // the next worker has given the connections back
+	if before := l.bus.Load(); before != nil { // the next worker has returned the connections
 		if err := before.Stop(ctx); err != nil {
 			l.cfg.Log.Warn("leave the bus", zap.Error(err))
 		}
@@ -105,7 +109,7 @@ func (l *Link) run(ctx context.Context, b *bus.Bus) {
 	l.phase.Store(int32(Serving))
 }
 
-// Leave says what is still to be said, and leaves the bus. A worker that has handed over stays HandedOver.
+// Leave sends what waits and leaves the bus. A worker that has handed over stays HandedOver.
 func (l *Link) Leave(ctx context.Context) error {
 	defer func() {
 		if l.Phase() != HandedOver {
@@ -118,7 +122,7 @@ func (l *Link) Leave(ctx context.Context) error {
 	return nil
 }
 
-// Send puts a message on the bus. It waits for nobody. bus.ErrFull when too much waits.
+// Send puts a message on the bus. It never waits. bus.ErrFull means that too much waits already.
 func (l *Link) Send(m *bus.Message) error {
 	b, err := l.busOrQueue(m)
 	if b == nil {
@@ -127,7 +131,8 @@ func (l *Link) Send(m *bus.Message) error {
 	return b.Send(m)
 }
 
-// Put is Send that tells more of what becomes of the message: see bus.Put. Before this worker has a place it does not wait.
+// Put is Send that reports the outcome: see bus.Put. Before this worker has a place it does not
+// wait.
 func (l *Link) Put(m *bus.Message, wait bool) error {
 	b, err := l.busOrQueue(m)
 	if b == nil {
@@ -136,7 +141,7 @@ func (l *Link) Put(m *bus.Message, wait bool) error {
 	return b.Put(m, wait)
 }
 
-// busOrQueue gives the bus; before there is one it keeps the message, or tells why not.
+// busOrQueue returns the bus. Before there is one it queues the message, or returns why not.
 func (l *Link) busOrQueue(m *bus.Message) (*bus.Bus, error) {
 	if b := l.bus.Load(); b != nil {
 		return b, nil
@@ -153,7 +158,7 @@ func (l *Link) busOrQueue(m *bus.Message) (*bus.Bus, error) {
 	return nil, nil
 }
 
-// Keeps tells whether pushes to the room wait to be kept: others come after them.
+// Keeps reports whether pushes to the room wait to be kept. Later ones must not overtake them.
 func (l *Link) Keeps(room string) bool {
 	if b := l.bus.Load(); b != nil {
 		return b.Keeps(room)
@@ -163,38 +168,40 @@ func (l *Link) Keeps(room string) bool {
 	return slices.ContainsFunc(l.waiting, func(m *bus.Message) bool { return m.Kind == envelope.ToRoom && m.Key == room })
 }
 
-// Cursor is what this worker has sent so far, for After here or on another node.
-func (l *Link) Cursor() (token string, m bus.Cursor) {
+// Cursor returns this sender's token and the position after everything that it has sent so far.
+func (l *Link) Cursor() (token string, c bus.Cursor) {
 	if b := l.bus.Load(); b != nil {
 		return b.Token(), b.Cursor()
 	}
 	return "", nil
 }
 
-// After calls f when this node has got what that sender had sent before its mark, or has not for as long as limit: at once where
-// nothing is on its way. f must not wait.
-func (l *Link) After(token string, m bus.Cursor, limit time.Duration, f func()) {
+// After calls f once this node has received everything that the sender had sent before its cursor,
+// or after limit. Where nothing is on its way it calls f at once. f must not wait.
+func (l *Link) After(token string, c bus.Cursor, limit time.Duration, f func()) {
 	if b := l.bus.Load(); b != nil {
-		b.After(token, m, limit, f)
+		b.After(token, c, limit, f)
 		return
 	}
 	f()
 }
 
-// AfterOwn calls f after what the previous worker has left to this one to send, and what this one has sent.
+// AfterOwn calls f after everything that this worker has sent, including messages that the previous
+// worker has left to it.
 func (l *Link) AfterOwn(limit time.Duration, f func()) {
-	token, m := l.Cursor()
-	l.After(token, m, limit, f)
+	token, c := l.Cursor()
+	l.After(token, c, limit, f)
 }
 
-// Settle waits until Redis has what was sent here before: as long as limit, or ctx. Where that was in vain nobody waits for a second.
+// Settle waits until Redis has everything that was sent here before, at most for limit, or until
+// ctx ends. For settlePause after a time-out it does not wait.
 func (l *Link) Settle(ctx context.Context, limit time.Duration) {
-	token, m := l.Cursor()
-	if m == nil || time.Since(time.Unix(0, l.unsettled.Load())) < settlePause {
+	token, c := l.Cursor()
+	if c == nil || time.Since(time.Unix(0, l.unsettled.Load())) < settlePause {
 		return
 	}
 	begun, done := time.Now(), make(chan struct{})
-	l.After(token, m, limit, func() { close(done) })
+	l.After(token, c, limit, func() { close(done) })
 	select {
 	case <-done:
 	case <-ctx.Done():
@@ -204,7 +211,8 @@ func (l *Link) Settle(ctx context.Context, limit time.Duration) {
 	}
 }
 
-// History reads a page of a room's kept messages: see bus.History. ErrNoHistory before this worker has a place.
+// History reads a page of a room's kept messages: see bus.History. It returns ErrNoHistory before
+// this worker has a place.
 func (l *Link) History(ctx context.Context, room string, after int64, limit int) (bus.Page, error) {
 	b := l.bus.Load()
 	if b == nil {
@@ -213,7 +221,8 @@ func (l *Link) History(ctx context.Context, room string, after int64, limit int)
 	return b.History(ctx, room, after, limit)
 }
 
-// Suspend stops reading and writing, and gives what the next worker goes on with; nil without a place. Resume or HandedOver follows.
+// Suspend stops reading and writing, and returns the state with which the next worker continues;
+// nil without a place. Resume or HandedOver must follow.
 func (l *Link) Suspend(ctx context.Context) ([]byte, error) {
 	b := l.bus.Load()
 	if b == nil {
@@ -226,32 +235,32 @@ func (l *Link) Suspend(ctx context.Context) ([]byte, error) {
 	return state, nil
 }
 
-// HandOver begins the moment in which both workers may be the one that serves: what is published here goes to both. It tells
-// whether that had not begun yet.
+// HandOver begins the time in which either worker may be the one that serves: what is published
+// here goes to both. It reports whether that had not begun yet.
 func (l *Link) HandOver() bool { return l.phase.CompareAndSwap(int32(Serving), int32(HandingOver)) }
 
-// KeepServing is what becomes of a HandOver that failed.
+// KeepServing undoes HandOver after a failure.
 func (l *Link) KeepServing() { l.phase.CompareAndSwap(int32(HandingOver), int32(Serving)) }
 
-// Resume goes on after a Suspend whose connections did not move.
+// Resume undoes Suspend: the connections did not move.
 func (l *Link) Resume() {
 	if b := l.bus.Load(); b != nil {
 		b.Resume()
 	}
 }
 
-// HandedOver says that the connections are the next worker's.
+// HandedOver notes that the connections belong to the next worker.
 func (l *Link) HandedOver() { l.phase.Store(int32(HandedOver)) }
 
-// Detach makes this worker a sender of its own, for what it still has to say; it reads no more.
+// Detach makes this worker another sender, for its last messages. It reads no more.
 func (l *Link) Detach() {
 	if b := l.bus.Load(); b != nil {
 		b.Detach()
 	}
 }
 
-// Adopt prepares to go on from a state that Suspend gave in the previous worker. That is so when takeOver is called; before,
-// nothing can be seen of it.
+// Adopt prepares to continue from the state that Suspend returned in the previous worker. takeOver
+// does it; until then others see nothing of it.
 func (l *Link) Adopt(ctx context.Context, state []byte) (takeOver func(limit time.Duration), err error) {
 	b, err := l.start(ctx, state)
 	if err != nil {
@@ -261,7 +270,8 @@ func (l *Link) Adopt(ctx context.Context, state []byte) (takeOver func(limit tim
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
 		l.run(ctx, b)
-		// The previous worker's last messages stand before what it will still say, if Redis is no slower than that.
+		// What the previous worker sends from now on comes after its earlier messages, unless Redis
+		// is slow.
 		ctx, cancel = context.WithTimeout(ctx, flushTime)
 		defer cancel()
 		if err := b.Flush(ctx); err != nil {

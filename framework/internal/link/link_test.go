@@ -64,7 +64,8 @@ func want(t *testing.T, w *worker, phase link.Phase, got string) {
 	}
 }
 
-// A place passes from worker to worker: what the next one says before it has the place waits, and nothing comes twice.
+// A place moves from worker to worker. What the next one sends before it has the place waits, and
+// no message comes twice.
 func TestReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := testserver.StartPiped(t)
@@ -104,7 +105,7 @@ func TestReload(t *testing.T) {
 	})
 }
 
-// A hand-over that fails changes nothing, and what was sent meanwhile comes.
+// A hand-over that fails changes nothing, and messages that were sent meanwhile arrive.
 func TestResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorker(t, testserver.StartPiped(t), false)
@@ -125,7 +126,7 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// What waits for a place is bounded, and After does not wait without one.
+// Messages that wait for a place are bounded, and After does not wait without a place.
 func TestWaiting(t *testing.T) {
 	w := newWorker(t, testserver.StartPiped(t), true)
 	var err error

@@ -1,6 +1,7 @@
-// Package lograte bounds the log of what others can cause at any rate: refused handshakes, failing accepts, wrong tokens.
+// Package lograte bounds the log of events that others can cause at any rate: refused handshakes,
+// failing accepts, wrong tokens.
 //
-// Its callers log when Due says so, and say how many events a line stands for. It needs nothing.
+// Callers log when Due returns a number, and log that number: the events that the line stands for.
 package lograte
 
 import (
@@ -9,16 +10,18 @@ import (
 	"time"
 )
 
-// Limit lets one line in Every pass. Its zero value is ready; it is safe for concurrent use, and its lock is a leaf.
+// Limit allows one line for each interval. Its zero value is ready to use. It is safe for
+// concurrent use, and its lock is a leaf.
 type Limit struct {
-	Every time.Duration // 0 = a minute
+	Every time.Duration // the interval; 0 = a minute
 
 	mu sync.Mutex
 	n  int64 // events since the last line
 	at time.Time
 }
 
-// Due counts an event at now. It returns how many there were since the last line, this one included, where a line is due; else 0.
+// Due counts an event at now. Where a line is due it returns the number of events since the last
+// one, this one included, and otherwise 0.
 func (l *Limit) Due(now time.Time) (events int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
