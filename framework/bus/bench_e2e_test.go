@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// BenchmarkShard is what one shard takes: from Send to Receive, of one node, with one key.
+// BenchmarkShard measures one shard: from Send to Receive on one node, with one key.
 func BenchmarkShard(b *testing.B) {
 	for _, bc := range []struct {
 		name string

@@ -2,7 +2,8 @@ package bus
 
 import "sync/atomic"
 
-// budget bounds what waits to be written in all shards together. Methods are safe for concurrent use.
+// budget bounds what waits to be written in all shards together. Methods are safe for concurrent
+// use.
 type budget struct {
 	maxMessages, maxBytes int64
 	messages, bytes       atomic.Int64
@@ -38,6 +39,6 @@ type Stats struct {
 	Pending  int   // messages that Redis does not have yet
 	Sent     int64 // messages that Redis accepted
 	Received int64 // messages given to Receive
-	Lost     int64 // messages that Redis refused for good, or that were gone before they could be read
+	Lost     int64 // messages that Redis refused for good, or that a reader was too late for
 	Shards   int
 }

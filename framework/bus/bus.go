@@ -23,7 +23,8 @@ const (
 	stopped
 )
 
-// afterReloadTime is for how long after a reload a Bus that is alone reads what the previous process still sends.
+// afterReloadTime is for how long after a reload a Bus that is alone reads what the previous
+// process still sends.
 const afterReloadTime = 10 * time.Minute
 
 // Bus is this process's connection to the other nodes.
@@ -34,7 +35,7 @@ type Bus struct {
 	budget    *budget
 	counts    *counts
 	followers *followers
-	readUntil time.Time // when a Bus that is alone ends to read what the previous process still sends
+	readUntil time.Time // of a Bus that is alone: the end of afterReloadTime
 
 	// mu is taken before shard.mu. Of several shard.mu, that of the lower index comes first.
 	mu    sync.Mutex
@@ -42,15 +43,15 @@ type Bus struct {
 	run   *run // the current goroutines, or the last ones
 }
 
-// run is one generation of goroutines. They end soon after stop is closed, whatever Redis does. Then
-// done is closed.
+// run is one generation of goroutines. They end soon after stop is closed, whatever Redis does.
+// Then done is closed.
 type run struct {
 	stop, done chan struct{}
 	work       sync.WaitGroup
 }
 
-// Start finds the ends of the streams, or takes the state, but reads and writes nothing yet. It fails
-// when Redis does not answer within ctx and Config.Timeout.
+// Start finds the ends of the streams, or takes the state, but reads and writes nothing yet. It
+// fails when Redis does not answer within ctx and Config.Timeout.
 func Start(ctx context.Context, cfg Config) (*Bus, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
@@ -223,7 +224,8 @@ func (b *Bus) stop(ctx context.Context) error {
 	return nil
 }
 
-// erase removes this sender's records, except where a call may still be executed that they guard against.
+// erase removes this sender's records, except where a call may still be executed that they guard
+// against.
 func (b *Bus) erase(ctx context.Context) {
 	for _, s := range b.shards {
 		if !b.cfg.Alone && !b.sender.detached.Load() {
@@ -283,11 +285,12 @@ func (b *Bus) send(m *Message, done chan error) (*item, error) {
 
 func (b *Bus) shard(key string) *shard { return b.shards[shardOf(key, len(b.shards))] }
 
-// Keeps reports whether messages of the key wait here to be kept, or wait for such. A message that is
-// delivered otherwise would overtake them.
+// Keeps reports whether messages of the key wait here to be kept, or wait for such. A message that
+// is delivered otherwise would overtake them.
 func (b *Bus) Keeps(key string) bool { return b.shard(key).keeps(key) }
 
-// Cursor is the position after everything that was sent here before; nil where nothing is on its way.
+// Cursor is the position after everything that was sent here before; nil where nothing is on its
+// way.
 func (b *Bus) Cursor() (c Cursor) {
 	for i, s := range b.shards {
 		if text := s.cursor(); text != "" {
@@ -300,10 +303,10 @@ func (b *Bus) Cursor() (c Cursor) {
 	return c
 }
 
-// After calls f once this node has received everything that the sender had sent before its cursor, or
-// after limit. Where nothing is on its way it calls f at once, else in the goroutine that receives the
-// last message, which f must not delay. It also calls f at once where very many functions wait already,
-// when the bus stops, and after Detach: then nothing is received.
+// After calls f once this node has received everything that the sender had sent before its cursor,
+// or after limit. Where nothing is on its way it calls f at once, else in the goroutine that
+// receives the last message, which f must not delay. It also calls f at once where very many
+// functions wait already, when the bus stops, and after Detach: then nothing is received.
 func (b *Bus) After(token string, c Cursor, limit time.Duration, f func()) {
 	b.followers.after(token, c, limit, f)
 }

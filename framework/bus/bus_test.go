@@ -119,7 +119,7 @@ func testHistory(t *testing.T, client redis.UniversalClient) {
 	n := join(t, client)
 	page := func(room string, after int64, limit int) (p Page) {
 		t.Helper()
-		eventually(t, "a page", func() bool { // a busy machine's store may take longer than a call
+		eventually(t, "a page", func() bool { // a call may time out on a busy machine
 			var err error
 			p, err = n.History(t.Context(), room, after, limit)
 			return err == nil
@@ -163,7 +163,7 @@ func testHistory(t *testing.T, client redis.UniversalClient) {
 	if p := page("other", 0, 10); p.Offset != 0 {
 		t.Errorf("%+v", p)
 	}
-	// A shorter life, then a longer one: the old ones are left out, and with nothing new the whole goes.
+	// A shorter age, then a longer one: expired messages are left out, and in the end all are.
 	for i := range 20 {
 		n.keep("short", fmt.Sprintf("b %d", i), 100, 300*time.Millisecond)
 	}
@@ -184,7 +184,8 @@ func testHistory(t *testing.T, client redis.UniversalClient) {
 	eventually(t, "the next", func() bool { p := page("gone", 0, 9); return p.First == 2 && p.Offset == 2 && len(p.Items) == 1 })
 }
 
-// Answers get lost, one in three. Nothing is doubled, lost or reordered, and alone the offsets are found all the same.
+// One reply in three is lost. No message is doubled, lost or reordered, and a bus that is alone
+// still learns the offsets.
 func TestLostAnswers(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
@@ -246,7 +247,7 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// What Redis refuses for good is counted, and the others of the shard go on.
+// A message that Redis refuses for good is counted, and does not stop the others of its shard.
 func TestRefused(t *testing.T) {
 	c := embedded(t)
 	client := c()
@@ -277,7 +278,7 @@ func TestRefused(t *testing.T) {
 	eventually(t, "it to be given up", func() bool { return n.Stats().Pending == 0 })
 }
 
-// What is no message of ours, or makes the receiver panic, ends no reader.
+// A foreign entry, or one that makes the receiver panic, ends no reader.
 func TestMalformed(t *testing.T) {
 	c := embedded(t)
 	client := c()
@@ -330,7 +331,7 @@ func TestFlush(t *testing.T) {
 	}
 }
 
-// A Redis that comes back with older data gets what it has lost, and receivers do not see it twice.
+// A Redis that returns with older data gets the lost messages again, and receivers ignore them.
 func TestOlderData(t *testing.T) {
 	c := embedded(t)
 	client := c()
@@ -359,7 +360,7 @@ func TestOlderData(t *testing.T) {
 	if err != nil || len(p.Items) != 51 || p.Epoch == epoch || a.Stats().Lost+b.Stats().Lost > 0 {
 		t.Errorf("%d items, epoch %q, %q, %v", len(p.Items), p.Epoch, epoch, err)
 	}
-	// Other messages have taken their places: offsets mean something else now, so it is another epoch again.
+	// Other messages have their offsets now, so the epoch is another one again.
 	epoch = p.Epoch
 	client.HSet(t.Context(), s.written(a.Token()), "n", 41)
 	client.HSet(t.Context(), s.offset("r"), "offset", 60)
@@ -372,7 +373,7 @@ func TestOlderData(t *testing.T) {
 	}
 }
 
-// Entries are cut that a reader has not seen.
+// Entries may be cut before a reader has read them.
 func TestCut(t *testing.T) {
 	c := embedded(t)
 	client := c()
@@ -456,7 +457,7 @@ func FuzzParsePage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) { _, _ = parsePage(strings.Split(text, ",")) })
 }
 
-// bound is for tests that store what a stream must not keep.
+// bound sets the bounds of a stream.
 func bound(bytes int, age time.Duration) func(*Config) {
 	return func(c *Config) { c.Shards, c.StreamBytes, c.StreamAge = 1, bytes, age }
 }
@@ -501,7 +502,8 @@ func testStreamBounds(t *testing.T, client func() redis.UniversalClient) {
 	}
 }
 
-// A stream keeps nothing for longer than its age, whether something is written behind it or not; time in which nobody wrote counts little.
+// A stream keeps nothing for longer than its age, even if nothing more is written. Time in which
+// nobody wrote hardly counts.
 func TestStreamAge(t *testing.T) {
 	t.Parallel()
 	c := embedded(t)
@@ -568,7 +570,7 @@ func TestNextRead(t *testing.T) {
 	}
 }
 
-// Nothing stays of a room when what was sent to it is kept.
+// A bus that is alone forgets a room once its messages are written.
 func TestKeepsNothingOfRooms(t *testing.T) {
 	n := join(t, embedded(t)(), alone)
 	for i := range 1000 {
@@ -591,7 +593,7 @@ type redisError string
 func (e redisError) Error() string { return string(e) }
 func (redisError) RedisError()     {}
 
-// noMemory refuses what is written, as a Redis that is full does, or answers nothing.
+// noMemory refuses writes, as a Redis without memory does.
 type noMemory struct {
 	lossy
 	full atomic.Bool
@@ -607,7 +609,8 @@ func (h *noMemory) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// Redis is full: who waits is told; what is not kept is for its own node's connections to have now, and for others later.
+// Put reports that Redis is full. A message that is not kept is the caller's to deliver here;
+// others get it later.
 func TestPutIntoFullRedis(t *testing.T) {
 	c := embedded(t)
 	h := &noMemory{}
@@ -662,7 +665,7 @@ func TestPutIntoFullRedis(t *testing.T) {
 	}
 }
 
-// A store that has lost its last moments ends all positions, also those of rooms in which nothing had been kept.
+// NewEpochs ends all positions, also those in rooms in which nothing was kept.
 func TestNewEpochs(t *testing.T) {
 	c := embedded(t)()
 	n := join(t, c, alone)

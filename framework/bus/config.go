@@ -20,7 +20,8 @@ type Config struct {
 	Shards  int           // streams; every node must have the same number; 4
 	Timeout time.Duration // of one Redis call; 500 ms
 
-	// PendingMessages bounds the messages that wait to be written; beyond it Send returns ErrFull. 100,000.
+	// PendingMessages bounds the messages that wait to be written; beyond it Send returns ErrFull.
+	// 100,000.
 	PendingMessages int
 	PendingBytes    int // bounds their bytes; 32 MiB
 

@@ -10,9 +10,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// Cursor is the position after everything that a sender has sent so far, as far as that may not have
-// arrived yet. It has one text for each shard: "#NUMBER" while the sender itself has not received its
-// last message, then for some seconds the id of that message's entry, else "".
+// Cursor is the position after everything that a sender has sent so far, as far as that may not
+// have arrived yet. It has one text for each shard: "#NUMBER" while the sender itself has not
+// received its last message, then for some seconds the id of that message's entry, else "".
 type Cursor []string
 
 // cursorTime is for how long a sent message counts as not arrived everywhere.
@@ -56,8 +56,8 @@ func (s *shard) reached(token, cursor string) bool {
 	return err != nil || !s.progress.position.less(at)
 }
 
-// arrived removes and returns the followers that wait for no further shard. The caller holds mu, and
-// releases them when it no longer does.
+// arrived removes and returns the followers that wait for no further shard. The caller holds mu,
+// and releases them when it no longer does.
 func (s *shard) arrived() (ready []*follower) {
 	if len(s.followers) == 0 {
 		return nil

@@ -9,7 +9,8 @@ import (
 // never is a limit that no test reaches.
 const never = time.Hour
 
-// place notes in f how many messages had been received when it was called.
+// place returns a function for After, and one that waits for its call and returns how many messages
+// had been received then.
 func (n *node) place() (f func(), called func() int) {
 	at := make(chan int, 1)
 	return func() { at <- n.count() }, func() int {
@@ -23,7 +24,7 @@ func (n *node) place() (f func(), called func() int) {
 	}
 }
 
-// What follows comes behind everything that was sent before, whichever shards that took, here and on a node that is told the mark.
+// After waits for everything before the cursor, in all shards, here and on another node.
 func TestAfter(t *testing.T) {
 	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
 		t.Run(name, func(t *testing.T) {
@@ -54,7 +55,7 @@ func TestAfter(t *testing.T) {
 					}
 				}
 			}
-			// All has come: it is called by After itself, also of a node that was not there then.
+			// Everything has arrived: After calls at once, also on a node that joined later.
 			called := 0
 			s.After(s.Token(), s.Cursor(), never, func() { called++ })
 			if name == "nodes" {
@@ -72,7 +73,8 @@ func TestAfter(t *testing.T) {
 	}
 }
 
-// A Redis that does not answer is waited for as long as the limit says, and a bus that stops or is handed over for nothing.
+// After waits for a Redis that does not answer until the limit, and not at all once the bus stops
+// or is detached.
 func TestAfterEnds(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
@@ -121,7 +123,7 @@ func TestAfterEnds(t *testing.T) {
 			n.After(token, m, never, f)
 			called()
 			h.gate.Unlock()
-			// The next process has what both had sent.
+			// The next process gets the messages of both.
 			f, called = next.place()
 			next.After(next.Token(), next.Cursor(), never, func() { next.After(token, m, never, f) })
 			if got := called(); got != 3 {

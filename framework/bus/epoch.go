@@ -23,12 +23,12 @@ var errDoubt = errors.New("bus: redis has begun anew, and the nodes compare what
 // shard's epoch is part of the epoch of each of its rooms. After a loss of data a shard gets a new
 // epoch, which ends all positions in its rooms, for readers and for writers.
 //
-// A Redis that was restarted or promoted has another run id. Whether it has all data depends on how it
-// saves, and on the replica. The nodes can tell: each remembers the highest count that it was given.
-// The shard is in doubt until each node that read it before the outage has found its count there. Then
-// the epoch stays. It is renewed as soon as one node finds less than it knows, or where one is not
-// heard within Config.Doubt, because it died with its Redis or is on the other side of a split. So no
-// position is given twice, and no client relies on data that a node cannot prove.
+// A Redis that was restarted or promoted has another run id. Whether it has all data depends on how
+// it saves, and on the replica. The nodes can tell: each remembers the highest count that it was
+// given. The shard is in doubt until each node that read it before the outage has found its count
+// there. Then the epoch stays. It is renewed as soon as one node finds less than it knows, or where
+// one is not heard within Config.Doubt, because it died with its Redis or is on the other side of a
+// split. So no position is given twice, and no client relies on data that a node cannot prove.
 //
 // The embedded store renews the epochs itself when it has lost data: see NewEpochs.
 //
@@ -105,8 +105,8 @@ func (e *shardEpoch) received(m *Message) {
 	}
 }
 
-// enter registers this node as one of the shard's readers. errDoubt means that other nodes have still
-// to compare.
+// enter registers this node as one of the shard's readers. errDoubt means that other nodes have
+// still to compare.
 func (e *shardEpoch) enter(ctx context.Context) error {
 	reply, err := e.stream.run(ctx, look, []string{e.stream.record()}, append(e.arguments(), ""))
 	switch {

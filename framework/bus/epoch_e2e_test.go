@@ -16,7 +16,7 @@ import (
 	"wsframe/library/cache"
 )
 
-// snapshots starts a Redis that writes its data only when it is told to.
+// snapshots starts a Redis that writes its data on demand only.
 func snapshots(t testing.TB) (*testserver.Redis, *detour, func(*Config)) {
 	t.Helper()
 	r := testserver.StartRedis(t, "--appendonly", "no")
@@ -61,7 +61,7 @@ func (d *detour) lead(addr string) {
 func to(t testing.TB, r *testserver.Redis, d *detour) redis.UniversalClient {
 	t.Helper()
 	c := open(t, cache.Options{Addrs: []string{r.Addr}, Password: r.Password}, d)
-	id, err := c.Do(t.Context(), "CLIENT", "ID").Int64() // of the connection that was opened before the detour was there
+	id, err := c.Do(t.Context(), "CLIENT", "ID").Int64()
 	if err == nil {
 		err = c.Do(t.Context(), "CLIENT", "KILL", "ID", id, "SKIPME", "no").Err()
 	}
@@ -76,7 +76,7 @@ func direct(t testing.TB, r *testserver.Redis) redis.UniversalClient {
 	return to(t, r, &detour{addr: r.Addr})
 }
 
-// save has Redis write its data down.
+// save makes Redis write its data.
 func save(t testing.TB, r *testserver.Redis) {
 	t.Helper()
 	c := direct(t, r)
@@ -98,7 +98,7 @@ func some(n int, from *node, nodes ...*node) {
 	}
 }
 
-// newest is where the room is, as soon as Redis is trusted.
+// newest returns the room's newest position, as soon as Redis is trusted.
 func newest(n *node) (p Page) {
 	n.t.Helper()
 	eventually(n.t, "the room's place", func() bool {
@@ -132,8 +132,8 @@ func follows(p Page, before Page) bool {
 	return ok
 }
 
-// A Redis comes back with what it had some messages ago, and nobody is left who would send them again. Those who had them all and those who
-// stood where Redis is now are told alike.
+// A Redis returns with older data, and nobody remains who would send the lost messages again. All
+// positions end, also those from before the loss.
 func TestOlderSnapshot(t *testing.T) {
 	r, d, cfg := snapshots(t)
 	a, b, c := join(t, to(t, r, d), cfg), join(t, to(t, r, d), cfg), join(t, to(t, r, d), cfg)
@@ -157,7 +157,7 @@ func TestOlderSnapshot(t *testing.T) {
 	}
 }
 
-// Redis begins anew and has everything: by its log, or since nothing was kept after the snapshot.
+// A Redis that is restarted without a loss keeps its epochs.
 func TestNothingLost(t *testing.T) {
 	r, d, cfg := snapshots(t)
 	logged := testserver.StartRedis(t, "--appendfsync", "always")
@@ -183,14 +183,14 @@ func TestNothingLost(t *testing.T) {
 	}
 }
 
-// Redis and a node end together: what that one has given out nobody knows.
+// A node that ends together with Redis may have known more than the others: the epoch ends.
 func TestNodeGoneWithRedis(t *testing.T) {
 	r, d, cfg := snapshots(t)
 	a, b := join(t, to(t, r, d), cfg), join(t, to(t, r, d), cfg)
 	some(3, a, a, b)
 	before := newest(b)
 	save(t, r)
-	if _, err := a.Suspend(t.Context()); err != nil { // it is never heard of again
+	if _, err := a.Suspend(t.Context()); err != nil { // it does not read again
 		t.Fatal(err)
 	}
 	r.Kill()
@@ -201,7 +201,8 @@ func TestNodeGoneWithRedis(t *testing.T) {
 	}
 }
 
-// A replica is promoted that has lagged; one node goes over to it while another one still writes to the old server.
+// A replica that has lagged is promoted. One node uses it while another one still writes to the old
+// server.
 func TestSplitBrain(t *testing.T) {
 	r, d, cfg := snapshots(t)
 	other := testserver.StartReplica(t, r)
@@ -226,7 +227,7 @@ func TestSplitBrain(t *testing.T) {
 	}
 }
 
-// A replica is promoted that has everything.
+// A promoted replica that has everything keeps the epochs.
 func TestPromotedReplica(t *testing.T) {
 	r, d, cfg := snapshots(t)
 	other := testserver.StartReplica(t, r)

@@ -17,7 +17,7 @@ var (
 	// ErrUnknown means that Redis has not replied; the message may still be delivered, or kept.
 	ErrUnknown = errors.New("bus: redis has not said whether it took a message")
 
-	// ErrQueued means that other nodes get the message when Redis accepts it again. On this node the
-	// bus does not deliver it: the caller does.
+	// ErrQueued means that other nodes get the message when Redis accepts it again. On this node
+	// the bus does not deliver it: the caller does.
 	ErrQueued = errors.New("bus: the message waits for redis, for other nodes")
 )

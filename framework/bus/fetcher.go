@@ -16,11 +16,12 @@ const (
 	minRead, maxRead = 32, 512
 	readBytes        = 4 << 20 // about how many bytes one XREAD asks for
 
-	// rereadTime is how much is read again after Redis has lost data: an entry written since may have
-	// an id below the newest one that was read.
+	// rereadTime is how much is read again after Redis has lost data: an entry written since may
+	// have an id below the newest one that was read.
 	rereadTime = 10 * time.Minute
 
-	// idleReads is after how many reads without an entry the position is compared with the stream's end.
+	// idleReads is after how many reads without an entry the position is compared with the stream's
+	// end.
 	idleReads = 10
 )
 
@@ -85,8 +86,8 @@ func (f *fetcher) run(entries chan<- []redis.XMessage, quit <-chan struct{}) {
 	}
 }
 
-// read reads the next entries, after it has checked the position and registered this node where that
-// is due.
+// read reads the next entries, after it has checked the position and registered this node where
+// that is due.
 func (f *fetcher) read() ([]redis.XMessage, error) {
 	s := f.s
 	if f.shaken || f.idle >= idleReads {
@@ -138,8 +139,8 @@ func (f *fetcher) cut() {
 	}
 }
 
-// check moves the position back where the stream has lost data: where it has never been as far as the
-// position. The numbers of the messages tell then which are new.
+// check moves the position back where the stream has lost data: where it has never been as far as
+// the position. The numbers of the messages tell then which are new.
 func (f *fetcher) check() error {
 	end, exists, err := f.s.end(context.Background())
 	if err != nil || exists && !end.less(f.position) || !exists && f.position == f.floor {

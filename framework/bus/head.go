@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A head is what the stream has of a message besides key and body: "TOKEN NUMBER KIND", and of those with a place " OFFSET EPOCH MS COUNT",
-// which the script appends.
+// appendHead appends the head of a message, which the stream has beside key and body: "TOKEN NUMBER
+// KIND". The script adds " OFFSET EPOCH MS COUNT" to that of a message with a place.
 func appendHead(b []byte, token string, number int64, kind byte) []byte {
 	b = append(append(b, token...), ' ')
 	b = append(strconv.AppendInt(b, number, 10), ' ')

@@ -56,7 +56,7 @@ func open(t testing.TB, o cache.Options, hooks ...redis.Hook) redis.UniversalCli
 	return c
 }
 
-// node is a Bus and what it received.
+// node is a Bus and the messages that it has received.
 type node struct {
 	*Bus
 	t  testing.TB
@@ -124,7 +124,8 @@ func (n *node) keep(key, body string, keep int, age time.Duration) {
 	}
 }
 
-// inOrder fails unless each sender's messages to each key, "NAME NUMBER", are there once, in order, from 0 to n.
+// inOrder fails unless each sender's messages to each key, "NAME NUMBER", are there once, in order,
+// from 0 to n.
 func (n *node) inOrder(want int) {
 	n.t.Helper()
 	next := map[string]int{}
@@ -170,7 +171,7 @@ func sameOrder(t testing.TB, nodes ...*node) {
 	}
 }
 
-// lossy lets commands through to Redis but loses answers when told to, or holds commands back.
+// lossy sends commands to Redis but loses replies on demand, or delays commands.
 type lossy struct {
 	mu   sync.Mutex
 	lose func(cmd redis.Cmder) bool

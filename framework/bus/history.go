@@ -10,8 +10,8 @@ import (
 
 // Page is a part of a room's history.
 type Page struct {
-	// Epoch is the room's epoch. Of a room in which nothing was kept for a month it is temporary, and
-	// ends with the first kept message.
+	// Epoch is the room's epoch. Of a room in which nothing was kept for a month it is temporary,
+	// and ends with the first kept message.
 	Epoch  string
 	Offset int64  // of the newest message
 	First  int64  // of the oldest one that is still kept; 0 = none is
@@ -30,8 +30,8 @@ type Item struct {
 // PageItems is the number of entries that one call to Redis asks for: bodies may be large.
 const PageItems = 100
 
-// emptyRoomTime is for how long a position is valid that was given while nothing was kept of its room. It is
-// shorter than Redis remembers a room's offset.
+// emptyRoomTime is for how long a position is valid that was given while nothing was kept of its
+// room. It is shorter than Redis remembers a room's offset.
 const emptyRoomTime = 30 * 24 * time.Hour
 
 // History returns the messages of a room with offsets above after, oldest first, at most limit of
@@ -102,8 +102,9 @@ func parsePage(a []string) (p pageReply, err error) {
 	return p, err
 }
 
-// Follows reports whether a position that was given before is one of the page's epoch, and its offset
-// there. A position from a time when nothing was kept of the room is the beginning of the history.
+// Follows reports whether a position that was given before is one of the page's epoch, and its
+// offset there. A position from a time when nothing was kept of the room is the beginning of the
+// history.
 func (p *Page) Follows(epoch string, offset int64) (int64, bool) {
 	if epoch == p.Epoch || epoch == "" {
 		return offset, epoch != ""

@@ -28,8 +28,8 @@ func (o *outage) note(err error) {
 	o.full = cache.Full(err)
 }
 
-// exceeds reports whether the outage has lasted for longer than limit. With full, it counts only where
-// Redis has no memory.
+// exceeds reports whether the outage has lasted for longer than limit. With full, it counts only
+// where Redis has no memory.
 func (o *outage) exceeds(limit time.Duration, full bool) bool {
 	return (o.full || !full) && !o.since.IsZero() && time.Since(o.since) > limit
 }

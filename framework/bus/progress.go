@@ -49,8 +49,9 @@ func (p *progress) tidy() {
 	}
 }
 
-// bypass knows which of this sender's messages its caller has delivered here itself, since Redis was
-// not available: they are not delivered again when they come by the stream. The caller holds shard.mu.
+// bypass knows which of this sender's messages its caller has delivered here itself, since Redis
+// was not available: they are not delivered again when they come by the stream. The caller holds
+// shard.mu.
 type bypass struct {
 	numbers map[int64]bool
 	begun   int64 // the newest own message whose delivery from the stream has begun
@@ -64,7 +65,8 @@ func (b *bypass) add(number int64) {
 	b.numbers[number] = true
 }
 
-// begin notes that an own message has come by the stream. It reports whether that is to be delivered.
+// begin notes that an own message has come by the stream. It reports whether that is to be
+// delivered.
 func (b *bypass) begin(number int64) bool {
 	b.begun = number
 	bypassed := b.numbers[number]

@@ -2,9 +2,10 @@ package bus
 
 import "time"
 
-// Put is Send that reports the outcome: nil means that Redis has the message, or that it was delivered.
-// It waits at most Config.Timeout, and not at all where Redis has accepted nothing for as long. Without
-// wait it reports only whether Redis has had no memory for as long: any other outage is expected to end.
+// Put is Send that reports the outcome: nil means that Redis has the message, or that it was
+// delivered. It waits at most Config.Timeout, and not at all where Redis has accepted nothing for
+// as long. Without wait it reports only whether Redis has had no memory for as long: any other
+// outage is expected to end.
 func (b *Bus) Put(m *Message, wait bool) error {
 	s := b.shard(m.Key)
 	stalled := s.stalled(b.cfg.Timeout, !wait)

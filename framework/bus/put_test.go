@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A message that is withdrawn while the queue lets go of it leaves no bytes behind, and takes none away.
+// A message that is withdrawn while it leaves the queue releases exactly its bytes.
 func TestWithdrawnBytes(t *testing.T) {
 	for range 100 {
 		b := newBus(&Config{Shards: 1})

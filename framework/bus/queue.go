@@ -29,8 +29,8 @@ func (it *item) finish() {
 	it.done <- err
 }
 
-// queue holds the messages that wait to be written to one stream, oldest first, and numbers them. The
-// caller holds shard.mu.
+// queue holds the messages that wait to be written to one stream, oldest first, and numbers them.
+// The caller holds shard.mu.
 type queue struct {
 	sender *sender
 	items  []*item
@@ -123,7 +123,8 @@ func (q *queue) detach() (messages, bytes int64) {
 	return messages, bytes
 }
 
-// head returns the oldest messages of a list for one call: at most n of them, and about maxCall bytes.
+// head returns the oldest messages of a list for one call: at most n of them, and about maxCall
+// bytes.
 func head(list []*item, n int) []*item {
 	bytes := 0
 	for i, it := range list {

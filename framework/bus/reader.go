@@ -15,7 +15,8 @@ func (s *shard) receive(stop <-chan struct{}, until time.Time) {
 		defer t.Stop()
 		end = t.C
 	}
-	// The fetcher is not waited for at stop: it may be blocked in Redis. What it has read then is read again.
+	// The fetcher is not waited for at stop: it may be blocked in Redis. What it has read then is
+	// read again.
 	entries, quit := make(chan []redis.XMessage), make(chan struct{})
 	defer close(quit)
 	go newFetcher(s).run(entries, quit)

@@ -31,7 +31,7 @@ func three(t testing.TB) (*testserver.RedisCluster, func(hooks ...redis.Hook) re
 	}
 }
 
-// load lets three nodes send to many keys while trouble happens, and counts what came.
+// load has three nodes send to many keys during trouble, and counts what arrives.
 func load(t *testing.T, client func(...redis.Hook) redis.UniversalClient, trouble func(sent func() int)) []*node {
 	nodes := []*node{join(t, client()), join(t, client()), join(t, client())}
 	var total atomic.Int64
@@ -125,7 +125,7 @@ func TestFrozenRedis(t *testing.T) {
 	})...)
 }
 
-// What was read by nobody yet is written again by its sender.
+// Messages that nobody has read yet are written again by their sender.
 func TestFlushedRedis(t *testing.T) {
 	_, client := real(t)
 	c := client()
@@ -192,7 +192,7 @@ func TestHandOverInCluster(t *testing.T) {
 	testHandOver(t, func() *node { return join(t, client()) }, func(state []byte) *node { return join(t, client(), from(state)) })
 }
 
-// Answers come late through a proxy: calls time out although Redis executes them.
+// Replies come late through a proxy: calls time out although Redis executes them.
 func TestLateAnswers(t *testing.T) {
 	r, client := real(t)
 	p := testserver.StartProxy(t, r.Addr)
@@ -237,7 +237,8 @@ func TestLateAnswers(t *testing.T) {
 	}
 }
 
-// Redis has no memory left: after some time messages are given up, and with memory all is as before.
+// A Redis without memory makes the bus give up messages after some time. With memory all is as
+// before.
 func TestFullRedis(t *testing.T) {
 	_, client := real(t)
 	c := client()

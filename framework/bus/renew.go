@@ -9,9 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// NewEpochs gives all shards, and so every room's history, another epoch. It is for a store that may have lost its last
-// moments: offsets which clients have seen are then given to other messages, and only another epoch
-// tells a client so. It must be called before anybody reads or writes.
+// NewEpochs gives all shards, and so every room's history, another epoch. It is for a store that
+// may have lost its last changes: offsets that clients have seen are then used for other messages,
+// and only another epoch shows that. It must be called before the first Start.
 func NewEpochs(ctx context.Context, client redis.UniversalClient, prefix string) error {
 	pattern := globEscape.Replace(prefix+"WEBSOCKET_BUS:") + "*:EPOCH"
 	keys, err := client.Keys(ctx, pattern).Result()

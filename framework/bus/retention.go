@@ -8,9 +8,9 @@ const (
 	retainBytes = 4 << 20
 )
 
-// retention keeps the messages that Redis accepted a moment ago, until they are on its disk: a Redis
-// that returns with older data gets them again. It belongs to the writer, and to Suspend while no
-// writer runs.
+// retention keeps the messages that Redis accepted a moment ago, until they are on its disk: a
+// Redis that returns with older data gets them again. It belongs to the writer, and to Suspend
+// while no writer runs.
 type retention struct {
 	known  int64   // the highest number that Redis has of this sender, as far as is known
 	items  []*item // oldest first
@@ -48,8 +48,8 @@ func (r *retention) expire(now time.Time) {
 	r.discard(drop)
 }
 
-// rewind notes that Redis has messages only up to number had, and selects those to be sent again. It
-// returns how many numbers Redis has lost.
+// rewind notes that Redis has messages only up to number had, and selects those to be sent again.
+// It returns how many numbers Redis has lost.
 func (r *retention) rewind(had int64) (lost int64) {
 	r.resend = nil
 	for i, it := range r.items {

@@ -2,19 +2,31 @@ package bus
 
 import "github.com/redis/go-redis/v9"
 
-// Both scripts run on a Redis from 6.2 on and on the embedded store. Numbers stay below 2^53, and are formatted by us: Lua's
-// own form of large ones has an exponent.
+// The scripts run on Redis 6.2 and later, and on the embedded store. Numbers stay below 2^53. The
+// scripts format them themselves, since Lua writes large ones with an exponent.
 
-// enter is the begin of the scripts: enter(record, i, now) gives a shard's epoch and count, or nil where it is in doubt.
+// enter is the first part of each script. Its function enter(record, i, now) returns a shard's
+// epoch and count of kept messages, or nil where the shard is in doubt: see shardEpoch.
 //
-//	ARGV from i on: the caller's token, the shard's epoch and count as it knows them, an epoch that nobody else uses, the patience in
-//	ms (0 = the store is this server's own)
+//	ARGV[i]    the caller's token
+//	ARGV[i+1]  the shard's epoch as the caller knows it
+//	ARGV[i+2]  the count as the caller knows it
+//	ARGV[i+3]  an unused epoch
+//	ARGV[i+4]  for how many ms to wait for other nodes; 0 = the store is this server's own
 //
-// The record is a hash: epoch, n = the count; run = of the server that is trusted; doubt, since = of one that is not yet;
-// r:TOKEN = when that one has read, v:TOKEN = the run in which it has found what it knows. Who has not read for 15 s before the others
-// did last has seen less than they.
+// The record is a hash:
 //
-// place(epoch, shard, now) is a room's epoch as it is told. A room in which nothing was kept has the time in it, as long as it has no own.
+//	epoch, n      the shard's epoch and count
+//	run           the run id of the server that is trusted
+//	doubt, since  the run id of a server that is not trusted yet, and since when
+//	r:TOKEN       when that node has last read
+//	v:TOKEN       the run in which that node has found what it knows
+//
+// A node that stopped to read 15 s before the last one did has seen no more than the others, and is
+// not waited for.
+//
+// place(epoch, shard, now) returns a room's epoch for clients. A room in which nothing was kept has
+// a temporary one, with the time in it.
 const enter = `
 local function int(n) return string.format('%.0f', n) end
 local function clock()
@@ -86,7 +98,7 @@ local function enter(record, i, now)
 end
 `
 
-// look writes a node down as a reader, or takes it out.
+// look registers a node as a reader of the shard, or removes it.
 //
 //	KEYS  the shard's record
 //	ARGV  the arguments of enter, then "leave" or ""
@@ -107,26 +119,49 @@ end
 return {'OK', epoch, int(n)}
 `)
 
-// write takes the messages of one sender, in order.
+// write appends the messages of one sender, in order.
 //
-//	KEYS  the sender's record, the bus's stream, the stream's ledger, the shard's record, then for each message with a place its
-//	      history and its offset
-//	ARGV  what the sender believes that its record says, the number of the first message, how many there are, the stream's cap
-//	      (0 = none is written, and the answers are recorded), an epoch that nobody else uses, the stream's bound in bytes and its age in
-//	      ms, the arguments of enter; then for each message: history's length (0 = none, -1 = it asks for the room's place), head, key,
-//	      body, and for those with a place: age in ms, the offset that it was given when it was sent before, or 0
+//	KEYS[1]  the sender's record
+//	KEYS[2]  the stream
+//	KEYS[3]  the stream's ledger
+//	KEYS[4]  the shard's record
+//	         then for each message with a place: the room's history, the room's offset
+//	ARGV[1]  the highest number that Redis has, as the sender believes
+//	ARGV[2]  the number of the first message
+//	ARGV[3]  how many messages there are
+//	ARGV[4]  the stream's bound in entries; 0 = the stream is not used, and the replies are recorded
+//	ARGV[5]  an unused epoch
+//	ARGV[6]  the stream's bound in bytes
+//	ARGV[7]  its bound in ms
+//	ARGV[8]  the arguments of enter, up to ARGV[12]
+//	         then for each message: the history's length (0 = it is not kept, -1 = it asks for its
+//	         place), head, key, body, and with a place: the age in ms, the offset that the message
+//	         was given when it was sent before, or 0
 //
-// The answer is BACK and the record's number when that is lower than believed, or DOUBT where the shard is in doubt, and nothing is done
-// then; or OK, the shard's epoch and count, and a text for each message: "OFFSET EPOCH MS COUNT" of those with a place, "" of others,
-// "E" and an error, or "?" where it came before and nothing more is known.
+// The reply is BACK and the record's number where that is lower than believed, or DOUBT where the
+// shard is in doubt. Nothing was changed then. Otherwise it is OK, the shard's epoch and count, and
+// a text for each message:
 //
-// The record is written first. So where Redis takes no writes, the script ends with its error before anything is done.
+//	OFFSET EPOCH MS COUNT  of a message with a place
+//	(empty)                of another one
+//	E and an error         of one that Redis refuses
+//	?                      of one that came before, of which nothing more is known
 //
-// The stream is cut at its oldest end, by entries, bytes and age. To look at the entries for that would cost as much as to read
-// them, so the ledger knows the stream in parts, which are cut as a whole: clock, at = for how many ms the stream was in use, and when
-// that was noted; bytes, entries = of all parts; first, open = the numbers of the oldest part and of the one that grows; b, n,
-// since = of that, and the clock at its begin; a part's own number = its bytes, its entries, the clock at its end, its last entry. Time
-// in which nobody wrote counts little: what was written last before an outage may have been read by nobody.
+// The record is written first. So a Redis that accepts no writes ends the script before anything is
+// changed.
+//
+// The stream is cut at its oldest end, by entries, bytes and age. Looking at the entries for that
+// would cost as much as reading them. So the ledger, a hash, divides the stream into parts, which
+// are cut as a whole:
+//
+//	clock, at       for how many ms the stream was in use, and when that was noted
+//	bytes, entries  of all parts
+//	first, open     the numbers of the oldest part and of the one that grows
+//	b, n, since     the growing part's bytes and entries, and the clock at its begin
+//	(a number)      of that part: bytes, entries, the clock at its end, its last entry
+//
+// Time in which nobody wrote hardly counts: perhaps nobody has read the last entries before an
+// outage.
 var write = redis.NewScript(enter + `
 local known, first, count, cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local record = redis.call('HMGET', KEYS[1], 'n', 'f', 'a')
@@ -234,14 +269,19 @@ end
 return answers
 `)
 
-// read gives a page of a room's history.
+// read returns a page of a room's history.
 //
-//	KEYS  history, offset, the shard's record
-//	ARGV  the offset after which to begin, how many entries, the arguments of enter
+//	KEYS[1]  the room's history
+//	KEYS[2]  the room's offset
+//	KEYS[3]  the shard's record
+//	ARGV[1]  the offset after which to begin
+//	ARGV[2]  how many entries to return
+//	ARGV[3]  the arguments of enter, up to ARGV[7]
 //
-// The answer is DOUBT, or the shard's epoch and count, the room's epoch, newest offset, oldest living offset, the last offset looked at,
-// then offset, ms and body of each. Whether an entry is too old goes by the clock that dated it. They are in the order of time, so the oldest living one is
-// found by halving.
+// The reply is DOUBT, or the shard's epoch and count, the room's epoch, its newest offset, its
+// oldest living offset, the last offset that was looked at, then offset, ms and body of each entry.
+// The clock that dated an entry also decides whether it is too old. Entries are in the order of
+// time, so the oldest living one is found by bisection.
 var read = redis.NewScript(enter + `
 local now = clock()
 local shard, n = enter(KEYS[3], 3, now)

@@ -3,8 +3,8 @@ package bus
 import "sync/atomic"
 
 // sender is this process as a sender on the bus: the identity that its messages carry. Its shards
-// share it. Methods are safe for concurrent use; become and close are called under all shards' locks,
-// so that a message is numbered for the token that it carries.
+// share it. Methods are safe for concurrent use; become and close are called under all shards'
+// locks, so that a message is numbered for the token that it carries.
 type sender struct {
 	alone    bool // the store is this server's own
 	token    atomic.Pointer[string]

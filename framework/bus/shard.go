@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// shard is one stream as this process uses it. Callers of Send put messages into its queue; its writer
-// brings them to Redis, and its reader delivers what comes from there.
+// shard is one stream as this process uses it. Callers of Send put messages into its queue; its
+// writer brings them to Redis, and its reader delivers what comes from there.
 //
 //	Send ─▶ queue ─▶ writer ─▶ Redis ─▶ fetcher ─▶ reader ─▶ Receive
 //	                   └─ alone: at once ──────────────────────▲
@@ -28,7 +28,7 @@ type shard struct {
 	writer    writer
 	wake      chan struct{} // 1
 	doubtful  atomic.Bool   // Redis was unreachable: what it has is to be compared
-	receiving sync.Mutex    // held during Receive: an alone Bus delivers from its writer and, after a reload, from its reader
+	receiving sync.Mutex    // held during Receive: a Bus that is alone may deliver from writer and reader
 
 	// mu guards the rest.
 	mu        sync.Mutex
@@ -99,8 +99,8 @@ func (s *shard) next(n int) []*item {
 	return items
 }
 
-// tried notes how a call ended. After an error Redis may still have executed it, unless the error says
-// otherwise.
+// tried notes how a call ended. After an error Redis may still have executed it, unless the error
+// says otherwise.
 func (s *shard) tried(items []*item, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -100,8 +100,8 @@ func (b *Bus) Resume() {
 	}
 }
 
-// Detach gives up the state that Suspend returned: another process continues with it. From now on this
-// Bus is another sender, which only writes, until Stop.
+// Detach gives up the state that Suspend returned: another process continues with it. From now on
+// this Bus is another sender, which only writes, until Stop.
 func (b *Bus) Detach() {
 	if b.detach() {
 		b.followers.expireAll() // without mu: the functions belong to others

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A sender is handed from process to process while it and another send; the old process has something to say still.
+// A sender moves from process to process under load; the old process still sends some messages.
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
@@ -117,7 +117,8 @@ func testHandOver(t *testing.T, first func() *node, next func([]byte) *node) {
 	}
 }
 
-// Redis does not answer: Suspend returns all the same, and what the abandoned call wrote is not written twice.
+// Suspend returns while Redis does not answer, and nothing that the abandoned call wrote is written
+// twice.
 func TestSuspendWithSlowRedis(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Config){"nodes": quiet, "alone": alone} {
@@ -154,7 +155,7 @@ func TestSuspendWithSlowRedis(t *testing.T) {
 	}
 }
 
-// A receiver that hangs ends Suspend with an error, and everything goes on.
+// A receiver that hangs makes Suspend fail, and everything continues.
 func TestSuspendFails(t *testing.T) {
 	c := embedded(t)
 	hold := make(chan struct{})
@@ -184,7 +185,7 @@ func TestSuspendFails(t *testing.T) {
 	eventually(t, "the third", func() bool { return n.count() == 3 })
 }
 
-// The next process has another store: it is another sender there.
+// The next process is another sender where it has another store.
 func TestStateForAnotherStore(t *testing.T) {
 	a, b := embedded(t), embedded(t)
 	h := &lossy{}
@@ -206,7 +207,7 @@ func TestStateForAnotherStore(t *testing.T) {
 	n.inOrder(2)
 }
 
-// The next process does not come up: stopping it takes nothing away from the one that goes on.
+// A next process that is stopped before it runs leaves the old one everything.
 func TestNextProcessFails(t *testing.T) {
 	c := embedded(t)
 	client := c()

@@ -14,8 +14,8 @@ import (
 // block bounds one XREAD. go-redis waits 10 s longer for the reply, or as long as the context says.
 const block = time.Second
 
-// stream is what one shard has in Redis: its keys, which share a hash slot, and the calls on them. It
-// never changes, so it is safe for concurrent use.
+// stream is what one shard has in Redis: its keys, which share a hash slot, and the calls on them.
+// It never changes, so it is safe for concurrent use.
 type stream struct {
 	client  redis.UniversalClient
 	timeout time.Duration // of a call
@@ -36,14 +36,14 @@ func (s *stream) ledger() string { return s.entries() + ":LEDGER" }
 // record is the key of the shard's epoch: see enter.
 func (s *stream) record() string { return s.entries() + ":EPOCH" }
 
-// written is the key of a sender's hash: n = the highest number that Redis has of it. Of a sender that
-// is alone, f and a hold the replies to its last call, from number f on.
+// written is the key of a sender's hash: n = the highest number that Redis has of it. Of a sender
+// that is alone, f and a hold the replies to its last call, from number f on.
 func (s *stream) written(token string) string {
 	return s.prefix + "WEBSOCKET_SENT:" + s.tag + ":" + token
 }
 
-// history is the key of a room's kept messages: a stream with the ids OFFSET-1 and the fields t, a =
-// when each was stored and for how long, in ms; b = the body.
+// history is the key of a room's kept messages: a stream with the ids OFFSET-1 and the fields t, a
+// = when each was stored and for how long, in ms; b = the body.
 func (s *stream) history(room string) string {
 	return s.prefix + "WEBSOCKET_HISTORY:" + s.tag + ":" + room
 }

@@ -34,7 +34,7 @@ import (
 )
 
 const (
-	maxWaiting  = 10_000                // messages of a worker without a place: it has no connections either
+	maxWaiting  = 10_000                // messages of a worker without a place
 	flushTime   = 20 * time.Millisecond // for the previous worker's last messages to reach Redis first
 	settlePause = time.Second           // in which no Settle waits, after one that timed out
 )
@@ -270,8 +270,7 @@ func (l *Link) Adopt(ctx context.Context, state []byte) (takeOver func(limit tim
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
 		l.run(ctx, b)
-		// What the previous worker sends from now on comes after its earlier messages, unless Redis
-		// is slow.
+		// Later messages of the previous worker come after its earlier ones, unless Redis is slow.
 		ctx, cancel = context.WithTimeout(ctx, flushTime)
 		defer cancel()
 		if err := b.Flush(ctx); err != nil {
