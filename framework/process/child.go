@@ -22,40 +22,40 @@ type child struct {
 	pid       int
 	peer      *peer
 	pulse     pulse
-	hangLimit time.Duration // of silence, after which it is killed; 0: never
+	hangLimit time.Duration // of silence, after which it is killed; 0 = never
 	tail      *tail
 	kill      func()
 
-	ready  chan bootResult // one value: booted or failed
+	ready  chan bootResult // 1: it has booted, or failed
 	info   Ready           // once booted
 	once   sync.Once
 	exited chan struct{}
-	status string // valid once exited is closed, as clean is
-	clean  bool   // it has ended by itself, and well
+	status string // how it ended; valid once exited is closed
+	clean  bool   // it has ended by itself, with exit code 0; valid once exited is closed
 	since  time.Time
 
-	serves mark // the connections that were moved to it are its own
-	handed mark // those that it had are another worker's
-	left   handing
-	count  func(Stats) // takes left's totals
+	serves     event // it serves the connections that were moved to it
+	handed     event // another worker has the connections that it had
+	handedOver handOver
+	count      func(Stats) // adds the totals of handedOver
 }
 
-// mark is something that happens once.
-type mark struct {
+// event is something that happens once.
+type event struct {
 	once sync.Once
-	set  chan struct{} // closed when it has
+	set  chan struct{} // closed when it has happened
 }
 
-func newMark() mark { return mark{set: make(chan struct{})} }
+func newEvent() event { return event{set: make(chan struct{})} }
 
-// handing is what a worker says when its connections are another one's.
-type handing struct {
+// handOver is a worker's message that another one has its connections.
+type handOver struct {
 	Moved  int
 	Totals Stats // of the connections that have ended in it
 }
 
 func newChild(t *tail, count func(Stats)) *child {
-	return &child{tail: t, count: count, exited: make(chan struct{}), ready: make(chan bootResult, 1), serves: newMark(), handed: newMark()}
+	return &child{tail: t, count: count, exited: make(chan struct{}), ready: make(chan bootResult, 1), serves: newEvent(), handed: newEvent()}
 }
 
 type bootResult struct {
@@ -78,17 +78,18 @@ func (c *child) handle(ctx context.Context, r request) (any, error) {
 			return nil, err
 		}
 		c.once.Do(func() { c.ready <- bootResult{err: errors.New(text)} })
-		// No answer: boot ends the worker, which waits for one and so does not say the same a second time.
+		// There is no reply: the worker waits for one until boot ends it, and so logs nothing
+		// itself.
 		<-ctx.Done()
 		return nil, ctx.Err()
 	case "serving":
 		c.serves.once.Do(func() { close(c.serves.set) })
 		return nil, nil
 	case "handed":
-		var h handing
+		var h handOver
 		err := r.decode(&h)
 		c.handed.once.Do(func() {
-			c.left = h
+			c.handedOver = h
 			c.count(h.Totals)
 			close(c.handed.set)
 		})
@@ -97,7 +98,8 @@ func (c *child) handle(ctx context.Context, r request) (any, error) {
 	return nil, fmt.Errorf("unknown request %q", r.kind)
 }
 
-// boot waits until the worker is ready, or gives the reason why it is not; then it is dead.
+// boot waits until the worker is ready. After an error, which says why it is not, the worker is
+// dead.
 func (c *child) boot(ctx context.Context, limit time.Duration) error {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -124,7 +126,7 @@ func (c *child) boot(ctx context.Context, limit time.Duration) error {
 	return nil
 }
 
-// ended tells whether the process is no more.
+// ended reports whether the process has ended.
 func (c *child) ended() bool {
 	select {
 	case <-c.exited:
@@ -134,8 +136,8 @@ func (c *child) ended() bool {
 	}
 }
 
-// tell asks for something that has no answer. Where the worker is gone, its end has been seen when tell returns. One that hangs is
-// a hangError.
+// tell sends a request whose reply has no body. It returns a hangError where the worker hangs.
+// Where the worker is gone, tell returns after its end has been noticed.
 func (c *child) tell(ctx context.Context, kind string) error {
 	err := c.ask(ctx, kind, nil, nil)
 	if errors.Is(err, errPeerGone) {
@@ -144,9 +146,9 @@ func (c *child) tell(ctx context.Context, kind string) error {
 	return err
 }
 
-// nodes asks for the nodes of the cluster. What is known is there beside an error too.
+// nodes asks for the nodes of the cluster. Known nodes are returned beside an error as well.
 func (c *child) nodes(ctx context.Context) ([]manager.NodeInfo, error) {
-	var a nodesAnswer
+	var a nodesReply
 	if err := c.ask(ctx, "nodes", nil, &a); err != nil {
 		return nil, err
 	}
@@ -168,8 +170,8 @@ func (c *child) endWithin(limit time.Duration) {
 	}
 }
 
-// tail passes a worker's stderr on by whole lines and keeps the end of it. It never fails: a reader that is gone must not
-// stop the worker.
+// tail forwards a worker's stderr by whole lines and keeps the end of it. Write never fails, so
+// that the worker continues even if nobody reads its output.
 type tail struct {
 	log.Lines
 
@@ -178,8 +180,8 @@ type tail struct {
 }
 
 const (
-	tailSize = 64 << 10 // kept: the stacks of a crash are long, and its reason stands before them
-	lastSize = 2 << 10  // shown
+	tailSize = 64 << 10 // kept: the reason of a crash stands before its stacks, which are long
+	lastSize = 2 << 10  // shown to people
 )
 
 // Write implements io.Writer.
@@ -193,7 +195,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return t.Lines.Write(p)
 }
 
-// lines is a stream to w, which may be nil.
+// lines returns a writer of whole lines to w; nil = they are discarded.
 func lines(w io.Writer) log.Lines {
 	if w == nil {
 		w = io.Discard
@@ -201,7 +203,8 @@ func lines(w io.Writer) log.Lines {
 	return log.Lines{W: w}
 }
 
-// last is what the worker said last, ready to stand behind an error: its last lines, or the beginning of its crash.
+// last returns the end of the worker's output as the end of an error message: its last lines, or
+// the beginning of its crash.
 func (t *tail) last() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

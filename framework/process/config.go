@@ -25,9 +25,9 @@ type MasterConfig struct {
 	Command    []string // of the worker
 	Env        []string
 
-	// OpenStore opens the embedded store; nil = workers use a Redis that they reach themselves. It is
-	// called once this master holds the runtime directory, so that a second server does not touch the
-	// first one's file.
+	// OpenStore opens the embedded store; nil = workers use a Redis that they reach themselves. It
+	// is called once this master holds the runtime directory, so that a second server does not
+	// touch the first one's file.
 	OpenStore func(ctx context.Context) (Store, error)
 	StoreKind string // embedded or redis
 	Version   string

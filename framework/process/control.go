@@ -22,22 +22,23 @@ const maxControl = 8 << 20
 // errPeerGone means that the other process has ended.
 var errPeerGone = errors.New("the other process is gone")
 
-// writeTime bounds the writing of one control message: a peer that does not read must not hold whoever asks.
+// writeTime bounds the writing of one control message, so that callers do not wait for a peer that
+// does not read.
 const writeTime = 5 * time.Second
 
-// message is what travels on the control channel: a length of 4 bytes, big endian, and JSON.
+// message is sent on the control channel as a length of 4 bytes, big endian, and JSON.
 type message struct {
 	ID     uint64          `json:"id"`
 	Answer bool            `json:"answer,omitempty"`
 	Kind   string          `json:"kind,omitempty"`
 	Error  string          `json:"error,omitempty"`
-	Limit  time.Duration   `json:"limit,omitempty"` // for the work on the answer; 0: until one of the two ends
+	Limit  time.Duration   `json:"limit,omitempty"` // for the work on the reply; 0 = until one of the two ends
 	Files  int             `json:"files,omitempty"` // descriptors that travel with it
 	Body   json.RawMessage `json:"body,omitempty"`
 }
 
-// request is what a handleFunc is asked. The files are its to close; there are none where this process had no number free for one
-// of them.
+// request is the argument of a handleFunc, which closes the files. There are none where this
+// process had no descriptor free for one of them.
 type request struct {
 	kind  string
 	body  json.RawMessage
@@ -51,17 +52,18 @@ func (r request) decode(v any) error {
 	return nil
 }
 
-// handleFunc answers a request of the other side. It runs in a goroutine of its own; its context ends when the other side no
-// longer waits.
+// handleFunc replies to a request of the other side. It runs in a goroutine of its own. Its context
+// ends when the other side no longer waits.
 type handleFunc func(ctx context.Context, r request) (any, error)
 
-// lastWord is an answer after which something is done: it has been written by then.
+// lastWord is a reply that is written before then is called.
 type lastWord struct {
 	value any
 	then  func()
 }
 
-// peer is one end of the control channel. Both ends may ask; calls are safe for concurrent use.
+// peer is one end of the control channel. Both ends send requests. Methods are safe for concurrent
+// use.
 type peer struct {
 	conn      net.Conn
 	handle    handleFunc
@@ -85,8 +87,8 @@ func makePeer(conn net.Conn, handle handleFunc) *peer {
 	return &peer{conn: conn, handle: handle, waiting: map[uint64]chan message{}, gone: make(chan struct{}), writeTime: writeTime}
 }
 
-// read ends when the other process does; then gone is closed. Requests that are being answered then have their context ended
-// but are not waited for: they may be the application's code.
+// read ends with the other process, and closes gone. The contexts of requests that are being
+// handled end then. They are not waited for, since they may run the application's code.
 func (p *peer) read() {
 	ctx, cancel := context.WithCancel(context.Background())
 	in := newInbox(p.conn)
@@ -112,9 +114,9 @@ func (p *peer) read() {
 		}
 		var m message
 		if json.Unmarshal(b, &m) != nil {
-			return // not one of ours: nothing it says can be trusted
+			return // a foreign message: nothing after it can be trusted
 		}
-		files, err := in.take(m.Files)
+		files, err := in.pop(m.Files)
 		if err != nil {
 			return
 		}
@@ -126,7 +128,7 @@ func (p *peer) read() {
 			if ch != nil {
 				ch <- m
 			}
-			closeFiles(files) // answers carry none
+			closeFiles(files) // replies have none
 			continue
 		}
 		go p.answer(ctx, m, files)
@@ -143,7 +145,8 @@ func (p *peer) answer(ctx context.Context, m message, files []*os.File) {
 	body, err := func() (v any, err error) {
 		defer func() {
 			if r := recover(); r != nil {
-				// The stack is this process's own business: the answer may reach a client of the admin port.
+				// The stack goes to this process's log only: the reply may reach a client of the
+				// admin port.
 				fmt.Fprintf(os.Stderr, "%s: panic: %q\n%s", m.Kind, fmt.Sprint(r), debug.Stack())
 				err = fmt.Errorf("%s failed in process %d; its log says why", m.Kind, os.Getpid())
 			}
@@ -164,7 +167,7 @@ func (p *peer) answer(ctx context.Context, m message, files []*os.File) {
 		out.Error = err.Error()
 	}
 	if err := p.write(out, nil); err != nil && !errors.Is(err, errPeerGone) {
-		_ = p.write(message{ID: m.ID, Answer: true, Error: err.Error()}, nil) // too large to be sent; a peer that is gone needs none
+		_ = p.write(message{ID: m.ID, Answer: true, Error: err.Error()}, nil) // it was too large
 	}
 }
 
@@ -180,22 +183,22 @@ func (p *peer) write(m message, files []*os.File) error {
 	b = append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), uint32(len(b))), b...)
 	p.writeMu.Lock()
 	defer p.writeMu.Unlock()
-	_ = p.conn.SetWriteDeadline(time.Now().Add(p.writeTime)) // of a closed one: Write says so
+	_ = p.conn.SetWriteDeadline(time.Now().Add(p.writeTime)) // fails for a closed one, as Write does
 	n, err := writeFiles(p.conn, b, files)
 	switch {
 	case err == nil:
 		return nil
 	case n == 0 && errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("the other process does not read: %w", err)
-	case n == 0 && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)): // what it said before is still to be read
+	case n == 0 && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)): // its earlier messages are still to be read
 		return fmt.Errorf("%w: %w", errPeerGone, err)
 	}
-	_ = p.conn.Close() // half a message: no later one could be told apart
+	_ = p.conn.Close() // half a message was written: the peer could not find the next one
 	return fmt.Errorf("%w: %w", errPeerGone, err)
 }
 
-// call asks the other side and waits for its answer until ctx ends. The files are handed over: here they are closed as soon as
-// they are sent, so that the other process alone holds them.
+// call sends a request and waits for the reply until ctx ends. The files are closed here as soon as
+// they are sent, so that only the other process has them.
 func (p *peer) call(ctx context.Context, kind string, in, out any, files ...*os.File) error {
 	limit := time.Duration(0)
 	if end, ok := ctx.Deadline(); ok {
@@ -204,14 +207,14 @@ func (p *peer) call(ctx context.Context, kind string, in, out any, files ...*os.
 	return p.callWithin(ctx, limit, kind, in, out, files...)
 }
 
-// workLimit is the other side's time for its work, for a caller that waits that long. It is shorter, so
-// that the reason for which the work took too long arrives before the caller gives up.
+// workLimit is the other side's time for its work, for a caller that waits that long. It is
+// shorter, so that the reason for which the work took too long arrives before the caller gives up.
 func workLimit(wait time.Duration) time.Duration {
 	wait = max(wait, 1)
 	return wait - min(wait/10, time.Second)
 }
 
-// callWithin is call that gives the other side a limit of its own for the work, 0 = none.
+// callWithin is call with a separate time limit for the other side's work; 0 = none.
 func (p *peer) callWithin(ctx context.Context, limit time.Duration, kind string, in, out any, files ...*os.File) error {
 	defer closeFiles(files)
 	m := message{Kind: kind, Limit: limit}
@@ -241,7 +244,7 @@ func (p *peer) callWithin(ctx context.Context, limit time.Duration, kind string,
 	case a = <-ch:
 	case <-p.gone:
 		select {
-		case a = <-ch: // answered, then gone
+		case a = <-ch: // it has replied and ended
 		default:
 			return errPeerGone
 		}
@@ -259,7 +262,7 @@ func (p *peer) callWithin(ctx context.Context, limit time.Duration, kind string,
 	return nil
 }
 
-// note tells the other side something that has no answer.
+// note sends a message without waiting for a reply.
 func (p *peer) note(kind string, in any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
@@ -269,12 +272,12 @@ func (p *peer) note(kind string, in any) error {
 	p.nextID++
 	id := p.nextID
 	p.mu.Unlock()
-	return p.write(message{ID: id, Kind: kind, Body: body}, nil) // an answer finds nobody waiting
+	return p.write(message{ID: id, Kind: kind, Body: body}, nil) // nobody waits for the reply
 }
 
 func closeFiles(files []*os.File) {
 	for _, f := range files {
-		_ = f.Close() // twice does no harm
+		_ = f.Close() // a second time has no effect
 	}
 }
 

@@ -215,7 +215,8 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// What a process has answered before its end is heard, even where something is said to it in between.
+// What a process has answered before its end is heard, even where something is said to it in
+// between.
 func TestControlLastWords(t *testing.T) {
 	x, y := bareConns(t)
 	p := makePeer(x, testHandle)

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// Location is where a server is reached, as its runtime directory has it. After a server that was killed it is out of date.
+// Location is where a server is reached, as its runtime directory has it. After a server that was
+// killed it is out of date.
 type Location struct {
 	PID     int      `json:"pid"`
 	Manager string   `json:"manager"` // host:port

@@ -23,7 +23,8 @@ func Running(runtimeDir string) bool {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
 }
 
-// lock holds the runtime directory for one master. The kernel lets go of it when the process ends, however it ends.
+// lock holds the runtime directory for one master. The kernel lets go of it when the process ends,
+// however it ends.
 func lock(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

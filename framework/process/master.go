@@ -38,8 +38,8 @@ func New(cfg MasterConfig) *Master {
 	return m
 }
 
-// Run serves until ctx ends or Stop is called, then ends the worker. A stop before the first worker is
-// ready is no error. The pid file is written when the server serves.
+// Run serves until ctx ends or Stop is called, then ends the worker. A stop before the first worker
+// is ready is no error. The pid file is written when the server serves.
 func (m *Master) Run(ctx context.Context) error {
 	defer m.roster.endLife()
 	if err := os.MkdirAll(m.cfg.RuntimeDir, 0o700); err != nil {

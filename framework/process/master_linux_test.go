@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The workers set TCP_USER_TIMEOUT on the listeners that they inherit: the kernel refuses that on MPTCP sockets.
+// The workers set TCP_USER_TIMEOUT on the listeners that they inherit: the kernel refuses that on
+// MPTCP sockets.
 func TestListenersTakeTheUnsentTimeout(t *testing.T) {
 	ln, err := open(Socket{Name: "outside", Key: "outside.port", Host: "127.0.0.1"})
 	if err != nil {

@@ -538,7 +538,8 @@ func TestReloadCheck(t *testing.T) {
 	}
 }
 
-// A new worker that does not serve leaves the old one as it is, and its reason reaches whoever asked (promise S2).
+// A new worker that does not serve leaves the old one as it is, and its reason reaches whoever
+// asked (promise S2).
 func TestReloadKeepsOld(t *testing.T) {
 	t.Parallel()
 	s := start(t, "", nil)
@@ -629,7 +630,8 @@ func TestReloadHooks(t *testing.T) {
 	}
 }
 
-// The old worker crashes while the new one boots: the new one takes over, or where it does not boot, another.
+// The old worker crashes while the new one boots: the new one takes over, or where it does not
+// boot, another.
 func TestCrashDuringReload(t *testing.T) {
 	t.Parallel()
 	s := start(t, "", nil)
@@ -767,7 +769,8 @@ func TestMasterKilled(t *testing.T) {
 	}
 }
 
-// A worker that is told to end by a signal says goodbye as for its master, and another one takes its place.
+// A worker that is told to end by a signal says goodbye as for its master, and another one takes
+// its place.
 func TestWorkerTerminated(t *testing.T) {
 	s := start(t, "", nil)
 	c := dial(t, s.addr)

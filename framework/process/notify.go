@@ -16,8 +16,8 @@ const (
 type announcer struct {
 	notify func(State) // may be nil
 
-	// mu is held while the roster changes and the change is announced, so that states are announced in
-	// order. It is taken before roster.mu.
+	// mu is held while the roster changes and the change is announced, so that states are announced
+	// in order. It is taken before roster.mu.
 	mu       sync.Mutex
 	served   bool // Serving was announced
 	final    bool // Stopping was announced
@@ -35,9 +35,9 @@ func (a *announcer) say(s State) {
 	}
 }
 
-// requested announces a request to reload, and its end where err refuses it. Whoever requested it by
-// a signal waits for Serving: at once, or at the end of the reload that is already running. The caller
-// holds mu.
+// requested announces a request to reload, and its end where err refuses it. Whoever requested it
+// by a signal waits for Serving: at once, or at the end of the reload that is already running. The
+// caller holds mu.
 func (a *announcer) requested(err error) {
 	if !a.served {
 		return

@@ -27,8 +27,8 @@ func (s *states) are(want ...State) bool {
 	return slices.Equal(s.list, want)
 }
 
-// What a service manager waits for: each request to reload has an end, also one that is refused, and the stop is told before it
-// is done.
+// What a service manager waits for: each request to reload has an end, also one that is refused,
+// and the stop is told before it is done.
 func TestNotify(t *testing.T) {
 	var told states
 	var reloaded int

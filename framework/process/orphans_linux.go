@@ -9,8 +9,9 @@ import (
 	"syscall"
 )
 
-// reapOrphans takes the exit status of processes that were left to this one, where it is PID 1 of a container: nobody else
-// does, and each would stay a zombie. The function that it returns ends that.
+// reapOrphans takes the exit status of processes that were left to this one, where it is PID 1 of a
+// container: nobody else does, and each would stay a zombie. The function that it returns ends
+// that.
 func reapOrphans(w *workers) (end func()) {
 	if os.Getpid() != 1 {
 		return func() {}
@@ -31,7 +32,8 @@ func reapOrphans(w *workers) (end func()) {
 	}
 }
 
-// reap waits for the zombies among the children of self that are no workers: those are exec's to wait for.
+// reap waits for the zombies among the children of self that are no workers: those are exec's to
+// wait for.
 func (w *workers) reap(self int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // an error is one of the pattern
 	for _, path := range stats {

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process that was left to the master is reaped; a worker is not, since who has started it waits for it.
+// A process that was left to the master is reaped; a worker is not, since who has started it waits
+// for it.
 func TestReapOrphans(t *testing.T) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)

@@ -8,8 +8,9 @@ import (
 	"syscall"
 )
 
-// Place names the runtime directory so that no other one that exists at the same time has the same name, on whatever machine: by
-// the boot of this machine's kernel, and the lock file, which one master holds. "" = not known.
+// Place names the runtime directory so that no other one that exists at the same time has the same
+// name, on whatever machine: by the boot of this machine's kernel, and the lock file, which one
+// master holds. "" = not known.
 func Place(dir string) string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

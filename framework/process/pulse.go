@@ -9,26 +9,27 @@ import (
 )
 
 const (
-	pulseEvery = time.Second     // the master's ticks, each with a question to the worker
-	pulseGap   = 3 * time.Second // between two ticks: the master, or the machine, stood still meanwhile
-	hangAfter  = 5 * time.Second // of silence the worker is said to hang
+	pulseEvery = time.Second     // between two ticks, at each of which the master asks the worker
+	pulseGap   = 3 * time.Second // between two ticks: the master or the machine was stopped meanwhile
+	hangAfter  = 5 * time.Second // of silence after which a worker counts as hanging
 )
 
-// pulse judges by ticks whether a worker answers. It counts only time in which the ticks came: where the master or the
-// whole machine stood still, it begins anew.
+// pulse judges by the master's ticks whether a worker responds. It counts only time in which the
+// ticks came: a stop of the master or of the whole machine resets it. Methods are safe for
+// concurrent use.
 //
-//	answers ── silent for hangAfter ──> hangs ── silent for limits.worker_hang ──> killed
-//	   └──────────── an answer, or a gap ──┘
+//	responds ── silent for hangAfter ──▶ hangs ── silent for limits.worker_hang ──▶ killed
+//	   ▲───────── a reply, or a gap ────────┘
 type pulse struct {
 	mu     sync.Mutex
 	last   time.Time // tick
-	asked  bool      // a question is under way
+	asked  bool      // a question waits for its reply
 	silent time.Duration
 	hang   chan struct{} // closed while the worker hangs
 	hangs  bool
 }
 
-// tick counts the time since the last one, and tells whether the worker is noticed to hang just now.
+// tick counts the time since the last tick. noticed means that the worker hangs since this one.
 func (p *pulse) tick(now time.Time) (silent time.Duration, noticed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,7 +48,7 @@ func (p *pulse) tick(now time.Time) (silent time.Duration, noticed bool) {
 	return p.silent, noticed
 }
 
-// reset begins anew; the caller holds mu.
+// reset ends the silence. The caller holds mu.
 func (p *pulse) reset() {
 	p.silent = 0
 	if p.hangs {
@@ -55,7 +56,7 @@ func (p *pulse) reset() {
 	}
 }
 
-// hanging is closed while the worker hangs; the caller holds mu.
+// hanging returns a channel that is closed while the worker hangs. The caller holds mu.
 func (p *pulse) hanging() chan struct{} {
 	if p.hang == nil {
 		p.hang = make(chan struct{})
@@ -63,7 +64,7 @@ func (p *pulse) hanging() chan struct{} {
 	return p.hang
 }
 
-// ask tells whether a question is to be asked now.
+// ask reports whether a question is to be sent now.
 func (p *pulse) ask() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,7 +73,7 @@ func (p *pulse) ask() bool {
 	return !was
 }
 
-// answered takes the end of a question.
+// answered notes the end of a question.
 func (p *pulse) answered(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,18 +83,18 @@ func (p *pulse) answered(err error) {
 	}
 }
 
-// state tells how long the worker has not answered, and gives what is closed while it hangs.
+// state returns the length of the silence, and a channel that is closed while the worker hangs.
 func (p *pulse) state() (silent time.Duration, hang <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.silent, p.hanging()
 }
 
-// hangError says that a worker does not answer its heartbeat.
+// hangError means that a worker does not respond to its heartbeat.
 type hangError struct {
 	pid    int
 	silent time.Duration
-	limit  time.Duration // after which it is replaced; 0: never
+	limit  time.Duration // after which it is replaced; 0 = never
 }
 
 // Error implements error.
@@ -105,7 +106,7 @@ func (e *hangError) Error() string {
 	return fmt.Sprintf("the worker (pid %d) hangs: it has not answered for %v; %s", e.pid, e.silent.Round(time.Second), then)
 }
 
-// hung is a hangError while the worker hangs.
+// hung returns a hangError while the worker hangs, else nil.
 func (c *child) hung() error {
 	silent, hang := c.pulse.state()
 	select {
@@ -116,7 +117,7 @@ func (c *child) hung() error {
 	}
 }
 
-// ask is peer.call for a worker that may hang: then it fails at once.
+// ask is peer.call that fails at once when the worker hangs.
 func (c *child) ask(ctx context.Context, kind string, in, out any) error {
 	if err := c.hung(); err != nil {
 		return err

@@ -32,15 +32,15 @@ type reloader struct {
 
 	running sync.WaitGroup // reloads
 
-	// handover is held from the moment in which a reload can no longer be given up until it has decided
-	// which worker serves. It is taken before roster.mu.
+	// handover is held from the moment in which a reload can no longer be given up until it has
+	// decided which worker serves. It is taken before roster.mu.
 	handover sync.Mutex
 }
 
 // Reload replaces the worker by the binary and the configuration now on disk. The new worker boots
-// completely before the old one is touched; when it does not, the old one continues and the error says
-// why. Then the live connections are moved where both workers can, and closed with 1012 where not.
-// With check it ends before anything is replaced.
+// completely before the old one is touched; when it does not, the old one continues and the error
+// says why. Then the live connections are moved where both workers can, and closed with 1012 where
+// not. With check it ends before anything is replaced.
 func (r *reloader) Reload(ctx context.Context, check bool) (report manager.ReloadReport, err error) {
 	old, err := r.begin(check)
 	if err != nil {
@@ -123,8 +123,8 @@ func (r *reloader) boot(ctx context.Context, old *child, check bool) (*child, er
 
 func (r *reloader) stopping() bool { return r.roster.life.Err() != nil }
 
-// replace has next serve and ends old. why is the reason for which connections cannot be moved, or "".
-// After an error old continues, unless both are lost.
+// replace has next serve and ends old. why is the reason for which connections cannot be moved, or
+// "". After an error old continues, unless both are lost.
 func (r *reloader) replace(ctx context.Context, old, next *child, why string, report *manager.ReloadReport) error {
 	begun := time.Now()
 	t, err := r.takeOver(ctx, old, next, why, report)

@@ -12,8 +12,8 @@ type inbox struct{ net.Conn }
 
 func newInbox(conn net.Conn) *inbox { return &inbox{conn} }
 
-func (in *inbox) take(int) ([]*os.File, error) { return nil, nil }
-func (in *inbox) close()                       {}
+func (in *inbox) pop(int) ([]*os.File, error) { return nil, nil }
+func (in *inbox) close()                      {}
 
 func writeFiles(conn net.Conn, b []byte, files []*os.File) (int, error) {
 	if len(files) > 0 {

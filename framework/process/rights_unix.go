@@ -18,8 +18,8 @@ const maxFiles = 16
 
 var errFiles = errors.New("not the descriptors that were announced")
 
-// inbox reads the control channel and keeps the descriptors that come along. The kernel delivers them not later than the last
-// byte of the message that they were sent with, and in order.
+// inbox reads the control channel and keeps the descriptors that come along. The kernel delivers
+// them not later than the last byte of the message that they were sent with, and in order.
 type inbox struct {
 	conn  *net.UnixConn
 	oob   []byte
@@ -52,8 +52,9 @@ func (in *inbox) Read(b []byte) (int, error) {
 	return max(n, 0), err // -1 beside an error
 }
 
-// take gives the descriptors of the message that has just been read, or none where the kernel has dropped one of them.
-func (in *inbox) take(n int) ([]*os.File, error) {
+// pop returns the descriptors of the message that has just been read, or none where the kernel has
+// dropped one of them.
+func (in *inbox) pop(n int) ([]*os.File, error) {
 	if n < 0 {
 		return nil, errFiles
 	}
@@ -88,7 +89,8 @@ func writeFiles(conn net.Conn, b []byte, files []*os.File) (n int, err error) {
 	return n + rest, err
 }
 
-// withDescriptors calls f while none of the files can be closed. File.Fd would set them to blocking mode.
+// withDescriptors calls f while none of the files can be closed. File.Fd would set them to blocking
+// mode.
 func withDescriptors(files []*os.File, fds []int, f func([]int) error) error {
 	if len(files) == 0 {
 		return f(fds)

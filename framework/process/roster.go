@@ -14,8 +14,8 @@ var (
 	errNoWorker  = errors.New("there is no worker at the moment; it is being restarted")
 )
 
-// roster knows which worker serves, and whether the server is reloading or stopping. The supervisor,
-// reloads and the stop agree by it. Methods are safe for concurrent use.
+// roster knows which worker serves, and whether the server is reloading or stopping. The
+// supervisor, reloads and the stop agree by it. Methods are safe for concurrent use.
 type roster struct {
 	life      context.Context // ends when the server is to end
 	endLife   context.CancelFunc
@@ -72,9 +72,9 @@ func (r *roster) appointRestarted(c *child) bool {
 	return !r.stopping
 }
 
-// remove notes that c has ended by itself. It refuses where the server is stopping or another worker
-// serves, and where a reload is under way, which may be bringing up the next one: then the end of that
-// is returned.
+// remove notes that c has ended by itself. It refuses where the server is stopping or another
+// worker serves, and where a reload is under way, which may be bringing up the next one: then the
+// end of that is returned.
 func (r *roster) remove(c *child) (removed bool, reloading <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -110,8 +110,8 @@ func (r *roster) count(s Stats) {
 	r.totals.add(s)
 }
 
-// counts returns the worker that serves, or nil, the number of restarts, and the totals of workers that
-// have handed over.
+// counts returns the worker that serves, or nil, the number of restarts, and the totals of workers
+// that have handed over.
 func (r *roster) counts() (c *child, restarts int, totals Stats) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -167,9 +167,9 @@ func (r *roster) stopGrace() time.Duration {
 	return r.grace
 }
 
-// end has a worker stop and waits for its end, at most for the grace time and killAfter. A stop of the
-// server shortens that to its own grace time, and a worker that hangs to killAfter. n is the number of
-// connections that the worker still had.
+// end has a worker stop and waits for its end, at most for the grace time and killAfter. A stop of
+// the server shortens that to its own grace time, and a worker that hangs to killAfter. n is the
+// number of connections that the worker still had.
 func (r *roster) end(c *child, s stopRequest) (n int, err error) {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), s.Grace+r.killAfter)

@@ -10,7 +10,8 @@ const (
 	spareFiles = 16 // and a new worker has connections of its own to make, to Redis, while others come
 )
 
-// spare keeps descriptors for a reload: a worker that has no other left could be told of none, and not hand its connections over.
+// spare keeps descriptors for a reload: a worker that has no other left could be told of none, and
+// not hand its connections over.
 type spare struct {
 	mu    sync.Mutex
 	files []*os.File

@@ -71,8 +71,8 @@ func (s *supervisor) run() {
 	}
 }
 
-// restart starts a worker after wait, and again after growing pauses until one serves. It returns nil
-// when the server is to end.
+// restart starts a worker after wait, and again after growing pauses until one serves. It returns
+// nil when the server is to end.
 func (s *supervisor) restart(wait time.Duration) *child {
 	life := s.roster.life
 	for {

@@ -13,7 +13,7 @@ import (
 	"wsframe/framework/manager"
 )
 
-// movable tells why connections cannot be moved between the workers, or "".
+// movable returns the reason for which connections cannot be moved between the workers, or "".
 func movable(old, next Versions) string {
 	switch {
 	case old.Writes == 0:
@@ -26,30 +26,30 @@ func movable(old, next Versions) string {
 
 // side is one worker's part in a transfer.
 type side struct {
-	answer transferAnswer
-	err    error         // of the call, or the worker's own
-	done   chan struct{} // closed when the two above are valid
+	answer transferReply
+	err    error         // of the call, or the one that the worker reports
+	done   chan struct{} // closed when answer and err are valid
 }
 
-// transfer is a move of old's connections to next that is under way, over a socket pair of their own, which the master does not
-// keep: each side sees the other's end.
+// transfer is a move of old's connections to next over a socket pair. The master does not keep the
+// pair, so that each side notices the end of the other.
 type transfer struct {
-	old, next  *child
-	gave, took *side
-	log        *zap.Logger
+	old, next        *child
+	sender, receiver *side
+	log              *zap.Logger
 }
 
 const (
-	// verdictTime is how long the master waits for one worker's word when the other has failed. A worker waits 5 s at most for each
-	// step of the other one.
+	// verdictTime is how long the master waits for one worker's report when the other has failed. A
+	// worker waits 5 s at most for each step of the other one.
 	verdictTime = 10 * time.Second
-	// lastTime is how much longer the new worker may take than the old one, and the master waits than a worker may take: for their
-	// last words, which say why it took so long.
+	// lastTime is by how much the new worker's time exceeds the old one's, and the master's wait
+	// exceeds a worker's time. So the reports arrive that say why it took so long.
 	lastTime = 5 * time.Second
 )
 
-// beginTransfer moves the connections, for which each worker has about limit. It returns when they are
-// next's. After an error they are still old's, which continues, and next has none.
+// beginTransfer moves the connections, for which each worker has about limit. It returns when they
+// are next's. After an error they are still old's, which continues, and next has none.
 func beginTransfer(ctx context.Context, old, next *child, limit time.Duration, log *zap.Logger) (*transfer, error) {
 	ours, theirs, err := socketPair("transfer")
 	if err != nil {
@@ -62,34 +62,34 @@ func beginTransfer(ctx context.Context, old, next *child, limit time.Duration, l
 		closeFiles([]*os.File{ours, theirs})
 		return nil, err
 	} else if err != nil {
-		log.Warn("the old worker does not pause", zap.Error(err)) // its part of the transfer shows what it can
+		log.Warn("the old worker does not pause", zap.Error(err)) // the transfer decides
 	}
 	t := &transfer{
 		old: old, next: next, log: log,
-		gave: half(ctx, old, "transfer", ours, limit),
-		took: half(ctx, next, "adopt", theirs, limit+lastTime),
+		sender:   beginSide(ctx, old, "transfer", ours, limit),
+		receiver: beginSide(ctx, next, "adopt", theirs, limit+lastTime),
 	}
 	return t, t.decided()
 }
 
-// decided waits until one of the workers says whose the connections are. Where next has taken them and died, or nobody can tell, it is
-// no error: old, which may have none any more, is not kept.
+// decided waits until one of the workers reports which one has the connections. It is no error if
+// next has claimed them and died, or if nobody reports: old may have none any more and is not kept.
 func (t *transfer) decided() error {
-	gave, took := t.gave.done, t.took.done
-	refused := false // by old, which has all of them
+	sender, receiver := t.sender.done, t.receiver.done
+	refused := false // old reports that it has all of them
 	var limit <-chan time.Time
-	for gave != nil || took != nil {
+	for sender != nil || receiver != nil {
 		var err error
 		select {
 		case <-t.next.serves.set:
 		case <-t.old.handed.set:
-		case <-gave:
-			gave, err = nil, t.gave.err
-			refused = err != nil && !unanswered(err)
-		case <-took:
-			took, err = nil, t.took.err
+		case <-sender:
+			sender, err = nil, t.sender.err
+			refused = err != nil && !noVerdict(err)
+		case <-receiver:
+			receiver, err = nil, t.receiver.err
 		case <-limit:
-			gave, took = nil, nil
+			sender, receiver = nil, nil
 			continue
 		}
 		if err == nil && !refused {
@@ -102,11 +102,11 @@ func (t *transfer) decided() error {
 		}
 	}
 	errs := [2]error{}
-	for i, s := range []*side{t.gave, t.took} {
+	for i, s := range []*side{t.sender, t.receiver} {
 		select {
 		case <-s.done:
 			errs[i] = s.err
-		default: // its word would come too late
+		default: // its report would come too late
 		}
 	}
 	t.log.Error("transfer of connections", zap.NamedError("old", errs[0]), zap.NamedError("new", errs[1]))
@@ -121,46 +121,46 @@ func (t *transfer) decided() error {
 	return fmt.Errorf("the connections could not be moved; the old worker goes on: %w", errors.Join(errs[:]...))
 }
 
-// unanswered tells whether a worker has not said itself that it failed.
-func unanswered(err error) bool {
+// noVerdict reports whether a call ended without the worker's own report.
+func noVerdict(err error) bool {
 	return errors.Is(err, errPeerGone) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// finish waits for old's last actions, which still speak to their connections, and reports. An error means that next, which serves,
-// has ended.
+// finish waits for old's last actions, whose frames are relayed, and completes the report. An error
+// means that next, which serves, has ended.
 func (t *transfer) finish(life context.Context, r *manager.ReloadReport) error {
-	for _, s := range []*side{t.gave, t.took} {
+	for _, s := range []*side{t.sender, t.receiver} {
 		select {
 		case <-s.done:
 		case <-t.next.exited:
 		case <-life.Done():
 		}
 	}
-	var gave, took side
-	for s, into := range map[*side]*side{t.gave: &gave, t.took: &took} {
+	var sender, receiver side
+	for s, into := range map[*side]*side{t.sender: &sender, t.receiver: &receiver} {
 		select {
 		case <-s.done:
 			*into = *s
 		default:
 		}
 	}
-	a, b := gave.answer.Report, took.answer.Report
+	a, b := sender.answer.Report, receiver.answer.Report
 	r.Moved, r.Pause = max(a.Moved, b.Moved), max(a.Pause, b.Pause)
 	r.Notes = append(r.Notes, append(a.Notes, b.Notes...)...)
 	handed := false
 	select {
 	case <-t.old.handed.set:
-		handed, r.Moved = true, max(r.Moved, t.old.left.Moved)
+		handed, r.Moved = true, max(r.Moved, t.old.handedOver.Moved)
 	default:
 	}
-	if err := errors.Join(gave.err, took.err); err != nil {
-		t.log.Error("transfer of connections", zap.NamedError("old", gave.err), zap.NamedError("new", took.err), zap.Int("moved", r.Moved))
+	if err := errors.Join(sender.err, receiver.err); err != nil {
+		t.log.Error("transfer of connections", zap.NamedError("old", sender.err), zap.NamedError("new", receiver.err), zap.Int("moved", r.Moved))
 	}
-	gone := errors.Is(gave.err, errPeerGone)
+	gone := errors.Is(sender.err, errPeerGone)
 	if gone {
 		t.old.endWithin(killAfter)
 	}
-	if errors.Is(took.err, errPeerGone) {
+	if errors.Is(receiver.err, errPeerGone) {
 		t.next.endWithin(killAfter)
 	}
 	switch {
@@ -170,14 +170,14 @@ func (t *transfer) finish(life context.Context, r *manager.ReloadReport) error {
 		r.Notes = append(r.Notes, fmt.Sprintf("the old worker ended before its last actions (%s)", t.old.status))
 	case gone:
 		r.Notes = append(r.Notes, fmt.Sprintf("the old worker ended in the middle of the transfer (%s): the connections that it had are lost", t.old.status))
-	case gave.err != nil || took.err != nil:
-		r.Notes = append(r.Notes, "the transfer was not completed: "+errors.Join(gave.err, took.err).Error())
+	case sender.err != nil || receiver.err != nil:
+		r.Notes = append(r.Notes, "the transfer was not completed: "+errors.Join(sender.err, receiver.err).Error())
 	}
 	return nil
 }
 
-// half asks one worker for its part, for which it has limit.
-func half(ctx context.Context, c *child, kind string, pair *os.File, limit time.Duration) *side {
+// beginSide asks one worker for its part, for which it has limit.
+func beginSide(ctx context.Context, c *child, kind string, pair *os.File, limit time.Duration) *side {
 	s := &side{done: make(chan struct{})}
 	go func() {
 		defer close(s.done)

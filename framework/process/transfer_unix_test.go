@@ -29,7 +29,8 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
-// Where a move fails, either the old worker goes on with every connection, or the new one with those that it has.
+// Where a move fails, either the old worker goes on with every connection, or the new one with
+// those that it has.
 func TestTransferFaults(t *testing.T) {
 	for _, tc := range []struct {
 		name, old, next string
@@ -109,8 +110,8 @@ func reloading(t *testing.T, s *server, c *client, next string) (done chan error
 // patient has a reload wait longer than any test.
 func patient(c *MasterConfig) { c.DrainTime = 10 * time.Minute }
 
-// The new worker dies when the connections are its own, early or late: the old one has no part any more. It ends, does not wait
-// for its actions, and another worker is started, as after any crash.
+// The new worker dies when the connections are its own, early or late: the old one has no part any
+// more. It ends, does not wait for its actions, and another worker is started, as after any crash.
 func TestNewWorkerDiesWithTheConnections(t *testing.T) {
 	t.Parallel()
 	for _, old := range []string{"v1", "v1 busy"} {
@@ -151,7 +152,8 @@ func TestNewWorkerDiesWithTheConnections(t *testing.T) {
 	}
 }
 
-// While a reload waits for an action, the new worker is the one: status asks it, a stop ends both, logs are reopened by both.
+// While a reload waits for an action, the new worker is the one: status asks it, a stop ends both,
+// logs are reopened by both.
 func TestReloadWaitsForAnAction(t *testing.T) {
 	s := start(t, "v1 busy", patient)
 	c := dial(t, s.addr)
@@ -220,8 +222,8 @@ func TestNewcomersDuringOnReload(t *testing.T) {
 	}
 }
 
-// A worker without a free descriptor reloads like any other: it has kept some. Where there are none at all, or not for the new
-// worker, nothing changes, and the reason is said.
+// A worker without a free descriptor reloads like any other: it has kept some. Where there are none
+// at all, or not for the new worker, nothing changes, and the reason is said.
 func TestReloadWithoutDescriptors(t *testing.T) {
 	for _, tc := range []struct{ name, old, next, want string }{
 		{"old is full", "v1 full", "v1", ""},

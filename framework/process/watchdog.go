@@ -7,8 +7,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// watchdog asks the serving worker for a sign of life at each tick, and kills one that hangs for too
-// long: the supervisor starts another.
+// watchdog asks the serving worker for a sign of life at each tick, and kills one that hangs for
+// too long: the supervisor starts another.
 type watchdog struct {
 	roster *roster
 	alive  func() // called at each tick at which all is well; may be nil

@@ -80,31 +80,36 @@ type Handler interface {
 	Nodes(ctx context.Context) ([]manager.NodeInfo, error)
 	// Reloading is told in the old worker before the new one takes over.
 	Reloading(ctx context.Context) error
-	// Start is called in the new worker of a reload when the old one is about to hand over: from now on the
-	// application's own work, like its timers, is this one's. After an error the old worker continues.
+	// Start is called in the new worker of a reload when the old one is about to hand over: from
+	// now on the application's own work, like its timers, is this one's. After an error the old
+	// worker continues.
 	Start() error
-	// Stop ends accepting and closes all connections with the code, spread over the time; it returns how many there were.
+	// Stop ends accepting and closes all connections with the code, spread over the time; it
+	// returns how many there were.
 	Stop(ctx context.Context, code int, reason string, spread time.Duration) (int, error)
-	// Accept is told in the new worker of a reload when no connections are moved to it: it serves who comes.
+	// Accept is told in the new worker of a reload when no connections are moved to it: it serves
+	// who comes.
 	Accept()
 	// Settled is told in the new worker when the old one has ended.
 	Settled()
 	ReopenLogs()
 }
 
-// Transferrer is a Handler whose live connections can be moved to another worker. The peer is one end of a Unix stream socket
-// pair, the other worker holds the other one; it belongs to the method, which closes it. When it breaks, the other worker has
-// ended. Transfer and Adopt run at the same time, each in its worker; ctx bounds them.
+// Transferrer is a Handler whose live connections can be moved to another worker. The peer is one
+// end of a Unix stream socket pair, the other worker holds the other one; it belongs to the method,
+// which closes it. When it breaks, the other worker has ended. Transfer and Adopt run at the same
+// time, each in its worker; ctx bounds them.
 type Transferrer interface {
-	// Pause is told in the old worker before Transfer: who comes from now on waits in the kernel's queue, and takes no descriptor
-	// that the move needs. Transfer or Resume follows.
+	// Pause is told in the old worker before Transfer: who comes from now on waits in the kernel's
+	// queue, and takes no descriptor that the move needs. Transfer or Resume follows.
 	Pause()
 	Resume()
-	// Transfer is told in the old worker. It calls handed as soon as the connections are the other worker's: then this one has no
-	// part any more but in what its last actions still say. After an error nothing has moved and it goes on, accepting too.
+	// Transfer is told in the old worker. It calls handed as soon as the connections are the other
+	// worker's: then this one has no part any more but in what its last actions still say. After an
+	// error nothing has moved and it goes on, accepting too.
 	Transfer(ctx context.Context, peer *os.File, handed func(moved int)) (TransferReport, error)
-	// Adopt is told in the new worker. It calls serving as soon as the connections are its own, before it accepts others. After an
-	// error it has none, and does not accept.
+	// Adopt is told in the new worker. It calls serving as soon as the connections are its own,
+	// before it accepts others. After an error it has none, and does not accept.
 	Adopt(ctx context.Context, peer *os.File, serving func()) (TransferReport, error)
 }
 
@@ -115,8 +120,8 @@ type TransferReport struct {
 	Notes []string      // for people
 }
 
-// transferAnswer carries the report beside the error.
-type transferAnswer struct {
+// transferReply carries the report beside the error.
+type transferReply struct {
 	Report TransferReport
 	Error  string
 }
@@ -150,8 +155,9 @@ type Store struct {
 	Close          func()   // ends it; of the master's
 }
 
-// FromEnv tells whether this process is a worker, and takes over what it inherited. A worker also calls log.Guard: it has to say
-// goodbye to its clients even when its master, who reads what it prints, is gone.
+// FromEnv tells whether this process is a worker, and takes over what it inherited. A worker also
+// calls log.Guard: it has to say goodbye to its clients even when its master, who reads what it
+// prints, is gone.
 func FromEnv() (*Worker, bool, error) {
 	if os.Getenv(envRole) != "worker" {
 		return nil, false, nil
@@ -184,8 +190,8 @@ func FromEnv() (*Worker, bool, error) {
 	return w, true, nil
 }
 
-// watchBoot ends a worker whose master is gone before it serves: whatever its boot waits for, it holds the listeners, and nobody
-// would answer on them. SIGTERM ends it then too.
+// watchBoot ends a worker whose master is gone before it serves: whatever its boot waits for, it
+// holds the listeners, and nobody would answer on them. SIGTERM ends it then too.
 func (w *Worker) watchBoot() {
 	select {
 	case <-w.serving:
@@ -208,25 +214,26 @@ func newWorker(reload, check bool) *Worker {
 // Listener is an inherited listener.
 func (w *Worker) Listener(name string) net.Listener { return w.sockets[name] }
 
-// Fail tells the master why this worker cannot boot. As a rule it does not return: the master ends the worker.
+// Fail tells the master why this worker cannot boot. As a rule it does not return: the master ends
+// the worker.
 func (w *Worker) Fail(err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	_ = w.peer.call(ctx, "failed", err.Error(), nil) // the exit code says it too
 }
 
-// Report tells the master what this worker would serve, without serving: the end of a check. The worker then has a few seconds
-// to end.
+// Report tells the master what this worker would serve, without serving: the end of a check. The
+// worker then has a few seconds to end.
 func (w *Worker) Report(ctx context.Context, ready Ready) error {
 	return w.peer.call(ctx, "ready", ready, nil)
 }
 
-// orphanTime is the grace of a worker whose embedded store has died with the master: what it would wait for there does not come
-// back.
+// orphanTime is the grace of a worker whose embedded store has died with the master: what it would
+// wait for there does not come back.
 const orphanTime = 3 * time.Second
 
-// Serve tells the master that h is ready and answers its requests until it asks to stop, or is gone: then h is stopped
-// with 1001.
+// Serve tells the master that h is ready and answers its requests until it asks to stop, or is
+// gone: then h is stopped with 1001.
 func (w *Worker) Serve(ctx context.Context, ready Ready, h Handler, grace time.Duration) error {
 	w.handler = h
 	w.spare.fill(spareFiles)
@@ -281,8 +288,8 @@ type ending struct {
 	err  error
 }
 
-// stop has the handler stop, or waits for the stop that is under way: at most for the shorter of both grace times. It does not depend
-// on the patience of whoever asks.
+// stop has the handler stop, or waits for the stop that is under way: at most for the shorter of
+// both grace times. It does not depend on the patience of whoever asks.
 func (w *Worker) stop(ctx context.Context, s stopRequest) (int, error) {
 	e := &w.end
 	e.once.Do(func() {
@@ -300,8 +307,8 @@ func (w *Worker) stop(ctx context.Context, s stopRequest) (int, error) {
 	return e.n, e.err
 }
 
-// nodesAnswer carries what is known beside the error.
-type nodesAnswer struct {
+// nodesReply carries what is known beside the error.
+type nodesReply struct {
 	Nodes []manager.NodeInfo
 	Error string
 }
@@ -346,7 +353,7 @@ func (w *Worker) handle(ctx context.Context, r request) (any, error) {
 		return h.Connections(p.Offset, p.Limit), nil
 	case "nodes":
 		list, err := h.Nodes(ctx)
-		return nodesAnswer{list, textOf(err)}, nil
+		return nodesReply{list, textOf(err)}, nil
 	case "reloading":
 		return nil, h.Reloading(ctx)
 	case "pause", "transfer", "adopt":
@@ -398,15 +405,16 @@ func (w *Worker) transfer(ctx context.Context, h Handler, r request) (any, error
 			w.tell("serving", nil)
 		})
 	case len(r.files) == 1:
-		report, err = t.Transfer(ctx, r.files[0], func(moved int) { w.tell("handed", handing{moved, h.Stats()}) })
+		report, err = t.Transfer(ctx, r.files[0], func(moved int) { w.tell("handed", handOver{moved, h.Stats()}) })
 	case r.kind == "transfer":
 		t.Resume()
 	}
 	if err != nil {
 		w.spare.fill(spareFiles)
 	}
-	return transferAnswer{report, textOf(err)}, nil
+	return transferReply{report, textOf(err)}, nil
 }
 
-// tell says something to the master that is no question. Where it does not arrive, the answer of the request under way says as much.
+// tell says something to the master that is no question. Where it does not arrive, the answer of
+// the request under way says as much.
 func (w *Worker) tell(kind string, in any) { _ = w.peer.note(kind, in) }

@@ -76,8 +76,8 @@ func testConfig(dir string, env []string) MasterConfig {
 	}
 }
 
-// testWorker does what the script says. Each client is told the worker's pid in a line; what it sends comes back with the pid
-// before it; at the end it is told the close code.
+// testWorker does what the script says. Each client is told the worker's pid in a line; what it
+// sends comes back with the pid before it; at the end it is told the close code.
 func testWorker(w *Worker) int {
 	script, err := os.ReadFile(os.Getenv(envScript))
 	if err != nil {
@@ -326,7 +326,8 @@ func fillUp() {
 	}
 }
 
-// mover moves the bare descriptors, one control message each, and then says that they are the other's.
+// mover moves the bare descriptors, one control message each, and then says that they are the
+// other's.
 type mover struct{ *testHandler }
 
 var _ Transferrer = mover{}

@@ -24,8 +24,8 @@ type workers struct {
 	listeners []*os.File
 	store     Store
 
-	// spawning is held while a worker is started, until it is in live: orphans are reaped meanwhile.
-	// It is taken before mu.
+	// spawning is held while a worker is started, until it is in live: orphans are reaped
+	// meanwhile. It is taken before mu.
 	spawning sync.Mutex
 	mu       sync.Mutex
 	live     map[*child]struct{}
