@@ -35,20 +35,20 @@ type MasterConfig struct {
 	StopGrace time.Duration // for a worker to stop; 30 s
 	DrainTime time.Duration // for the old worker of a reload to end; 30 s
 	HangTime  time.Duration // of silence, after which a worker is killed; 0 = never
-	Files     []string      // of the configuration that the server was started with; no worker may lack one
+	Files     []string      // of the configuration at the start: no worker may lack one
 	Detached  bool          // nobody reads what is printed once the server serves
 	Log       *zap.Logger
 	Reopen    func() // reopens the master's own logs
 	Stdout    io.Writer
 	Stderr    io.Writer
 	Started   func(info Started) // called once the first worker serves
-	Reloaded  func()             // called after each reload that replaced the worker: the configuration may have changed
+	Reloaded  func()             // called after each reload: the configuration may have changed
 
-	// Notify is called with Serving when the first worker serves, with Reloading and Serving around
-	// reloads, and with Stopping as soon as the server is to end; one call after the other. It must
-	// not block.
+	// Notify is called with Serving when the first worker serves, and with Reloading and Serving
+	// around reloads. It is called with Stopping as soon as the server is to end. Calls do not
+	// overlap. It must not block.
 	Notify func(State)
-	Alive  func() // called every second while the serving worker answers, or another one is being started
+	Alive  func() // called every second while the serving worker responds, or another one starts
 }
 
 func (c *MasterConfig) fill() {

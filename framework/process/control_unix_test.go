@@ -152,7 +152,7 @@ func TestControlGone(t *testing.T) {
 	}
 }
 
-// Whoever writes to a process that does not read waits no longer than writeTime.
+// A write to a process that does not read lasts no longer than writeTime.
 func TestControlUnread(t *testing.T) {
 	x, _ := bareConns(t)
 	p := makePeer(x, testHandle)
@@ -164,7 +164,7 @@ func TestControlUnread(t *testing.T) {
 	}
 }
 
-// Whatever comes: no panic, and the channel is closed at its end.
+// No input makes the reader panic, and the channel is closed at its end.
 func FuzzControl(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x02{}"))
 	f.Add([]byte("\x00\x00\x00\x1e{\"id\":1,\"kind\":\"double\",\"body\":1}"))
@@ -215,8 +215,7 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// What a process has answered before its end is heard, even where something is said to it in
-// between.
+// A reply that was written before the end of the process arrives, even after a failed write to it.
 func TestControlLastWords(t *testing.T) {
 	x, y := bareConns(t)
 	p := makePeer(x, testHandle)

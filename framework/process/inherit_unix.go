@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// socketFile gives a listener's descriptor to children. It is a file in blocking mode: handing it
-// to a child must not change the mode of the socket that another worker accepts on, which
-// os.File.Fd does to a file that was made non-blocking.
+// socketFile returns a duplicate of a listener's descriptor for children, as a file in blocking
+// mode. os.File.Fd makes a non-blocking file blocking, and with it the socket on which another
+// worker accepts.
 func socketFile(ln *net.TCPListener) (*os.File, error) {
 	raw, err := ln.SyscallConn()
 	if err != nil {
@@ -30,7 +30,7 @@ func socketFile(ln *net.TCPListener) (*os.File, error) {
 	if dupErr != nil {
 		return nil, dupErr
 	}
-	// The flag belongs to the socket, not to the descriptor; workers set it again, before they
+	// The flag belongs to the socket, which all descriptors share. Workers set it again before they
 	// accept.
 	if err := syscall.SetNonblock(fd, false); err != nil {
 		return nil, err

@@ -9,8 +9,7 @@ import (
 	"strings"
 )
 
-// Location is where a server is reached, as its runtime directory has it. After a server that was
-// killed it is out of date.
+// Location says how a server is reached. It is out of date after a server was killed.
 type Location struct {
 	PID     int      `json:"pid"`
 	Manager string   `json:"manager"` // host:port
@@ -47,7 +46,7 @@ func writeLocation(runtimeDir string, l Location) error {
 	return nil
 }
 
-// PIDFile is the file with a serving master's pid.
+// PIDFile returns the name of the file with a serving master's pid.
 func PIDFile(runtimeDir string) string { return filepath.Join(runtimeDir, "wsframe.pid") }
 
 // ReadPID reads the pid of the server that serves with that runtime directory.

@@ -13,18 +13,18 @@ import (
 
 const lockFile = "wsframe.lock"
 
-// Running tells whether a server runs, or is starting, with that runtime directory.
+// Running reports whether a server runs, or is starting, with that runtime directory.
 func Running(runtimeDir string) bool {
 	f, err := os.Open(filepath.Join(runtimeDir, lockFile))
 	if err != nil {
 		return false
 	}
-	defer f.Close() // and with it a lock that was free
+	defer f.Close() // releases a lock that was free
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
 }
 
-// lock holds the runtime directory for one master. The kernel lets go of it when the process ends,
-// however it ends.
+// lock acquires the runtime directory for one master. The kernel releases it when the process ends,
+// however that happens.
 func lock(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -42,7 +42,7 @@ func lock(dir string) (*os.File, error) {
 		}
 		return nil, err
 	}
-	// For the message above only: nobody trusts it without the lock.
+	// The pid is for the message above only. It is not trusted without the lock.
 	_ = f.Truncate(0)
 	_, _ = fmt.Fprintln(f, os.Getpid())
 	return f, nil

@@ -142,7 +142,7 @@ func (m *Master) listen() (admin net.Listener, err error) {
 	return ln, nil
 }
 
-// open listens, and names the setting where that fails.
+// open listens. Its error names the setting.
 func open(s Socket) (*net.TCPListener, error) {
 	ln, err := socket.Listen(context.Background(), net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
 	if err != nil {

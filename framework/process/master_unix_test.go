@@ -253,7 +253,7 @@ func TestStopByContext(t *testing.T) {
 	}
 }
 
-// The second stop cuts what is left.
+// A second stop kills the workers.
 func TestSecondStop(t *testing.T) {
 	s := start(t, "stubborn", nil)
 	c := dial(t, s.addr)
@@ -325,7 +325,7 @@ func TestStopWhileBooting(t *testing.T) {
 	}
 }
 
-// Faults before a worker is started are one clear line.
+// Faults before the start of a worker are one clear line.
 func TestCannotStart(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -358,7 +358,7 @@ func TestCannotStart(t *testing.T) {
 	}
 }
 
-// One runtime directory, one server; what a dead one left does not matter.
+// Only one server uses a runtime directory. Files of a dead one do not matter.
 func TestSecondStartAndStalePID(t *testing.T) {
 	s := start(t, "", nil)
 	other := prepare(t, "", func(c *MasterConfig) { c.RuntimeDir = s.dir })
@@ -412,7 +412,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// Where the next one does not boot either, it is tried again, later each time, until it does.
+// A worker that does not boot is started again after growing pauses.
 func TestCrashAndBadBoot(t *testing.T) {
 	t.Parallel()
 	s := start(t, "", nil)
@@ -447,7 +447,7 @@ func TestStopWhileRestarting(t *testing.T) {
 	}
 }
 
-// What a worker leaves behind must not hide its end.
+// A child that a worker leaves behind does not hide the end of the worker.
 func TestWorkerLeavesChild(t *testing.T) {
 	t.Parallel()
 	s := start(t, "leaves-a-child", nil)
@@ -466,7 +466,7 @@ func TestWorkerLeavesChild(t *testing.T) {
 	dial(t, s.addr)
 }
 
-// A worker that reads nothing holds nobody longer than he wants to wait.
+// A worker that reads nothing delays no caller beyond its own limit.
 func TestFrozenWorker(t *testing.T) {
 	s := start(t, "", nil)
 	pid := s.status().WorkerPID
@@ -605,7 +605,7 @@ func TestOneReloadAtATime(t *testing.T) {
 	}
 }
 
-// OnReload that fails or does not end is told and holds nothing up.
+// An OnReload that fails or does not end is reported and does not stop the reload.
 func TestReloadHooks(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ script, want string }{
@@ -724,7 +724,7 @@ func TestReloadNeverRefuses(t *testing.T) {
 	}
 }
 
-// kill -9 of the master: its worker says goodbye, even where it has to print, and is gone.
+// A worker whose master was killed closes its connections, even if it has to print, and ends.
 func TestMasterKilled(t *testing.T) {
 	for _, script := range []string{"", "hang"} {
 		t.Run("worker: "+script, func(t *testing.T) {

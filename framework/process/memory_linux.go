@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// residentBytes is the resident memory of a process; 0 where it cannot be read.
+// residentBytes returns the resident memory of a process; 0 where it cannot be read.
 func residentBytes(pid int) int64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"runtime"
 )
 
-// residentBytes is what the Go runtime holds; only of this process.
+// residentBytes returns the memory of the Go runtime, of this process only.
 func residentBytes(pid int) int64 {
 	if pid != os.Getpid() {
 		return 0

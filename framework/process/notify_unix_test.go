@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// states collects what Notify is told.
+// states collects the calls of Notify.
 type states struct {
 	mu   sync.Mutex
 	list []State
@@ -27,8 +27,8 @@ func (s *states) are(want ...State) bool {
 	return slices.Equal(s.list, want)
 }
 
-// What a service manager waits for: each request to reload has an end, also one that is refused,
-// and the stop is told before it is done.
+// Each request to reload is announced with an end, even if it is refused. A stop is announced
+// before it is done.
 func TestNotify(t *testing.T) {
 	var told states
 	var reloaded int

@@ -9,16 +9,15 @@ import (
 	"syscall"
 )
 
-// reapOrphans takes the exit status of processes that were left to this one, where it is PID 1 of a
-// container: nobody else does, and each would stay a zombie. The function that it returns ends
-// that.
+// reapOrphans takes the exit status of orphaned processes while this process is PID 1 of a
+// container: they would stay zombies. The function that it returns ends that.
 func reapOrphans(w *workers) (end func()) {
 	if os.Getpid() != 1 {
 		return func() {}
 	}
 	ch, done := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(ch, syscall.SIGCHLD)
-	ch <- syscall.SIGCHLD // some may have been there before
+	ch <- syscall.SIGCHLD // for those that have ended before
 	go func() {
 		defer close(done)
 		for range ch {
@@ -32,14 +31,14 @@ func reapOrphans(w *workers) (end func()) {
 	}
 }
 
-// reap waits for the zombies among the children of self that are no workers: those are exec's to
-// wait for.
+// reap waits for the zombies among the children of self, except for workers: os/exec waits for
+// these.
 func (w *workers) reap(self int) {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // an error is one of the pattern
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // only a bad pattern is an error
 	for _, path := range stats {
 		b, err := os.ReadFile(path)
 		if err != nil {
-			continue // gone
+			continue // it has ended
 		}
 		// pid (name) state ppid …; the name may hold anything
 		f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
@@ -48,7 +47,7 @@ func (w *workers) reap(self int) {
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		if err == nil && !w.has(pid) {
-			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil) // somebody was faster
+			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil) // it may be reaped already
 		}
 	}
 }

@@ -2,5 +2,5 @@
 
 package process
 
-// reapOrphans has nothing to do here: the server is not the first process.
+// reapOrphans does nothing: the server is not PID 1 here.
 func reapOrphans(*workers) (end func()) { return func() {} }

@@ -8,9 +8,8 @@ import (
 	"syscall"
 )
 
-// Place names the runtime directory so that no other one that exists at the same time has the same
-// name, on whatever machine: by the boot of this machine's kernel, and the lock file, which one
-// master holds. "" = not known.
+// Place identifies a runtime directory among all that exist at the same time, on whatever machine:
+// by the boot of this machine's kernel and by the lock file, which one master holds. "" = unknown.
 func Place(dir string) string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

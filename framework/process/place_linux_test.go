@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A directory is another place than its copy, and the same one by every path.
+// A copy of a directory is another place; another path to it is not.
 func TestPlace(t *testing.T) {
 	dir, copied := t.TempDir(), t.TempDir()
 	if Place(dir) != "" {

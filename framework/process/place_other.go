@@ -2,5 +2,5 @@
 
 package process
 
-// Place is not known here: a server that starts again asks whether its predecessor lives.
+// Place is unknown here: a server that starts again asks whether its predecessor lives.
 func Place(string) string { return "" }

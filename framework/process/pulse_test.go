@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Only time in which the ticks came counts; an answer, or a gap between them, begins anew.
+// A pulse counts only time in which the ticks came. A reply, or a gap between them, resets it.
 func TestPulse(t *testing.T) {
 	c := &child{pid: 42, hangLimit: 30 * time.Second}
 	now := time.Unix(1000, 0)

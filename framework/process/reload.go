@@ -16,7 +16,7 @@ import (
 const (
 	tellTime  = 10 * time.Second // for a worker to answer a short request of a reload
 	checkTime = 5 * time.Second  // for a worker that was only examined to end
-	lostGrace = 2 * time.Second  // for a worker to end that has handed over to one which is no more
+	lostGrace = 2 * time.Second  // for the old worker to end after the new one was lost
 )
 
 // reloader replaces the serving worker by a new one, one reload at a time.
@@ -123,8 +123,8 @@ func (r *reloader) boot(ctx context.Context, old *child, check bool) (*child, er
 
 func (r *reloader) stopping() bool { return r.roster.life.Err() != nil }
 
-// replace has next serve and ends old. why is the reason for which connections cannot be moved, or
-// "". After an error old continues, unless both are lost.
+// replace makes next serve and ends old. why is the reason for which connections cannot be moved,
+// or "". After an error old continues, unless both are lost.
 func (r *reloader) replace(ctx context.Context, old, next *child, why string, report *manager.ReloadReport) error {
 	begun := time.Now()
 	t, err := r.takeOver(ctx, old, next, why, report)
@@ -135,7 +135,7 @@ func (r *reloader) replace(ctx context.Context, old, next *child, why string, re
 	bye := stopRequest{Code: 1012, Reason: "server reloads", Spread: min(r.cfg.DrainTime/2, 5*time.Second), Grace: r.cfg.DrainTime}
 	var lost error
 	if t != nil {
-		if lost = t.finish(r.roster.life, report); lost != nil { // clients wait for another worker, and that one for the end of this
+		if lost = t.finish(r.roster.life, report); lost != nil { // clients wait for another worker, which waits for old's end
 			bye.Spread, bye.Grace = 0, min(bye.Grace, lostGrace)
 		}
 	}
@@ -193,7 +193,7 @@ func (r *reloader) takeOver(ctx context.Context, old, next *child, why string, r
 	return nil, err
 }
 
-// startNext has the new worker's application start, as late as it can still be refused.
+// startNext starts the application's own work in the new worker, which can still refuse.
 func (r *reloader) startNext(ctx context.Context, next *child) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.ReadyTime)
 	defer cancel()
@@ -247,7 +247,7 @@ func (r *reloader) handOver(ctx context.Context, old, next *child, why string, r
 	return t, nil
 }
 
-// difference lists the routes that come, go, and are another controller's.
+// difference lists the routes that were added, were removed, or have another controller.
 func difference(old, next []Route) (added, removed, changed []string) {
 	before := make(map[string]string, len(old))
 	for _, r := range old {

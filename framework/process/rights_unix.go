@@ -13,17 +13,17 @@ import (
 	"wsframe/library/socket"
 )
 
-// maxFiles bounds the descriptors that wait for the message they belong to.
+// maxFiles bounds the descriptors that wait for their message.
 const maxFiles = 16
 
 var errFiles = errors.New("not the descriptors that were announced")
 
-// inbox reads the control channel and keeps the descriptors that come along. The kernel delivers
-// them not later than the last byte of the message that they were sent with, and in order.
+// inbox reads the control channel and keeps the descriptors that come with it. The kernel delivers
+// them in order, and not after the last byte of their message.
 type inbox struct {
 	conn  *net.UnixConn
 	oob   []byte
-	files []*os.File // nil: here the kernel dropped some, since this process had no number free for them
+	files []*os.File // nil = the kernel has dropped some here: no descriptor was free
 }
 
 func newInbox(conn net.Conn) *inbox {
@@ -49,7 +49,7 @@ func (in *inbox) Read(b []byte) (int, error) {
 	if n == 0 && err == nil {
 		err = io.EOF
 	}
-	return max(n, 0), err // -1 beside an error
+	return max(n, 0), err // it is -1 beside an error
 }
 
 // pop returns the descriptors of the message that has just been read, or none where the kernel has
@@ -73,7 +73,7 @@ func (in *inbox) pop(n int) ([]*os.File, error) {
 
 func (in *inbox) close() { closeFiles(in.files) }
 
-// writeFiles writes b, the files with its first byte.
+// writeFiles writes b, and the files with its first byte.
 func writeFiles(conn net.Conn, b []byte, files []*os.File) (n int, err error) {
 	if len(files) == 0 {
 		return conn.Write(b)
@@ -89,8 +89,8 @@ func writeFiles(conn net.Conn, b []byte, files []*os.File) (n int, err error) {
 	return n + rest, err
 }
 
-// withDescriptors calls f while none of the files can be closed. File.Fd would set them to blocking
-// mode.
+// withDescriptors calls f with the descriptors, while none of the files can be closed. File.Fd
+// would make the files blocking.
 func withDescriptors(files []*os.File, fds []int, f func([]int) error) error {
 	if len(files) == 0 {
 		return f(fds)
@@ -104,7 +104,7 @@ func withDescriptors(files []*os.File, fds []int, f func([]int) error) error {
 	return errors.Join(err, inner)
 }
 
-// socketPair makes two connected Unix stream sockets that no child inherits by accident.
+// socketPair makes two connected Unix stream sockets that children do not inherit.
 func socketPair(name string) (a, b *os.File, err error) {
 	syscall.ForkLock.RLock()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)

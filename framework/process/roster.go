@@ -118,8 +118,8 @@ func (r *roster) counts() (c *child, restarts int, totals Stats) {
 	return r.worker, r.restarts, r.totals
 }
 
-// beginReload returns the worker that is to be replaced, unless a reload is impossible now. Then
-// endReload must not be called.
+// beginReload returns the worker that is to be replaced, or why no reload is possible now.
+// endReload must follow, except after an error.
 func (r *roster) beginReload() (old *child, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -167,9 +167,9 @@ func (r *roster) stopGrace() time.Duration {
 	return r.grace
 }
 
-// end has a worker stop and waits for its end, at most for the grace time and killAfter. A stop of
-// the server shortens that to its own grace time, and a worker that hangs to killAfter. n is the
-// number of connections that the worker still had.
+// end stops a worker and waits for its end, at most for the grace time and killAfter. A stop of the
+// server limits that to its own grace time, and a worker that hangs to killAfter. n is the number
+// of connections that the worker still had.
 func (r *roster) end(c *child, s stopRequest) (n int, err error) {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), s.Grace+r.killAfter)

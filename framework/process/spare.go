@@ -6,18 +6,18 @@ import (
 )
 
 const (
-	fewFiles   = 8  // a move needs less, for a while
-	spareFiles = 16 // and a new worker has connections of its own to make, to Redis, while others come
+	fewFiles   = 8  // enough for a move
+	spareFiles = 16 // a new worker also connects to Redis while clients come
 )
 
-// spare keeps descriptors for a reload: a worker that has no other left could be told of none, and
-// not hand its connections over.
+// spare holds descriptors for a reload. A worker without a free descriptor could neither receive
+// the socket of a transfer nor send its connections.
 type spare struct {
 	mu    sync.Mutex
 	files []*os.File
 }
 
-// fill has n of them, as far as there are any.
+// fill opens descriptors until there are n, as far as there are any.
 func (s *spare) fill(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -30,7 +30,7 @@ func (s *spare) fill(n int) {
 	}
 }
 
-// free lets them go.
+// free closes them.
 func (s *spare) free() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,17 +21,18 @@ func (w *workers) spawn(env []string) (*child, error) {
 	out := lines(w.cfg.Stdout)
 	cmd := exec.Command(w.cfg.Command[0], w.cfg.Command[1:]...)
 	cmd.Env = env
-	cmd.Stdout, cmd.Stderr = &out, c.tail // pipes that are always read: the worker never waits for who reads ours
+	cmd.Stdout, cmd.Stderr = &out, c.tail // always read: the worker never waits for readers of our output
 	cmd.ExtraFiles = append([]*os.File{theirs}, w.listeners...)
-	// What the worker has started may outlive it and hold its output: that must not hide its end.
+	// Processes that the worker has started may outlive it with its output. They must not hide its
+	// end.
 	cmd.WaitDelay = outputTime
-	// The name, not the inode: a release that is switched by a symbolic link is found there.
+	// The directory is found by its name: a symbolic link may lead to another release by now.
 	if info, err := os.Stat(w.dir); err == nil && info.IsDir() {
 		cmd.Dir = w.dir
 	}
-	// Not in the terminal's group: Ctrl-C is the master's to act on.
+	// The worker is not in the terminal's process group: only the master acts on Ctrl-C.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	w.spawning.Lock() // who reaps orphans must know it
+	w.spawning.Lock() // a reaper of orphans must know it
 	defer w.spawning.Unlock()
 	if err := cmd.Start(); err != nil {
 		_ = conn.Close()
@@ -51,7 +52,7 @@ func (w *workers) spawn(env []string) (*child, error) {
 		}
 		c.clean = err == nil
 		select {
-		case <-c.peer.gone: // what it said last has been read
+		case <-c.peer.gone: // its last messages have been read
 		case <-time.After(outputTime):
 			c.peer.close()
 		}
@@ -64,5 +65,5 @@ func (w *workers) spawn(env []string) (*child, error) {
 // outputTime is how long a worker's output is read after its end.
 const outputTime = 2 * time.Second
 
-// Detach has cmd run in a session of its own, without a terminal.
+// Detach makes cmd run in a session of its own, without a terminal.
 func Detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }

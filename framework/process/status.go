@@ -32,7 +32,7 @@ func (m *Master) Status(ctx context.Context) (manager.Status, error) {
 	var hung *hangError
 	switch err := c.ask(ctx, "stats", nil, &w); {
 	case errors.Is(err, errPeerGone):
-		return s, nil // as above, a moment earlier
+		return s, nil // it has ended just now
 	case errors.As(err, &hung):
 		s.WorkerState, s.WorkerPID, s.WorkerSilentSeconds, s.NodesError = manager.WorkerHangs, c.pid, int64(hung.silent.Seconds()), hung.Error()
 		return s, nil
@@ -61,7 +61,7 @@ func absolute(dir string) string {
 	return dir
 }
 
-// nodesTime is what a status waits for the store.
+// nodesTime bounds the wait of a status for the store.
 const nodesTime = 2 * time.Second
 
 // Nodes implements manager.Backend.
@@ -92,7 +92,7 @@ func (m *Master) Connections(ctx context.Context, offset, limit int) (list []man
 	return list, gone(c.ask(ctx, "connections", pageRequest{offset, limit}, &list))
 }
 
-// gone says it in words for people.
+// gone replaces errPeerGone by an error for people.
 func gone(err error) error {
 	if errors.Is(err, errPeerGone) {
 		return errNoWorker
@@ -100,7 +100,7 @@ func gone(err error) error {
 	return err
 }
 
-// ReopenLogs has all processes open their log files anew.
+// ReopenLogs makes all processes reopen their log files.
 func (m *Master) ReopenLogs() {
 	m.cfg.Reopen()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

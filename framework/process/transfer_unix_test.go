@@ -14,7 +14,7 @@ import (
 	"wsframe/framework/manager"
 )
 
-// Connections move where both workers can: the client's socket stays, another process answers.
+// Connections move where both workers can. The client's socket stays, and another process replies.
 func TestTransfer(t *testing.T) {
 	s := start(t, "v1", nil)
 	a, b := dial(t, s.addr), dial(t, s.addr)
@@ -29,14 +29,14 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
-// Where a move fails, either the old worker goes on with every connection, or the new one with
-// those that it has.
+// After a failed move either the old worker has every connection, or the new one those that it has
+// received.
 func TestTransferFaults(t *testing.T) {
 	for _, tc := range []struct {
 		name, old, next string
 		want            string // in the error, or in a note
 		fails           bool
-		live            int // connections that live on; those of the others end with 1012, or with their worker
+		live            int // connections that survive
 	}{
 		{"other version", "v1", "v2", "cannot read version 1", false, 0},
 		{"new cannot", "v1", "", "cannot read version 1", false, 0},
@@ -83,7 +83,7 @@ func TestTransferFaults(t *testing.T) {
 	}
 }
 
-// living counts the clients that pid answers.
+// living counts the clients that are served by pid.
 func living(clients []*client, pid int) (n int) {
 	for _, c := range clients {
 		_ = c.conn.SetDeadline(time.Now().Add(testWait))
@@ -110,8 +110,8 @@ func reloading(t *testing.T, s *server, c *client, next string) (done chan error
 // patient has a reload wait longer than any test.
 func patient(c *MasterConfig) { c.DrainTime = 10 * time.Minute }
 
-// The new worker dies when the connections are its own, early or late: the old one has no part any
-// more. It ends, does not wait for its actions, and another worker is started, as after any crash.
+// The new worker dies when it has the connections. The old one then ends without waiting for its
+// actions, and another worker is started, as after a crash.
 func TestNewWorkerDiesWithTheConnections(t *testing.T) {
 	t.Parallel()
 	for _, old := range []string{"v1", "v1 busy"} {
@@ -152,8 +152,8 @@ func TestNewWorkerDiesWithTheConnections(t *testing.T) {
 	}
 }
 
-// While a reload waits for an action, the new worker is the one: status asks it, a stop ends both,
-// logs are reopened by both.
+// While a reload waits for an action, status and stop concern the new worker, and logs are reopened
+// by both.
 func TestReloadWaitsForAnAction(t *testing.T) {
 	s := start(t, "v1 busy", patient)
 	c := dial(t, s.addr)
@@ -184,7 +184,7 @@ func TestReloadWaitsForAnAction(t *testing.T) {
 	}
 }
 
-// The old worker's action does not end: when the limit has passed, the reload is over.
+// A reload ends at its limit even if an action does not.
 func TestReloadDrainLimit(t *testing.T) {
 	t.Parallel()
 	s := start(t, "v1 busy", func(c *MasterConfig) { c.DrainTime = time.Second })
@@ -196,7 +196,7 @@ func TestReloadDrainLimit(t *testing.T) {
 	}
 }
 
-// Until its connections move, the old worker serves who comes, however long its OnReload takes.
+// The old worker accepts clients until its connections move, however long its OnReload takes.
 func TestNewcomersDuringOnReload(t *testing.T) {
 	s := start(t, "v1 waits-in-hook", patient)
 	c := dial(t, s.addr)
@@ -222,8 +222,8 @@ func TestNewcomersDuringOnReload(t *testing.T) {
 	}
 }
 
-// A worker without a free descriptor reloads like any other: it has kept some. Where there are none
-// at all, or not for the new worker, nothing changes, and the reason is said.
+// A worker without a free descriptor reloads by those that it has kept. Without any, or where the
+// new worker has none, nothing changes, and the error says so.
 func TestReloadWithoutDescriptors(t *testing.T) {
 	for _, tc := range []struct{ name, old, next, want string }{
 		{"old is full", "v1 full", "v1", ""},

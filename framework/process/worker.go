@@ -16,7 +16,7 @@ import (
 	"wsframe/framework/manager"
 )
 
-// What the master tells its worker by the environment.
+// The environment variables that the master sets for its worker.
 const (
 	envRole    = "WSFRAME_ROLE"    // worker
 	envSockets = "WSFRAME_SOCKETS" // names of the inherited listeners, from descriptor 4 on
@@ -25,7 +25,7 @@ const (
 	envStore   = "WSFRAME_STORE"   // address and password of the embedded store
 	envBegun   = "WSFRAME_BEGUN"   // UNIX seconds: when the master was started
 	envRuntime = "WSFRAME_RUNTIME" // the master's runtime directory
-	envFiles   = "WSFRAME_FILES"   // of the configuration, with commas: those that the worker before has read
+	envFiles   = "WSFRAME_FILES"   // of the configuration that the previous worker has read, with commas
 	envDetach  = "WSFRAME_DETACH"  // nobody reads what is printed once the server serves
 )
 
@@ -52,19 +52,19 @@ func (s *Stats) add(before Stats) {
 	s.Idle += before.Idle
 }
 
-// Ready is what a booted worker tells its master.
+// Ready is the report of a worker that has booted.
 type Ready struct {
 	Version  string // of the program; "" = the master's
 	Routes   []Route
 	Notes    []string
-	Transfer Versions // zero: its connections cannot be moved
-	Files    []string // of the configuration that it has read, by name; nil: not known
-	KeyFile  string   // where the key of its tokens lies; "": in the configuration
+	Transfer Versions // zero = its connections cannot be moved
+	Files    []string // of the configuration that it has read, by name; nil = unknown
+	KeyFile  string   // with the key of its tokens; "" = the configuration has it
 }
 
-// Versions of the form in which connections are moved.
+// Versions are those of the transfer format (hub.TransferVersion).
 type Versions struct {
-	Writes int   // the one that this worker writes; 0: none
+	Writes int   // the one that this worker writes; 0 = none
 	Reads  []int // those that it can read
 }
 
@@ -76,57 +76,57 @@ type Handler interface {
 	Stats() Stats
 	Say(text string) int
 	Connections(offset, limit int) []manager.ConnInfo
-	// Nodes lists what it knows; beside an error too.
+	// Nodes lists the nodes of the cluster. Known nodes are returned beside an error as well.
 	Nodes(ctx context.Context) ([]manager.NodeInfo, error)
-	// Reloading is told in the old worker before the new one takes over.
+	// Reloading is called in the old worker before the new one takes over.
 	Reloading(ctx context.Context) error
-	// Start is called in the new worker of a reload when the old one is about to hand over: from
-	// now on the application's own work, like its timers, is this one's. After an error the old
-	// worker continues.
+	// Start is called in the new worker of a reload before the old one hands over. From now on the
+	// application's own work, like its timers, is done here. After an error the old worker
+	// continues.
 	Start() error
-	// Stop ends accepting and closes all connections with the code, spread over the time; it
+	// Stop ends accepting and closes all connections with the code, spread over the time. It
 	// returns how many there were.
 	Stop(ctx context.Context, code int, reason string, spread time.Duration) (int, error)
-	// Accept is told in the new worker of a reload when no connections are moved to it: it serves
-	// who comes.
+	// Accept is called in the new worker of a reload when no connections are moved to it. It begins
+	// to accept.
 	Accept()
-	// Settled is told in the new worker when the old one has ended.
+	// Settled is called in the new worker when the old one has ended.
 	Settled()
 	ReopenLogs()
 }
 
-// Transferrer is a Handler whose live connections can be moved to another worker. The peer is one
-// end of a Unix stream socket pair, the other worker holds the other one; it belongs to the method,
-// which closes it. When it breaks, the other worker has ended. Transfer and Adopt run at the same
-// time, each in its worker; ctx bounds them.
+// Transferrer is a Handler whose live connections can be moved to another worker. Transfer and
+// Adopt run at the same time, each in its worker, and ctx bounds them. Their peers are the two ends
+// of a Unix stream socket pair, which they close. A broken pair means that the other worker has
+// ended.
 type Transferrer interface {
-	// Pause is told in the old worker before Transfer: who comes from now on waits in the kernel's
-	// queue, and takes no descriptor that the move needs. Transfer or Resume follows.
+	// Pause is called in the old worker before Transfer. From now on clients wait in the kernel's
+	// queue and need no descriptors, which the move needs. Transfer or Resume follows.
 	Pause()
 	Resume()
-	// Transfer is told in the old worker. It calls handed as soon as the connections are the other
-	// worker's: then this one has no part any more but in what its last actions still say. After an
-	// error nothing has moved and it goes on, accepting too.
+	// Transfer is called in the old worker. It calls handed as soon as the other worker has the
+	// connections, and then waits for the last actions. After an error nothing has moved, and the
+	// worker continues to serve and to accept.
 	Transfer(ctx context.Context, peer *os.File, handed func(moved int)) (TransferReport, error)
-	// Adopt is told in the new worker. It calls serving as soon as the connections are its own,
-	// before it accepts others. After an error it has none, and does not accept.
+	// Adopt is called in the new worker. It calls serving as soon as it has the connections, before
+	// it accepts others. After an error it has none, and does not accept.
 	Adopt(ctx context.Context, peer *os.File, serving func()) (TransferReport, error)
 }
 
-// TransferReport is what one side of a transfer did.
+// TransferReport is the report of one side of a transfer.
 type TransferReport struct {
 	Moved int           // connections that the new worker serves
 	Pause time.Duration // the longest time in which a connection was not served
 	Notes []string      // for people
 }
 
-// transferReply carries the report beside the error.
+// transferReply has the report beside the error.
 type transferReply struct {
 	Report TransferReport
 	Error  string
 }
 
-// Worker is the worker's side of its master.
+// Worker is the connection of a worker to its master.
 type Worker struct {
 	Reload bool // another worker of this server still serves
 	Check  bool // boot and report, but do not serve
@@ -134,7 +134,7 @@ type Worker struct {
 	Begun  time.Time // when the master was started
 
 	RuntimeDir string   // the master's, absolute
-	Files      []string // of the configuration, by name: those that must be there
+	Files      []string // of the configuration, by name, that must exist
 	Detached   bool     // nobody reads what is printed once the worker serves
 
 	sockets map[string]net.Listener
@@ -142,22 +142,23 @@ type Worker struct {
 	serving chan struct{} // closed when handler is set
 	handler Handler
 	once    sync.Once
-	stopped chan struct{} // closed when the master's stop has been answered
+	stopped chan struct{} // closed when the reply to the master's stop is written
 	end     ending
 	term    chan os.Signal // SIGTERM
 	spare   spare
 }
 
-// Store is where the embedded store listens; Addr is "" where a Redis of one's own is used.
+// Store is the address of the embedded store. Addr is "" where workers use a Redis that they reach
+// themselves.
 type Store struct {
 	Addr, Password string
 	Notes          []string // for people, at the start; of the master's
 	Close          func()   // ends it; of the master's
 }
 
-// FromEnv tells whether this process is a worker, and takes over what it inherited. A worker also
-// calls log.Guard: it has to say goodbye to its clients even when its master, who reads what it
-// prints, is gone.
+// FromEnv reports whether this process is a worker, and takes over what it has inherited. A worker
+// also calls log.Guard: it must close its connections even after the end of the master, which reads
+// its output.
 func FromEnv() (*Worker, bool, error) {
 	if os.Getenv(envRole) != "worker" {
 		return nil, false, nil
@@ -180,7 +181,7 @@ func FromEnv() (*Worker, bool, error) {
 			}
 		}
 	}
-	// What the worker starts is no worker.
+	// The processes that the worker starts are no workers.
 	for _, name := range []string{envRole, envSockets, envReload, envCheck, envStore, envBegun, envRuntime, envFiles, envDetach} {
 		_ = os.Unsetenv(name)
 	}
@@ -190,8 +191,8 @@ func FromEnv() (*Worker, bool, error) {
 	return w, true, nil
 }
 
-// watchBoot ends a worker whose master is gone before it serves: whatever its boot waits for, it
-// holds the listeners, and nobody would answer on them. SIGTERM ends it then too.
+// watchBoot ends a worker whose master ends before it serves, or that gets SIGTERM. It holds the
+// listeners, on which nobody would answer.
 func (w *Worker) watchBoot() {
 	select {
 	case <-w.serving:
@@ -199,7 +200,7 @@ func (w *Worker) watchBoot() {
 		os.Exit(1)
 	case s := <-w.term:
 		select {
-		case <-w.serving: // since this moment: it is Serve's to hear
+		case <-w.serving: // since this moment: Serve handles it
 			w.term <- s
 		default:
 			os.Exit(1)
@@ -211,29 +212,29 @@ func newWorker(reload, check bool) *Worker {
 	return &Worker{Reload: reload, Check: check, term: make(chan os.Signal, 1), sockets: map[string]net.Listener{}, serving: make(chan struct{}), stopped: make(chan struct{})}
 }
 
-// Listener is an inherited listener.
+// Listener returns an inherited listener, or nil.
 func (w *Worker) Listener(name string) net.Listener { return w.sockets[name] }
 
-// Fail tells the master why this worker cannot boot. As a rule it does not return: the master ends
-// the worker.
+// Fail reports why this worker cannot boot. As a rule it does not return: the master ends the
+// worker.
 func (w *Worker) Fail(err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	_ = w.peer.call(ctx, "failed", err.Error(), nil) // the exit code says it too
+	_ = w.peer.call(ctx, "failed", err.Error(), nil) // the exit code says the same
 }
 
-// Report tells the master what this worker would serve, without serving: the end of a check. The
-// worker then has a few seconds to end.
+// Report reports what this worker would serve, at the end of a check. The worker then has a few
+// seconds to end.
 func (w *Worker) Report(ctx context.Context, ready Ready) error {
 	return w.peer.call(ctx, "ready", ready, nil)
 }
 
-// orphanTime is the grace of a worker whose embedded store has died with the master: what it would
-// wait for there does not come back.
+// orphanTime is the grace time of a worker whose embedded store has ended with the master: the
+// store will not return.
 const orphanTime = 3 * time.Second
 
-// Serve tells the master that h is ready and answers its requests until it asks to stop, or is
-// gone: then h is stopped with 1001.
+// Serve reports that h is ready and handles the requests of the master. It ends when the master
+// asks for it, at SIGTERM, or when the master is gone: then h is stopped with 1001.
 func (w *Worker) Serve(ctx context.Context, ready Ready, h Handler, grace time.Duration) error {
 	w.handler = h
 	w.spare.fill(spareFiles)
@@ -261,7 +262,7 @@ func (w *Worker) Serve(ctx context.Context, ready Ready, h Handler, grace time.D
 	if w.Store.Addr != "" {
 		grace = min(grace, orphanTime)
 	}
-	// Nobody is left to kill a worker that cannot end, and it holds the port.
+	// Nobody else would kill a worker that cannot end, and it holds the port.
 	time.AfterFunc(grace+killAfter, func() { os.Exit(1) })
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
@@ -271,7 +272,7 @@ func (w *Worker) Serve(ctx context.Context, ready Ready, h Handler, grace time.D
 	return fmt.Errorf("stopped: %w", errPeerGone)
 }
 
-// stopRequest is how the master ends a worker.
+// stopRequest is the body of the request to stop.
 type stopRequest struct {
 	Code   int
 	Reason string
@@ -279,7 +280,7 @@ type stopRequest struct {
 	Grace  time.Duration
 }
 
-// ending is a worker's one stop: the master's wish and a signal may come together.
+// ending is a worker's only stop: the master and a signal may ask for it at the same time.
 type ending struct {
 	once sync.Once
 	cut  context.CancelFunc
@@ -288,8 +289,8 @@ type ending struct {
 	err  error
 }
 
-// stop has the handler stop, or waits for the stop that is under way: at most for the shorter of
-// both grace times. It does not depend on the patience of whoever asks.
+// stop has the handler stop, or waits for the stop that has begun, at most for the shorter of both
+// grace times. It does not depend on the context of the request.
 func (w *Worker) stop(ctx context.Context, s stopRequest) (int, error) {
 	e := &w.end
 	e.once.Do(func() {
@@ -307,7 +308,7 @@ func (w *Worker) stop(ctx context.Context, s stopRequest) (int, error) {
 	return e.n, e.err
 }
 
-// nodesReply carries what is known beside the error.
+// nodesReply has the known nodes beside the error.
 type nodesReply struct {
 	Nodes []manager.NodeInfo
 	Error string
@@ -383,7 +384,7 @@ func (w *Worker) handle(ctx context.Context, r request) (any, error) {
 
 var errNoFile = errors.New("no descriptor came along: has this process a free one?")
 
-// transfer does this worker's part in a move.
+// transfer performs this worker's part of a move.
 func (w *Worker) transfer(ctx context.Context, h Handler, r request) (any, error) {
 	t, ok := h.(Transferrer)
 	if !ok {
@@ -392,7 +393,7 @@ func (w *Worker) transfer(ctx context.Context, h Handler, r request) (any, error
 	}
 	if r.kind == "pause" {
 		t.Pause()
-		w.spare.free() // behind it: who waits to be accepted would take them
+		w.spare.free() // after Pause: new clients would use them up
 		return nil, nil
 	}
 	var report TransferReport
@@ -415,6 +416,6 @@ func (w *Worker) transfer(ctx context.Context, h Handler, r request) (any, error
 	return transferReply{report, textOf(err)}, nil
 }
 
-// tell says something to the master that is no question. Where it does not arrive, the answer of
-// the request under way says as much.
+// tell sends a message that has no reply. If it is lost, the reply to the current request says the
+// same.
 func (w *Worker) tell(kind string, in any) { _ = w.peer.note(kind, in) }

@@ -24,7 +24,7 @@ import (
 	"wsframe/library/log"
 )
 
-// What the test binary is when it is not the test.
+// The environment variables that make the test binary a worker or a master.
 const (
 	envScript = "PROCESS_TEST_SCRIPT" // file with what a worker is to do, in words
 	envMaster = "PROCESS_TEST_MASTER" // runtime directory of a master in a process of its own
@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 		os.Exit(testMaster(os.Getenv(envMaster)))
 	}
 	flag.Parse()
-	if err := flag.Set("test.parallel", "8"); err != nil { // those that are parallel wait for seconds, and compute little
+	if err := flag.Set("test.parallel", "8"); err != nil { // parallel tests wait more than they compute
 		panic(err)
 	}
 	goleak.VerifyTestMain(m)
@@ -76,8 +76,8 @@ func testConfig(dir string, env []string) MasterConfig {
 	}
 }
 
-// testWorker does what the script says. Each client is told the worker's pid in a line; what it
-// sends comes back with the pid before it; at the end it is told the close code.
+// testWorker does what the words of the script say. It sends each client its pid, returns each line
+// with the pid before it, and sends the close code at the end.
 func testWorker(w *Worker) int {
 	script, err := os.ReadFile(os.Getenv(envScript))
 	if err != nil {
