@@ -32,7 +32,7 @@ type message struct {
 	Answer bool            `json:"answer,omitempty"`
 	Kind   string          `json:"kind,omitempty"`
 	Error  string          `json:"error,omitempty"`
-	Limit  time.Duration   `json:"limit,omitempty"` // for the work on the reply; 0 = until one of the two ends
+	Limit  time.Duration   `json:"limit,omitempty"` // for the work; 0 = none
 	Files  int             `json:"files,omitempty"` // descriptors that travel with it
 	Body   json.RawMessage `json:"body,omitempty"`
 }
@@ -190,7 +190,7 @@ func (p *peer) write(m message, files []*os.File) error {
 		return nil
 	case n == 0 && errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("the other process does not read: %w", err)
-	case n == 0 && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)): // its earlier messages are still to be read
+	case n == 0 && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)): // its last messages are unread
 		return fmt.Errorf("%w: %w", errPeerGone, err)
 	}
 	_ = p.conn.Close() // half a message was written: the peer could not find the next one

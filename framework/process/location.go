@@ -13,7 +13,7 @@ import (
 type Location struct {
 	PID     int      `json:"pid"`
 	Manager string   `json:"manager"` // host:port
-	Files   []string `json:"files"`   // of the configuration, by name, that the server was started with
+	Files   []string `json:"files"`   // of the configuration at the start, by name
 }
 
 func locationFile(runtimeDir string) string { return filepath.Join(runtimeDir, "wsframe.json") }

@@ -10,7 +10,7 @@ import (
 
 const (
 	pulseEvery = time.Second     // between two ticks, at each of which the master asks the worker
-	pulseGap   = 3 * time.Second // between two ticks: the master or the machine was stopped meanwhile
+	pulseGap   = 3 * time.Second // between two ticks: the master or the machine was stopped
 	hangAfter  = 5 * time.Second // of silence after which a worker counts as hanging
 )
 

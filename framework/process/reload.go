@@ -135,7 +135,7 @@ func (r *reloader) replace(ctx context.Context, old, next *child, why string, re
 	bye := stopRequest{Code: 1012, Reason: "server reloads", Spread: min(r.cfg.DrainTime/2, 5*time.Second), Grace: r.cfg.DrainTime}
 	var lost error
 	if t != nil {
-		if lost = t.finish(r.roster.life, report); lost != nil { // clients wait for another worker, which waits for old's end
+		if lost = t.finish(r.roster.life, report); lost != nil { // clients wait for another worker
 			bye.Spread, bye.Grace = 0, min(bye.Grace, lostGrace)
 		}
 	}

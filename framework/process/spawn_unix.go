@@ -21,7 +21,7 @@ func (w *workers) spawn(env []string) (*child, error) {
 	out := lines(w.cfg.Stdout)
 	cmd := exec.Command(w.cfg.Command[0], w.cfg.Command[1:]...)
 	cmd.Env = env
-	cmd.Stdout, cmd.Stderr = &out, c.tail // always read: the worker never waits for readers of our output
+	cmd.Stdout, cmd.Stderr = &out, c.tail // always read, so that the worker never waits
 	cmd.ExtraFiles = append([]*os.File{theirs}, w.listeners...)
 	// Processes that the worker has started may outlive it with its output. They must not hide its
 	// end.

@@ -1,7 +1,8 @@
 // Package boot makes a worker: from the configuration on disk to an App that serves.
 //
-// The console runs it in worker processes; what the master and the commands need to agree with the worker on (keys, logs, the node's name,
-// the embedded store) is exported. It needs a process.Worker, which says what the master has given.
+// The console runs it in worker processes. Exported functions also serve the master and the
+// commands, which must agree with the worker on keys, logs, the node's name and the embedded store.
+// It needs a process.Worker, which has what the master has handed over.
 package boot
 
 import (
@@ -28,18 +29,19 @@ import (
 // bootTime bounds reaching Redis and the database.
 const bootTime = 10 * time.Second
 
-// Program is what the application adds.
+// Program is the application's part of a worker.
 type Program struct {
 	Version     string
 	Controllers func(framework.Deps) ([]framework.Controller, error)
 	Pages       fs.FS // served under /static/ while demo is on; nil = none
 }
 
-// Run boots the application in a worker process and serves until the master ends it. env is the environment, of which settings are read.
+// Run boots the application in a worker process and serves until the master ends it. Settings are
+// read from env as well.
 func Run(ctx context.Context, p Program, w *process.Worker, configDir string, env []string) error {
 	err := bootAndServe(ctx, p, w, configDir, env)
 	if err != nil {
-		w.Fail(OneLine(err)) // the master says it
+		w.Fail(OneLine(err)) // the master logs it
 	}
 	return err
 }
@@ -84,7 +86,7 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	}
 	defer db.Close(orm)
 	load := auth.LoadOrCreateKey
-	if w.Reload { // the tokens that are out there were issued with a key that there was
+	if w.Reload { // clients have tokens of an existing key
 		load = auth.LoadKey
 	}
 	tokens, keyFile, more, err := OpenTokens(cfg, RuntimeKey(cfg), load)
@@ -129,7 +131,7 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 		go func() { serving <- a.Serve(w.Listener("outside")) }()
 		go func() { serving <- h.servePush(w.Listener("push")) }()
 	}
-	if !w.Reload { // else who comes is served by the old worker until its connections are here: what is published then reaches all of them
+	if !w.Reload { // else the old worker accepts until its connections are here
 		h.Accept()
 	}
 	if w.Detached {
@@ -138,12 +140,12 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	l.Info("worker is ready", zap.Int("routes", len(ready.Routes)))
 	err = w.Serve(ctx, ready, h, cfg.App.Limits.StopGrace)
 	err = errors.Join(err, pushes.Shutdown(ctx), a.Close(ctx))
-	h.Accept() // an App that is closed closes what it is given
+	h.Accept() // a closed App closes its listener
 	return errors.Join(err, <-serving, <-serving)
 }
 
-// fixed refuses a configuration in which what cannot change while the master runs is another one: connections and their bookkeeping
-// would be in one place, and this worker look for them in another.
+// fixed refuses a configuration that differs from the master's in something that cannot change
+// while it runs. Connections and their records would be in different places.
 func fixed(cfg *config.Config, w *process.Worker) error {
 	dir, err := filepath.Abs(cfg.App.Runtime.Dir)
 	if err != nil {
@@ -158,7 +160,8 @@ func fixed(cfg *config.Config, w *process.Worker) error {
 	return nil
 }
 
-// unheard tells of ports in the configuration that the server does not listen on: the master has opened others.
+// unheard returns notes on configured ports on which the server does not listen: the master has
+// opened others.
 func unheard(cfg *config.Config, w *process.Worker) (notes []string) {
 	for _, p := range []struct {
 		name string
@@ -175,7 +178,7 @@ func unheard(cfg *config.Config, w *process.Worker) (notes []string) {
 	return notes
 }
 
-// checkOnly tells whether this worker could serve, without taking part.
+// checkOnly reports whether this worker could serve, without taking part.
 func checkOnly(ctx context.Context, w *process.Worker, o framework.Options, ready process.Ready) error {
 	routes, err := framework.Examine(o)
 	if err != nil {
@@ -185,7 +188,7 @@ func checkOnly(ctx context.Context, w *process.Worker, o framework.Options, read
 	return w.Report(ctx, ready)
 }
 
-// Routes are the route table as process speaks of it.
+// Routes converts the route table for the master.
 func Routes(list []framework.Route) []process.Route {
 	routes := make([]process.Route, len(list))
 	for i, r := range list {
@@ -202,7 +205,7 @@ func OpenLog(cfg *config.Config, name string) (*log.Logger, error) {
 	})
 }
 
-// OneLine puts an error of several lines on one.
+// OneLine replaces the line breaks of an error's text.
 func OneLine(err error) error {
 	if err == nil || !strings.Contains(err.Error(), "\n") {
 		return err

@@ -28,7 +28,8 @@ func load(t *testing.T, env ...string) *config.Config {
 	return cfg
 }
 
-// A configured key is taken. Else the one in the runtime directory is, which a first start makes; what is published serves 3DES only.
+// A configured key is used, else the one in the runtime directory, which the first start makes. A
+// published key serves 3DES only.
 func TestOpenTokens(t *testing.T) {
 	const key = "a key of more than sixteen bytes"
 	t.Chdir(t.TempDir())
@@ -67,7 +68,7 @@ func TestOpenTokens(t *testing.T) {
 	}
 }
 
-// A reload cannot change what the master has already: the place of the files, and the kind of the store.
+// A reload cannot change the runtime directory or the kind of the store, which the master uses.
 func TestFixed(t *testing.T) {
 	cfg := load(t)
 	w := &process.Worker{RuntimeDir: cfg.App.Runtime.Dir, Store: process.Store{Addr: "127.0.0.1:1"}}
@@ -110,7 +111,7 @@ func TestAddress(t *testing.T) {
 	}
 }
 
-// What the framework calls an error, the push port has a code for.
+// The errors of the framework have codes on the push port.
 func TestErrorCode(t *testing.T) {
 	for err, want := range map[error]push.Code{
 		framework.ErrNoConnection: push.CodeNoConnection, framework.ErrPartial: push.CodePartial, framework.ErrName: push.CodeBadRequest,
@@ -125,7 +126,7 @@ func TestErrorCode(t *testing.T) {
 	}
 }
 
-// Keys of the push port are claimed once, and given back by their holder only.
+// A key of the push port is claimed once, and released by its holder only.
 func TestClaims(t *testing.T) {
 	e, err := cache.StartEmbedded()
 	if err != nil {

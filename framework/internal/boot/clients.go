@@ -9,7 +9,8 @@ import (
 	"wsframe/library/cache"
 )
 
-// Connections to Redis at most. The bus has four shards, each of which waits in one and writes by another; the rest is for histories.
+// The bounds of connections to Redis. Each of the four shards of the bus waits in one and writes by
+// another; the rest is for histories.
 const (
 	clusterConnections = 16
 	busConnections     = 32
@@ -39,6 +40,6 @@ func openStores(ctx context.Context, o cache.Options) (redis.UniversalClient, *s
 
 func (s *stores) close() {
 	for _, c := range s.clients {
-		_ = c.Close() // the process ends
+		_ = c.Close() // the process ends anyway
 	}
 }

@@ -7,10 +7,11 @@ import (
 	"wsframe/library/config"
 )
 
-// RuntimeKey is where the key of tokens lies that no configuration has.
+// RuntimeKey returns the file with the key of tokens, for configurations without one.
 func RuntimeKey(cfg *config.Config) string { return filepath.Join(cfg.App.Runtime.Dir, "auth.key") }
 
-// ConfiguredKey is the key that the configuration has for w1 tokens, or "". An old one may be there that is for 3DES only.
+// ConfiguredKey returns the configured key for w1 tokens, or "". A configured key may be one for
+// 3DES only.
 func ConfiguredKey(cfg *config.Config) (key string, old bool) {
 	a := &cfg.App.Auth
 	if a.Accept3DES && a.Key == a.Key3DES && !auth.Fits(a.Key) {
@@ -19,8 +20,8 @@ func ConfiguredKey(cfg *config.Config) (key string, old bool) {
 	return a.Key, false
 }
 
-// OpenTokens takes the keys from the configuration, or one from the file at path, as load reads it. Used is that path made
-// absolute, or "" where the key is configured.
+// OpenTokens uses the keys of the configuration, or one that load reads from the file at path. used
+// is the absolute path, or "" where the key is configured.
 func OpenTokens(cfg *config.Config, path string, load func(path string) (string, bool, error)) (t *auth.Tokens, used string, notes []string, err error) {
 	a := &cfg.App.Auth
 	key, old := ConfiguredKey(cfg)

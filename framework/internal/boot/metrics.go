@@ -16,8 +16,8 @@ import (
 	"wsframe/framework/push"
 )
 
-// figures are what this worker counts, as one collector: they are read when somebody asks. Counters begin anew with each worker, as those
-// of a process that was restarted do.
+// figures is a collector of everything that this worker counts. Counts are read on demand. They
+// begin at 0 in each worker, as after a restart.
 type figures struct {
 	app     *framework.App
 	push    *push.Server
@@ -57,7 +57,8 @@ var (
 	}
 )
 
-// Describe implements prometheus.Collector: an application's own metric of one of these names is refused when it is registered.
+// Describe implements prometheus.Collector. An application's metric with one of these names is
+// refused.
 func (*figures) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range allDescs {
 		to <- d
@@ -81,7 +82,7 @@ func (f *figures) Collect(to chan<- prometheus.Metric) {
 	counter(messagesOutDesc, int64(s.MessagesOut))
 	counter(bytesInDesc, int64(s.BytesIn))
 	counter(bytesOutDesc, int64(s.BytesOut))
-	for _, c := range f.app.ClosedByServer() { // an application chooses its reasons, and a label is UTF-8
+	for _, c := range f.app.ClosedByServer() { // applications choose reasons, and labels are UTF-8
 		counter(closedDesc, c.N, strconv.Itoa(c.Code), strings.ToValidUTF8(c.Reason, "�"))
 	}
 	for _, c := range f.app.Refused() {
@@ -104,7 +105,7 @@ func (f *figures) Collect(to chan<- prometheus.Metric) {
 	counter(pushDisplacedDesc, p.Displaced)
 }
 
-// duration is the histogram of one action.
+// duration returns the histogram of one action.
 func duration(a *framework.ActionStats) prometheus.Metric {
 	buckets, n := map[float64]uint64{}, uint64(0)
 	for i, bound := range framework.ActionBounds {
@@ -115,14 +116,15 @@ func duration(a *framework.ActionStats) prometheus.Metric {
 	return prometheus.MustNewConstHistogram(durationDesc, n, a.Duration.Seconds(), buckets, a.Method)
 }
 
-// memory is what the Go runtime holds.
+// memory reads the memory of the Go runtime.
 func memory() uint64 {
 	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(samples)
 	return samples[0].Value.Uint64() - samples[1].Value.Uint64()
 }
 
-// writeMetrics writes what is registered in Prometheus's text format (version 0.0.4). A collector that fails costs its own figures only.
+// writeMetrics writes all metrics in Prometheus's text format (version 0.0.4). A collector that
+// fails loses its own only.
 func writeMetrics(out io.Writer, from prometheus.Gatherer) error {
 	families, err := from.Gather()
 	for _, f := range families {

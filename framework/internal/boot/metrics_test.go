@@ -21,8 +21,8 @@ func (*greeter) Greet(c *framework.Ctx) (*framework.Reply, error) {
 	return framework.OK("hello", ""), nil
 }
 
-// What the framework counts stands beside what the application has registered, with names and help as they are documented, and without
-// anything of the Go runtime's but what is named there.
+// Metrics are those of the framework, as documented, those of the application, and few of the Go
+// runtime.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	h := frameworktest.New(t, func(framework.Deps) ([]framework.Controller, error) {
@@ -60,7 +60,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is nobody's", m[1])
 		}
 	}
-	// A name of the framework's is refused.
+	// A name of the framework is refused.
 	if registry.Register(prometheus.NewGauge(prometheus.GaugeOpts{Name: "wsframe_rooms", Help: "Mine."})) == nil {
 		t.Error("an application may call a metric wsframe_rooms")
 	}

@@ -9,7 +9,8 @@ import (
 	"wsframe/library/config"
 )
 
-// nodeID names this server in the store: the same for all its workers, other than that of other servers.
+// nodeID names this server in the store. It is the same for all workers of the server, and unique
+// among servers.
 func nodeID(cfg *config.Config) string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -22,7 +23,7 @@ func nodeID(cfg *config.Config) string {
 	return host + ":" + dir
 }
 
-// address is where others reach the outside port, as far as this machine knows.
+// address returns how others reach the outside port, as far as this machine knows.
 func address(ln net.Listener) string {
 	if ln == nil {
 		return ""
@@ -39,7 +40,8 @@ func address(ln net.Listener) string {
 	return net.JoinHostPort(host, port)
 }
 
-// machine is the address by which this machine reaches Redis, where there is one beside it: "" = not known. Nothing is sent.
+// machine returns the address of this machine on the way to Redis, or "" where that is unknown.
+// Nothing is sent.
 func machine(cfg *config.Config) string {
 	if cfg.Cache.Master.Driver == "embedded" || len(cfg.Cache.Master.Addrs) == 0 {
 		return ""

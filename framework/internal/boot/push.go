@@ -47,7 +47,7 @@ type store struct {
 }
 
 func (s store) Claim(ctx context.Context, key string, value []byte, age time.Duration) ([]byte, error) {
-	for range 3 { // what is there may end between the two
+	for range 3 { // the key may expire between the two commands
 		free, err := s.redis.SetNX(ctx, s.prefix+key, value, age).Result()
 		if cache.Full(err) {
 			err = fmt.Errorf("%w: %w", push.ErrStoreFull, err)
@@ -67,15 +67,15 @@ func (s store) Put(ctx context.Context, key string, value []byte, age time.Durat
 	return s.redis.Set(ctx, s.prefix+key, value, age).Err()
 }
 
-// removal is one command, so that what somebody else has put under the key meanwhile stays.
+// removal deletes a key that has a value, in one step: a value that another caller has put
+// meanwhile stays.
 var removal = redis.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`)
 
 func (s store) Remove(ctx context.Context, key string, value []byte) error {
 	return removal.Run(ctx, s.redis, []string{s.prefix + key}, value).Err()
 }
 
-// Durable waits for the disk of the embedded store. What a Redis keeps of its last moments is its own
-// configuration.
+// Durable waits for the disk of the embedded store. Any other Redis is configured by its operator.
 func (s store) Durable(ctx context.Context) error {
 	if !s.embedded {
 		return nil
@@ -83,7 +83,7 @@ func (s store) Durable(ctx context.Context) error {
 	return cache.Sync(ctx, s.redis)
 }
 
-// backend implements push.Backend by the application API.
+// backend implements push.Backend by the application's API.
 type backend struct{ *framework.Server }
 
 func replyOf(p *push.Push) *framework.Reply {
@@ -97,7 +97,7 @@ func replyOf(p *push.Push) *framework.Reply {
 	return r
 }
 
-// optionsOf has the caller wait for the store: what is answered arrives.
+// optionsOf makes calls wait for the store, so that a push that was accepted arrives.
 func optionsOf(p *push.Push) []framework.PublishOption {
 	list := []framework.PublishOption{framework.Durable}
 	if len(p.Except) > 0 {

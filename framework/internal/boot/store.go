@@ -16,7 +16,8 @@ import (
 	"wsframe/library/config"
 )
 
-// redisOptions are how the store is reached: the master's embedded one where it has one, else the configuration's.
+// redisOptions returns how the store is reached: the master's embedded one if there is one, else
+// the configured one.
 func redisOptions(cfg *config.Config, embedded process.Store, log *zap.Logger) (cache.Options, error) {
 	m := &cfg.Cache.Master
 	if embedded.Addr != "" {
@@ -28,7 +29,7 @@ func redisOptions(cfg *config.Config, embedded process.Store, log *zap.Logger) (
 	}, err
 }
 
-// storeNotes says what is wrong with a Redis of one's own.
+// storeNotes returns notes on the settings of a Redis that is not embedded.
 func storeNotes(ctx context.Context, cfg *config.Config, embedded process.Store, client redis.UniversalClient) ([]string, error) {
 	if embedded.Addr != "" {
 		return nil, nil
@@ -47,7 +48,8 @@ func storeNotes(ctx context.Context, cfg *config.Config, embedded process.Store,
 	return []string{evicts}, nil
 }
 
-// StoreOpener gives what opens the embedded store in the master, or nil where the configured store is another one.
+// StoreOpener returns the function that opens the embedded store in the master, or nil where it is
+// not configured.
 func StoreOpener(cfg *config.Config, l *zap.Logger) func(context.Context) (process.Store, error) {
 	m := &cfg.Cache.Master
 	if m.Driver != "embedded" {
@@ -71,7 +73,7 @@ func StoreOpener(cfg *config.Config, l *zap.Logger) func(context.Context) (proce
 	}
 }
 
-// prepareStore replaces what the processes of before have left in the embedded store, before new ones use it.
+// prepareStore resets what earlier processes have left in the embedded store, before it is used.
 func prepareStore(ctx context.Context, client redis.UniversalClient, cfg *config.Config, clean bool) error {
 	prefix := cfg.Cache.Master.Prefix
 	if !clean {
@@ -79,7 +81,7 @@ func prepareStore(ctx context.Context, client redis.UniversalClient, cfg *config
 			return err
 		}
 	}
-	if err := client.Del(ctx, prefix+pushPrefix+"ONLINE").Err(); err != nil { // else a page would not hear of the first count
+	if err := client.Del(ctx, prefix+pushPrefix+"ONLINE").Err(); err != nil { // else the first count would not be published
 		return fmt.Errorf("forget who was online: %w", err)
 	}
 	return cluster.TakeOver(ctx, client, prefix, nodeID(cfg))

@@ -4,5 +4,5 @@ package boot
 
 import "wsframe/framework/process"
 
-// Connections cannot be moved here: a reload closes them with 1012.
+// transferVersions is empty: connections cannot be moved here, and a reload closes them with 1012.
 var transferVersions process.Versions

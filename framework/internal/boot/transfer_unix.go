@@ -18,27 +18,28 @@ var transferVersions = process.Versions{Writes: hub.TransferVersion, Reads: []in
 
 var _ process.Transferrer = (*worker)(nil)
 
-// flushTime is how long a move waits for the store, for there to be less to say of what is moved.
+// flushTime bounds the wait of a move for the store, so that less remains to be written after it.
 const flushTime = 200 * time.Millisecond
 
-// Pause leaves who comes in the kernel's queue, and what back ends ask for next to where the connections will be.
+// Pause makes new clients wait in the kernel's queue, and requests of back ends until it is known
+// which worker has the connections.
 func (w *worker) Pause() {
 	w.app.Pause()
 	w.push.Pause()
 }
 
-// Resume undoes it.
+// Resume undoes Pause.
 func (w *worker) Resume() {
 	w.push.Resume()
 	w.app.Resume()
 }
 
-// Transfer moves this worker's connections to another.
+// Transfer moves this worker's connections to another worker.
 func (w *worker) Transfer(ctx context.Context, peer *os.File, handed func(moved int)) (process.TransferReport, error) {
 	flush, cancel := context.WithTimeout(ctx, flushTime)
 	defer cancel()
 	if err := w.app.Flush(flush); err != nil {
-		w.log.Warn("the store does not know everything at the move", zap.Error(err)) // the new worker tells it
+		w.log.Warn("the store does not know everything at the move", zap.Error(err)) // the new worker writes it
 	}
 	moved, err := w.app.Transfer(ctx, peer, func(n int) {
 		w.handed.Store(true)
@@ -50,7 +51,7 @@ func (w *worker) Transfer(ctx context.Context, peer *os.File, handed func(moved 
 	return report(moved, err)
 }
 
-// Adopt takes them over, then accepts new ones.
+// Adopt takes connections over, then accepts new ones.
 func (w *worker) Adopt(ctx context.Context, peer *os.File, serving func()) (process.TransferReport, error) {
 	return report(w.app.Adopt(ctx, peer, func() {
 		serving()

@@ -18,7 +18,7 @@ import (
 	"wsframe/library/log"
 )
 
-// worker is the application of one worker process; it implements process.Handler.
+// worker is the application of one worker process. It implements process.Handler.
 type worker struct {
 	app  *framework.App
 	push *push.Server
@@ -26,7 +26,7 @@ type worker struct {
 
 	accept     func() // begins accepting
 	acceptOnce sync.Once
-	handed     atomic.Bool // its connections are another worker's
+	handed     atomic.Bool // another worker has its connections
 }
 
 func (w *worker) Start() error { return w.app.Start() }
@@ -78,7 +78,7 @@ func (w *worker) Stop(ctx context.Context, code int, reason string, spread time.
 	w.app.StopAccepting()
 	n := w.app.Owned()
 	if w.handed.Load() && n == 0 {
-		err = errors.Join(err, w.app.Close(ctx)) // what still runs speaks to nobody
+		err = errors.Join(err, w.app.Close(ctx)) // no client waits for it
 	} else {
 		err = errors.Join(err, w.app.Shutdown(ctx, code, reason, spread))
 	}
