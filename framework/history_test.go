@@ -32,6 +32,19 @@ func comeBack(h *frameworktest.Harness, epoch string, offset int64) (c *framewor
 	return c, r
 }
 
+// A room without a history costs Redis nothing: no member asks for its position.
+func TestNoPositionWithoutHistory(t *testing.T) {
+	t.Parallel()
+	h := frameworktest.New(t, mountHall)
+	c := h.Dial(user("c"))
+	fdOf(c, "room")
+	sayInRoom(c, 1)
+	c.WantPush("say")
+	if n := h.Redis.Exists(t.Context(), "WEBSOCKET_BUS:{s0}:EPOCH", "WEBSOCKET_BUS:{s1}:EPOCH", "WEBSOCKET_BUS:{s2}:EPOCH", "WEBSOCKET_BUS:{s3}:EPOCH").Val(); n > 0 {
+		t.Errorf("Redis was asked")
+	}
+}
+
 // Who joins a quiet room, and is away before anything is said in it, misses nothing of what is said then.
 func TestPositionAtJoin(t *testing.T) {
 	t.Parallel()

@@ -42,6 +42,7 @@ func TestIsolation(t *testing.T) {
 		closed bool // clients are sent away
 	}{
 		{"another node lives", 2, "close", true},
+		{"another node lives, but it serves", 2, "serve", false},
 		{"no other node", 1, "close", false},
 		{"alone", 0, "close", false},
 	} {
