@@ -62,8 +62,8 @@ func (r *remote) config() (*config.Config, error) {
 	return cfg, nil
 }
 
-// dial connects to the server that the flags name, else to the one that runs with the runtime
-// directory, else to the one that the configuration names.
+// dial connects to the server that the flags name. Without flags it is the one that runs with the
+// runtime directory, and otherwise the one that the configuration names.
 func (r *remote) dial(ctx context.Context, cfg *config.Config) (*manager.Client, error) {
 	m := &cfg.App.Manager
 	addr := local(net.JoinHostPort(cmp.Or(r.host, m.Host), strconv.Itoa(cmp.Or(r.port, m.Port))))

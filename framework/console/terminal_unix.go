@@ -13,8 +13,8 @@ import (
 // terminal is where a server was started in the foreground. The server ends with it.
 type terminal struct {
 	fd int
-	// whole means that stdin, stdout and stderr are this terminal. Its end then ends the server even
-	// without SIGHUP.
+	// whole means that stdin, stdout and stderr are this terminal. Its end then ends the server
+	// even without SIGHUP.
 	whole bool
 }
 

@@ -63,7 +63,8 @@ type Traffic struct {
 	BytesOut    int64 `json:"bytes_out"`
 	ClosedSlow  int64 `json:"closed_slow"`
 	ClosedIdle  int64 `json:"closed_idle"`
-	// Dropped counts pushes of the classes drop-oldest and latest that slow connections did not get.
+	// Dropped counts pushes of the classes drop-oldest and latest that slow connections did not
+	// get.
 	Dropped int64 `json:"dropped"`
 }
 
@@ -78,7 +79,8 @@ const (
 // The states of a node.
 const (
 	NodeAlive = "alive"
-	// NodeDead means that the lease has expired. The node is listed until another one has cleaned up after it.
+	// NodeDead means that the lease has expired. The node is listed until another one has cleaned
+	// up after it.
 	NodeDead = "dead"
 )
 

@@ -57,7 +57,8 @@ type Server struct {
 	endLife context.CancelFunc
 
 	mu sync.Mutex
-	// conns has at most maxConns handshakes and connections, those that were displaced not included.
+	// conns has at most maxConns handshakes and connections, those that were displaced not
+	// included.
 	conns  map[*session]struct{}
 	closed bool
 	work   sync.WaitGroup // has one for each session; none is added after closed

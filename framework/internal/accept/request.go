@@ -71,8 +71,8 @@ const (
 	reasonVersion   = "Sec-WebSocket-Version must be 13"
 )
 
-// malformed returns what is wrong with a head that http.ReadRequest accepts but a proxy may read
-// differently (RFC 9112 §2.2, §3.2, §5.1, §5.2); "" = nothing.
+// malformed returns the fault of a head that http.ReadRequest accepts, and a proxy may read
+// differently, "" = none (RFC 9112 §2.2, §3.2, §5.1, §5.2).
 func malformed(head []byte) string {
 	hosts := 0
 	lines := bytes.Split(bytes.TrimSuffix(head, headEnd), lineEnd)

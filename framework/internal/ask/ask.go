@@ -38,8 +38,8 @@ import (
 var (
 	// ErrNoConnection is returned when no node has the connection.
 	ErrNoConnection = errors.New("no such connection")
-	// ErrPartial is returned together with a partial result when a node did not answer in time, or
-	// when Redis did not, over which nodes are asked.
+	// ErrPartial is returned together with a partial result when a node did not answer in time.
+	// Redis, which carries the questions, counts as such a node.
 	ErrPartial = errors.New("not all nodes have answered")
 )
 

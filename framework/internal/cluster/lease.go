@@ -16,7 +16,7 @@ import (
 // errDeposed is returned when this node was declared dead.
 var errDeposed = errors.New("this node was declared dead while it did not show a sign of life")
 
-// These scripts run on a Redis without memory, like those of client.go.
+// The scripts of leases run on a Redis without memory, like those of client.go.
 //
 // The value of a lease is the worker that has acquired it last. During a reload that is the new
 // worker, and the old one only extends the lease.

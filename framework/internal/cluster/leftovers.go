@@ -14,8 +14,8 @@ import (
 	"wsframe/framework/internal/backoff"
 )
 
-// Leftovers has the connections cleaned up that earlier processes of this node have left behind, by
-// a crash, or by a reload that did not hand them over.
+// Leftovers cleans up the connections of earlier processes of this node. A crash leaves them, or a
+// reload that did not hand them over.
 type Leftovers struct {
 	c       *client
 	life    *life

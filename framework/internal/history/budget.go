@@ -80,9 +80,9 @@ func (b *budgets) of(uid string) *Budget {
 	return one
 }
 
-// PayPage takes the cost of a page of sys.history, in calls to Redis, from the budgets of the
-// connection and of the user, "" = none. It tells whether something remained of both; if not, it
-// takes nothing.
+// PayPage charges a page of sys.history to the budgets of the connection and of the user, "" =
+// none. The cost is in calls to Redis. It reports whether both budgets had something left;
+// otherwise it charges nothing.
 func (h *History) PayPage(own *Budget, user string, calls int) bool {
 	if !own.remains(pageBurst, pageRate) {
 		return false

@@ -132,9 +132,9 @@ func (h *History) Page(ctx context.Context, room string, after int64, limit int)
 	return page, nil
 }
 
-// Join adds the member to the room, and notifies it of the position of the room's history where a
-// rule keeps pushes to the room, or want is true. Join does not wait: a position that is not
-// known here is asked for on the bus, in the order of the pushes.
+// Join adds the member to the room, and notifies it of the position of the room's history. It does
+// so where a rule keeps pushes to the room, or where want is true. Join does not wait: a position
+// that is not known here is asked for on the bus, in the order of the pushes.
 func (h *History) Join(m *room.Member, name string, want bool) (fresh bool, err error) {
 	var d envelope.Delivery
 	h.Limits(name, &d)

@@ -42,9 +42,9 @@ const (
 // ErrNoHistory is returned by History while this worker has no place on the bus.
 var ErrNoHistory = errors.New("the node is not in touch with the others yet")
 
-// Link is a worker's connection to the other nodes. Methods are safe for concurrent use, except that
-// only one Join or takeOver may run at a time. The bus is started, and given the waiting messages,
-// under the lock; neither of the two waits.
+// Link is a worker's connection to the other nodes. Methods are safe for concurrent use, except
+// that only one Join or takeOver may run at a time. The bus is started, and given the waiting
+// messages, under the lock; neither of the two waits.
 type Link struct {
 	cfg   bus.Config
 	phase atomic.Int32

@@ -52,8 +52,8 @@ const (
 type Cluster interface {
 	// Came notes users in rooms. fresh has a flag for each: the user was not in that room.
 	Came(ctx context.Context, list []cluster.Present) (fresh []bool, err error)
-	// Depart takes the users who may have left for long enough, asks here which of them have a
-	// connection on any node, and calls left for each of the others. more: others are due, too.
+	// Depart acquires the users who may have left for long enough. It asks here which of them have
+	// a connection on any node, and calls left for each of the others. more: others are due, too.
 	Depart(ctx context.Context, here func(context.Context, []cluster.Present) ([]bool, error), left func(cluster.Present)) (more bool, err error)
 	// Leaving notes that a user may have left. notified: his join was announced. It does not wait.
 	Leaving(p cluster.Present, notified bool)

@@ -1,5 +1,5 @@
-// Package publish sends pushes to a room, a user, a connection or all, on whatever nodes these are,
-// and writes the pushes of all nodes to the targets that are on this one.
+// Package publish sends pushes to a room, a user, a connection or all, on any node. It also writes
+// the pushes of all nodes to the targets on this one.
 //
 // The link carries a push to all nodes, this one too, in one order for each target. A node without
 // others delivers at once. The exception are pushes that are kept: these get their place in the

@@ -199,8 +199,8 @@ func (m *marks) noteWatch(c *server.Peer, cmd string, queueing bool) {
 	}
 }
 
-// everything is no database's number. It stands for the keys that FLUSHALL, FLUSHDB and SWAPDB do not
-// name: all keys, or those of the two databases whose numbers are the key.
+// everything is no database's number. It stands for the keys that FLUSHALL, FLUSHDB and SWAPDB do
+// not name: all keys, or those of the two databases whose numbers are the key.
 const everything = -1
 
 // everyKey replaces everything by the existing keys, under the number of each database.
