@@ -2,7 +2,7 @@
 // that holds all connections and runs the application.
 //
 //	console -s start
-//	└─ master   opens the listeners, runs the embedded store and the admin port, starts and replaces workers
+//	└─ master   opens the listeners, runs the embedded store and the admin port, starts workers
 //	   └─ worker   inherits the listeners; accepts, routes, answers
 //
 // The master serves no client and runs no application code. So it can replace the worker by the

@@ -16,8 +16,10 @@ import (
 // concurrent use.
 //
 //	supervisor  restarts a worker that has ended
-//	reloader    replaces the one that serves        all agree by the roster; workers has the processes
+//	reloader    replaces the one that serves
 //	watchdog    kills one that hangs
+//	roster      which worker serves: the other three agree by it
+//	workers     the processes
 type Master struct {
 	cfg      MasterConfig
 	addrs    map[string]string // of the listeners, by name

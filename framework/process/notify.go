@@ -7,7 +7,7 @@ type State int
 
 // The states of a server, as a service manager sees them.
 const (
-	Serving   State = iota + 1 // it serves: for the first time, or after a reload, even a failed one
+	Serving   State = iota + 1 // for the first time, or after a reload, even a failed one
 	Reloading                  // a reload was requested
 	Stopping                   // it is to end; nothing follows
 )

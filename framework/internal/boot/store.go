@@ -81,7 +81,7 @@ func prepareStore(ctx context.Context, client redis.UniversalClient, cfg *config
 			return err
 		}
 	}
-	if err := client.Del(ctx, prefix+pushPrefix+"ONLINE").Err(); err != nil { // else the first count would not be published
+	if err := client.Del(ctx, prefix+pushPrefix+"ONLINE").Err(); err != nil {
 		return fmt.Errorf("forget who was online: %w", err)
 	}
 	return cluster.TakeOver(ctx, client, prefix, nodeID(cfg))
