@@ -72,16 +72,6 @@ var exchanges = []struct {
 	{"typed", `{"method":"index.index.say","room":"lobby","say":"hello"}`, `{"status":200,"event":"lobby","info":"hello"}`, 10},
 }
 
-// A request costs few allocations, in the whole process, the reading and the writing included.
-func TestRequestAllocations(t *testing.T) {
-	for _, e := range exchanges {
-		x := newExchange(t, e.text, e.reply)
-		if n := testing.AllocsPerRun(500, func() { x.once(t) }); n > e.allocations {
-			t.Errorf("%s: %v allocations a request, at most %v", e.name, n, e.allocations)
-		}
-	}
-}
-
 func BenchmarkRequest(b *testing.B) {
 	for _, e := range exchanges {
 		b.Run(e.name, func(b *testing.B) {
