@@ -89,6 +89,15 @@ func click(t *testing.T, page context.Context, selector string) {
 	run(t, page, chromedp.Click(selector))
 }
 
+// follow clicks what leads to another page, and waits until that page is loaded: what is looked up in
+// the middle of a navigation is of either page.
+func follow(t *testing.T, page context.Context, selector string) {
+	t.Helper()
+	if _, err := chromedp.RunResponse(page, chromedp.Click(selector)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func say(t *testing.T, page context.Context, text string) {
 	t.Helper()
 	run(t, page, chromedp.SendKeys(`#say`, text), chromedp.Click(`#send`))
@@ -280,8 +289,11 @@ func TestBrowserWithoutToken(t *testing.T) {
 	s := start(t)
 	base := "http://" + s.outside + "/static/"
 	page := openBrowser(t, "en-US")
-	run(t, page, chromedp.Navigate(base+"user.html"), chromedp.Click(`a.button`), chromedp.WaitVisible(`.cards`),
-		chromedp.SendKeys(`#wall input`, s.token("wall", "w9")), chromedp.Click(`#wall button`), chromedp.WaitVisible(`.wall .state.open`))
+	run(t, page, chromedp.Navigate(base+"user.html"))
+	follow(t, page, `a.button`)
+	run(t, page, chromedp.WaitVisible(`.cards`), chromedp.SendKeys(`#wall input`, s.token("wall", "w9")))
+	follow(t, page, `#wall button`)
+	run(t, page, chromedp.WaitVisible(`.wall .state.open`))
 	refused := openTab(t, page)
 	run(t, refused, chromedp.Navigate(base+"wall.html#auth=w1.forged"), chromedp.WaitVisible(`.state.bad`))
 	wrong := openTab(t, page)
