@@ -198,7 +198,7 @@ func (s *Server) serve(c *session, ws *gws.Conn) {
 	if !s.opened(c, ws) {
 		return
 	}
-	c.allowIdle(idleTime)
+	c.allowIdle(ws.NetConn(), idleTime)
 	ws.ReadLoop()
 }
 
@@ -219,7 +219,7 @@ func sessionOf(ws *gws.Conn) *session {
 // OnPing sends a pong with the ping's payload, which gws's default does not (RFC 6455 section
 // 5.5.3).
 func (h *handler) OnPing(ws *gws.Conn, payload []byte) {
-	sessionOf(ws).allowIdle(idleTime)
+	sessionOf(ws).allowIdle(ws.NetConn(), idleTime)
 	_ = ws.WritePong(payload)
 }
 
@@ -241,6 +241,6 @@ func (h *handler) OnMessage(ws *gws.Conn, m *gws.Message) {
 		}
 		h.server.commandEnded(c)
 	}()
-	c.allowIdle(0)
-	c.allowIdle(h.server.command(c, m.Bytes()))
+	c.allowIdle(ws.NetConn(), 0)
+	c.allowIdle(ws.NetConn(), h.server.command(c, m.Bytes()))
 }

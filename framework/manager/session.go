@@ -2,8 +2,10 @@ package manager
 
 import (
 	"maps"
+	"net"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/lxzan/gws"
@@ -15,6 +17,7 @@ type session struct {
 	peer      string
 	idle      chan struct{} // has a value while no command runs
 	displaced chan struct{} // is closed when another connection takes this one's place
+	leaving   atomic.Bool   // goodbye bounds the rest of the connection
 
 	// Under Server.mu.
 	ws     *gws.Conn // nil = the handshake has not ended
@@ -127,17 +130,27 @@ func (c *session) goodbye(code uint16) {
 	case <-c.displaced: // no command runs
 	case <-timer.C:
 	}
-	_ = c.ws.NetConn().SetDeadline(time.Now().Add(stopTime)) // where it fails, WriteClose does too
+	c.leave(c.ws.NetConn())
 	_ = c.ws.WriteClose(code, nil)
 }
 
-// allowIdle bounds how long nothing may arrive before the connection ends; 0 = no bound.
-func (c *session) allowIdle(d time.Duration) {
+// leave bounds what remains of the connection.
+func (c *session) leave(nc net.Conn) {
+	c.leaving.Store(true)
+	_ = nc.SetDeadline(time.Now().Add(stopTime)) // where it fails, the write of the close frame does too
+}
+
+// allowIdle bounds how long nothing may arrive before the connection ends; 0 = no bound. A goodbye's
+// bound stays, even if it comes in the middle of this call.
+func (c *session) allowIdle(nc net.Conn, d time.Duration) {
 	var end time.Time
 	if d > 0 {
 		end = time.Now().Add(d)
 	}
-	_ = c.ws.NetConn().SetReadDeadline(end) // where it fails, the read does too
+	_ = nc.SetReadDeadline(end) // where it fails, the read does too
+	if c.leaving.Load() {
+		c.leave(nc)
+	}
 }
 
 // write sends a reply. A failure ends the connection, which its reader notices.
