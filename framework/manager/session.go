@@ -140,8 +140,8 @@ func (c *session) leave(nc net.Conn) {
 	_ = nc.SetDeadline(time.Now().Add(stopTime)) // where it fails, the write of the close frame does too
 }
 
-// allowIdle bounds how long nothing may arrive before the connection ends; 0 = no bound. A goodbye's
-// bound stays, even if it comes in the middle of this call.
+// allowIdle bounds how long nothing may arrive before the connection ends; 0 = no bound. A
+// goodbye's bound stays, even if it comes in the middle of this call.
 func (c *session) allowIdle(nc net.Conn, d time.Duration) {
 	var end time.Time
 	if d > 0 {
