@@ -32,27 +32,11 @@ type node struct {
 	hub  *nodetest.Hub
 	logs *observer.ObservedLogs
 
+	calls nodetest.Calls
+
 	mu          sync.Mutex
 	phase       link.Phase
 	mine, known bool
-	calls       []string
-}
-
-func (n *node) note(format string, args ...any) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.calls = append(n.calls, fmt.Sprintf(format, args...))
-}
-
-func (n *node) want(t *testing.T, calls ...string) {
-	t.Helper()
-	synctest.Wait()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !slices.Equal(n.calls, calls) {
-		t.Errorf("calls %q, want %q", n.calls, calls)
-	}
-	n.calls = nil
 }
 
 func (n *node) Phase() link.Phase {
@@ -64,23 +48,23 @@ func (n *node) Phase() link.Phase {
 func (n *node) Owner(int64) (mine, known bool) { return n.mine, n.known }
 
 func (n *node) Owns(_ context.Context, fd int64) (bool, error) {
-	n.note("whose is %d", fd)
+	n.calls.Note("whose is %d", fd)
 	return n.mine, nil
 }
 
 func (n *node) Unheard() map[int64]bool { return nil }
 
-func (n *node) Closed(e cluster.Entry) { n.note("clean up %d %s %v", e.FD, e.UID, e.Keys) }
+func (n *node) Closed(e cluster.Entry) { n.calls.Note("clean up %d %s %v", e.FD, e.UID, e.Keys) }
 
 // sessions are those of a node, which only note what they do.
 type sessions struct{ *node }
 
 func (s sessions) Ended(c *hub.Conn, rooms []string, owned bool) {
-	s.note("ended %d %v %t", c.FD, rooms, owned)
+	s.calls.Note("ended %d %v %t", c.FD, rooms, owned)
 }
 
 func (s sessions) Leave(c *hub.Conn, room string) bool {
-	s.note("leave %d %s", c.FD, room)
+	s.calls.Note("leave %d %s", c.FD, room)
 	return c.Leave(room)
 }
 
@@ -89,7 +73,7 @@ func newNode(t *testing.T, b *nodetest.Bus, id string) *node {
 	n := &node{Node: b.Node(id), hub: nodetest.NewHub(t, hub.Config{RoomFlush: 5 * time.Millisecond}), logs: logs, phase: link.Serving, mine: true, known: true}
 	n.Closer = closing.New(closing.Config{
 		Hub: n.hub.Hub, Nodes: n.Nodes, Link: n, Sessions: sessions{n}, Cluster: n, Log: zap.New(core),
-		Notify: func(_ []string, e closing.End) { n.note("notify %d %s %d %s", e.FD, e.Auth.ID, e.Code, e.Reason) },
+		Notify: func(_ []string, e closing.End) { n.calls.Note("notify %d %s %d %s", e.FD, e.Auth.ID, e.Code, e.Reason) },
 		Protect: func(_ string, f func()) {
 			f()
 		},
@@ -127,9 +111,9 @@ func TestEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, nodetest.NewBus(), "n1")
 		n.connect(t, 1, "a", "R", "S").Close(wire.CloseKicked, "bye")
-		n.want(t, "notify 1 a 4011 bye", "ended 1 [R S] true", "clean up 1 a [R S]")
+		n.calls.Want(t, "notify 1 a 4011 bye", "ended 1 [R S] true", "clean up 1 a [R S]")
 		n.connect(t, 2, "b").Vanish()
-		n.want(t, "notify 2 b 1006 ", "ended 2 [] true", "clean up 2 b []")
+		n.calls.Want(t, "notify 2 b 1006 ", "ended 2 [] true", "clean up 2 b []")
 	})
 }
 
@@ -139,7 +123,7 @@ func TestEndedElsewhere(t *testing.T) {
 		n := newNode(t, nodetest.NewBus(), "n1")
 		n.mine = false
 		n.connect(t, 1, "a", "R").Close(wire.CloseKicked, "bye")
-		n.want(t, "ended 1 [R] false")
+		n.calls.Want(t, "ended 1 [R] false")
 	})
 }
 
@@ -149,10 +133,10 @@ func TestEndedWithoutRedis(t *testing.T) {
 		n := newNode(t, nodetest.NewBus(), "n1")
 		n.known = false
 		n.connect(t, 1, "a", "R").Vanish()
-		n.want(t, "whose is 1", "notify 1 a 1006 ", "ended 1 [R] true", "clean up 1 a [R]")
+		n.calls.Want(t, "whose is 1", "notify 1 a 1006 ", "ended 1 [R] true", "clean up 1 a [R]")
 		n.mine = false
 		n.connect(t, 2, "a", "R").Vanish()
-		n.want(t, "whose is 2", "ended 2 [R] false")
+		n.calls.Want(t, "whose is 2", "ended 2 [R] false")
 	})
 }
 
@@ -162,12 +146,12 @@ func TestOrphan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, nodetest.NewBus(), "n1")
 		n.Orphan(t.Context(), cluster.Orphan{FD: 7, Auth: []byte(`{"id":"u"}`)})
-		n.want(t, "notify 7 u 1006 server ended")
+		n.calls.Want(t, "notify 7 u 1006 server ended")
 		if n.logs.Len() > 0 {
 			t.Errorf("logged %v", n.logs.All())
 		}
 		n.Orphan(t.Context(), cluster.Orphan{FD: 8, Auth: []byte(`{`)})
-		n.want(t, "notify 8  1006 server ended")
+		n.calls.Want(t, "notify 8  1006 server ended")
 		if n.logs.Len() != 1 {
 			t.Errorf("logged %v", n.logs.All())
 		}
@@ -300,7 +284,7 @@ func TestDismiss(t *testing.T) {
 		if c1.InRoom("R") || c2.InRoom("R") || kicked.InRoom("R") || !c1.InRoom("S") {
 			t.Error("members after the dismissal")
 		}
-		here.want(t, "leave 1 R")
+		here.calls.Want(t, "leave 1 R")
 		if n, err := here.Dismiss(t.Context(), "R"); n != 0 || err != nil {
 			t.Error(n, err)
 		}

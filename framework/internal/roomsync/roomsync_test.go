@@ -22,19 +22,19 @@ import (
 
 // store is a Redis with one set for all rooms, and notes what it is asked.
 type store struct {
-	hub *nodetest.Hub
+	hub   *nodetest.Hub
+	calls nodetest.Calls
 
 	mu      sync.Mutex
 	members []int64
 	dead    []int64
 	fault   error
-	calls   []string
 	gate    chan struct{} // non-nil: it answers when that is closed
 }
 
 func (s *store) call(ctx context.Context, format string, args ...any) error {
+	s.calls.Note(format, args...)
 	s.mu.Lock()
-	s.calls = append(s.calls, fmt.Sprintf(format, args...))
 	gate := s.gate
 	s.mu.Unlock()
 	if gate != nil {
@@ -80,18 +80,6 @@ func (s *store) Adopt(_ context.Context, c *hub.Conn, room string, named func() 
 	return err
 }
 
-// want checks the calls since the last want.
-func (s *store) want(t *testing.T, calls ...string) {
-	t.Helper()
-	synctest.Wait()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !slices.Equal(s.calls, calls) {
-		t.Errorf("asked %q, want %q", s.calls, calls)
-	}
-	s.calls = nil
-}
-
 func (s *store) set(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +105,7 @@ func TestConnectionOfTheSetJoins(t *testing.T) {
 		}
 		s.members = []int64{1, 2}
 		y.Published("R")
-		s.want(t, "set R", "flush", "member R 1", "dead []")
+		s.calls.Want(t, "set R", "flush", "member R 1", "dead []")
 		if !added.InRoom("R") || len(s.hub.RoomMembers("R")) != 2 {
 			t.Error("the connection has not joined")
 		}
@@ -131,14 +119,14 @@ func TestConnectionThatHasLeft(t *testing.T) {
 		c := s.hub.Connect(1, auth.Identity{}, nil)
 		s.members, s.gate = []int64{1}, make(chan struct{})
 		y.Published("R")
-		s.want(t, "set R")
+		s.calls.Want(t, "set R")
 		gate := s.gate
 		s.set(func() { s.gate = make(chan struct{}) })
 		close(gate)
-		s.want(t, "flush")
+		s.calls.Want(t, "flush")
 		s.set(func() { s.members = nil })
 		close(s.gate)
-		s.want(t, "member R 1", "dead []")
+		s.calls.Want(t, "member R 1", "dead []")
 		if c.InRoom("R") {
 			t.Error("the connection has joined")
 		}
@@ -151,7 +139,7 @@ func TestDeadConnectionsLeaveTheSet(t *testing.T) {
 		y, s, _ := start(t)
 		s.members, s.dead = []int64{7, 8, 9}, []int64{7, 9}
 		y.Published("R")
-		s.want(t, "set R", "dead [7 8 9]", "stale 7 R", "stale 9 R")
+		s.calls.Want(t, "set R", "dead [7 8 9]", "stale 7 R", "stale 9 R")
 	})
 }
 
@@ -164,13 +152,13 @@ func TestOftenPublished(t *testing.T) {
 			y.Published("S")
 			synctest.Wait()
 		}
-		s.want(t, "set R", "dead []", "set S", "dead []")
+		s.calls.Want(t, "set R", "dead []", "set S", "dead []")
 		time.Sleep(10*time.Second - 1)
 		y.Published("R")
-		s.want(t)
+		s.calls.Want(t)
 		time.Sleep(1)
 		y.Published("R")
-		s.want(t, "set R", "dead []")
+		s.calls.Want(t, "set R", "dead []")
 	})
 }
 
@@ -181,14 +169,14 @@ func TestStoreUnreachable(t *testing.T) {
 		c := s.hub.Connect(1, auth.Identity{}, nil)
 		s.members, s.dead, s.fault = []int64{1, 7}, []int64{7}, errors.New("away")
 		y.Published("R")
-		s.want(t, "set R")
+		s.calls.Want(t, "set R")
 		if c.InRoom("R") || logs.FilterMessage("room cannot be compared with Redis").Len() != 1 {
 			t.Errorf("joined %t, logged %v", c.InRoom("R"), logs.All())
 		}
 		s.set(func() { s.fault = nil })
 		time.Sleep(10 * time.Second)
 		y.Published("R")
-		s.want(t, "set R", "flush", "member R 1", "dead [7]", "stale 7 R")
+		s.calls.Want(t, "set R", "flush", "member R 1", "dead [7]", "stale 7 R")
 		if !c.InRoom("R") {
 			t.Error("the connection has not joined")
 		}
@@ -201,7 +189,7 @@ func TestFullQueue(t *testing.T) {
 		y, s, _ := start(t)
 		s.gate = make(chan struct{})
 		y.Published("first")
-		s.want(t, "set first")
+		s.calls.Want(t, "set first")
 		for i := range 257 {
 			y.Published(fmt.Sprint("R", i))
 		}
@@ -209,16 +197,14 @@ func TestFullQueue(t *testing.T) {
 		s.set(func() { s.gate = nil })
 		close(gate)
 		synctest.Wait()
-		s.mu.Lock()
-		if n := len(s.calls); n != 1+2*256 || s.calls[n-2] != "set R255" {
-			t.Errorf("%d calls, the last ones %q", n, s.calls[n-2:])
+		calls := s.calls.Take()
+		if n := len(calls); n != 1+2*256 || calls[n-2] != "set R255" {
+			t.Errorf("%d calls, the last ones %q", n, calls[n-2:])
 		}
-		s.calls = nil
-		s.mu.Unlock()
 		y.Published("R255")
-		s.want(t)
+		s.calls.Want(t)
 		y.Published("R256")
-		s.want(t, "set R256", "dead []")
+		s.calls.Want(t, "set R256", "dead []")
 	})
 }
 
@@ -228,10 +214,10 @@ func TestClose(t *testing.T) {
 		y, s, logs := start(t)
 		s.gate = make(chan struct{})
 		y.Published("R")
-		s.want(t, "set R")
+		s.calls.Want(t, "set R")
 		y.Close()
 		y.Published("S")
-		s.want(t)
+		s.calls.Want(t)
 		if logs.Len() > 0 {
 			t.Errorf("logged %v", logs.All())
 		}
