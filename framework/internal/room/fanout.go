@@ -7,7 +7,8 @@ import "time"
 // writes.
 const inlineMembers = 32
 
-// fanOut writes the segments to the members, then what was published meanwhile.
+// fanOut writes the segments to the members, then what was published meanwhile. The caller has set
+// r.writing.
 func (r *Room) fanOut(members []*Member, list []segment) {
 	r.write(members, list)
 	r.mu.Lock()
@@ -43,6 +44,7 @@ func (r *Room) write(members []*Member, list []segment) {
 func (r *Room) flush() {
 	for {
 		r.mu.Lock()
+		r.wait()
 		if len(r.pending.list) == 0 {
 			r.sending = false
 			r.finished.Broadcast()
@@ -55,22 +57,48 @@ func (r *Room) flush() {
 			time.AfterFunc(wait, r.flush)
 			return
 		}
-		list := r.pending.take()
-		members := r.snapshot()
-		r.written.note(list)
-		r.taken.Broadcast()
+		r.writePending()
 		r.mu.Unlock()
-		r.write(members, list)
-		r.mu.Lock()
-		r.ended()
-		r.mu.Unlock()
+	}
+}
+
+// writePending is one fan-out of what is pending. r.mu is held, but not during the writes, and no
+// other fan-out runs.
+func (r *Room) writePending() {
+	list := r.pending.take()
+	members := r.snapshot()
+	r.written.note(list)
+	r.writing = true
+	r.taken.Broadcast()
+	r.mu.Unlock()
+	r.write(members, list)
+	r.mu.Lock()
+	r.ended()
+}
+
+// wait returns when no fan-out runs. r.mu is held.
+func (r *Room) wait() {
+	for r.writing {
+		r.finished.Wait()
 	}
 }
 
 // ended notes the end of a fan-out. r.mu is held.
 func (r *Room) ended() {
+	r.writing = false
 	r.fanOuts++
 	r.finished.Broadcast()
+}
+
+// flushNow returns when everything is written that was published before, without waiting for the
+// tick. No fan-out blocks.
+func (r *Room) flushNow() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wait()
+	if len(r.pending.list) > 0 {
+		r.writePending()
+	}
 }
 
 // settle returns when everything is written that was published before, by the running fan-out or

@@ -24,6 +24,7 @@ type Room struct {
 
 	since    time.Time     // time of the oldest publish in pending
 	sending  bool          // a fan-out runs, or a tick is armed that writes what is pending
+	writing  bool          // a fan-out runs
 	taken    *sync.Cond    // signalled when pending has become empty
 	finished *sync.Cond    // signalled at the end of each fan-out
 	fanOuts  int           // number of fan-outs that have ended
@@ -87,6 +88,7 @@ func (r *Room) publish(f wire.Frame) int {
 	}
 	members, list := r.snapshot(), []segment{{Frame: f}}
 	r.written.note(list)
+	r.writing = true
 	r.mu.Unlock()
 	if n > inlineMembers {
 		go r.fanOut(members, list)

@@ -351,3 +351,53 @@ func TestAfter(t *testing.T) {
 		p.has("3 then then")
 	})
 }
+
+// Flush writes what is pending at once, and waits for a fan-out that runs. Ticks go on afterwards.
+func TestFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Config{})
+		p, q := h.person("r"), h.person("r")
+		h.Flush("r")
+		h.Flush("none")
+		for range 8 {
+			h.Publish("r", text("busy"))
+			h.Broadcast(text("all"))
+		}
+		begun := time.Now()
+		h.Flush("r")
+		h.FlushEveryone()
+		if n := strings.Count(strings.Join(p.got, " "), "busy"); n != 8 || len(p.got) != 16 || time.Since(begun) != 0 {
+			t.Error(p.got, time.Since(begun))
+		}
+		time.Sleep(tick)
+		synctest.Wait()
+		p.got = nil
+		for range 8 {
+			h.Publish("r", text("busy"))
+		}
+		p.got = nil
+		stuck := make(chan struct{})
+		q.mu.Lock()
+		q.stuck = stuck
+		q.mu.Unlock()
+		go h.Flush("r")
+		synctest.Wait()
+		h.Publish("r", text("later"))
+		flushed := false
+		go func() {
+			h.Flush("r")
+			flushed = true
+		}()
+		synctest.Wait()
+		if flushed {
+			t.Error("Flush does not wait for the running fan-out")
+		}
+		close(stuck)
+		synctest.Wait()
+		if got := p.got[len(p.got)-1]; !flushed || got != "later" {
+			t.Error(flushed, p.got)
+		}
+		time.Sleep(2 * tick)
+		h.SettleRooms()
+	})
+}

@@ -152,6 +152,17 @@ func (rs *Rooms) leave(m *Member, r *Room) {
 	}
 }
 
+// Flush writes everything that was published to the room before, without waiting for its tick. It
+// returns when the members' outboxes have it; a fan-out never blocks.
+func (rs *Rooms) Flush(name string) {
+	if r := rs.room(name); r != nil {
+		r.flushNow()
+	}
+}
+
+// FlushEveryone is Flush for what was broadcast.
+func (rs *Rooms) FlushEveryone() { rs.everyone.flushNow() }
+
 // After calls f when the members' outboxes have everything that was published to the room before.
 // It returns at once.
 func (rs *Rooms) After(name string, f func()) {
