@@ -3,17 +3,19 @@ package gateway
 // Backend holds the clients of this gateway and does what commands ask. It acts on clients of
 // this node only, since PHP asks each gateway and joins the answers itself.
 //
-// A command about a client that is not there does nothing. Methods are called concurrently, but
-// in order for the commands of one peer: whatever one peer sends to one client must arrive in the
-// order of the calls. Names of uids and groups are never empty, are never "0", and have at most
+// A command about a client that is not there does nothing. Methods are called concurrently. Names of uids and groups are never empty, are never "0", and have at most
 // 128 bytes, which may be any.
 type Backend interface {
 	Senders
 	Members
 	Lists
+	// ForPeer returns a Backend for the commands of one peer, which are called one after the other.
+	// Whatever a peer sends to one client must arrive in the order of the calls, and a client that
+	// joins a group gets nothing that the peer has sent to it before.
+	ForPeer() Backend
 }
 
-// Senders delivers messages. It may keep the payload, but not change it.
+// Senders delivers messages, each by Message.Frame.
 type Senders interface {
 	// SendTo sends to each of the connections, and again to one that is listed again.
 	SendTo(ids []uint32, m Message)

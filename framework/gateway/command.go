@@ -50,6 +50,13 @@ type Commands struct {
 	Refused      func(reason string) // called for input that is ignored; nil = not reported
 }
 
+// forPeer returns Commands for one peer.
+func (c *Commands) forPeer() *Commands {
+	own := *c
+	own.Backend = c.Backend.ForPeer()
+	return &own
+}
+
 // handler executes one command. Commands that ask append their answer, which is PHP's
 // serialize().
 type handler func(c *Commands, f Frame, b []byte) []byte

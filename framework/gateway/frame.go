@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+
+	"wsframe/framework/internal/wire"
 )
 
 // Sizes of frames in bytes.
@@ -36,6 +38,8 @@ type Frame struct {
 	GatewayPort uint16 // the port that the client connected to; 0 in frames from PHP
 	Ext         []byte
 	Body        []byte
+
+	room []byte // Body after wire.Headroom bytes; nil = Body has no space before it
 }
 
 // AppendFrame appends the encoded frame. Ext and Body together must have less than 10 MiB.
@@ -116,9 +120,7 @@ func (r *frameReader) next() (Frame, error) {
 			return f, err
 		}
 		if size > 0 {
-			own := append([]byte(nil), r.buf[headerSize:size]...)
-			ext := len(f.Ext)
-			f.Ext, f.Body = own[:ext:ext], own[ext:]
+			f = f.clone()
 			r.consume(size)
 			return f, nil
 		}
@@ -126,6 +128,17 @@ func (r *frameReader) next() (Frame, error) {
 			return f, err
 		}
 	}
+}
+
+// clone copies Ext and Body, with the space that a message needs before it.
+func (f Frame) clone() Frame {
+	ext := len(f.Ext)
+	own := make([]byte, ext+wire.Headroom+len(f.Body))
+	copy(own, f.Ext)
+	f.Ext, f.room = own[:ext:ext], own[ext:]
+	copy(f.room[wire.Headroom:], f.Body)
+	f.Body = f.room[wire.Headroom:]
+	return f
 }
 
 // mayNot reports whether the frame in front may not come, as soon as its command has arrived.

@@ -41,6 +41,7 @@ func introduces(c Command, size uint32) bool {
 // serve executes the frames of a peer. Everything before the end of the stream is executed.
 func (in *Inner) serve(p *peer) {
 	frames := frameReader{r: p}
+	commands := in.commands.forPeer()
 	if in.secret != "" {
 		frames.may = introduces
 	}
@@ -64,7 +65,7 @@ func (in *Inner) serve(p *peer) {
 			continue
 		}
 		p.admit()
-		if answer, err = in.commands.Do(f, answer[:0]); err != nil {
+		if answer, err = commands.Do(f, answer[:0]); err != nil {
 			in.commands.refuse("command")
 			return
 		}

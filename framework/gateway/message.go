@@ -5,11 +5,27 @@ import (
 	"wsframe/library/phpserialize"
 )
 
-// Message is a data message for clients.
+// Message is a data message for clients. It is immutable, and its frame is encoded once for all
+// receivers.
 type Message struct {
 	Binary  bool
 	Payload []byte
+
+	frame wire.Frame
 }
+
+// NewMessage makes a text message, of a copy of the payload.
+func NewMessage(payload []byte) Message {
+	return textMessage(append(make([]byte, wire.Headroom, wire.Headroom+len(payload)), payload...))
+}
+
+// textMessage makes a text message of buf[wire.Headroom:]. The message owns buf.
+func textMessage(buf []byte) Message {
+	return Message{Payload: buf[wire.Headroom:], frame: wire.InPlace(buf)}
+}
+
+// Frame returns the message as a WebSocket frame, which receivers share.
+func (m Message) Frame() wire.Frame { return m.frame }
 
 // message reads the body of a command that sends. An array becomes JSON, and a complete WebSocket
 // frame keeps its opcode.
@@ -18,17 +34,20 @@ func message(f Frame) (m Message, reason string) {
 	case f.Flag&flagFrame != 0:
 		return unframe(f.Body)
 	case f.Flag&flagBytes != 0:
-		return Message{Payload: f.Body}, ""
+		if f.room != nil {
+			return textMessage(f.room), ""
+		}
+		return NewMessage(f.Body), ""
 	}
 	v, err := phpserialize.Parse(f.Body)
 	if err != nil || v.Kind() == phpserialize.Null {
 		return m, "body"
 	}
-	doc, err := phpserialize.AppendJSON(nil, v)
+	doc, err := phpserialize.AppendJSON(make([]byte, wire.Headroom), v)
 	if err != nil {
 		return m, "body"
 	}
-	return Message{Payload: doc}, ""
+	return textMessage(doc), ""
 }
 
 // unframe reads a server's frame, which must be one whole unmasked data frame (RFC 6455 §5.2)
@@ -40,5 +59,5 @@ func unframe(b []byte) (m Message, reason string) {
 		h.Length != uint64(len(b)-h.Size), wire.FrameLen(int(h.Length)) != len(b):
 		return m, "frame"
 	}
-	return Message{Binary: h.Op == wire.OpBinary, Payload: b[h.Size:]}, ""
+	return Message{Binary: h.Op == wire.OpBinary, Payload: b[h.Size:], frame: wire.Frame{Bytes: b, Count: 1}}, ""
 }
