@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,14 +13,22 @@ import (
 )
 
 // crowd controls many clients in a separate process with its own limit of descriptors. The clients
-// only count frames. The process receives commands as lines:
+// only count frames and answer pings. The process receives commands as lines; a tab separates the
+// parts of pace and flood:
 //
 //	at ADDRESS PATH   one more client
 //	open              connect them all                                       ok
 //	ask TEXT          each sends it and waits for one frame                  ok
+//	first TEXT        the first sends it and waits for one frame             ok
 //	run COUNT TEXT    the first sends it, each waits for so many frames      ok MICROSECONDS
+//	pace RATE MS TEXT EVERY OTHER
+//	                  they send RATE texts a second in turn, of which each
+//	                  EVERY-th is OTHER; 0 = none                            ok COUNT P50 P99 MAX
+//	flood MS TEXT     each sends it, and again when the reply has come       ok COUNT P50 P99 MAX
 //
-// A reply is as shown above, or "error" and a text. The process ends at the end of its input.
+// P50, P99 and MAX are the microseconds from the moment when a text was due to its reply, without
+// those of OTHER. A reply is as shown above, or "error" and a text. The process ends at the end of
+// its input.
 type crowd struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -29,7 +38,7 @@ type crowd struct {
 
 // gather connects n clients evenly to servers. Each client first sends a text, if it is not empty.
 func gather(n int, hello string, servers ...*process) (_ *crowd, err error) {
-	cmd := exec.Command(os.Args[0], "-role", "clients")
+	cmd := onCores(servers[0].cores.clients, os.Args[0], "-role", "clients")
 	cmd.Stderr = os.Stderr
 	c := &crowd{cmd: cmd, n: n}
 	if c.in, err = cmd.StdinPipe(); err != nil {
@@ -95,7 +104,48 @@ func (c *crowd) run(frames int, text string) (time.Duration, error) {
 	return time.Duration(us) * time.Microsecond, nil
 }
 
+// load is what the clients saw of their requests.
+type load struct {
+	count         int
+	p50, p99, max float64 // µs
+}
+
+// pace sends a number of requests a second for a while, evenly over the clients.
+func (c *crowd) pace(rate int, d time.Duration, text string, every int, other string) (load, error) {
+	return c.load(fmt.Sprintf("pace %d\t%d\t%s\t%d\t%s", rate, d.Milliseconds(), text, every, other))
+}
+
+// flood keeps one request of each client on its way for a while.
+func (c *crowd) flood(d time.Duration, text string) (load, error) {
+	return c.load(fmt.Sprintf("flood %d\t%s", d.Milliseconds(), text))
+}
+
+func (c *crowd) load(line string) (l load, err error) {
+	answer, err := c.say(line)
+	if err == nil {
+		_, err = fmt.Sscan(answer, &l.count, &l.p50, &l.p99, &l.max)
+	}
+	return l, err
+}
+
 func (c *crowd) leave() {
 	_ = c.in.Close()
 	_ = c.cmd.Wait()
+}
+
+const question = `{"method":"index.index.index"}`
+
+// masked is a text as a client's frame.
+func masked(text string) []byte {
+	b := []byte{0x81}
+	if len(text) < 126 {
+		b = append(b, 0x80|byte(len(text)))
+	} else {
+		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(len(text)))
+	}
+	return append(append(b, 0, 0, 0, 0), text...) // a mask of zeros is valid
+}
+
+func handshake(path string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 }

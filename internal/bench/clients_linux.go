@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // silence is the time without a frame after which the clients report an error.
@@ -34,14 +35,15 @@ func descriptors(want int) (got int) {
 	return int(l.Cur)
 }
 
-// client is a connection that counts frames. It does not answer pings.
+// client is a connection that counts text frames and answers pings.
 type client struct {
 	fd     int
 	frames int // text frames so far
 	skip   int // remaining bytes of a frame
 	text   bool
 	head   [10]byte
-	n      int // bytes in head
+	n      int       // bytes in head
+	asked  []request // requests without a reply, oldest first
 }
 
 // take counts the frames that end in b.
@@ -80,6 +82,11 @@ func (c *client) take(b []byte) error {
 			return fmt.Errorf("a frame that begins with %#x", kind)
 		}
 		c.text, c.n = c.head[0] == 0x81 && c.skip > 0, 0
+		if c.head[0] == 0x89 {
+			if err := c.write([]byte{0x8a, 0x80, 0, 0, 0, 0}); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -89,20 +96,41 @@ type listeners struct {
 	places []string
 	list   []client
 	poll   int
+	events [1024]syscall.EpollEvent
 	buf    [64 << 10]byte
 }
 
-// clients runs the process of a crowd.
+// clients runs the process of a crowd. Between the commands, pings are answered.
 func clients(in io.Reader, out io.Writer) error {
-	l := &listeners{}
-	lines := bufio.NewReader(in)
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			return nil // the connection has ended
+	l := &listeners{poll: -1}
+	lines := make(chan string, 1024)
+	go func() {
+		defer close(lines)
+		for in := bufio.NewReader(in); ; {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				return // the bench has ended
+			}
+			lines <- line
 		}
-		verb, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
-		answer := ""
+	}()
+	for {
+		line, ok := "", false
+		for waiting := true; waiting; {
+			select {
+			case line, ok = <-lines:
+				waiting = false
+			default:
+				if err := l.idle(20 * time.Millisecond); err != nil {
+					return err
+				}
+			}
+		}
+		if !ok {
+			return nil
+		}
+		verb, rest, _ := strings.Cut(strings.TrimRight(line, "\n"), " ")
+		answer, err := "", error(nil)
 		switch verb {
 		case "at":
 			l.places = append(l.places, rest)
@@ -112,8 +140,17 @@ func clients(in io.Reader, out io.Writer) error {
 		case "ask":
 			err = l.send(l.list, rest)
 			if err == nil {
-				err = l.wait(1)
+				err = l.wait(l.list, 1)
 			}
+		case "first":
+			err = l.send(l.list[:1], rest)
+			if err == nil {
+				err = l.wait(l.list[:1], 1)
+			}
+		case "pace":
+			answer, err = l.pace(rest)
+		case "flood":
+			answer, err = l.flood(rest)
 		case "run":
 			number, text, _ := strings.Cut(rest, " ")
 			var n int
@@ -122,7 +159,7 @@ func clients(in io.Reader, out io.Writer) error {
 			}
 			begun := time.Now()
 			if err = l.send(l.list[:1], text); err == nil {
-				err = l.wait(n)
+				err = l.wait(l.list, n)
 			}
 			answer = strconv.FormatInt(time.Since(begun).Microseconds(), 10)
 		}
@@ -229,41 +266,84 @@ func (l *listeners) send(to []client, text string) error {
 	return nil
 }
 
-// wait reads until each client has received a number of frames. More frames are an error.
-func (l *listeners) wait(want int) error {
-	missing := len(l.list)
-	events := make([]syscall.EpollEvent, 1024)
+// wait reads until each client of a list has received a number of frames. More frames are an error.
+func (l *listeners) wait(list []client, want int) error {
+	missing := len(list)
 	for missing > 0 {
-		n, err := syscall.EpollWait(l.poll, events, int(silence/time.Millisecond))
-		if errors.Is(err, syscall.EINTR) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return fmt.Errorf("%d of %d clients do not have their %d frames", missing, len(l.list), want)
-		}
-		for _, e := range events[:n] {
-			c := &l.list[e.Fd]
-			n, err := syscall.Read(c.fd, l.buf[:])
-			if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR) {
-				continue
-			}
-			if err != nil || n == 0 {
-				return fmt.Errorf("client %d has %d of %d frames: %w", e.Fd, c.frames, want, errors.Join(err, io.EOF))
-			}
-			before := c.frames
-			if err := c.take(l.buf[:n]); err != nil {
-				return fmt.Errorf("client %d has %d of %d frames: %w", e.Fd, c.frames, want, err)
+		n, err := l.read(silence, func(i, before int) error {
+			c := &l.list[i]
+			if i >= len(list) {
+				return nil
 			}
 			if c.frames > want {
-				return fmt.Errorf("client %d has %d frames, more than %d", e.Fd, c.frames, want)
+				return fmt.Errorf("client %d has %d frames, more than %d", i, c.frames, want)
 			}
 			if before < want && c.frames == want {
 				missing--
 			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("%d of %d clients do not have their %d frames", missing, len(list), want)
 		}
 	}
 	return nil
+}
+
+// idle answers pings for a while.
+func (l *listeners) idle(d time.Duration) error {
+	if l.poll < 0 {
+		time.Sleep(d)
+		return nil
+	}
+	_, err := l.read(d, func(int, int) error { return nil })
+	return err
+}
+
+// read waits for events, at most for d, and reads once from each readable client. Each is called
+// with a client's index and its number of frames before. The result is the number of events.
+func (l *listeners) read(d time.Duration, each func(i, before int) error) (int, error) {
+	n, err := pollWait(l.poll, l.events[:], d)
+	if errors.Is(err, syscall.EINTR) {
+		return 1, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range l.events[:n] {
+		c := &l.list[e.Fd]
+		n, err := syscall.Read(c.fd, l.buf[:])
+		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			return 0, fmt.Errorf("client %d ended after %d frames: %w", e.Fd, c.frames, errors.Join(err, io.EOF))
+		}
+		before := c.frames
+		if err := c.take(l.buf[:n]); err != nil {
+			return 0, fmt.Errorf("client %d after %d frames: %w", e.Fd, c.frames, err)
+		}
+		if err := each(int(e.Fd), before); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// pollWait is epoll_pwait2, whose timeout is finer than a millisecond. An early return costs nothing
+// here, so older kernels get epoll_wait without waiting for less than one.
+func pollWait(poll int, events []syscall.EpollEvent, d time.Duration) (int, error) {
+	const epollPwait2 = 441
+	ts := syscall.NsecToTimespec(int64(max(d, 0)))
+	n, _, errno := syscall.Syscall6(epollPwait2, uintptr(poll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(unsafe.Pointer(&ts)), 0, 0)
+	if errno == syscall.ENOSYS {
+		return syscall.EpollWait(poll, events, int(d/time.Millisecond))
+	}
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -44,7 +43,7 @@ func (b *bench) crowdedNodes(nodes, n int) error {
 		return err
 	}
 	defer s.stop()
-	reference, err := startRole("gws")
+	reference, err := startRole("gws", s.nodes[0].cores)
 	if err != nil {
 		return err
 	}
@@ -59,7 +58,6 @@ func (b *bench) crowdedNodes(nodes, n int) error {
 		return err
 	}
 	defer theirs.leave()
-	param := payload[slices.Index(payload, 'p')+len(`param":`) : len(payload)-1]
 	slow := max(int(b.length.Seconds()*10), 1)
 	for _, c := range []struct {
 		name          string
@@ -85,7 +83,7 @@ func (b *bench) crowdedNodes(nodes, n int) error {
 			}
 			used := s.cpu() - before
 			before = reference.cpu()
-			reached, err := theirs.run(c.theirs, fmt.Sprintf("PUBLISH %d %d", c.theirs, c.every.Microseconds()))
+			reached, err := theirs.run(c.theirs, fmt.Sprintf("PUBLISH %d 1 %d", c.theirs, c.every.Microseconds()))
 			if err != nil {
 				return err
 			}

@@ -1,14 +1,9 @@
-// Command bench measures what a message, a delivery, an idle connection and a handshake cost the
-// server, relative to a plain gws server in the same run. Results are ratios of server CPU time as
-// the operating system reports it, as medians of several rounds. P6 is the pause of a reload,
-// relative to its limit. N1 to N3 measure several nodes on one Redis: a room of 10,000, publishes,
-// and the list of the room's members.
+// Command bench measures what requests, deliveries, idle connections, handshakes and collections cost
+// the server, relative to a plain gws server in the same run. README.md lists the rows.
 //
 //	go build -o console ./public && go -C internal/bench run .
 //
-// It runs on Linux only. Each server is a separate process. The clients run in this process, those
-// of N1 to N3 in others. P2 and P3 build a server with one room, and N1 to N3 a console with
-// another controller, so run them inside the checkout. N1 to N3 need redis-server.
+// It runs on Linux only, inside the checkout. Each server is a separate process, as are the clients.
 package main
 
 import (
@@ -21,41 +16,33 @@ import (
 )
 
 func main() {
-	role := flag.String("role", "", "internal: gws or clients")
+	role := flag.String("role", "", "internal: gws, clients or pinned")
 	console := flag.String("console", "../../console", "the binary to measure")
 	rounds := flag.Int("rounds", 5, "rounds of each measurement")
 	seconds := flag.Duration("time", 3*time.Second, "length of a round")
-	only := flag.String("only", "", "P1, P2, P3, P4, P5, P6, N1, N2, N3, or several of them; empty = all")
+	only := flag.String("only", "", "names of rows, such as P1,P7; empty = all")
 	quiet := flag.Duration("quiet", 5*time.Minute, "how long the connections of P4 are open when they are measured")
 	load := flag.Int("load", 10000, "requests a second during the reloads of P6; 0 = as many as the machine can")
+	foreign := flag.Float64("foreign", 0.15, "share of a core that other programs may use during a round; beyond, it is repeated")
 	flag.Parse()
+	var err error
 	switch *role {
 	case "gws":
 		gwsServer()
 		return
 	case "clients":
-		if err := clients(os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, "bench: clients:", err)
-			os.Exit(1)
-		}
-		return
+		descriptors(0)
+		err = clients(os.Stdin, os.Stdout)
+	case "pinned":
+		err = pinned(flag.Args())
+	default:
+		b := &bench{console: *console, rounds: *rounds, length: *seconds, quiet: *quiet, load: *load, foreign: *foreign, cores: apart()}
+		err = b.run(*only)
 	}
-	b := &bench{console: *console, rounds: *rounds, length: *seconds, quiet: *quiet, load: *load}
-	for _, m := range []struct {
-		name string
-		run  func() error
-	}{{"P1", b.requests}, {"P2", b.quietRoom}, {"P3", b.busyRoom}, {"P4", b.idle}, {"P5", b.handshakes}, {"P6", b.reloads},
-		{"N1", b.crowdedRoom}, {"N2", b.publishes}, {"N3", b.members}} {
-		if *only != "" && !strings.Contains(*only, m.name) {
-			continue
-		}
-		if err := m.run(); err != nil {
-			b.clean()
-			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", m.name, err)
-			os.Exit(1)
-		}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, strings.TrimSpace("bench: "+*role), err)
+		os.Exit(1)
 	}
-	b.clean()
 }
 
 type bench struct {
@@ -64,7 +51,30 @@ type bench struct {
 	length  time.Duration
 	quiet   time.Duration
 	load    int
-	built   string // the console of N1 to N3
+	foreign float64
+	cores   cores
+	built   string // the console with the controller of testdata/stage
+}
+
+func (b *bench) run(only string) error {
+	defer b.clean()
+	descriptors(0)
+	for _, m := range []struct {
+		name string
+		run  func() error
+	}{
+		{"P1", b.requests}, {"P2", b.quietRoom}, {"P3", b.busyRoom}, {"P4", b.idle}, {"P5", b.handshakes}, {"P6", b.reloads},
+		{"P7", b.heartbeats}, {"P8", b.collections}, {"P9", b.tail},
+		{"N1", b.crowdedRoom}, {"N2", b.publishes}, {"N3", b.members},
+	} {
+		if only != "" && !strings.Contains(only, m.name) {
+			continue
+		}
+		if err := m.run(); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
+	return nil
 }
 
 func median(v []float64) float64 {
@@ -74,9 +84,16 @@ func median(v []float64) float64 {
 }
 
 // compare measures two servers in turn, and prints their medians and the median of the ratios.
+// Rounds in which other programs used the machine are repeated, up to twice as many in all.
 func (b *bench) compare(what, unit string, ours, theirs func() (float64, error)) error {
+	return b.versus(what, "wsframe", "gws", unit, ours, theirs)
+}
+
+// versus is compare for other things than two servers.
+func (b *bench) versus(what, first, second, unit string, ours, theirs func() (float64, error)) error {
 	var f figure
-	for range b.rounds {
+	for tries := 0; len(f.ratio) < b.rounds; tries++ {
+		machine := watch()
 		x, err := ours()
 		if err != nil {
 			return err
@@ -85,19 +102,31 @@ func (b *bench) compare(what, unit string, ours, theirs func() (float64, error))
 		if err != nil {
 			return err
 		}
+		share := machine.foreign()
+		if share > b.foreign && tries < 2*b.rounds {
+			continue
+		}
+		f.foreign = max(f.foreign, share)
 		f.add(x, y)
 	}
-	f.print(what, "wsframe", "gws", unit)
+	f.print(what, first, second, unit)
 	return nil
 }
 
 // figure holds the measurements of two servers, round by round.
-type figure struct{ first, second, ratio []float64 }
+type figure struct {
+	first, second, ratio []float64
+	foreign              float64 // the largest share of a core that other programs used
+}
 
 func (f *figure) add(x, y float64) {
 	f.first, f.second, f.ratio = append(f.first, x), append(f.second, y), append(f.ratio, x/y)
 }
 
 func (f *figure) print(what, first, second, unit string) {
-	fmt.Printf("%-52s %s %8.2f %s   %s %8.2f %s   ratio %.2f (%.2f-%.2f)\n", what, first, median(f.first), unit, second, median(f.second), unit, median(f.ratio), slices.Min(f.ratio), slices.Max(f.ratio))
+	fmt.Printf("%-52s %s %8.2f %s   %s %8.2f %s   ratio %.2f (%.2f-%.2f)", what, first, median(f.first), unit, second, median(f.second), unit, median(f.ratio), slices.Min(f.ratio), slices.Max(f.ratio))
+	if f.foreign > 0.05 {
+		fmt.Printf("   others used %.0f %% of a core", f.foreign*100)
+	}
+	fmt.Println()
 }

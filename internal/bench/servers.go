@@ -2,12 +2,12 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,32 +19,33 @@ import (
 	"wsframe/framework/auth"
 )
 
-// parseCommand parses a message to the gws server: PUBLISH count interval-µs, and a text.
-func parseCommand(s string) (count int, every time.Duration, ok bool) {
+// command parses a message to the gws server: a word and numbers.
+func command(s string) (word string, numbers []int) {
 	f := strings.Fields(s)
-	if len(f) < 3 || f[0] != "PUBLISH" {
-		return 0, 0, false
+	if len(f) == 0 {
+		return "", nil
 	}
-	count, _ = strconv.Atoi(f[1])
-	us, _ := strconv.Atoi(f[2])
-	return count, time.Duration(us) * time.Microsecond, true
+	for _, n := range f[1:] {
+		numbers = append(numbers, number(n))
+	}
+	return f[0], numbers
 }
 
 var payload = []byte(`{"status":200,"event":"barrage","info":"","param":{"id":123456,"nickname":"somebody","say":"this is what a barrage message looks like"}}`)
 
-// publishing calls publish count times at a fixed interval.
-func publishing(count int, every time.Duration, publish func()) {
+// publishing calls publish count times, in bursts at a fixed interval.
+func publishing(count, burst int, every time.Duration, publish func()) {
 	next := time.Now()
-	for range count {
+	for i := range count {
 		publish()
-		if every > 0 {
+		if every > 0 && (i+1)%max(burst, 1) == 0 {
 			next = next.Add(every)
 			time.Sleep(time.Until(next))
 		}
 	}
 }
 
-// gwsServer is the reference server. It echoes messages, and publishes with gws's Broadcaster.
+// gwsEcho is the reference server. It echoes messages, and publishes with gws's Broadcaster.
 type gwsEcho struct {
 	gws.BuiltinEventHandler
 	mu    sync.Mutex
@@ -60,19 +61,28 @@ func (e *gwsEcho) OnClose(c *gws.Conn, _ error) {
 
 func (e *gwsEcho) OnMessage(c *gws.Conn, m *gws.Message) {
 	defer m.Close()
-	if count, every, ok := parseCommand(string(m.Bytes())); ok {
-		go publishing(count, every, func() {
-			b := gws.NewBroadcaster(gws.OpcodeText, payload)
-			e.mu.Lock()
-			for c := range e.conns {
-				_ = b.Broadcast(c)
-			}
-			e.mu.Unlock()
-			_ = b.Close()
-		})
+	switch word, n := command(string(m.Bytes())); {
+	case word == "PUBLISH" && len(n) == 3:
+		go publishing(n[0], n[1], time.Duration(n[2])*time.Microsecond, e.publish)
 		return
+	case word == "SLEEP" && len(n) == 1:
+		time.Sleep(time.Duration(n[0]) * time.Microsecond)
+	case word == "COLLECT" && len(n) == 1:
+		for range n[0] {
+			runtime.GC()
+		}
 	}
 	_ = c.WriteMessage(m.Opcode, m.Bytes())
+}
+
+func (e *gwsEcho) publish() {
+	b := gws.NewBroadcaster(gws.OpcodeText, payload)
+	defer b.Close()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for c := range e.conns {
+		_ = b.Broadcast(c)
+	}
 }
 
 func listen() *net.TCPListener {
@@ -90,9 +100,6 @@ func gwsServer() {
 	panic(s.RunListener(listen()))
 }
 
-// roomServer is the path of a program that uses the hub, which other modules cannot import.
-const roomServer = "./framework/internal/hub/roomserver"
-
 // process is a measured server.
 type process struct {
 	cmd  *exec.Cmd
@@ -101,31 +108,15 @@ type process struct {
 	pids []int                       // processes whose CPU time counts
 	path func(i int) (string, error) // the token of the i-th client, each of a different user
 	dir  string
+
+	binary string
+	cores  cores
 }
 
-func startRole(role string) (*process, error) {
-	return startServer(exec.Command(os.Args[0], "-role", role))
-}
-
-// startRoom builds and starts a hub with one room for all connections.
-func startRoom() (*process, error) {
-	dir, err := os.MkdirTemp("", "wsframe-bench-")
-	if err != nil {
-		return nil, err
-	}
-	binary := filepath.Join(dir, "roomserver")
-	root, err := checkout()
-	if err != nil {
-		return nil, err
-	}
-	build := exec.Command("go", "build", "-o", binary, roomServer)
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the room server: %w\n%s", err, out)
-	}
-	p, err := startServer(exec.Command(binary))
+func startRole(role string, c cores) (*process, error) {
+	p, err := startServer(onCores(c.servers, os.Args[0], "-role", role))
 	if err == nil {
-		p.dir = dir
+		p.cores = c
 	}
 	return p, err
 }
@@ -149,12 +140,12 @@ func startServer(cmd *exec.Cmd) (*process, error) {
 
 // startConsole starts the console with master, worker, embedded store and token check. With
 // withMaster, the master's CPU time counts, too.
-func startConsole(console string, withMaster bool, env ...string) (*process, error) {
+func startConsole(console string, withMaster bool, c cores, env ...string) (*process, error) {
 	dir, err := os.MkdirTemp("", "wsframe-bench-")
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(console, "-s", "start", "-c", "config")
+	cmd := onCores(c.servers, console, "-s", "start", "-c", "config")
 	const key = "bench-key-0123456789abcdef"
 	cmd.Env = append(os.Environ(), append([]string{"WSFRAME_APP_RUNTIME_DIR=" + dir, "WSFRAME_APP_OUTSIDE_PORT=0", "WSFRAME_APP_MANAGER_PORT=0", "WSFRAME_APP_PUSH_PORT=0", "WSFRAME_APP_AUTH_KEY=" + key}, env...)...)
 	cmd.Stderr = os.Stderr
@@ -165,7 +156,7 @@ func startConsole(console string, withMaster bool, env ...string) (*process, err
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd, dir: dir}
+	p := &process{cmd: cmd, dir: dir, binary: console, cores: c}
 	r := bufio.NewReader(out)
 	for p.addr == "" || p.push == "" {
 		line, err := r.ReadString('\n')
@@ -179,7 +170,7 @@ func startConsole(console string, withMaster bool, env ...string) (*process, err
 			p.push = strings.TrimSpace(rest)
 		}
 	}
-	go func() { _, _ = r.WriteTo(os.Stderr) }()
+	go func() { _, _ = io.Copy(io.Discard, r) }() // what is wrong is on its stderr
 	tokens, err := auth.New(auth.Config{Keys: []string{key}})
 	if err != nil {
 		return nil, err
@@ -228,12 +219,6 @@ func startRedis() (*process, error) {
 	}
 }
 
-func childOf(pid int) int {
-	out, _ := exec.CommandContext(context.Background(), "pgrep", "-P", strconv.Itoa(pid)).Output()
-	n, _ := strconv.Atoi(strings.TrimSpace(string(out)))
-	return n
-}
-
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGKILL)
 	_ = p.cmd.Wait()
@@ -241,35 +226,4 @@ func (p *process) stop() {
 		time.Sleep(300 * time.Millisecond) // the worker ends with its master
 		_ = os.RemoveAll(p.dir)
 	}
-}
-
-// cpu returns the user and system time of a process, in microseconds.
-func (p *process) cpu() float64 {
-	total := 0.0
-	for _, pid := range p.pids {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			continue
-		}
-		f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+2:]))
-		u, _ := strconv.ParseFloat(f[11], 64)
-		s, _ := strconv.ParseFloat(f[12], 64)
-		total += (u + s) * 10_000 // clock ticks of 1/100 s
-	}
-	return total
-}
-
-// pss returns the proportional set size in KiB.
-func (p *process) pss() float64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.pids[0]))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
-			v, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			return v
-		}
-	}
-	return 0
 }

@@ -84,18 +84,21 @@ func (b *bench) stage(nodes int, env ...string) (_ *stage, err error) {
 			s.stop()
 		}
 	}()
-	// The clients answer no pings, and the benchmark does not repeat calls that a busy machine
-	// delays.
-	env = append([]string{"WSFRAME_APP_HEARTBEAT_PING=1h", "WSFRAME_APP_HEARTBEAT_IDLE=2h", "WSFRAME_CACHE_MASTER_TIMEOUT=5s", "WSFRAME_APP_DEMO=false"}, env...)
+	env = append([]string{"WSFRAME_APP_DEMO=false"}, env...)
 	if nodes > 1 {
+		env = append(env, "WSFRAME_CACHE_MASTER_TIMEOUT=5s") // calls that a busy machine delays are not repeated
 		if s.redis, err = startRedis(); err != nil {
 			return nil, err
 		}
 		s.store = redis.NewClient(&redis.Options{Addr: s.redis.addr, DisableIdentity: true})
 		env = append(env, "WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS="+s.redis.addr)
 	}
+	c := b.cores
+	if nodes > 1 {
+		c = cores{} // they and Redis need the machine
+	}
 	for range nodes {
-		p, err := startConsole(binary, false, env...)
+		p, err := startConsole(binary, false, c, env...)
 		if err != nil {
 			return nil, err
 		}
