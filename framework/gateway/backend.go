@@ -3,8 +3,8 @@ package gateway
 // Backend holds the clients of this gateway and does what commands ask. It acts on clients of
 // this node only, since PHP asks each gateway and joins the answers itself.
 //
-// A command about a client that is not there does nothing. Methods are called concurrently. Names of uids and groups are never empty, are never "0", and have at most
-// 128 bytes, which may be any.
+// A command about a client that is not there does nothing. Methods are called concurrently. Names
+// of uids and groups are never empty, are never "0", and have at most 128 bytes, which may be any.
 type Backend interface {
 	Senders
 	Members
