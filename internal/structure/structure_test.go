@@ -47,7 +47,7 @@ library/cache/snapshot
 library/cache library/config
 framework/internal/backoff framework/internal/lograte framework/internal/ijson
 framework/internal/names framework/internal/wire
-framework/auth framework/frame
+framework/auth framework/frame framework/gateway
 framework/api
 framework/internal/tally
 framework/internal/accept
@@ -61,10 +61,10 @@ framework/internal/nodetest
 framework/internal/directory
 framework/internal/history
 framework/internal/session
-framework/internal/closing framework/internal/isolation framework/internal/presence framework/internal/publish framework/internal/roomsync
+framework/internal/clients framework/internal/closing framework/internal/isolation framework/internal/presence framework/internal/publish framework/internal/roomsync
 framework/internal/reload
 framework
-framework/gateway framework/manager framework/push
+framework/manager framework/push
 framework/process
 framework/internal/boot
 framework/console framework/frameworktest
@@ -75,7 +75,6 @@ internal
 
 // apart are layers that stand on a lower one and do not import it all the same: they know the framework by interfaces of their own.
 var apart = map[string][]string{
-	"framework/gateway": {"framework", "framework/hub", "framework/internal/cluster", "framework/bus"},
 	"framework/manager": {"framework", "framework/hub", "framework/internal/cluster", "framework/bus"},
 	"framework/push":    {"framework", "framework/hub", "framework/internal/cluster", "framework/bus"},
 	"framework/process": {"framework", "framework/hub", "framework/internal/cluster", "framework/bus"},

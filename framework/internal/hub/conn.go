@@ -187,6 +187,21 @@ func (c *Conn) Close(code int, reason string) {
 	c.mu.Unlock()
 }
 
+// Drop is Close of a connection without what is queued. A socket that has got a part of a frame is
+// cut.
+func Drop(c *Conn, code int, reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == open && !c.moved && !c.exported {
+		if c.out.writing {
+			c.out.broken()
+			return
+		}
+		c.out.drop()
+	}
+	c.closeLocked(code, reason)
+}
+
 // SetClosingSoon notes that the connection will be closed after frames that are still on their way.
 // It is served until then. The result is false if that was noted before or the connection is
 // closing.

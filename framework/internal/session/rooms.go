@@ -28,6 +28,12 @@ func (ss *Sessions) Join(ctx context.Context, c *hub.Conn, name string, j Joinin
 	if err := names.Room(name); err != nil {
 		return err
 	}
+	return ss.JoinAny(ctx, c, name, j)
+}
+
+// JoinAny is Join of a room whose name need not be valid. Names of PHP's groups are made of other
+// texts (names.EscapeRoom).
+func (ss *Sessions) JoinAny(ctx context.Context, c *hub.Conn, name string, j Joining) error {
 	s, here := lock(c)
 	if !here {
 		err := forward(ctx, ss, opJoin, c, joinQuestion{name, j.Announce, j.Kept})

@@ -38,6 +38,9 @@ type Session struct {
 	boundLogins []string // uids whose common order of logins has reached this connection's login
 	rivals      []rival  // later logins that wait to know whether this connection is alive
 
+	php     *PHP     // nil = PHP programs keep nothing
+	Foreign Exporter // see SetForeign; nil = the connection is none of the gateway's own port
+
 	leaves atomic.Int64 // rooms left so far, counted before each leave
 
 	Acting     atomic.Pointer[string] // method of the running action; nil = none
@@ -101,4 +104,46 @@ func Entry(c *hub.Conn, rooms []string) cluster.Entry {
 		}
 	}
 	return e
+}
+
+// SetForeign marks a connection as one of the gateway's own port, before its reader begins.
+func (s *Session) SetForeign(e Exporter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Foreign = e
+}
+
+// PHP returns what PHP programs keep with the connection.
+func (s *Session) PHP() PHP {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.php == nil {
+		return PHP{}
+	}
+	return *s.php
+}
+
+// ChangePHP calls change, which must not call this package, with what PHP programs keep.
+func (s *Session) ChangePHP(change func(p *PHP)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.php == nil {
+		s.php = &PHP{}
+	}
+	change(s.php)
+}
+
+// exportPHP returns what moves; nil = nothing. mu is held.
+func (s *Session) exportPHP() *PHP {
+	if s.php == nil && s.Foreign == nil {
+		return nil
+	}
+	var p PHP
+	if s.php != nil {
+		p = *s.php
+	}
+	if s.Foreign != nil {
+		p.Foreign, p.Events = true, s.Foreign.Export()
+	}
+	return &p
 }

@@ -24,6 +24,7 @@ type state struct {
 	Seen        map[string]room.Position // Session.seen
 	Received    map[string]room.Position // hub.Conn.Received
 	Rivals      []rival
+	PHP         *PHP // nil = PHP programs keep nothing
 }
 
 var errSession = errors.New("session of a connection cannot be read")
@@ -39,6 +40,7 @@ func (ss *Sessions) Export(c *hub.Conn, take func(state json.RawMessage)) {
 func (s *Session) export(c *hub.Conn) json.RawMessage {
 	uids := c.Users()
 	st := state{Keys: s.keys, Listeners: s.listeners, Values: s.values, Seen: s.seen, Received: c.Received(), Rivals: s.rivals}
+	st.PHP = s.exportPHP()
 	if s.user != c.Auth.ID {
 		st.User = s.user
 	}
@@ -62,7 +64,7 @@ func (ss *Sessions) Import(c *hub.Conn, raw json.RawMessage) (*Session, error) {
 	if err := st.decode(raw); err != nil {
 		return nil, err
 	}
-	s := &Session{keys: st.Keys, listeners: st.Listeners, values: st.Values, seen: st.Seen, user: st.User, rivals: st.Rivals}
+	s := &Session{keys: st.Keys, listeners: st.Listeners, values: st.Values, seen: st.Seen, user: st.User, rivals: st.Rivals, php: st.PHP}
 	if s.user == "" && len(st.Announced) > 0 {
 		s.user = c.Auth.ID
 	}
@@ -102,14 +104,22 @@ func (s *state) positions() [2]*map[string]room.Position {
 	return [...]*map[string]room.Position{&s.Seen, &s.Received}
 }
 
+const (
+	stateUnbound = 1 << iota
+	statePHP
+)
+
 // encode returns the state's bytes, none for an empty state. Texts are copied as they are: a text
 // that clients have chosen costs no more than its length.
 func (s *state) encode() []byte {
 	b := []byte{0}
 	if s.Unbound {
-		b[0] = 1
+		b[0] |= stateUnbound
 	}
-	empty := !s.Unbound && s.User == "" && len(s.Values) == 0 && len(s.Rivals) == 0
+	if s.PHP != nil {
+		b[0] |= statePHP
+	}
+	empty := b[0] == 0 && s.User == "" && len(s.Values) == 0 && len(s.Rivals) == 0
 	b = packed.AppendText(b, s.User)
 	for _, list := range s.lists() {
 		empty = empty && len(*list) == 0
@@ -130,6 +140,9 @@ func (s *state) encode() []byte {
 	for _, r := range s.Rivals {
 		b = binary.AppendVarint(packed.AppendText(b, r.uid), r.fd)
 	}
+	if s.PHP != nil {
+		b = s.PHP.append(b)
+	}
 	if empty {
 		return nil
 	}
@@ -141,7 +154,8 @@ func (s *state) decode(b []byte) error {
 		return nil
 	}
 	r := packed.NewReader(b)
-	s.Unbound = r.Byte() == 1
+	flags := r.Byte()
+	s.Unbound = flags&stateUnbound != 0
 	s.User = r.Text()
 	for _, list := range s.lists() {
 		*list = r.Texts()
@@ -164,6 +178,10 @@ func (s *state) decode(b []byte) error {
 	}
 	for n := r.Size(); n > 0 && r.Err() == nil; n-- {
 		s.Rivals = append(s.Rivals, rival{r.Text(), r.Int()})
+	}
+	if flags&statePHP != 0 {
+		s.PHP = &PHP{}
+		s.PHP.read(&r)
 	}
 	if r.End() != nil {
 		return errSession

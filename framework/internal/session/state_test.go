@@ -18,6 +18,7 @@ func fullSession() state {
 		User: "n", Unbound: true, Values: map[string]json.RawMessage{"a": json.RawMessage(`{"b":1}`)},
 		Seen: map[string]room.Position{"S": {Offset: -7, Epoch: "e"}}, Received: map[string]room.Position{"M": {Offset: 1 << 40, Epoch: "f"}},
 		Rivals: []rival{{"u", 1 << 50}, {"v", 2}},
+		PHP:    &PHP{UID: "w", Bytes: []byte("a:0:{}"), Grouped: true, Foreign: true, Events: []byte{0, 0xff}},
 	}
 }
 

@@ -11,10 +11,22 @@ import (
 // Identify binds a new connection to its token's id, if ids of that type of user are uids
 // (users.uid_types). Equal ids of two types may belong to two people.
 func (ss *Sessions) Identify(c *hub.Conn) {
-	types := ss.cfg.UIDTypes
-	if (slices.Contains(types, c.Auth.Type) || slices.Contains(types, "*")) && names.UID(c.Auth.ID) == nil {
+	if ss.identifies(c) {
 		_ = ss.Bind(c, c.Auth.ID) // fails only where the connection has ended already
 	}
+}
+
+func (ss *Sessions) identifies(c *hub.Conn) bool {
+	types := ss.cfg.UIDTypes
+	return (slices.Contains(types, c.Auth.Type) || slices.Contains(types, "*")) && names.UID(c.Auth.ID) == nil
+}
+
+// OwnUID returns the uid that Identify binds the connection to, "" = none.
+func (ss *Sessions) OwnUID(c *hub.Conn) string {
+	if ss.identifies(c) {
+		return c.Auth.ID
+	}
+	return ""
 }
 
 // Bind makes a connection reachable by a uid. Under a policy of one login for each user, it also

@@ -1,0 +1,47 @@
+package session
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"wsframe/library/packed"
+)
+
+// PHP is the part of a session that PHP programs keep with a connection (package clients).
+type PHP struct {
+	UID     string // bound by PHP, as the hub's uid; "" = none
+	Bytes   []byte // PHP's serialize() of its own session; immutable
+	Grouped bool   // PHP has put the connection into a room
+	Foreign bool   // the connection came to the gateway's own port
+	Events  []byte // Exporter's state during a move
+}
+
+// Exporter is what handles a connection of the gateway's own port.
+type Exporter interface {
+	Export() []byte // called under the session's lock
+}
+
+const (
+	phpGrouped = 1 << iota
+	phpForeign
+)
+
+func (p *PHP) append(b []byte) []byte {
+	var flags byte
+	if p.Grouped {
+		flags |= phpGrouped
+	}
+	if p.Foreign {
+		flags |= phpForeign
+	}
+	b = packed.AppendText(append(b, flags), p.UID)
+	b = append(binary.AppendUvarint(b, uint64(len(p.Bytes))), p.Bytes...)
+	return append(binary.AppendUvarint(b, uint64(len(p.Events))), p.Events...)
+}
+
+func (p *PHP) read(r *packed.Reader) {
+	flags := r.Byte()
+	p.Grouped, p.Foreign = flags&phpGrouped != 0, flags&phpForeign != 0
+	p.UID = r.Text()
+	p.Bytes, p.Events = slices.Clone(r.Bytes()), slices.Clone(r.Bytes())
+}
