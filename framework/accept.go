@@ -26,7 +26,7 @@ type entrance struct {
 	hub    *hub.Hub
 	port   *accept.Server
 
-	number func() (int64, error) // the next connection number
+	number func() (int64, error) // the next connection number; see next
 	opened func(c *hub.Conn)     // for the bookkeeping
 	evicts func() bool           // other nodes are to have the clients now
 	users  [64]sync.Mutex        // by user id: a user's connections are opened one after the other
@@ -60,13 +60,33 @@ func (e *entrance) unavailable() string {
 
 // open makes a connection of a client that may come in.
 func (e *entrance) open(h *accept.Handshake) error {
+	return e.serve(h, session.New(history.ParsePositions(h.Request.URL.RawQuery)), e.server.sessions.Identify, e.greeting)
+}
+
+// next returns the number of a new connection.
+func (e *entrance) next() (int64, error) {
+	for {
+		fd, err := e.number()
+		if err != nil {
+			return 0, &accept.Refusal{Status: http.StatusServiceUnavailable, Reason: "no connection number: is Redis reachable?", Cause: err}
+		}
+		if e.server.clients.Usable(fd) {
+			e.server.clients.Came(fd)
+			return fd, nil
+		}
+	}
+}
+
+// serve answers a handshake. opened is called once the connection is known here. The result of
+// first, unless it is nil, runs before the first frame is read.
+func (e *entrance) serve(h *accept.Handshake, s *session.Session, opened func(*hub.Conn), first func(*hub.Conn) func()) error {
 	tcp, ok := h.Conn.(*net.TCPConn)
 	if !ok {
 		return errors.New("only TCP listeners can be served")
 	}
-	fd, err := e.number()
+	fd, err := e.next()
 	if err != nil {
-		return &accept.Refusal{Status: http.StatusServiceUnavailable, Reason: "no connection number: is Redis reachable?", Cause: err}
+		return err
 	}
 	h.Request.Header.Set("Upgrade", "websocket") // gws reads no list
 	c, err := e.hub.Accept(tcp, h.Early, fd, h.Identity, h.Remote, h.Protocol)
@@ -75,7 +95,7 @@ func (e *entrance) open(h *accept.Handshake) error {
 		_ = tcp.Close()
 		return nil
 	}
-	c.Data = session.New(history.ParsePositions(h.Request.URL.RawQuery))
+	c.Data = s
 	// A client may open its next connection as soon as it has the 101 of this one. That connection
 	// must be recorded after this one.
 	order := &e.users[maphash.String(userSeed, h.Identity.ID)%uint64(len(e.users))]
@@ -85,8 +105,8 @@ func (e *entrance) open(h *accept.Handshake) error {
 	// here.
 	if err := c.Serve(h.Request, func() {
 		e.opened(c)
-		e.server.sessions.Identify(c)
-	}, e.greeting(c)); err != nil {
+		opened(c)
+	}, first(c)); err != nil {
 		e.port.Release(h.Remote)
 	}
 	return nil
@@ -97,6 +117,9 @@ var userSeed = maphash.MakeSeed()
 // Closed implements hub.Handler.
 func (e *entrance) Closed(c *hub.Conn, code int, reason string, rooms []string) {
 	e.port.Release(c.Remote)
+	if f := session.Of(c).Foreign; f != nil {
+		f.Closed()
+	}
 	e.server.closer.Ended(c, code, reason, rooms)
 }
 

@@ -19,6 +19,7 @@ import (
 	"wsframe/framework/frame"
 	"wsframe/framework/internal/accept"
 	"wsframe/framework/internal/ask"
+	"wsframe/framework/internal/clients"
 	"wsframe/framework/internal/closing"
 	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/directory"
@@ -83,6 +84,8 @@ type Options struct {
 	Version string    // for NodeSign
 	Begun   time.Time // start of the server, for NodeSign; zero = now
 	Static  fs.FS     // served under /static/ on the outside port; nil = nothing
+
+	Gateway *Gateway // nil = no PHP back ends of GatewayWorker
 
 	// Echo replaces routing by an echo of every message, for protocol conformance tests.
 	Echo bool
@@ -158,7 +161,7 @@ func assemble(o *Options) (a *App, err error) {
 		return nil, errors.New("the auth check is on, but there are no token keys")
 	}
 	cfg, lim := &o.Config, &o.Config.Limits
-	a = &App{Server: &Server{log: o.Deps.Log, timeout: o.StoreTimeout}}
+	a = &App{Server: &Server{log: o.Deps.Log, timeout: o.StoreTimeout, gateway: o.Gateway}}
 	if a.router, err = newRouter(withSystem(o.Controllers)); err != nil {
 		return nil, err
 	}
@@ -225,6 +228,8 @@ func (a *App) join(ctx context.Context, o *Options) (err error) {
 		Keys:    lim.CloseKeysPerConnection, UIDTypes: cfg.Users.UIDTypes, SecondLogin: cfg.Users.SecondLogin, Listener: a.router.listener,
 		Life: a.lifecycle.life, Protect: a.protect, Log: a.log,
 	})
+	events, refused := o.Gateway.options()
+	a.clients = clients.New(clients.Config{Hub: a.hub, Sessions: a.sessions, Events: events, Refused: refused})
 	now := time.Now()
 	a.directory = directory.New(directory.Config{
 		Hub: a.hub, Nodes: a.nodes, Cluster: func() directory.Cluster { return a.node.Peers },
@@ -286,6 +291,15 @@ func (a *App) attach(o *Options) {
 type handler struct {
 	*dispatcher
 	*entrance
+}
+
+// Message implements hub.Handler. Messages of the gateway's own clients are not routed.
+func (h handler) Message(c *hub.Conn, data []byte) {
+	if f := session.Of(c).Foreign; f != nil {
+		f.Message(data)
+		return
+	}
+	h.dispatcher.Message(c, data)
 }
 
 // echo is the handler of Options.Echo.

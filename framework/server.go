@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/internal/clients"
 	"wsframe/framework/internal/closing"
 	"wsframe/framework/internal/directory"
 	"wsframe/framework/internal/envelope"
@@ -34,6 +35,8 @@ type Server struct {
 	sessions  *session.Sessions
 	publisher *publish.Publisher
 	closer    *closing.Closer
+	clients   *clients.Clients
+	gateway   *Gateway // nil = no PHP back ends of GatewayWorker
 }
 
 // History reads a room's kept pushes with an offset above after, the oldest first, in one Redis

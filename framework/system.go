@@ -12,7 +12,8 @@ import (
 	"wsframe/framework/internal/session"
 )
 
-// system has the built-in methods sys.recover and sys.history, for the rooms of a connection.
+// system has the built-in methods sys.recover and sys.history, for the rooms of a connection, and
+// sys.clientId.
 type system struct{}
 
 // roomPosition is the last push of a room that a client has seen.
@@ -33,6 +34,7 @@ var (
 	errEpoch   = NewFail(400, "paramError", "参数错误").With([]FieldError{{Field: "epoch", Rule: "max=64"}})
 	errNotIn   = NewFail(403, "notInRoom", "未加入该房间")
 	errOften   = NewFail(429, "tooOften", "请求过于频繁，请稍后再试")
+	errGateway = NewFail(404, "gatewayOff", "未启用 gateway")
 	errHistory = NewFail(503, "historyUnavailable", "暂时无法读取历史消息")
 )
 
@@ -135,6 +137,19 @@ func (*system) History(c *Ctx, in *historyIn) (*Reply, error) {
 		out.Items, out.Times = append(out.Items, item.Push), append(out.Times, item.Time)
 	}
 	return OK("sysHistory", "历史消息", out), nil
+}
+
+type clientIDOut struct {
+	ClientID string `json:"client_id"`
+}
+
+// ClientID returns the client_id by which PHP back ends reach this connection.
+func (*system) ClientID(c *Ctx) (*Reply, error) {
+	id := c.ClientID()
+	if id == "" {
+		return nil, errGateway
+	}
+	return OK("sysClientId", "连接标识", clientIDOut{id}), nil
 }
 
 // payPage charges a page to the budgets of the connection and of the user. It reports whether both

@@ -49,6 +49,28 @@ var rules = []rule{
 	{key: "app.auth.lifetime", refused: []string{"-1ns"}, accepted: []string{"0s", "1ns"}},
 	{key: "app.auth.skew", refused: []string{"-1ns"}, accepted: []string{"0s"}},
 
+	{key: "app.gateway.host", refused: []string{"", "a b", "127.0.0.1:80"}, accepted: []string{"0.0.0.0", "::1"}},
+	{key: "app.gateway.port", refused: []string{"-2", "65536"}, accepted: []string{"-1", "0", "65535", "20000"}},
+	{key: "app.gateway.port", refused: []string{"20000", "2121", "2900", "1236"}, with: "APP_GATEWAY_ENABLED=true", says: " already"},
+	{key: "app.gateway.register_host", refused: []string{"", "a b"}, accepted: []string{"0.0.0.0"}},
+	{key: "app.gateway.register_host", refused: []string{"0.0.0.0", "10.0.0.1"}, accepted: []string{"127.0.0.1"}, with: "APP_GATEWAY_ENABLED=true"},
+	{key: "app.gateway.register_host", accepted: []string{"0.0.0.0"}, with: "APP_GATEWAY_ENABLED=true APP_GATEWAY_PEERS=10.0.0.0/8"},
+	{key: "app.gateway.register_port", refused: []string{"-1", "65536"}, accepted: []string{"0", "65535"}},
+	{key: "app.gateway.registers", refused: []string{"h", "h:0", "http://h:1"}, accepted: []string{"", "h:1,10.0.0.1:1236"}},
+	{key: "app.gateway.lan_ip", refused: []string{"", "localhost", "0.0.0.0", "::1", "10.0.0.1:2900"}, accepted: []string{"127.0.0.1", "10.0.0.1"}},
+	{key: "app.gateway.lan_ip", refused: []string{"10.0.0.1"}, accepted: []string{"127.0.0.1"}, with: "APP_GATEWAY_ENABLED=true", says: "gateway.inner_host"},
+	{key: "app.gateway.lan_ip", accepted: []string{"10.0.0.1"}, with: "APP_GATEWAY_ENABLED=true APP_GATEWAY_SECRET_KEY=k"},
+	{key: "app.gateway.inner_host", refused: []string{"a b"}, accepted: []string{"", "0.0.0.0"}},
+	{key: "app.gateway.inner_host", refused: []string{"0.0.0.0"}, accepted: []string{""}, with: "APP_GATEWAY_ENABLED=true"},
+	{key: "app.gateway.start_port", refused: []string{"-1", "0", "65536"}, accepted: []string{"1", "65535"}},
+	{key: "app.gateway.secret_key", refused: []string{"a\"b", "a\\b", "é", "a\tb"}, accepted: []string{"", "a b'!~"}},
+	{key: "app.gateway.peers", refused: []string{"h", "10.0.0.0/33", "fe80::1%eth0"}, accepted: []string{"", "10.0.0.1,10.0.0.0/8,::1"}},
+	{key: "app.gateway.worker_wait", refused: []string{"-1s"}, accepted: []string{"0s", "10ms"}},
+	{key: "app.gateway.ping_interval", refused: []string{"-1s", "999ms"}, accepted: []string{"0s", "1s"}},
+	{key: "app.gateway.ping_not_response_limit", refused: []string{"-1"}, accepted: []string{"0"}},
+	{key: "app.gateway.session_bytes", refused: []string{"-1", "0", "4194305"}, accepted: []string{"1", "4194304"}},
+	{key: "app.gateway.origins", refused: []string{"https://a.example/x", "a b"}, accepted: []string{"", "*", "https://a.example"}},
+
 	{key: "app.protocol.compat", refused: []string{"x", "MSwoole"}, accepted: []string{"", "mswoole"}},
 	{key: "app.users.uid_types", refused: []string{"a b", letters(33)}, accepted: []string{"", "*", letters(32)}},
 	{key: "app.users.second_login", refused: []string{"", "Allow", "deny"}, accepted: []string{"allow", "refuse", "replace"}},
@@ -119,7 +141,7 @@ var rules = []rule{
 }
 
 // free lists the keys that accept every text. Keys of the type bool have no rule, either.
-var free = []string{"cache.master.username", "cache.master.password", "cache.master.sentinel_master"}
+var free = []string{"app.gateway.greeting", "app.gateway.ping_data", "cache.master.username", "cache.master.password", "cache.master.sentinel_master"}
 
 func letters(n int) string { return strings.Repeat("a", n) }
 

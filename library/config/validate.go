@@ -66,6 +66,7 @@ func (c *Config) validate(where func(file, key string) string) error {
 func (a *App) validate(bad complain) {
 	a.validatePorts(bad)
 	a.validatePush(bad)
+	a.Gateway.validate(bad)
 	a.validateAuth(bad)
 	a.validateRooms(bad)
 	a.validateLimits(bad)
@@ -84,25 +85,39 @@ func (a *App) validate(bad complain) {
 	atLeast(bad, 1, map[string]int{"log.max_size_mb": a.Log.MaxSizeMB, "log.max_days": a.Log.MaxDays, "log.max_files": a.Log.MaxFiles})
 }
 
+// port is a port that the server listens on, with the keys of its settings.
+type port struct {
+	hostKey, portKey string
+	Listen
+}
+
 func (a *App) validatePorts(bad complain) {
 	used := map[int]string{}
-	for _, l := range []struct {
-		key string
-		Listen
-	}{{"outside", a.Outside}, {"manager", Listen{a.Manager.Host, a.Manager.Port}}, {"push", Listen{a.Push.Host, a.Push.Port}}} {
+	check := func(l port, opened bool) {
 		if l.Port < 0 || l.Port > 65535 {
-			bad("app", l.key+".port", "%d is not a port (0-65535)", l.Port)
+			bad("app", l.portKey, "%d is not a port (0-65535)", l.Port)
 		}
-		if other := used[l.Port]; other != "" && l.Port != 0 {
-			bad("app", l.key+".port", "%d is %s.port already", l.Port, other)
+		if other := used[l.Port]; opened && other != "" && l.Port != 0 {
+			bad("app", l.portKey, "%d is %s already", l.Port, other)
 		}
-		used[l.Port] = l.key
+		if opened {
+			used[l.Port] = l.portKey
+		}
 		switch {
 		case l.Host == "":
-			bad("app", l.key+".host", "is empty; 0.0.0.0 means all addresses")
+			bad("app", l.hostKey, "is empty; 0.0.0.0 means all addresses")
 		case !isHost(l.Host):
-			bad("app", l.key+".host", "%.80q is neither an address nor a host name", l.Host)
+			bad("app", l.hostKey, "%.80q is neither an address nor a host name", l.Host)
 		}
+	}
+	for _, l := range []port{
+		{"outside.host", "outside.port", a.Outside}, {"manager.host", "manager.port", Listen{a.Manager.Host, a.Manager.Port}},
+		{"push.host", "push.port", Listen{a.Push.Host, a.Push.Port}},
+	} {
+		check(l, true)
+	}
+	for _, l := range a.Gateway.ports() {
+		check(l, a.Gateway.Enabled)
 	}
 	if !socket.IsLoopback(a.Manager.Host) && len(a.Manager.Token) < minSecret {
 		bad("app", "manager.token", "at least %d bytes are needed when the manager listens on %s", minSecret, a.Manager.Host)

@@ -26,6 +26,9 @@ func (c *Config) Warnings() []string {
 	if slices.Contains(a.Origins, "*") {
 		w = append(w, "origins holds *: any page may connect with a token it has")
 	}
+	if g := &a.Gateway; g.Enabled && g.SecretKey == "" {
+		w = append(w, "gateway.secret_key is empty: every process that reaches gateway.start_port may send to all clients")
+	}
 	if a.Limits.MessageRate == 0 {
 		w = append(w, "limits.message_rate is 0: one client may send as fast as it can")
 	}

@@ -63,6 +63,14 @@ func wantsWebSocket(r *http.Request) bool {
 	return httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket")
 }
 
+// notWebSocket returns why a request is no handshake; "" = it is one.
+func notWebSocket(r *http.Request) string {
+	if wantsWebSocket(r) {
+		return ""
+	}
+	return "this port speaks WebSocket only"
+}
+
 // Reasons that are used more than once. Clients, metrics and the log get them, so they contain
 // nothing that a client wrote.
 const (

@@ -59,6 +59,24 @@ type Config struct {
 	Open func(h *Handshake) error
 }
 
+// Policy is what one listener admits, and what happens to its clients.
+type Policy struct {
+	Origins       []string // as in Config
+	AllowNoOrigin bool
+	Authenticate  func(token string) (auth.Identity, error)
+	Unavailable   func() string
+	Open          func(h *Handshake) error
+	NoPages       bool // requests that are no handshakes are refused
+}
+
+// door is a Policy in use.
+type door struct {
+	Policy
+	origins origins
+}
+
+func newDoor(p Policy) *door { return &door{p, newOrigins(p.Origins, p.AllowNoOrigin)} }
+
 // Conn is an accepted socket.
 type Conn interface {
 	net.Conn
@@ -69,6 +87,7 @@ type Conn interface {
 type Handshake struct {
 	Conn     Conn
 	Request  *http.Request
+	Head     []byte // the request as it came, up to its blank line; valid until Open returns
 	Early    []byte // bytes after the request; valid until Open returns
 	Identity auth.Identity
 	Remote   string // the client's address, from a trusted proxy's header where there is one
@@ -80,7 +99,7 @@ var errNotTCP = errors.New("only TCP listeners can be served")
 // Server is made by New. It is safe for concurrent use; its locks are leaves.
 type Server struct {
 	cfg       Config
-	origins   origins
+	outside   *door // of Serve
 	proxies   proxies
 	addresses addresses
 	pages     *pages
@@ -94,7 +113,9 @@ type Server struct {
 
 // New makes a Server, which accepts nothing before Serve and starts no goroutine.
 func New(cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, origins: newOrigins(cfg.Origins, cfg.AllowNoOrigin)}
+	s := &Server{cfg: cfg, outside: newDoor(Policy{
+		Origins: cfg.Origins, AllowNoOrigin: cfg.AllowNoOrigin, Authenticate: cfg.Authenticate, Unavailable: cfg.Unavailable, Open: cfg.Open,
+	})}
 	var err error
 	if s.proxies, err = newProxies(cfg.TrustedProxies, cfg.TrustedHeader); err != nil {
 		return nil, err
@@ -105,12 +126,17 @@ func New(cfg Config) (*Server, error) {
 }
 
 // Serve accepts on ln until Stop. Several listeners may be served at once.
-func (s *Server) Serve(ln net.Listener) error {
+func (s *Server) Serve(ln net.Listener) error { return s.serve(ln, s.outside) }
+
+// ServeAs is Serve of a listener that admits others. Limits count all listeners together.
+func (s *Server) ServeAs(ln net.Listener, p Policy) error { return s.serve(ln, newDoor(p)) }
+
+func (s *Server) serve(ln net.Listener, d *door) error {
 	deadliner, ok := ln.(socket.Deadliner)
 	if !ok {
 		return errors.Join(errNotTCP, ln.Close())
 	}
-	return s.listeners.serve(deadliner, s.cfg.Log, s.handle)
+	return s.listeners.serve(deadliner, s.cfg.Log, func(conn Conn) { s.handle(conn, d) })
 }
 
 // Pause makes Serve wait, and returns at once. The listeners stay open: clients wait in the
@@ -150,7 +176,7 @@ func (s *Server) Release(remote string) {
 var heads = sync.Pool{New: func() any { return new([]byte) }}
 
 // handle reads a socket's request and serves it: a handshake, a request for a page, or neither.
-func (s *Server) handle(conn Conn) {
+func (s *Server) handle(conn Conn, d *door) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.cfg.Log.Error("panic in the handshake", zap.Any("panic", v), zap.Stack("stack"))
@@ -178,36 +204,36 @@ func (s *Server) handle(conn Conn) {
 		s.refuse(conn, peerOf(conn), &Refusal{Status: http.StatusBadRequest, Reason: reasonMalformed})
 		return
 	}
-	if !wantsWebSocket(r) {
+	if !wantsWebSocket(r) && !d.NoPages {
 		s.listeners.end(conn)
 		_ = conn.SetDeadline(time.Time{})
 		s.pages.serve(conn, bytes.Clone(data))
 		return
 	}
-	h := &Handshake{Conn: conn, Request: r, Early: data[end:], Remote: s.remoteOf(conn, r.Header)}
-	if reason := cmp.Or(malformed(data[:end]), notUpgrade(r)); reason != "" {
+	h := &Handshake{Conn: conn, Request: r, Head: data[:end], Early: data[end:], Remote: s.remoteOf(conn, r.Header)}
+	if reason := cmp.Or(malformed(data[:end]), notWebSocket(r), notUpgrade(r)); reason != "" {
 		s.refuse(conn, h.Remote, &Refusal{Status: http.StatusBadRequest, Reason: reason})
 		return
 	}
-	if refusal := s.admit(h); refusal != nil {
+	if refusal := s.admit(h, d); refusal != nil {
 		s.refuse(conn, h.Remote, refusal)
 		return
 	}
-	s.open(h)
+	s.open(h, d)
 }
 
 // admit accepts or refuses a handshake. A token is checked whatever others at its address did
 // (promise L9).
-func (s *Server) admit(h *Handshake) *Refusal {
-	if !s.origins.allow(h.Request) {
+func (s *Server) admit(h *Handshake, d *door) *Refusal {
+	if !d.origins.allow(h.Request) {
 		return &Refusal{Status: http.StatusForbidden, Reason: "origin"}
 	}
 	token, protocol := tokenOf(h.Request)
-	id, err := s.cfg.Authenticate(token)
+	id, err := d.Authenticate(token)
 	if err != nil {
 		return refusalOf(err, Refusal{Status: http.StatusForbidden, Reason: "token", Cause: err})
 	}
-	reason := s.cfg.Unavailable()
+	reason := d.Unavailable()
 	if s.listeners.stopping.Load() {
 		reason = reasonStopping
 	}
@@ -227,10 +253,10 @@ func (s *Server) admit(h *Handshake) *Refusal {
 }
 
 // open accepts the client, whose deadlines are Open's from here on.
-func (s *Server) open(h *Handshake) {
+func (s *Server) open(h *Handshake, d *door) {
 	s.listeners.end(h.Conn)
 	_ = h.Conn.SetDeadline(time.Time{})
-	if err := s.cfg.Open(h); err != nil {
+	if err := d.Open(h); err != nil {
 		s.Release(h.Remote)
 		s.refuse(h.Conn, h.Remote, refusalOf(err, Refusal{Status: http.StatusServiceUnavailable, Reason: "it could not be opened", Cause: err}))
 	}

@@ -39,6 +39,7 @@ type Sessions interface {
 type Config struct {
 	Hub      *hub.Hub
 	Sessions Sessions
+	Events   gateway.Clients     // of connections of the gateway's own port; nil = dropped
 	Refused  func(reason string) // called for each join or bind beyond a limit
 }
 

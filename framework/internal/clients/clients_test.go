@@ -358,8 +358,9 @@ func (w *worker) Export() []byte         { return []byte("state") }
 func TestForeign(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, w := newNode(t), &worker{}
+		n.cfg.Events = w
 		c := n.connect(1, "")
-		f := n.Open(c.Conn, "hello", w, gateway.Opening{URI: "/x"})
+		f := n.Open(c.Conn, "hello", gateway.Opening{URI: "/x"})
 		n.SetSession(1, func([]byte) ([]byte, bool) { return []byte("s"), true })
 		for _, end := range []func(){w.conn.Resume, n.Freeze} {
 			w.conn.Pause()

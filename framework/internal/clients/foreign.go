@@ -18,26 +18,27 @@ type Foreign struct {
 }
 
 var (
-	_ gateway.Conn     = (*Foreign)(nil)
-	_ session.Exporter = (*Foreign)(nil)
+	_ gateway.Conn    = (*Foreign)(nil)
+	_ session.Foreign = (*Foreign)(nil)
 )
 
 // Open makes the Foreign of a new connection, which is not read yet. greeting is sent before
-// anything else; "" = nothing. A nil events drops the client's messages.
-func (cs *Clients) Open(c *hub.Conn, greeting string, events gateway.Clients, o gateway.Opening) *Foreign {
+// anything else; "" = nothing.
+func (cs *Clients) Open(c *hub.Conn, greeting string, o gateway.Opening) *Foreign {
 	f := &Foreign{clients: cs, conn: c}
 	if greeting != "" {
 		send(c, text(greeting))
 	}
-	if events != nil {
+	if events := cs.cfg.Events; events != nil {
 		f.events = events.Open(f, o)
 	}
 	session.Of(c).SetForeign(f)
 	return f
 }
 
-// Import makes the Foreign of a connection that comes from the previous process, if it was one.
-func (cs *Clients) Import(c *hub.Conn, events gateway.Clients) error {
+// Imported makes the Foreign of a connection that comes from the previous process, if it was one.
+func (cs *Clients) Imported(c *hub.Conn) error {
+	events := cs.cfg.Events
 	cs.Came(c.FD)
 	s := session.Of(c)
 	php := s.PHP()
@@ -56,8 +57,7 @@ func (cs *Clients) Import(c *hub.Conn, events gateway.Clients) error {
 	return nil
 }
 
-// Message takes a message of the client, in the connection's own goroutine. It waits while the
-// client is paused.
+// Message implements session.Foreign. It waits while the client is paused.
 func (f *Foreign) Message(payload []byte) {
 	if f.events == nil {
 		return
@@ -73,14 +73,14 @@ func (f *Foreign) Message(payload []byte) {
 	f.events.Message(payload)
 }
 
-// Closed tells the worker that the client has gone.
+// Closed implements session.Foreign.
 func (f *Foreign) Closed() {
 	if f.events != nil {
 		f.events.Closed(f.Session())
 	}
 }
 
-// Export implements session.Exporter.
+// Export implements session.Foreign.
 func (f *Foreign) Export() []byte {
 	if f.events == nil {
 		return nil

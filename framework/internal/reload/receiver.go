@@ -164,7 +164,7 @@ func (t *receiver) importBatch(body []byte) error {
 			if c.Data, err = t.Sessions.Import(c, s.Data); err != nil {
 				return fmt.Errorf("session of %d: %w", s.FD, err)
 			}
-			return nil
+			return t.Paused.Imported(c)
 		})
 		if err != nil {
 			_ = socket.Close()

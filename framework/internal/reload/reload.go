@@ -48,6 +48,7 @@ type Config struct {
 	Start   func()        // starts the application's own work; a second call has no effect
 	GiveUp  func()        // notifies members of messages that could not be read in time
 	End     func()        // ends this worker's background work
+	Paused  Paused        // clients whose messages wait
 	Running func() string // names the actions that run, for people
 }
 
@@ -59,6 +60,16 @@ type Sessions interface {
 	Import(c *hub.Conn, state json.RawMessage) (*session.Session, error)
 	// Begin is called when an imported connection is served here.
 	Begin(c *hub.Conn)
+}
+
+// Paused are the clients of the gateway's own port (package clients), whose messages may wait.
+type Paused interface {
+	// Freeze lets waiting messages through before a move, so that their actions end. Thaw undoes
+	// it.
+	Freeze()
+	Thaw()
+	// Imported is called for each imported connection before it is served, with its session.
+	Imported(c *hub.Conn) error
 }
 
 // Link is this worker's connection to the other nodes, and its phase (package link).

@@ -53,11 +53,13 @@ func Send(ctx context.Context, cfg Config, w Pipe, handed func(moved int)) (api.
 	defer t.relay.close()
 	t.Port.Pause()
 	begun := time.Now()
+	t.Paused.Freeze()
 	busy := t.Hub.Freeze(settleTime)
 	n, err := t.round(t.exportWorker)
 	if err != nil {
 		t.Link.Resume()
 		t.Hub.Thaw()
+		t.Paused.Thaw()
 		t.Port.Resume()
 		return t.moved, err
 	}

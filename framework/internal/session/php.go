@@ -13,12 +13,14 @@ type PHP struct {
 	Bytes   []byte // PHP's serialize() of its own session; immutable
 	Grouped bool   // PHP has put the connection into a room
 	Foreign bool   // the connection came to the gateway's own port
-	Events  []byte // Exporter's state during a move
+	Events  []byte // Foreign's state during a move
 }
 
-// Exporter is what handles a connection of the gateway's own port.
-type Exporter interface {
-	Export() []byte // called under the session's lock
+// Foreign handles a connection of the gateway's own port.
+type Foreign interface {
+	Message(payload []byte) // in the connection's own goroutine
+	Closed()                // once, at the end
+	Export() []byte         // called under the session's lock
 }
 
 const (

@@ -38,8 +38,8 @@ type Session struct {
 	boundLogins []string // uids whose common order of logins has reached this connection's login
 	rivals      []rival  // later logins that wait to know whether this connection is alive
 
-	php     *PHP     // nil = PHP programs keep nothing
-	Foreign Exporter // see SetForeign; nil = the connection is none of the gateway's own port
+	php     *PHP    // nil = PHP programs keep nothing
+	Foreign Foreign // see SetForeign; nil = the connection is none of the gateway's own port
 
 	leaves atomic.Int64 // rooms left so far, counted before each leave
 
@@ -107,10 +107,10 @@ func Entry(c *hub.Conn, rooms []string) cluster.Entry {
 }
 
 // SetForeign marks a connection as one of the gateway's own port, before its reader begins.
-func (s *Session) SetForeign(e Exporter) {
+func (s *Session) SetForeign(f Foreign) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.Foreign = e
+	s.Foreign = f
 }
 
 // PHP returns what PHP programs keep with the connection.
