@@ -17,6 +17,7 @@ import (
 	"wsframe/framework/auth"
 	"wsframe/framework/bus"
 	"wsframe/framework/frame"
+	"wsframe/framework/gateway"
 	"wsframe/framework/internal/accept"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/clients"
@@ -197,8 +198,8 @@ func assemble(o *Options) (a *App, err error) {
 	}
 	a.nodes = ask.New(ask.Config{
 		Node: o.NodeID, Alone: o.Alone, Timeout: o.StoreTimeout, Link: a.link, Members: func() ask.Members { return a.node.Peers },
-		Here: a.here, Frozen: func() bool { return a.hub.Frozen() },
-		Errors: errorCodes, Protect: a.protect, Log: a.log,
+		Here: func(fd int64) bool { return here(a.hub, fd) }, Frozen: func() bool { return a.hub.Frozen() },
+		Errors: errorCodes, Protect: protector(a.log), Log: a.log,
 	})
 	a.presence, err = presence.New(presence.Config{
 		Rooms: cfg.Presence.Rooms, Hub: func() *hub.Hub { return a.hub }, Nodes: a.nodes, Link: a.link,
@@ -226,7 +227,7 @@ func (a *App) join(ctx context.Context, o *Options) (err error) {
 		Hub: a.hub, Nodes: a.nodes, History: a.history, Link: a.link, Cluster: func() session.Cluster { return a.node.Bookkeeping }, Presence: a.presence,
 		Leaving: func(p cluster.Present, notified bool) { a.node.Presence.Leaving(p, notified) },
 		Keys:    lim.CloseKeysPerConnection, UIDTypes: cfg.Users.UIDTypes, SecondLogin: cfg.Users.SecondLogin, Listener: a.router.listener,
-		Life: a.lifecycle.life, Protect: a.protect, Log: a.log,
+		Life: a.lifecycle.life, Protect: protector(a.log), Log: a.log,
 	})
 	events, refused := o.Gateway.options()
 	a.clients = clients.New(clients.Config{Hub: a.hub, Sessions: a.sessions, Events: events, Refused: refused})
@@ -263,7 +264,7 @@ func (a *App) join(ctx context.Context, o *Options) (err error) {
 // attach makes the parts that need this node's bookkeeping, before anything comes from other nodes.
 func (a *App) attach(o *Options) {
 	a.closer = closing.New(closing.Config{
-		Hub: a.hub, Nodes: a.nodes, Link: a.link, Sessions: a.sessions, Cluster: a.node.Owners, Notify: a.lifecycle.closed, Protect: a.protect, Log: a.log,
+		Hub: a.hub, Nodes: a.nodes, Link: a.link, Sessions: a.sessions, Cluster: a.node.Owners, Notify: a.lifecycle.closed, Protect: protector(a.log), Log: a.log,
 	})
 	a.roomsync = roomsync.New(roomsync.Config{
 		Hub: a.hub, Sessions: a.sessions, Cluster: a.node.Rooms, Log: a.log,
@@ -307,11 +308,13 @@ type echo struct{ *entrance }
 
 func (echo) Message(c *hub.Conn, data []byte) { _ = c.Echo(data) }
 
-func (a *App) protect(what string, f func()) { protect(a.log, what, f) }
+func protector(log *zap.Logger) func(what string, f func()) {
+	return func(what string, f func()) { protect(log, what, f) }
+}
 
 // here reports whether a connection is here and has not moved to the next worker.
-func (a *App) here(fd int64) bool {
-	c := a.hub.Get(fd)
+func here(h *hub.Hub, fd int64) bool {
+	c := h.Get(fd)
 	if c == nil {
 		return false
 	}
@@ -358,6 +361,18 @@ func (a *App) Start() error { return a.lifecycle.start() }
 // Serve accepts on ln until StopAccepting. Several listeners may be served at once. Connections are
 // not closed when it returns.
 func (a *App) Serve(ln net.Listener) error { return a.port.Serve(ln) }
+
+// GatewayBackend returns this node's connections as package gateway needs them.
+func (a *App) GatewayBackend() gateway.Backend { return a.clients.Backend() }
+
+// ServeGateway is Serve of the gateway's own port, whose clients are PHP's.
+func (a *App) ServeGateway(ln net.Listener) error {
+	d := foreignDoor{a.entrance, a.gateway}
+	return a.port.ServeAs(ln, accept.Policy{
+		Origins: a.gateway.Origins, AllowNoOrigin: true, NoPages: true, Open: d.open, Unavailable: d.unavailable,
+		Authenticate: func(string) (Identity, error) { return Identity{}, nil },
+	})
+}
 
 // StopAccepting closes the listeners of this process and ends the handshakes that are under way.
 func (a *App) StopAccepting() { a.port.Stop() }

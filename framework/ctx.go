@@ -99,6 +99,10 @@ func (c *Ctx) Code() string { return c.Auth.Code }
 // Remote returns the client's address, from a trusted proxy's header where there is one.
 func (c *Ctx) Remote() string { return c.conn.Remote }
 
+// ClientID returns the client_id by which PHP back ends reach this connection: 20 hexadecimal
+// digits. It is "" where no gateway is configured.
+func (c *Ctx) ClientID() string { return c.server.clientID(c.FD) }
+
 // Log returns the server's logger with the connection's number and the route's own name.
 func (c *Ctx) Log() *zap.Logger {
 	return c.server.log.With(zap.Int64("fd", c.FD), zap.String("method", c.route))
@@ -153,12 +157,12 @@ func (c *Ctx) Session() map[string]json.RawMessage { return session.Of(c.conn).V
 
 // SetSession replaces the values that are kept with this connection. They live as long as it does,
 // through reloads. ErrSessionSize beyond 16 KiB of JSON.
-func (c *Ctx) SetSession(values map[string]any) error { return c.changeOwn(values, false) }
+func (c *Ctx) SetSession(values map[string]any) error { return changeOwn(c, values, false) }
 
 // UpdateSession merges values into the session; nil removes a key.
-func (c *Ctx) UpdateSession(values map[string]any) error { return c.changeOwn(values, true) }
+func (c *Ctx) UpdateSession(values map[string]any) error { return changeOwn(c, values, true) }
 
-func (c *Ctx) changeOwn(values map[string]any, merge bool) error {
+func changeOwn(c *Ctx, values map[string]any, merge bool) error {
 	raw, err := session.Encode(values)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/gateway"
 	"wsframe/framework/internal/clients"
 	"wsframe/framework/internal/closing"
 	"wsframe/framework/internal/directory"
@@ -99,3 +100,11 @@ func (s *Server) SendToAll(r *Reply, o ...PublishOption) error {
 // dies: a round trip or two, at most cache.master.timeout. After a call that timed out, further
 // calls return at once for a second: pushes are kept here while Redis is unreachable.
 func (s *Server) Settle(ctx context.Context) { s.link.Settle(ctx, s.timeout) }
+
+// clientID returns the client_id of a connection of this node; "" without a Gateway.
+func (s *Server) clientID(fd int64) string {
+	if s.gateway == nil {
+		return ""
+	}
+	return gateway.ClientID{Gateway: s.gateway.Address, Connection: clients.ID(fd)}.String()
+}

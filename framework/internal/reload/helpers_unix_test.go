@@ -54,7 +54,7 @@ func newWorker(t *testing.T) *worker {
 	w := &worker{t: t}
 	w.hub = hub.New(w, hub.Config{})
 	w.cfg = Config{
-		Hub: w.hub, Sessions: sessions{}, Link: fakeLink{w}, Nodes: nodes{w}, Node: node{w}, Port: port{w}, Log: zap.NewNop(), Timeout: patience,
+		Hub: w.hub, Sessions: sessions{}, Link: fakeLink{w}, Nodes: nodes{w}, Node: node{w}, Port: port{w}, Paused: paused{w}, Log: zap.NewNop(), Timeout: patience,
 		Start: w.called("start"), GiveUp: w.called("give up"), End: w.called("end"), Running: func() string { return "hall.wait" },
 	}
 	t.Cleanup(func() {
@@ -67,6 +67,13 @@ func newWorker(t *testing.T) *worker {
 	})
 	return w
 }
+
+// paused are the paused clients of a worker, which only note what happens.
+type paused struct{ *worker }
+
+func (p paused) Freeze()                  { p.note("freeze") }
+func (p paused) Thaw()                    { p.note("thaw") }
+func (p paused) Imported(*hub.Conn) error { return nil }
 
 func (w *worker) note(call string) {
 	w.mu.Lock()

@@ -38,8 +38,8 @@ type Session struct {
 	boundLogins []string // uids whose common order of logins has reached this connection's login
 	rivals      []rival  // later logins that wait to know whether this connection is alive
 
-	php     *PHP    // nil = PHP programs keep nothing
-	Foreign Foreign // see SetForeign; nil = the connection is none of the gateway's own port
+	php     atomic.Pointer[PHP] // replaced under mu; nil = PHP programs keep nothing
+	Foreign Foreign             // see SetForeign; nil = the connection is none of the gateway's own port
 
 	leaves atomic.Int64 // rooms left so far, counted before each leave
 
@@ -113,35 +113,29 @@ func (s *Session) SetForeign(f Foreign) {
 	s.Foreign = f
 }
 
-// PHP returns what PHP programs keep with the connection.
+// PHP returns what PHP programs keep with the connection. It takes no lock.
 func (s *Session) PHP() PHP {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.php == nil {
-		return PHP{}
+	if p := s.php.Load(); p != nil {
+		return *p
 	}
-	return *s.php
+	return PHP{}
 }
 
 // ChangePHP calls change, which must not call this package, with what PHP programs keep.
 func (s *Session) ChangePHP(change func(p *PHP)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.php == nil {
-		s.php = &PHP{}
-	}
-	change(s.php)
+	p := s.PHP()
+	change(&p)
+	s.php.Store(&p)
 }
 
 // exportPHP returns what moves; nil = nothing. mu is held.
 func (s *Session) exportPHP() *PHP {
-	if s.php == nil && s.Foreign == nil {
+	if s.php.Load() == nil && s.Foreign == nil {
 		return nil
 	}
-	var p PHP
-	if s.php != nil {
-		p = *s.php
-	}
+	p := s.PHP()
 	if s.Foreign != nil {
 		p.Foreign, p.Events = true, s.Foreign.Export()
 	}

@@ -64,7 +64,8 @@ func (ss *Sessions) Import(c *hub.Conn, raw json.RawMessage) (*Session, error) {
 	if err := st.decode(raw); err != nil {
 		return nil, err
 	}
-	s := &Session{keys: st.Keys, listeners: st.Listeners, values: st.Values, seen: st.Seen, user: st.User, rivals: st.Rivals, php: st.PHP}
+	s := &Session{keys: st.Keys, listeners: st.Listeners, values: st.Values, seen: st.Seen, user: st.User, rivals: st.Rivals}
+	s.php.Store(st.PHP)
 	if s.user == "" && len(st.Announced) > 0 {
 		s.user = c.Auth.ID
 	}
