@@ -48,6 +48,7 @@ type Commands struct {
 	Backend      Backend
 	SessionBytes int                 // the largest session of a client; 0 = 64 KiB
 	Refused      func(reason string) // called for input that is ignored; nil = not reported
+	Done         func(c Command)     // called for each command that was executed; nil = not reported
 }
 
 // forPeer returns Commands for one peer.
@@ -100,6 +101,7 @@ var questions = map[Command]handler{
 func (c *Commands) Do(f Frame, b []byte) ([]byte, error) {
 	if do := oneWay[f.Command]; do != nil {
 		do(c, f)
+		c.done(f.Command)
 		return b, nil
 	}
 	ask := questions[f.Command]
@@ -109,7 +111,14 @@ func (c *Commands) Do(f Frame, b []byte) ([]byte, error) {
 	start := len(b)
 	b = ask(c, f, append(b, 0, 0, 0, 0))
 	putLength(b[start:])
+	c.done(f.Command)
 	return b, nil
+}
+
+func (c *Commands) done(command Command) {
+	if c.Done != nil {
+		c.Done(command)
+	}
 }
 
 // refuse reports input that is ignored.

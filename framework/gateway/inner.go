@@ -33,6 +33,9 @@ func NewInner(c InnerConfig) *Inner {
 // listener. The error is nil after the end of ctx.
 func (in *Inner) Run(ctx context.Context, l net.Listener) error { return in.port.run(ctx, l) }
 
+// Peers returns the number of connections.
+func (in *Inner) Peers() int { return in.port.count() }
+
 // introduces reports whether a frame may be the first of a peer without authority.
 func introduces(c Command, size uint32) bool {
 	return (c == cmdWorkerConnect || c == cmdGatewayClientConnect) && size <= maxIntroduction
@@ -62,6 +65,7 @@ func (in *Inner) serve(p *peer) {
 			}
 			frames.may = nil
 			p.admit()
+			commands.done(f.Command)
 			continue
 		}
 		p.admit()

@@ -106,6 +106,13 @@ func (p *port) open(conn net.Conn) {
 	})
 }
 
+// count returns the number of connections.
+func (p *port) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.peers)
+}
+
 // allows reports whether a connection's address may connect.
 func (p *port) allows(conn net.Conn) bool {
 	if p.allow == nil {
