@@ -224,7 +224,7 @@ func TestBadInput(t *testing.T) {
 		"", "\x81", "\x81\x85abcdefghi", "\x01\x01a", "\xc1\x01a", "\x89\x00", "\x88\x00", "\x80\x00", "\x83\x00", "\x81\x02a", "\x81\x01aa",
 		"\x81\x01a\x81\x01a", "\x81\x7e\x00\x01a", "\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xffa",
 	} {
-		do(cmdSendToOne, "", body, flagBytes|flagFrame)
+		do(cmdSendToOne, "", body, FlagBytes|flagFrame)
 	}
 	for _, body := range []string{"a:1:{", "N;", `O:1:"A":0:{}`, "a:1:{i:0;d:INF;}"} {
 		do(cmdSendToOne, "", body, 0)

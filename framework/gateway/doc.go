@@ -14,7 +14,8 @@
 // framework. Connections are identified by the connection_id of GatewayWorker, a number of 32
 // bits; a ClientID has the gateway's address as well.
 //
-// A BusinessWorker may connect and send commands, but gets no events of clients.
+// A BusinessWorker sends commands, too, and gets the events of clients (package workers) on the
+// same connection. Inner tells Workers of it.
 //
 // Peers are trusted as GatewayWorker trusts them: without a secret anyone who connects may send
 // commands. Whatever a peer sends, other connections do not notice, and memory grows only with

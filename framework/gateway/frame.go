@@ -16,7 +16,7 @@ const (
 
 // Flags of a frame.
 const (
-	flagBytes = 0x01 // the body is bytes, otherwise PHP's serialize()
+	FlagBytes = 0x01 // the body is bytes, otherwise PHP's serialize()
 	flagFrame = 0x02 // the body is a complete WebSocket frame
 )
 

@@ -39,8 +39,8 @@ func framesOf(r io.Reader) (list []Frame, err error) {
 
 func TestFramesInPieces(t *testing.T) {
 	want := []Frame{
-		{Command: cmdSendToOne, Connection: 7, Flag: flagBytes, Body: []byte("hello")},
-		{Command: cmdIsOnline, Connection: 0xfffffffe, Flag: flagBytes},
+		{Command: cmdSendToOne, Connection: 7, Flag: FlagBytes, Body: []byte("hello")},
+		{Command: cmdIsOnline, Connection: 0xfffffffe, Flag: FlagBytes},
 		{Command: cmdSendToAll, LocalIP: 1, LocalPort: 2, ClientIP: 3, ClientPort: 4, GatewayPort: 5,
 			Ext: []byte("{}"), Body: bytes.Repeat([]byte("x"), 200_000)},
 		{Command: cmdSendToOne, Body: []byte("after a large one")},

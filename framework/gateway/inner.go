@@ -10,6 +10,7 @@ import (
 // InnerConfig is what an Inner needs.
 type InnerConfig struct {
 	Commands *Commands
+	Workers  Workers               // nil = workers may connect, and get no events
 	Secret   string                // "" = every peer is trusted
 	Allow    func(netip.Addr) bool // which addresses may connect; nil = all
 }
@@ -18,13 +19,14 @@ type InnerConfig struct {
 // order on each connection.
 type Inner struct {
 	commands *Commands
+	workers  Workers
 	secret   secretKey
 	port     port
 }
 
 // NewInner returns an Inner. See Run.
 func NewInner(c InnerConfig) *Inner {
-	in := &Inner{commands: c.Commands, secret: secretKey(c.Secret), port: port{allow: c.Allow}}
+	in := &Inner{commands: c.Commands, workers: c.Workers, secret: secretKey(c.Secret), port: port{allow: c.Allow}}
 	in.port.serve = in.serve
 	return in
 }
@@ -48,6 +50,12 @@ func (in *Inner) serve(p *peer) {
 	if in.secret != "" {
 		frames.may = introduces
 	}
+	var worker WorkerEvents
+	defer func() {
+		if worker != nil {
+			worker.Gone()
+		}
+	}()
 	var answer []byte
 	for {
 		f, err := frames.next()
@@ -59,13 +67,17 @@ func (in *Inner) serve(p *peer) {
 			return
 		}
 		if f.Command == cmdWorkerConnect || f.Command == cmdGatewayClientConnect {
-			if _, ok := in.secret.admits(f); !ok {
+			key, ok := in.secret.admits(f)
+			if !ok {
 				in.commands.refuse("secret")
 				return
 			}
 			frames.may = nil
 			p.admit()
 			commands.done(f.Command)
+			if key != "" && in.workers != nil && worker == nil {
+				worker = in.connect(key, p)
+			}
 			continue
 		}
 		p.admit()
@@ -80,4 +92,10 @@ func (in *Inner) serve(p *peer) {
 			answer = nil
 		}
 	}
+}
+
+// connect makes a peer a worker, which gets events. It stays the one that it was first.
+func (in *Inner) connect(key string, p *peer) WorkerEvents {
+	remote, _ := remoteOf(p.conn) // only pipes of tests have none
+	return in.workers.Connect(key, remote, p)
 }

@@ -33,7 +33,7 @@ func message(f Frame) (m Message, reason string) {
 	switch {
 	case f.Flag&flagFrame != 0:
 		return unframe(f.Body)
-	case f.Flag&flagBytes != 0:
+	case f.Flag&FlagBytes != 0:
 		if f.room != nil {
 			return textMessage(f.room), ""
 		}

@@ -16,6 +16,7 @@ type outbox struct {
 	conn net.Conn
 
 	mu      sync.Mutex
+	written func(waiting int) // called after each write, without the lock; nil = nobody waits for it
 	waiting []byte
 	writing int // bytes that the goroutine is writing; 0 = it does not run
 	ended   bool
@@ -30,6 +31,22 @@ func (o *outbox) send(b []byte) bool {
 	if o.ended || len(o.waiting)+o.writing > maxWaiting {
 		return false
 	}
+	o.append(b)
+	return true
+}
+
+// sendAlways is send without a bound: the caller keeps one. It returns the bytes that wait.
+func (o *outbox) sendAlways(b []byte) (waiting int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.ended {
+		o.append(b)
+	}
+	return len(o.waiting) + o.writing
+}
+
+// append appends a copy of b to what waits, and starts the goroutine. The caller holds o.mu.
+func (o *outbox) append(b []byte) {
 	o.waiting = append(o.waiting, b...)
 	if o.writing == 0 && len(o.waiting) > 0 {
 		o.writing = len(o.waiting)
@@ -37,7 +54,13 @@ func (o *outbox) send(b []byte) bool {
 		o.waiting = nil
 		o.wg.Go(func() { o.write(batch) })
 	}
-	return true
+}
+
+// onWritten sets the function that is called after each write.
+func (o *outbox) onWritten(f func(waiting int)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.written = f
 }
 
 // write writes a batch, then what has come in between.
@@ -50,7 +73,11 @@ func (o *outbox) write(batch []byte) {
 		}
 		batch, o.waiting = o.waiting, nil
 		o.writing = len(batch)
+		written := o.written
 		o.mu.Unlock()
+		if written != nil && err == nil {
+			written(len(batch))
+		}
 	}
 }
 

@@ -118,8 +118,14 @@ func (p *port) allows(conn net.Conn) bool {
 	if p.allow == nil {
 		return true
 	}
+	address, ok := remoteOf(conn)
+	return ok && p.allow(address)
+}
+
+// remoteOf returns the address of the other side of a connection.
+func remoteOf(conn net.Conn) (a netip.Addr, ok bool) {
 	address, err := netip.ParseAddrPort(conn.RemoteAddr().String())
-	return err == nil && p.allow(address.Addr().Unmap())
+	return address.Addr().Unmap(), err == nil
 }
 
 // Read reads from the connection. A guest that is silent for too long gets an error.
@@ -175,6 +181,15 @@ func (o *peer) send(b []byte) {
 		o.close()
 	}
 }
+
+// Send implements WorkerConn.
+func (o *peer) Send(frames []byte) (waiting int) { return o.out.sendAlways(frames) }
+
+// OnWritten implements WorkerConn.
+func (o *peer) OnWritten(f func(waiting int)) { o.out.onWritten(f) }
+
+// Close implements WorkerConn.
+func (o *peer) Close() { o.close() }
 
 // close closes the connection at once, which ends serve.
 func (o *peer) close() { _ = o.conn.Close() }

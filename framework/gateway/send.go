@@ -92,7 +92,7 @@ func (c *Commands) sendToGroup(f Frame) {
 
 // kick closes a client, with a last message unless the body is PHP's null.
 func (c *Commands) kick(f Frame) {
-	if f.Flag&(flagBytes|flagFrame) == 0 && string(f.Body) == "N;" {
+	if f.Flag&(FlagBytes|flagFrame) == 0 && string(f.Body) == "N;" {
 		c.Backend.Kick(f.Connection, nil)
 		return
 	}
