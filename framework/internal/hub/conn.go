@@ -263,6 +263,7 @@ func (c *Conn) closeLocked(code int, reason string) {
 	if serving {
 		c.out.push(wire.CloseFrame(code, reason), 0, false, nil)
 		c.sock.wake() // the reader runs the close path
+		c.in.signal()
 	}
 }
 

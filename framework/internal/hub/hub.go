@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lxzan/gws"
+	"go.uber.org/zap"
 
 	"wsframe/framework/internal/room"
 )
@@ -39,6 +40,9 @@ type Hub struct {
 	corks     corks
 
 	*room.Rooms // of these connections
+
+	loops   []*loop // nil: each connection has a goroutine that reads
+	inliner Inliner // handler, if it is one
 
 	clock  clock
 	count  atomic.Int64
@@ -76,6 +80,10 @@ func New(handler Handler, cfg Config) *Hub {
 		}
 		return newUpgrader(&cfg, true)
 	})
+	h.inliner, _ = handler.(Inliner)
+	if err := h.startLoops(); err != nil {
+		h.cfg.Log.Warn("connections have readers of their own", zap.Error(err))
+	}
 	go h.housekeep()
 	return h
 }
@@ -98,6 +106,9 @@ func newUpgrader(cfg *Config, deflate bool) *gws.Upgrader {
 func (h *Hub) Close() {
 	h.stopOnce.Do(func() { close(h.stop) })
 	<-h.done
+	for _, l := range h.loops {
+		l.close()
+	}
 }
 
 // Frozen reports whether connections are being moved, or have moved while an action still runs

@@ -29,6 +29,14 @@ type inbound struct {
 	aheadFull bool          // the last read ahead has left bytes in the socket; guarded by Conn.mu
 	binary    bool          // the message being handled is binary
 	failed    bool          // the socket returned an error or EOF
+
+	// Of a connection that an event loop watches, see turn.go.
+	loop             *loop // nil = a goroutine reads
+	turn             atomic.Uint32
+	slot, generation int32 // in loop.table
+	ws               *gws.Conn
+	assembling       bool // ws holds fragments
+	remaking         bool // ws is being made
 }
 
 func (in *inbound) init(c *Conn) {
@@ -169,21 +177,30 @@ func (in *inbound) watch() {
 
 func (in *inbound) run(ws *gws.Conn, first func()) {
 	if first == nil {
-		in.loop(ws)
+		in.start(ws)
 		return
 	}
-	defer func() { go in.loop(ws) }() // deferred, since first may end this goroutine
+	defer func() { go in.start(ws) }() // deferred, since first may end this goroutine
 	in.guard(func() { in.act(first) })
 }
 
-// loop reads until the connection ends. It goes on in a new goroutine, whose stack is small,
+// start begins to read: a loop does it, or else a goroutine.
+func (in *inbound) start(ws *gws.Conn) {
+	if in.watched(ws) {
+		in.serve()
+		return
+	}
+	in.readLoop(ws)
+}
+
+// readLoop reads until the connection ends. It goes on in a new goroutine, whose stack is small,
 // whenever the connection becomes quiet or an action has ended this goroutine (runtime.Goexit).
-func (in *inbound) loop(ws *gws.Conn) {
+func (in *inbound) readLoop(ws *gws.Conn) {
 	c := in.c
 	again := true
 	defer func() {
 		if again {
-			go in.loop(ws)
+			go in.readLoop(ws)
 			return
 		}
 		c.hub.inside.Add(-1)
@@ -266,9 +283,17 @@ func (in *inbound) linger() {
 	}
 	c.mu.Lock()
 	c.state = closed
-	c.sock.close()
+	in.close()
 	c.mu.Unlock()
-	in.release()
+	in.frames.release()
+}
+
+// close closes the socket. c.mu is held.
+func (in *inbound) close() {
+	if in.loop != nil && !in.c.sock.shut {
+		in.loop.detach(in.c)
+	}
+	in.c.sock.close()
 }
 
 // dispatch calls the Handler with one message.

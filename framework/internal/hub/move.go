@@ -104,6 +104,9 @@ func (m *move) freeze(count bool) {
 	if c.state != open || m.moved || !c.hub.freezing.on.Load() {
 		return
 	}
+	if !m.parked && c.in.loop != nil && c.in.turn.CompareAndSwap(turnIdle, turnOwned) {
+		m.parked = true // the freeze owns the turn
+	}
 	if count && !m.parked && !m.counted {
 		m.counted = true
 		c.hub.freezing.pending.Add(1)
@@ -150,6 +153,7 @@ func (m *move) stay() {
 	}
 	close(m.thaw)
 	m.thaw = nil
+	m.unpark()
 	c.out.held = false
 	if !c.out.writing && len(c.out.chunks) > 0 { // a running writer goes on by itself
 		c.out.startWriter()
@@ -171,12 +175,55 @@ func (m *move) release() {
 	}
 	close(m.thaw)
 	m.thaw = nil
+	m.unpark()
 	if m.late != nil {
 		c.closeLocked(m.late.Code, m.late.Reason)
 	}
 	if len(c.out.chunks) > 0 && !c.out.writing {
 		c.out.startWriter()
 	}
+}
+
+// parkTurn makes the freeze the owner of the turn, which the caller has. false: the connection is not
+// frozen, or ends.
+func (m *move) parkTurn() bool {
+	c := m.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.thaw == nil || m.moved || c.state != open {
+		return false
+	}
+	m.parked = true
+	m.settled()
+	return true
+}
+
+// unpark ends the freeze's ownership of the turn. c.mu is held.
+func (m *move) unpark() {
+	in := &m.c.in
+	if in.loop == nil || !m.parked {
+		return
+	}
+	m.parked = false
+	if !in.release() {
+		go in.serve()
+	}
+}
+
+// awaitExport waits after an action during which the connection was exported. moved reports that the
+// connection belongs to the new process.
+func (m *move) awaitExport() (moved bool) {
+	c := m.c
+	c.mu.Lock()
+	thaw := m.thaw
+	if !m.exported || m.parked {
+		thaw = nil
+	}
+	c.mu.Unlock()
+	if thaw != nil {
+		<-thaw
+	}
+	return m.hasMoved()
 }
 
 // park waits in the reader's goroutine while the connection is frozen. moved reports that the
@@ -199,18 +246,7 @@ func (m *move) park() (moved bool) {
 // parkBusy waits after an action during which the connection was exported. If it has moved, a panic
 // unwinds gws, which would otherwise dispatch the frames in its buffer.
 func (m *move) parkBusy() {
-	c := m.c
-	c.mu.Lock()
-	thaw := m.thaw
-	if !m.exported {
-		thaw = nil
-	}
-	c.mu.Unlock()
-	if thaw == nil {
-		return
-	}
-	<-thaw
-	if m.hasMoved() {
+	if m.awaitExport() {
 		panic(errMoved)
 	}
 }
@@ -283,8 +319,11 @@ func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
 	if s.Busy {
 		// gws has buffered the beginning of what follows. The reader runs an action, and needs c.mu
 		// after it.
-		rest, _ := c.in.br.Peek(c.in.br.Buffered())
-		s.In = append(bytes.Clone(rest), in.buf[in.off:]...)
+		if in.br != nil {
+			rest, _ := in.br.Peek(in.br.Buffered())
+			s.In = bytes.Clone(rest)
+		}
+		s.In = append(s.In, in.buf[in.off:]...)
 	} else {
 		s.In = append(bytes.Clone(in.parts), in.buf[in.ready:]...)
 	}
@@ -309,6 +348,9 @@ func (h *Hub) Release(gone func(fd int64)) (moved int) {
 		c.moved, c.onMoved = true, gone
 		c.out.drop()
 		close(c.thaw)
+		if c.parked && c.in.loop != nil {
+			go c.in.conclude()
+		}
 		return true
 	})
 	return moved
@@ -325,10 +367,10 @@ func (m *move) finishMoved() {
 	c.SettleRooms() // pushes before the move are relayed
 	c.leaveAll()
 	c.mu.Lock()
-	c.sock.close()
+	c.in.close()
 	c.mu.Unlock()
 	h.remove(c)
-	c.in.release()
+	c.in.frames.release()
 	m.onMoved(c.FD)
 }
 
@@ -391,7 +433,7 @@ func (h *Hub) Import(nc Stream, s State, setup func(*Conn) error) (*Conn, error)
 	c.state = open
 	c.start = func() {
 		c.in.endAction(c.since)
-		go c.in.loop(ws)
+		go c.in.start(ws)
 	}
 	c.out.held = true // until Begin, since the old process may still thaw
 	c.out.restore(&s, h.cfg.outbox())

@@ -16,7 +16,12 @@ import (
 type shim Conn
 
 // Read returns bytes of complete frames only; see inbound.
-func (s *shim) Read(p []byte) (int, error) { return s.in.read(p) }
+func (s *shim) Read(p []byte) (int, error) {
+	if s.in.loop != nil {
+		return s.in.feed(p), nil
+	}
+	return s.in.read(p)
+}
 
 // Write handles the only bytes that gws writes itself: the handshake's response, and the close
 // frame that ends its read loop.
@@ -26,6 +31,8 @@ func (s *shim) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
+	case c.in.remaking:
+		// The client has got the response long ago.
 	case c.state == opening && c.imported:
 		// The client got the response from another process.
 	case c.state == opening:

@@ -48,4 +48,7 @@ const readsNow = false
 // readNow returns nothing, since a read would wait.
 func (s *socket) readNow() ([]byte, *[]byte, error) { return nil, nil, nil }
 
+// receive is for systems with event loops.
+func (s *socket) receive() ([]byte, *[]byte, error) { return nil, nil, errors.ErrUnsupported }
+
 func (s *socket) hungUp() bool { return false }

@@ -95,6 +95,15 @@ func (s *socket) readNow() ([]byte, *[]byte, error) {
 	return s.result()
 }
 
+// receive returns what has arrived, or nil. It belongs to the owner of the connection's turn.
+func (s *socket) receive() ([]byte, *[]byte, error) {
+	s.got = nil
+	if !s.tryRead(uintptr(s.fd)) {
+		return nil, nil, nil
+	}
+	return s.result()
+}
+
 // tryWrite writes as many bytes as the kernel accepts at once. Conn.mu is held.
 func (s *socket) tryWrite(b []byte) (int, error) {
 	if s.shut {

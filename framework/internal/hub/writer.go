@@ -26,6 +26,7 @@ func (o *outbox) broken() {
 	}
 	c.endDone() // also for a moved connection whose action runs here
 	c.sock.cut()
+	c.in.signal()
 }
 
 // writeLoop writes until the queue is empty. A peer that accepts nothing for WriteTimeout is cut.

@@ -178,3 +178,17 @@ func (h Header) Unmask(raw []byte) []byte {
 	}
 	return payload
 }
+
+// Mask masks or unmasks the payload of a client's frame in place; raw is the whole frame, whose header is h.
+func (h Header) Mask(raw []byte) {
+	payload := raw[h.Size:]
+	key := uint64(binary.LittleEndian.Uint32(raw[h.Size-4:]))
+	key |= key << 32
+	for len(payload) >= 8 {
+		binary.LittleEndian.PutUint64(payload, binary.LittleEndian.Uint64(payload)^key)
+		payload = payload[8:]
+	}
+	for i := range payload {
+		payload[i] ^= byte(key >> (8 * i))
+	}
+}
