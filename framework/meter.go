@@ -26,6 +26,7 @@ type meter struct {
 	counts [len(ActionBounds) + 1]atomic.Int64
 	nanos  atomic.Int64
 	failed atomic.Int64
+	pace   pace
 }
 
 func (m *meter) add(took time.Duration, err error) {
@@ -35,6 +36,7 @@ func (m *meter) add(took time.Duration, err error) {
 	}
 	m.counts[i].Add(1)
 	m.nanos.Add(int64(took))
+	m.pace.add(took)
 	if err == nil {
 		return
 	}

@@ -274,7 +274,7 @@ func TestRest(t *testing.T) {
 	for range 3 {
 		c.raw(frameBytes(0x81, []byte("one")))
 		c.want(0x81, "one")
-		rests(min(len(s.loops), 1)) // a reader of its own waits inside gws for more
+		rests(min(len(s.loops), 1))         // a reader of its own waits inside gws for more
 		c.raw(frameBytes(0x8a, []byte(""))) // a pong
 		rests(1)
 		c.raw(frameBytes(0x89, []byte("ping")))
