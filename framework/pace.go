@@ -7,10 +7,11 @@ import (
 
 // pace learns whether an action is quick enough to run in an event loop. It is safe for concurrent use.
 //
-// An action starts as a slow one. It is quick after a number of quick calls in a row, and slow again at the
-// first slow call. Each slow call doubles that number, so actions that are slow by chance leave the loops.
+// An action starts as a slow one. It is quick after some quick calls in a row, and slow again at the first
+// slow call. If slow calls are frequent each one doubles that number, so an action that is slow by chance
+// leaves the loops. A slow call that is rare is forgotten: the kernel may have run another process.
 type pace struct {
-	run  atomic.Int32 // quick calls in a row
+	run  atomic.Int32 // quick calls in a row, longRun at most
 	need atomic.Int32 // calls in a row that it takes, less firstRun
 }
 
@@ -18,20 +19,23 @@ const (
 	quickCall = 100 * time.Microsecond
 	slowCall  = time.Millisecond
 	firstRun  = 16
-	longRun   = 4096
+	longRun   = 1024
 )
 
 func (p *pace) quick() bool { return p.run.Load() >= firstRun+p.need.Load() }
 
 func (p *pace) add(took time.Duration) {
+	run := p.run.Load()
 	switch {
+	case took >= slowCall && run >= longRun:
+		p.run.Store(0)
+		p.need.Store(0)
 	case took >= slowCall:
 		p.run.Store(0)
-		p.need.Store(min(2*p.need.Load()+firstRun, longRun))
-	case p.quick():
-	case took <= quickCall:
-		p.run.Add(1)
-	default:
+		p.need.Store(min(2*p.need.Load()+firstRun, longRun-firstRun))
+	case took > quickCall && !p.quick():
 		p.run.Store(0)
+	case run < longRun:
+		p.run.Add(1)
 	}
 }

@@ -28,7 +28,10 @@ func stuffed(t *testing.T, cfg Config) (*server, *client, *Conn) {
 		return errors.Join(failed, err)
 	}})
 	conn := s.only()
-	if err := conn.sock.nc.(*net.TCPConn).SetWriteBuffer(buffer); err != nil {
+	conn.mu.Lock()
+	err := syscall.SetsockoptInt(conn.sock.fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, buffer)
+	conn.mu.Unlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	filler := wire.TextFrame(bytes.Repeat([]byte("x"), 32<<10))

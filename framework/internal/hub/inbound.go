@@ -278,6 +278,9 @@ func (in *inbound) linger() {
 	if writing {
 		<-flushed // bounded by WriteTimeout
 	}
+	c.mu.Lock()
+	c.sock.pollable()
+	c.mu.Unlock()
 	if !in.failed { // else there is nothing left to read
 		c.sock.drain(lingerTime)
 	}

@@ -32,11 +32,15 @@ func (s *socket) armWrite(timeout time.Duration) error {
 
 // freeze interrupts the waits of reader and writer, without an end of the connection. Conn.mu is
 // held.
-func (s *socket) freeze() { _ = s.nc.SetDeadline(time.Unix(1, 0)) }
+func (s *socket) freeze() {
+	if s.nc != nil {
+		_ = s.nc.SetDeadline(time.Unix(1, 0))
+	}
+}
 
 // thaw undoes freeze, unless the connection ends. Conn.mu is held.
 func (s *socket) thaw() {
-	if !s.woken {
+	if !s.woken && s.nc != nil {
 		_ = s.nc.SetDeadline(time.Time{})
 	}
 }
@@ -44,13 +48,17 @@ func (s *socket) thaw() {
 // wake interrupts the reader's wait, for the close path. Conn.mu is held.
 func (s *socket) wake() {
 	s.woken = true
-	_ = s.nc.SetReadDeadline(time.Unix(1, 0)) // fails on a closed socket only
+	if s.nc != nil {
+		_ = s.nc.SetReadDeadline(time.Unix(1, 0)) // fails on a closed socket only
+	}
 }
 
 // cut ends every wait on the socket in both directions. Conn.mu is held.
 func (s *socket) cut() {
 	s.woken, s.cutOff = true, true
-	_ = s.nc.SetDeadline(time.Unix(1, 0))
+	if s.nc != nil {
+		_ = s.nc.SetDeadline(time.Unix(1, 0))
+	}
 }
 
 // drain half-closes and discards what still arrives, until the peer closes or d has passed.
@@ -70,7 +78,7 @@ func (s *socket) drain(d time.Duration) {
 func (s *socket) close() {
 	if !s.shut {
 		s.shut = true
-		_ = s.nc.Close() // nothing can be done about an error here
+		s.closeFile()
 	}
 }
 

@@ -35,6 +35,13 @@ func (s *socket) tryWrite([]byte) (int, error) {
 	return 0, nil
 }
 
+func (s *socket) closeFile() { _ = s.nc.Close() } // nothing can be done about an error here
+
+// pollable is for systems with event loops.
+func (s *socket) pollable() {}
+
+func (s *socket) leavePoller() {}
+
 func (s *socket) closeWrite() error {
 	if tcp, ok := s.nc.(*net.TCPConn); ok {
 		return tcp.CloseWrite()

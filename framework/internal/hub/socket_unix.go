@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // socket is an accepted TCP connection. The runtime's poller waits for its bytes, and writes do not
@@ -127,4 +129,35 @@ func (s *socket) closeWrite() error {
 	var inner error
 	err := s.raw.Control(func(fd uintptr) { inner = syscall.Shutdown(int(fd), syscall.SHUT_WR) })
 	return errors.Join(err, inner)
+}
+
+// leavePoller takes the socket out of the runtime's poller, which would wake a thread for each of its
+// events: an event loop waits for it. Conn.mu is held, and no writer runs.
+func (s *socket) leavePoller() {
+	fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return // no descriptor is free: the socket stays, which costs time only
+	}
+	_ = s.nc.Close() // the socket lives on by the other descriptor
+	s.nc, s.raw, s.fd = nil, nil, fd
+}
+
+// pollable brings the socket back into the runtime's poller, for good, since a goroutine is about to wait
+// for it. Conn.mu is held.
+func (s *socket) pollable() {
+	if s.nc != nil || s.shut {
+		return
+	}
+	file := os.NewFile(uintptr(s.fd), "socket")
+	s.nc = file
+	s.raw, _ = file.SyscallConn() // fails for a nil file only
+}
+
+func (s *socket) closeFile() {
+	// Nothing can be done about an error here.
+	if s.nc != nil {
+		_ = s.nc.Close()
+		return
+	}
+	_ = unix.Close(s.fd)
 }

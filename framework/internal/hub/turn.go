@@ -86,9 +86,17 @@ func (in *inbound) watched(ws *gws.Conn) bool {
 	}
 	l := h.loops[int(in.c.FD%int64(len(h.loops)))]
 	in.turn.Store(turnOwned)
+	in.c.mu.Lock()
+	if !in.c.out.writing {
+		in.c.sock.leavePoller()
+	}
 	in.loop = l
+	in.c.mu.Unlock()
 	if err := l.attach(in.c); err != nil {
+		in.c.mu.Lock()
 		in.loop = nil
+		in.c.sock.pollable()
+		in.c.mu.Unlock()
 		h.cfg.Log.Warn("connection has a reader of its own", zap.Error(err))
 		return false
 	}

@@ -13,6 +13,7 @@ import (
 
 func (o *outbox) startWriter() {
 	o.writing = true
+	o.c.sock.pollable()
 	go o.writeLoop()
 }
 
