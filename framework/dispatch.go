@@ -27,9 +27,15 @@ type dispatcher struct {
 }
 
 // Message implements hub.Handler: each frame gets at most one reply (contract §3).
-func (d *dispatcher) Message(c *hub.Conn, data []byte) {
+func (d *dispatcher) Message(c *hub.Conn, data []byte) { d.handle(c, data, false) }
+
+// MessageInline implements hub.Inliner: it handles only what takes microseconds.
+func (d *dispatcher) MessageInline(c *hub.Conn, data []byte) bool { return d.handle(c, data, true) }
+
+// handle handles one message. With inline it does nothing and returns false if the action may be slow.
+func (d *dispatcher) handle(c *hub.Conn, data []byte, inline bool) bool {
 	if d.heartbeats.answer(c, data) {
-		return
+		return true
 	}
 	req, err := frame.Request{}, frame.ErrUTF8
 	if !c.Binary() || utf8.Valid(data) { // of texts the hub has seen to it
@@ -37,7 +43,11 @@ func (d *dispatcher) Message(c *hub.Conn, data []byte) {
 	}
 	if err != nil {
 		d.refuse(c, err, req.ID)
-		return
+		return true
+	}
+	t, unknown := d.router.find(req.Method)
+	if inline && unknown == nil && !t.meter.pace.quick() {
+		return false
 	}
 	if d.ack {
 		_ = push(c, received)
@@ -54,9 +64,10 @@ func (d *dispatcher) Message(c *hub.Conn, data []byte) {
 			conclude(ctx, nil, errExited, req.ID)
 		}
 	}()
-	reply, err := d.act(ctx, req.Method)
+	reply, err := d.act(ctx, t, unknown, req.Method)
 	exited = false
 	conclude(ctx, reply, err, req.ID)
+	return true
 }
 
 // errExited is the error of an action that has ended its goroutine by runtime.Goexit. The
@@ -83,10 +94,9 @@ func answer(ctx *Ctx, reply *Reply, id []byte) {
 
 // act runs the routed action. A panic becomes an error: the client gets a 500, and the connection
 // lives.
-func (d *dispatcher) act(ctx *Ctx, method []byte) (reply *Reply, err error) {
-	t, fail := d.router.find(method)
-	if fail != nil {
-		return fail.reply(), nil
+func (d *dispatcher) act(ctx *Ctx, t target, unknown *Fail, method []byte) (reply *Reply, err error) {
+	if unknown != nil {
+		return unknown.reply(), nil
 	}
 	ctx.route = t.name
 	if ctx.Method, ctx.Requested = t.method, t.method; t.respelled {
