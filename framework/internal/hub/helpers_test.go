@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -20,8 +21,9 @@ import (
 // server is a Hub with a listener that accepts everybody.
 type server struct {
 	*Hub
-	t  testing.TB
-	ln net.Listener
+	t     testing.TB
+	ln    net.Listener
+	quick bool // all actions run in the event loop
 
 	mu     sync.Mutex
 	on     func(c *Conn, data []byte)
@@ -41,6 +43,17 @@ func (s *server) Closed(c *Conn, code int, _ string, _ []string) {
 	s.closes[c.FD] = append(s.closes[c.FD], code)
 	s.mu.Unlock()
 	s.ended <- c.FD
+}
+
+// quick makes all actions run in the event loop.
+var quick = os.Getenv("WSFRAME_TEST_QUICK") != ""
+
+// MessageInline implements Inliner.
+func (s *server) MessageInline(c *Conn, data []byte) bool {
+	if s.quick {
+		s.Message(c, data)
+	}
+	return s.quick
 }
 
 // wantClose waits for the end of fd and checks that Closed was called once, with that code.
@@ -73,7 +86,7 @@ func (s *server) waitFor(what string, ok func() bool) {
 func echo(c *Conn, data []byte) { _ = c.Echo(data) }
 
 func serve(t testing.TB, cfg Config) *server {
-	s := &server{t: t, on: echo, closes: map[int64][]int{}, ended: make(chan int64, 100_000)}
+	s := &server{t: t, quick: quick, on: echo, closes: map[int64][]int{}, ended: make(chan int64, 100_000)}
 	s.Hub = New(s, cfg)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

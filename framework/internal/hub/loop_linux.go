@@ -3,7 +3,6 @@ package hub
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -48,9 +47,13 @@ type loop struct {
 // watchTime is how often the watchdog looks: an action holds the loop for twice that at most.
 const watchTime = time.Millisecond
 
-// startLoops starts a loop for each processor. Without them connections have readers of their own.
+// loopCount is the number of loops of a Hub. More of them wake more threads, and cost more CPU a message.
+// Where one processor is not enough for all quick actions, more are needed.
+const loopCount = 1
+
+// startLoops starts the loops. Without them connections have readers of their own.
 func (h *Hub) startLoops() error {
-	for range runtime.GOMAXPROCS(0) {
+	for range loopCount {
 		l := &loop{hub: h}
 		if err := l.start(); err != nil {
 			l.close()

@@ -347,11 +347,14 @@ func (in *inbound) received(data []byte, pooled *[]byte) {
 // process dispatches all complete frames. false: the connection is over.
 func (in *inbound) process() bool {
 	c := in.c
-	for in.off < in.ready {
+	for in.inside() || in.off < in.ready {
 		whole := false
 		rests := in.guard(func() {
-			for in.off < in.ready {
-				payload, ok := in.common()
+			for in.inside() || in.off < in.ready {
+				payload, ok := []byte(nil), false
+				if !in.inside() {
+					payload, ok = in.common()
+				}
 				switch {
 				case !ok:
 					in.makeWS().ReadLoop() // until errRest, or its end
@@ -379,6 +382,9 @@ func (in *inbound) process() bool {
 	}
 	return true
 }
+
+// inside reports whether gws has buffered frames, since an action below it has ended its goroutine.
+func (in *inbound) inside() bool { return in.br != nil && in.br.Buffered() > 0 }
 
 // feed is shim.Read for a connection that a loop watches: what is there, until errRest.
 func (in *inbound) feed(p []byte) int {
