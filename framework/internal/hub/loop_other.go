@@ -5,7 +5,7 @@ package hub
 // loop exists on Linux only. Elsewhere each connection has a reader of its own.
 type loop struct{}
 
-type runner struct{}
+type runner struct{ lost bool }
 
 func (r *runner) begin()    {}
 func (r *runner) end() bool { return true }
