@@ -303,6 +303,11 @@ func (h handler) Message(c *hub.Conn, data []byte) {
 	h.dispatcher.Message(c, data)
 }
 
+// MessageInline implements hub.Inliner. A paused client of the gateway makes Message wait.
+func (h handler) MessageInline(c *hub.Conn, data []byte) bool {
+	return session.Of(c).Foreign == nil && h.dispatcher.MessageInline(c, data)
+}
+
 // echo is the handler of Options.Echo.
 type echo struct{ *entrance }
 

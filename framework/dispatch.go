@@ -32,7 +32,8 @@ func (d *dispatcher) Message(c *hub.Conn, data []byte) { d.handle(c, data, false
 // MessageInline implements hub.Inliner: it handles only what takes microseconds.
 func (d *dispatcher) MessageInline(c *hub.Conn, data []byte) bool { return d.handle(c, data, true) }
 
-// handle handles one message. With inline it does nothing and returns false if the action may be slow.
+// handle handles one message. With inline it does nothing and returns false if the action may be
+// slow.
 func (d *dispatcher) handle(c *hub.Conn, data []byte, inline bool) bool {
 	if d.heartbeats.answer(c, data) {
 		return true

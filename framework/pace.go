@@ -5,11 +5,13 @@ import (
 	"time"
 )
 
-// pace learns whether an action is quick enough to run in an event loop. It is safe for concurrent use.
+// pace learns whether an action is quick enough to run in an event loop. It is safe for concurrent
+// use.
 //
-// An action starts as a slow one. It is quick after some quick calls in a row, and slow again at the first
-// slow call. If slow calls are frequent each one doubles that number, so an action that is slow by chance
-// leaves the loops. A slow call that is rare is forgotten: the kernel may have run another process.
+// An action starts as a slow one. It is quick after some quick calls in a row, and slow again at
+// the first slow call. If slow calls are frequent each one doubles that number, so an action that
+// is slow by chance leaves the loops. A slow call that is rare is forgotten: the kernel may have
+// run another process.
 type pace struct {
 	run  atomic.Int32 // quick calls in a row, longRun at most
 	need atomic.Int32 // calls in a row that it takes, less firstRun

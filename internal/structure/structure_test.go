@@ -46,7 +46,7 @@ library/db library/encrypt library/log library/packed library/phpserialize libra
 library/cache/snapshot
 library/cache library/config
 framework/internal/backoff framework/internal/lograte framework/internal/ijson
-framework/internal/names framework/internal/wire
+framework/internal/names framework/internal/wire framework/internal/eventloop
 framework/auth framework/frame framework/gateway
 framework/api
 framework/internal/tally

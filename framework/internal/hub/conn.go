@@ -104,8 +104,8 @@ func (c *Conn) Serve(r *http.Request, opened, first func()) error {
 	h := c.hub
 	h.inside.Add(1)
 	c.in.br = bufio.NewReaderSize((*shim)(c), 64)
-	ws, err := h.upgrader.UpgradeFromConn((*shim)(c), c.in.br, r)
-	if err != nil {
+	var err error
+	if c.in.ws, err = h.upgrader.UpgradeFromConn((*shim)(c), c.in.br, r); err != nil {
 		c.sock.close()
 		h.inside.Add(-1)
 		return err
@@ -119,7 +119,7 @@ func (c *Conn) Serve(r *http.Request, opened, first func()) error {
 		c.freeze(false)
 	}
 	// The handshake has grown this goroutine's stack, which an idle reader would keep.
-	go c.in.run(ws, first)
+	go c.in.start(first)
 	return nil
 }
 
@@ -263,7 +263,7 @@ func (c *Conn) closeLocked(code int, reason string) {
 	if serving {
 		c.out.push(wire.CloseFrame(code, reason), 0, false, nil)
 		c.sock.wake() // the reader runs the close path
-		c.in.signal()
+		c.in.watched.signal()
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/lxzan/gws"
-	"go.uber.org/zap"
 
 	"wsframe/framework/internal/room"
 )
@@ -41,7 +40,7 @@ type Hub struct {
 
 	*room.Rooms // of these connections
 
-	loops   []*loop // nil: each connection has a goroutine that reads
+	loops   loops
 	inliner Inliner // handler, if it is one
 
 	clock  clock
@@ -81,9 +80,6 @@ func New(handler Handler, cfg Config) *Hub {
 		return newUpgrader(&cfg, true)
 	})
 	h.inliner, _ = handler.(Inliner)
-	if err := h.startLoops(); err != nil {
-		h.cfg.Log.Warn("connections have readers of their own", zap.Error(err))
-	}
 	go h.housekeep()
 	return h
 }
@@ -106,9 +102,7 @@ func newUpgrader(cfg *Config, deflate bool) *gws.Upgrader {
 func (h *Hub) Close() {
 	h.stopOnce.Do(func() { close(h.stop) })
 	<-h.done
-	for _, l := range h.loops {
-		l.close()
-	}
+	h.loops.close()
 }
 
 // Frozen reports whether connections are being moved, or have moved while an action still runs

@@ -2,8 +2,6 @@ package hub
 
 import (
 	"bufio"
-	"errors"
-	"io"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -14,34 +12,55 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// inbound is a connection's reader. It reads the socket, passes complete frames to gws, and calls
-// the Handler with the messages that gws returns.
+// inbound is the receiving side of a connection. It checks the frames that arrive and calls the
+// Handler with messages. Either watched or blocking reads the socket.
 //
-// It belongs to the reader's goroutine. During an action housekeeping may use it under Conn.mu
-// (ahead.go).
+// It belongs to the reader: the goroutine of blocking, or the owner of the turn of watched. During
+// an action others may use it under Conn.mu (ahead.go).
 type inbound struct {
 	c *Conn
 	frames
-	reader    atomic.Int32  // readerListening, readerActing or readerAssisted
+	watched  watched
+	blocking blocking
+
+	ws        *gws.Conn
 	br        *bufio.Reader // from which gws reads
-	rested    *read         // what ended the last rest, until it is dispatched
+	reader    atomic.Int32  // readerListening, readerActing or readerAssisted
 	timing    bool          // Conn.messageFrom is set
 	aheadFull bool          // the last read ahead has left bytes in the socket; guarded by Conn.mu
 	binary    bool          // the message being handled is binary
 	failed    bool          // the socket returned an error or EOF
-
-	// Of a connection that an event loop watches, see turn.go.
-	loop             *loop // nil = a goroutine reads
-	turn             atomic.Uint32
-	slot, generation int32 // in loop.table
-	ws               *gws.Conn
-	assembling       bool // ws holds fragments
-	remaking         bool // ws is being made
+	remaking  bool          // ws is being made for a connection whose client has got the response
 }
 
 func (in *inbound) init(c *Conn) {
 	in.c, in.cfg = c, &c.hub.cfg
+	in.watched.in, in.blocking.in = in, in
 	in.allowance.init(in.cfg, &c.hub.clock)
+}
+
+// start begins to read in a new goroutine. The handler first, unless it is nil, is called before.
+func (in *inbound) start(first func()) {
+	if in.watched.attach() {
+		in.watched.dropGWS()
+	} else if in.ws == nil {
+		in.makeGWS()
+	}
+	if first == nil {
+		in.serve()
+		return
+	}
+	defer func() { go in.serve() }() // deferred, since first may end this goroutine
+	in.guard(func() { in.act(first) })
+}
+
+// serve reads until the connection ends, or its turn can be released.
+func (in *inbound) serve() {
+	if in.watched.loop != nil {
+		in.watched.serve()
+		return
+	}
+	in.blocking.serve()
 }
 
 // arrived counts n received bytes.
@@ -58,109 +77,20 @@ func (in *inbound) refill() {
 
 func (in *inbound) listens() { in.allowance.listens(in.cfg, &in.c.hub.clock) }
 
-func (in *inbound) read(p []byte) (int, error) {
-	c := in.c
-	for in.off == in.ready {
-		// Everything that had arrived is dispatched, so the replies leave together.
-		if c.out.uncork() {
-			return 0, io.EOF
-		}
-		if in.fault.Code != 0 {
-			c.Close(in.fault.Code, in.fault.Reason)
-			return 0, io.EOF
-		}
-		// Bytes that ended a rest are dispatched first, since a move would not take them along.
-		if c.hub.frozen.Load() && in.rested == nil && c.park() {
-			return 0, errMoved
-		}
-		data, pooled, err := in.next()
-		if err != nil {
-			if c.Ended() {
-				return 0, io.EOF
-			}
-			if isTimeout(err) {
-				continue // frozen or thawed; no other deadline is ever set
-			}
-			in.failed = true
-			return 0, err
-		}
-		in.arrived(len(data))
-		if len(in.buf) == 0 {
-			in.buf, in.pooled, in.off, in.ready = data, pooled, 0, 0
-			in.scan()
-		} else {
-			in.receive(data)
-			readPool.Put(pooled)
-		}
-		if in.off == in.ready {
-			in.keep()
-		}
-		in.watch()
+// take adds the bytes of one read, which are in a pooled buffer.
+func (in *inbound) take(data []byte, pooled *[]byte) {
+	in.arrived(len(data))
+	if len(in.buf) == 0 {
+		in.buf, in.pooled, in.off, in.ready = data, pooled, 0, 0
+		in.scan()
+	} else {
+		in.receive(data)
+		readPool.Put(pooled)
 	}
-	n := copy(p, in.buf[in.off:in.ready])
-	in.off += n
 	if in.off == in.ready {
 		in.keep()
-		if len(in.buf) > 0 || in.begun {
-			in.watch()
-		}
 	}
-	return n, nil
-}
-
-// errRest unwinds gws's read loop, which starts again when bytes come.
-var errRest = errors.New("connection rests")
-
-// read is the result of one read from the socket.
-type read struct {
-	data   []byte
-	pooled *[]byte
-	err    error
-}
-
-// rest waits for bytes outside gws, which halves the stack of a waiting goroutine. A connection
-// rests until its first message, and again once it has been quiet but for control frames. One that
-// sends messages waits inside gws, so that not every message has to unwind it.
-func (in *inbound) rest() {
-	for in.quiet() {
-		in.listens()
-		data, pooled, err := in.c.sock.read()
-		if err == nil && in.pong(data) {
-			readPool.Put(pooled)
-			continue
-		}
-		in.rested = &read{data, pooled, err}
-		return
-	}
-}
-
-// pong handles a pong that came alone, without gws and the stack that gws would need.
-func (in *inbound) pong(data []byte) bool {
-	h, ok := wire.ParseHeader(data)
-	if !ok || h.Op != wire.OpPong || len(data) != h.Size+int(h.Length) || in.checkHeader(h) != (wire.Close{}) || in.c.hub.frozen.Load() {
-		return false
-	}
-	in.arrived(len(data))
-	if in.fault = in.charge(h); in.fault.Code != 0 {
-		in.c.Close(in.fault.Code, in.fault.Reason)
-	}
-	return true
-}
-
-func (in *inbound) quiet() bool { return !in.busy && len(in.buf) == 0 && !in.begun }
-
-// next waits for bytes, or returns those that ended a rest.
-func (in *inbound) next() ([]byte, *[]byte, error) {
-	if r := in.rested; r != nil {
-		in.rested = nil
-		return r.data, r.pooled, r.err
-	}
-	if in.quiet() {
-		panic(errRest)
-	}
-	in.busy = false
-	in.listens()
-	return in.c.sock.read()
+	in.watch()
 }
 
 // watch records for housekeeping since when a message is incomplete.
@@ -175,51 +105,6 @@ func (in *inbound) watch() {
 	}
 }
 
-func (in *inbound) run(ws *gws.Conn, first func()) {
-	if first == nil {
-		in.start(ws)
-		return
-	}
-	defer func() { go in.start(ws) }() // deferred, since first may end this goroutine
-	in.guard(func() { in.act(first) })
-}
-
-// start begins to read: a loop does it, or else a goroutine.
-func (in *inbound) start(ws *gws.Conn) {
-	if in.watched(ws) {
-		in.serve()
-		return
-	}
-	in.readLoop(ws)
-}
-
-// readLoop reads until the connection ends. It goes on in a new goroutine, whose stack is small,
-// whenever the connection becomes quiet or an action has ended this goroutine (runtime.Goexit).
-func (in *inbound) readLoop(ws *gws.Conn) {
-	c := in.c
-	again := true
-	defer func() {
-		if again {
-			go in.readLoop(ws)
-			return
-		}
-		c.hub.inside.Add(-1)
-	}()
-	if !c.hasMoved() {
-		in.rest()
-		if in.guard(ws.ReadLoop) {
-			return
-		}
-	}
-	again = false
-	if c.hasMoved() {
-		c.finishMoved()
-		return
-	}
-	defer in.linger() // also when a close listener panics
-	in.finish()
-}
-
 // guard calls f and recovers any panic, so that the process and the other connections live on.
 // rests reports that the reader left gws only to rest.
 func (in *inbound) guard(f func()) (rests bool) {
@@ -230,7 +115,7 @@ func (in *inbound) guard(f func()) (rests bool) {
 		case errRest:
 			rests = true
 		default:
-			c.hub.cfg.Log.Error("panic in the read loop", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			in.logPanic("panic in the read loop", v)
 			c.Close(wire.CloseInternal, "internal error")
 		}
 	}()
@@ -253,7 +138,7 @@ func (in *inbound) finish() {
 	rooms := c.leaveAll()
 	defer func() {
 		if v := recover(); v != nil {
-			c.hub.cfg.Log.Error("panic on close", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			c.in.logPanic("panic on close", v)
 		}
 	}()
 	c.hub.handler.Closed(c, end.Code, end.Reason, rooms)
@@ -286,26 +171,31 @@ func (in *inbound) linger() {
 	}
 	c.mu.Lock()
 	c.state = closed
-	in.close()
+	in.closeSocket()
 	c.mu.Unlock()
-	in.frames.release()
+	in.release()
 }
 
-// close closes the socket. c.mu is held.
-func (in *inbound) close() {
-	if in.loop != nil && !in.c.sock.shut {
-		in.loop.detach(in.c)
+// closeSocket closes the descriptor. c.mu is held.
+func (in *inbound) closeSocket() {
+	if !in.c.sock.shut {
+		in.watched.detach()
 	}
 	in.c.sock.close()
+}
+
+// count notes a message that is dispatched, and corks the replies if others follow.
+func (in *inbound) count() {
+	in.c.msgsIn.Add(1)
+	if in.more() {
+		in.c.out.cork()
+	}
 }
 
 // dispatch calls the Handler with one message.
 func (in *inbound) dispatch(data []byte) {
 	c := in.c
-	c.msgsIn.Add(1)
-	if in.more() {
-		c.out.cork()
-	}
+	in.count()
 	in.act(func() { c.hub.handler.Message(c, data) })
 }
 
@@ -316,7 +206,7 @@ func (in *inbound) act(f func()) {
 	in.reader.Store(readerActing)
 	defer func() {
 		if v := recover(); v != nil {
-			c.hub.cfg.Log.Error("panic in a message handler", zap.Int64("fd", c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			in.logPanic("panic in a message handler", v)
 		}
 		in.endAction(from)
 		if c.hub.frozen.Load() {
@@ -324,4 +214,139 @@ func (in *inbound) act(f func()) {
 		}
 	}()
 	f()
+}
+
+func (in *inbound) logPanic(what string, v any) {
+	in.c.hub.cfg.Log.Error(what, zap.Int64("fd", in.c.FD), zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+}
+
+// conclude is the end of a connection in this process, and the last that its reader does.
+func (in *inbound) conclude() {
+	c := in.c
+	defer c.hub.inside.Add(-1)
+	if c.hasMoved() {
+		c.finishMoved()
+		return
+	}
+	defer in.linger() // also when a close listener panics
+	in.finish()
+}
+
+// States of a connection's reader.
+const (
+	readerListening int32 = iota // reads, or waits for bytes
+	readerActing                 // runs an action, or has not started in this process
+	readerAssisted               // acting, while housekeeping reads ahead
+)
+
+// aheadBytes is about how much is read ahead during an action.
+const aheadBytes = 4 * readSize
+
+// lookAhead reads without waiting while the reader runs an action. So the end of the connection is
+// noticed, pings are answered and any byte counts as a sign of life. Messages wait for the reader,
+// in their order. The result is false where nothing could be read.
+func (in *inbound) lookAhead() bool {
+	c := in.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return in.lookAheadLocked()
+}
+
+func (in *inbound) lookAheadLocked() bool {
+	c := in.c
+	switch {
+	case c.state != open || c.ended:
+		return false
+	case c.moved || c.out.held: // the bytes belong, or may belong, to another process
+		in.noteHangUp()
+		return false
+	case !in.reader.CompareAndSwap(readerActing, readerAssisted):
+		return true // the action has ended
+	}
+	in.ahead()
+	in.reader.Store(readerActing)
+	return readsNow
+}
+
+// Ping sends a ping, in addition to those of housekeeping. It is safe for concurrent use.
+func (c *Conn) Ping() { c.out.control(wire.ControlFrame(wire.OpPing, nil)) }
+
+// BytesReceived returns the number of bytes that came from the peer, also while its own action
+// runs. known is false where more may have come: the connection is frozen or has moved, or reading
+// ahead has reached its limit. It is safe for concurrent use.
+func (c *Conn) BytesReceived() (bytes int64, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known = c.in.reader.Load() != readerActing || c.in.lookAheadLocked() && !c.in.aheadFull
+	return c.bytesIn.Load(), known && !c.out.held && !c.moved
+}
+
+// endAction makes the reader listen again after an action that began at from, in seconds of
+// Hub.clock. It waits for a read ahead that is under way. The action's time counts against no limit
+// of the peer.
+func (in *inbound) endAction(from int64) {
+	c := in.c
+	now := c.hub.clock.seconds.Load()
+	if elapsed := now - from; elapsed > 0 {
+		c.lastIn.Store(min(now, c.lastIn.Load()+elapsed))
+		if c.messageFrom.Load() != 0 {
+			c.messageFrom.Add(elapsed)
+		}
+	}
+	if !in.reader.CompareAndSwap(readerActing, readerListening) {
+		c.mu.Lock()
+		in.reader.Store(readerListening)
+		c.mu.Unlock()
+	}
+}
+
+// noteHangUp closes Done if the peer has closed its side. c.mu is held.
+func (in *inbound) noteHangUp() {
+	c := in.c
+	if c.sock.hungUp() {
+		c.endDone()
+	}
+}
+
+// ahead reads for the reader, whose state belongs to housekeeping meanwhile. c.mu is held.
+func (in *inbound) ahead() {
+	c := in.c
+	in.control = in.aheadControl
+	defer func() { in.control = nil }()
+	in.aheadFull = false
+	for in.fault.Code == 0 && len(in.buf)-in.off < aheadBytes {
+		data, pooled, err := c.sock.readNow()
+		if err != nil {
+			c.endDone()
+		}
+		if data == nil {
+			return
+		}
+		in.arrived(len(data))
+		in.receive(data)
+		readPool.Put(pooled)
+		in.watch()
+		if c.ended || c.state != open {
+			return
+		}
+	}
+	in.aheadFull = true
+	// Pongs may wait after the unread bytes. The kernel notices a dead peer by our unacknowledged
+	// pings.
+	c.lastIn.Store(c.hub.clock.seconds.Load())
+	in.noteHangUp()
+}
+
+// aheadControl handles a control frame ahead of the messages before it. A frame that is taken never
+// reaches gws. c.mu is held.
+func (in *inbound) aheadControl(h wire.Header, raw []byte) (taken bool) {
+	c := in.c
+	switch h.Op {
+	case wire.OpPing:
+		c.out.controlLocked(wire.ControlFrame(wire.OpPong, h.Unmask(raw)))
+	case wire.OpClose:
+		c.endDone() // the reader answers the frame after the messages before it
+		return false
+	}
+	return true
 }

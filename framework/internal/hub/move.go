@@ -1,15 +1,9 @@
 package hub
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
-	"fmt"
-	"net/http"
 	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
 
 	"wsframe/framework/internal/wire"
 )
@@ -37,7 +31,6 @@ type Mover interface {
 // move is the state of a connection's move to another process. It is guarded by Conn.mu.
 type move struct {
 	c        *Conn
-	imported bool           // came from another process; the response that gws writes is discarded
 	since    int64          // time of the import, in seconds of Hub.clock
 	start    func()         // starts the reader of an imported connection; nil = it was started
 	thaw     chan struct{}  // closed by the end of the freeze; nil = not frozen
@@ -104,7 +97,7 @@ func (m *move) freeze(count bool) {
 	if c.state != open || m.moved || !c.hub.freezing.on.Load() {
 		return
 	}
-	if !m.parked && c.in.loop != nil && c.in.turn.CompareAndSwap(turnIdle, turnOwned) {
+	if !m.parked && c.in.watched.loop != nil && c.in.watched.turn.claim() {
 		m.parked = true // the freeze owns the turn
 	}
 	if count && !m.parked && !m.counted {
@@ -184,8 +177,8 @@ func (m *move) release() {
 	}
 }
 
-// parkTurn makes the freeze the owner of the turn, which the caller has. false: the connection is not
-// frozen, or ends.
+// parkTurn makes the freeze the owner of the turn, which the caller has. false: the connection is
+// not frozen, or ends.
 func (m *move) parkTurn() bool {
 	c := m.c
 	c.mu.Lock()
@@ -200,18 +193,18 @@ func (m *move) parkTurn() bool {
 
 // unpark ends the freeze's ownership of the turn. c.mu is held.
 func (m *move) unpark() {
-	in := &m.c.in
-	if in.loop == nil || !m.parked {
+	w := &m.c.in.watched
+	if w.loop == nil || !m.parked {
 		return
 	}
 	m.parked = false
-	if !in.release() {
-		go in.serve()
+	if !w.turn.release() {
+		go w.serve()
 	}
 }
 
-// awaitExport waits after an action during which the connection was exported. moved reports that the
-// connection belongs to the new process.
+// awaitExport waits after an action during which the connection was exported. moved reports that
+// the connection belongs to the new process.
 func (m *move) awaitExport() (moved bool) {
 	c := m.c
 	c.mu.Lock()
@@ -293,69 +286,6 @@ func (h *Hub) PeerGone(fd int64) {
 	}
 }
 
-// Export returns the state of a frozen connection. From then on what is sent also goes to the
-// Mover, and all other changes wait for the channel of Moving. With again the connection is between
-// two messages and the caller tries once more. Without ok and again it ends in this process.
-func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
-	rooms := c.Rooms()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.state != open || c.thaw == nil || c.exported {
-		return s, false, false
-	}
-	busy := c.in.reader.Load() != readerListening && c.start == nil
-	if !c.parked && !busy || c.out.writing || c.Keeping() {
-		return s, false, true
-	}
-	c.exported, c.mover = true, m
-	in, k := &c.in, &h.clock
-	in.refill()
-	s = State{
-		FD: c.FD, Auth: c.Auth, Remote: c.Remote, Since: c.Since, Rooms: rooms, Data: data, Busy: !c.parked, Deflate: c.in.deflate,
-		Tokens: in.tokens, LastIn: k.toWall(c.lastIn.Load()), LastPing: k.toWall(c.lastPing.Load()),
-		MsgsIn: c.msgsIn.Load(), MsgsOut: c.msgsOut.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
-		MessageFrom: k.toWall(c.messageFrom.Load()),
-	}
-	if s.Busy {
-		// gws has buffered the beginning of what follows. The reader runs an action, and needs c.mu
-		// after it.
-		if in.br != nil {
-			rest, _ := in.br.Peek(in.br.Buffered())
-			s.In = bytes.Clone(rest)
-		}
-		s.In = append(s.In, in.buf[in.off:]...)
-	} else {
-		s.In = append(bytes.Clone(in.parts), in.buf[in.ready:]...)
-	}
-	c.out.export(&s)
-	return s, true, false
-}
-
-// Release gives up all exported connections, which belong to the new process from then on. gone is
-// called for each once its action has ended. Connections that were not exported go on here.
-func (h *Hub) Release(gone func(fd int64)) (moved int) {
-	h.Each(func(c *Conn) bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		switch {
-		case c.moved: // by an earlier Release; the action still runs
-			return true
-		case !c.exported:
-			c.release()
-			return true
-		}
-		moved++
-		c.moved, c.onMoved = true, gone
-		c.out.drop()
-		close(c.thaw)
-		if c.parked && c.in.loop != nil {
-			go c.in.conclude()
-		}
-		return true
-	})
-	return moved
-}
-
 // finishMoved ends a moved connection in the old process, without a call of Handler.Closed.
 func (m *move) finishMoved() {
 	c := m.c
@@ -367,118 +297,12 @@ func (m *move) finishMoved() {
 	c.SettleRooms() // pushes before the move are relayed
 	c.leaveAll()
 	c.mu.Lock()
-	c.in.close()
+	c.in.closeSocket()
 	c.mu.Unlock()
 	h.remove(c)
-	c.in.frames.release()
+	c.in.release()
 	m.onMoved(c.FD)
 }
 
 // errMoved unwinds gws's read loop in the old process.
 var errMoved = errors.New("connection has moved")
-
-// Handshake requests that gws is shown for imported connections. They are only read.
-var (
-	plainRequest   = importRequest("")
-	deflateRequest = importRequest("permessage-deflate")
-)
-
-func importRequest(extensions string) *http.Request {
-	return &http.Request{Method: http.MethodGet, Header: http.Header{
-		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
-		"Sec-Websocket-Extensions": {extensions},
-	}}
-}
-
-// Import makes a Conn of the state and the socket of a moved connection. It is in its rooms, and
-// frames can be sent at once, which wait until Begin. setup runs before the connection is
-// registered.
-func (h *Hub) Import(nc Stream, s State, setup func(*Conn) error) (*Conn, error) {
-	c := &Conn{Auth: s.Auth, Remote: s.Remote, Since: s.Since, hub: h}
-	c.imported = true
-	c.init(s.FD)
-	if err := c.sock.init(nc); err != nil {
-		return nil, fmt.Errorf("take over the socket of %d: %w", s.FD, err)
-	}
-	c.since = h.clock.seconds.Load()
-	c.in.reader.Store(readerActing)
-	c.lastIn.Store(h.clock.fromWall(s.LastIn))
-	c.lastPing.Store(h.clock.fromWall(s.LastPing))
-	c.msgsIn.Store(s.MsgsIn)
-	c.msgsOut.Store(s.MsgsOut)
-	c.bytesIn.Store(s.BytesIn)
-	c.bytesOut.Store(s.BytesOut)
-	c.in.deflate = s.Deflate
-	c.in.tokens = float64(1 << 30) // the old process has charged these frames
-	if len(s.In) > 0 {
-		c.in.receive(s.In)
-		if c.in.watch(); c.in.timing && s.MessageFrom != 0 {
-			c.messageFrom.Store(h.clock.fromWall(s.MessageFrom))
-		}
-	}
-	c.in.tokens = s.Tokens
-	if err := setup(c); err != nil {
-		return nil, err
-	}
-	upgrader, request := h.upgrader, plainRequest
-	if s.Deflate { // what was negotiated holds whatever this configuration says
-		upgrader, request = h.deflating(), deflateRequest
-	}
-	c.in.br = bufio.NewReaderSize((*shim)(c), 64)
-	ws, err := upgrader.UpgradeFromConn((*shim)(c), c.in.br, request) // discards the response
-	if err != nil {
-		return nil, fmt.Errorf("take over %d: %w", s.FD, err)
-	}
-	c.mu.Lock()
-	c.state = open
-	c.start = func() {
-		c.in.endAction(c.since)
-		go c.in.start(ws)
-	}
-	c.out.held = true // until Begin, since the old process may still thaw
-	c.out.restore(&s, h.cfg.outbox())
-	c.mu.Unlock()
-	h.inside.Add(1)
-	h.add(c)
-	for _, name := range s.Rooms {
-		if _, err := c.Join(name); err != nil {
-			h.cfg.Log.Warn("room of a moved connection", zap.Int64("fd", c.FD), zap.String("room", name), zap.Error(err))
-		}
-	}
-	return c, nil
-}
-
-// Begin starts an imported connection: what waits is written, and with read its frames are
-// dispatched. Without read an action still runs in the old process; Begin is called again when that
-// has ended.
-func (c *Conn) Begin(read bool) {
-	c.mu.Lock()
-	c.out.held = false
-	if len(c.out.chunks) > 0 && !c.out.writing {
-		c.out.startWriter()
-	}
-	start := c.start
-	if read {
-		c.start = nil
-	}
-	c.mu.Unlock()
-	if read && start != nil {
-		start()
-	}
-}
-
-// Discard removes an imported connection that stays in the old process, which also keeps the
-// socket.
-func (c *Conn) Discard() {
-	c.leaveAll()
-	c.mu.Lock()
-	c.state = closed
-	c.out.drop()
-	c.sock.close()
-	c.mu.Unlock()
-	c.hub.remove(c)
-	c.hub.inside.Add(-1)
-}
-
-// Deliver queues frames that the old process has relayed.
-func (c *Conn) Deliver(frames []byte, n int, x *wire.Handling) { _ = c.out.send(frames, n, true, x) }

@@ -1,9 +1,11 @@
 package hub
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"net"
+	"net/http"
 	"strings"
 	"time"
 
@@ -17,10 +19,10 @@ type shim Conn
 
 // Read returns bytes of complete frames only; see inbound.
 func (s *shim) Read(p []byte) (int, error) {
-	if s.in.loop != nil {
-		return s.in.feed(p), nil
+	if s.in.watched.loop != nil {
+		return s.in.watched.feed(p), nil
 	}
-	return s.in.read(p)
+	return s.in.blocking.read(p)
 }
 
 // Write handles the only bytes that gws writes itself: the handshake's response, and the close
@@ -33,8 +35,6 @@ func (s *shim) Write(p []byte) (int, error) {
 	switch {
 	case c.in.remaking:
 		// The client has got the response long ago.
-	case c.state == opening && c.imported:
-		// The client got the response from another process.
 	case c.state == opening:
 		c.in.deflate = bytes.Contains(p, []byte("permessage-deflate"))
 		if err := c.out.respond(withProtocol(p, c.proto)); err != nil {
@@ -148,3 +148,42 @@ func (noSession) Range(func(key string, value any) bool) {}
 type quiet struct{}
 
 func (quiet) Error(...any) {}
+
+// makeGWS makes the connection's gws.Conn unless there is one. gws is shown a handshake whose
+// response is discarded.
+func (in *inbound) makeGWS() {
+	if in.ws != nil {
+		return
+	}
+	h := in.c.hub
+	upgrader, request := h.upgrader, plainRequest
+	if in.deflate { // what was negotiated holds whatever this configuration says
+		upgrader, request = h.deflating(), deflateRequest
+	}
+	in.br = bufio.NewReaderSize((*shim)(in.c), 64)
+	in.remaking = true
+	ws, err := upgrader.UpgradeFromConn((*shim)(in.c), in.br, request)
+	in.remaking = false
+	if err != nil {
+		panic(err) // not expected: the request is ours
+	}
+	in.ws = ws
+}
+
+// Handshake requests that gws is shown for connections which it has not upgraded. They are only
+// read.
+var (
+	plainRequest   = handshakeRequest("")
+	deflateRequest = handshakeRequest("permessage-deflate")
+)
+
+func handshakeRequest(extensions string) *http.Request {
+	return &http.Request{Method: http.MethodGet, Header: http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
+		"Sec-Websocket-Extensions": {extensions},
+	}}
+}
+
+// buffered reports whether gws has buffered frames, since an action below it has ended its
+// goroutine.
+func (in *inbound) buffered() bool { return in.br != nil && in.br.Buffered() > 0 }

@@ -131,8 +131,8 @@ func (s *socket) closeWrite() error {
 	return errors.Join(err, inner)
 }
 
-// leavePoller takes the socket out of the runtime's poller, which would wake a thread for each of its
-// events: an event loop waits for it. Conn.mu is held, and no writer runs.
+// leavePoller takes the socket out of the runtime's poller, which would wake a thread for each of
+// its events: an event loop waits for it. Conn.mu is held, and no writer runs.
 func (s *socket) leavePoller() {
 	fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -142,8 +142,8 @@ func (s *socket) leavePoller() {
 	s.nc, s.raw, s.fd = nil, nil, fd
 }
 
-// pollable brings the socket back into the runtime's poller, for good, since a goroutine is about to wait
-// for it. Conn.mu is held.
+// pollable brings the socket back into the runtime's poller, for good, since a goroutine is about
+// to wait for it. Conn.mu is held.
 func (s *socket) pollable() {
 	if s.nc != nil || s.shut {
 		return

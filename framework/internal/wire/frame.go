@@ -33,7 +33,8 @@ const (
 	OpPong         = 0xA
 )
 
-const final = 0x80 // FIN, in a header's first byte
+// Final is the FIN bit in the first byte of a header.
+const Final = 0x80
 
 // Frame is one or more complete encoded server frames (RFC 6455 §5.2, unmasked). It is immutable
 // once sent, since the same bytes may wait in many outboxes.
@@ -98,15 +99,15 @@ func Encode(buf []byte, op byte) []byte {
 	switch {
 	case n <= MaxControl:
 		b := buf[Headroom-2:]
-		b[0], b[1] = final|op, byte(n)
+		b[0], b[1] = Final|op, byte(n)
 		return b
 	case n <= 0xffff:
 		b := buf[Headroom-4:]
-		b[0], b[1] = final|op, 126
+		b[0], b[1] = Final|op, 126
 		binary.BigEndian.PutUint16(b[2:], uint16(n))
 		return b
 	default:
-		buf[0], buf[1] = final|op, 127
+		buf[0], buf[1] = Final|op, 127
 		binary.BigEndian.PutUint64(buf[2:], uint64(n))
 		return buf
 	}
@@ -126,7 +127,7 @@ func FrameLen(payload int) int {
 // ControlFrame encodes a control frame; the payload is cut to MaxControl bytes (RFC 6455 §5.5).
 func ControlFrame(op byte, payload []byte) []byte {
 	payload = payload[:min(len(payload), MaxControl)]
-	return append([]byte{final | op, byte(len(payload))}, payload...)
+	return append([]byte{Final | op, byte(len(payload))}, payload...)
 }
 
 // Header is the header of a client's frame (RFC 6455 §5.2).
@@ -144,7 +145,7 @@ func ParseHeader(b []byte) (h Header, ok bool) {
 	if len(b) < 2 {
 		return h, false
 	}
-	h.Fin, h.RSV, h.Op = b[0]&final != 0, b[0]&0x70, b[0]&0x0f
+	h.Fin, h.RSV, h.Op = b[0]&Final != 0, b[0]&0x70, b[0]&0x0f
 	h.Masked = b[1]&0x80 != 0
 	h.Size = 2
 	switch l := b[1] & 0x7f; l {
@@ -179,7 +180,8 @@ func (h Header) Unmask(raw []byte) []byte {
 	return payload
 }
 
-// Mask masks or unmasks the payload of a client's frame in place; raw is the whole frame, whose header is h.
+// Mask masks or unmasks the payload of a client's frame in place; raw is the whole frame, whose
+// header is h.
 func (h Header) Mask(raw []byte) {
 	payload := raw[h.Size:]
 	key := uint64(binary.LittleEndian.Uint32(raw[h.Size-4:]))

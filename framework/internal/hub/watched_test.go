@@ -8,8 +8,8 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// Actions that were taken for quick ones and are not cost other connections nothing: the watchdog takes the
-// loop over, and the connection goes on.
+// Actions that were taken for quick ones and are not cost other connections nothing: the watchdog
+// takes the loop over, and the connection goes on.
 func TestInlineActions(t *testing.T) {
 	s := serve(t, Config{})
 	s.quick = true
@@ -89,7 +89,7 @@ func TestInlineActions(t *testing.T) {
 
 // A burst of frames is answered in its order, whichever goroutine handles them.
 func TestInlineOrder(t *testing.T) {
-	s := serve(t, Config{})
+	s := serve(t, Config{OutboxMessages: 1 << 20, OutboxBytes: 64 << 20})
 	n := 0
 	s.quick = true
 	s.on = func(c *Conn, data []byte) {
