@@ -55,8 +55,8 @@ type core struct {
 // has closed or broken the connection. Events are edge-triggered: after a call there is no other
 // before more bytes come, so ready must see to it that the socket is read until it is empty.
 //
-// ready may end its goroutine (runtime.Goexit) between Begin and End; the loop goes on in another.
-// It must recover its panics. fault is called with errors of the operating system, after which the
+// ready may end its goroutine (runtime.Goexit); the loop goes on in another. It must recover its
+// panics. fault is called with errors of the operating system, after which the
 // loop tries again.
 func New[S any](ready func(s *S, r *Runner, ended bool), fault func(error)) (*Loop[S], error) {
 	l := &Loop[S]{ready: ready, fault: fault}
@@ -133,8 +133,10 @@ func (l *Loop[S]) run(file *os.File, raw syscall.RawConn) {
 	over := false
 	defer func() {
 		_ = file.Close()
-		if !over && !r.lost && (r.turn == 0 || !r.End()) {
-			l.relaunch() // an action has ended this goroutine
+		if !over { // an action has ended this goroutine
+			if r.end(); !r.lost {
+				l.relaunch()
+			}
 		}
 	}()
 	_ = raw.Read(func(ep uintptr) bool { return l.batch(r, ep) }) // fails when the loop is closed
@@ -158,7 +160,8 @@ func (l *Loop[S]) batch(r *Runner, ep uintptr) bool {
 			if s == nil {
 				continue
 			}
-			if l.ready(s, r, e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0); r.lost {
+			l.ready(s, r, e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0)
+			if r.end(); r.lost {
 				return true
 			}
 		}
@@ -221,9 +224,10 @@ type Runner struct {
 	lost bool
 }
 
-// Begin starts a turn, after which the loop may be taken away. It has no effect within a turn.
+// Begin starts a turn, in which the loop may be taken away. The turn ends with the call of ready;
+// another Begin within it has no effect.
 func (r *Runner) Begin() {
-	if r.turn == 0 && !r.lost {
+	if r.turn == 0 {
 		r.core.turns++
 		r.turn = r.core.turns
 		r.core.hold.Store(r.turn)
@@ -231,19 +235,16 @@ func (r *Runner) Begin() {
 	}
 }
 
-// End ends a turn. lost reports that the goroutine has no loop any more.
-func (r *Runner) End() (lost bool) {
+// end ends a turn.
+func (r *Runner) end() {
 	if r.turn != 0 {
 		r.lost = !r.core.hold.CompareAndSwap(r.turn, 0)
 		r.turn = 0
 	}
-	return r.lost
 }
 
 // Lost reports whether the loop was taken away in this turn.
-func (r *Runner) Lost() bool {
-	return r.lost || r.turn != 0 && r.core.hold.Load() != r.turn
-}
+func (r *Runner) Lost() bool { return r.turn != 0 && r.core.hold.Load() != r.turn }
 
 // watchdog looks at the turns of a loop. It waits for a timerfd through the runtime's poller: a Go
 // timer would wake that poller each time it is set.

@@ -27,8 +27,5 @@ func (l *Loop[S]) Close() {}
 // Begin is never called, since there is no loop.
 func (r *Runner) Begin() {}
 
-// End is never called, since there is no loop.
-func (r *Runner) End() (lost bool) { return false }
-
 // Lost is never called, since there is no loop.
 func (r *Runner) Lost() bool { return false }

@@ -110,7 +110,6 @@ func (w *watched) event(r *eventloop.Runner, ended bool) {
 		// another.
 		if v := recover(); v != nil {
 			in.logPanic("panic in a message handler", v)
-			r.End()
 		}
 		in.endAction(w.acting)
 		go w.serve()
@@ -120,7 +119,6 @@ func (w *watched) event(r *eventloop.Runner, ended bool) {
 		then = w.read(r)
 	}
 	whole = true
-	r.End()
 	if then == serves {
 		go w.serve()
 	}
