@@ -318,6 +318,7 @@ func (echo) MessageInline(c *hub.Conn, data []byte) bool { _ = c.Echo(data); ret
 func protector(log *zap.Logger) func(what string, f func()) {
 	return func(what string, f func()) { protect(log, what, f) }
 }
+
 // here reports whether a connection is here and has not moved to the next worker.
 func here(h *hub.Hub, fd int64) bool {
 	c := h.Get(fd)

@@ -19,6 +19,7 @@ type Controller struct {
 	name    string // module.controller, lower case
 	kind    string // Go type, for the route table
 	actions map[string]Action
+	paces   map[string]string // declared for actions, see Inline
 	hooks   hooks
 	err     error // what is wrong with it; New reports it
 }

@@ -19,6 +19,7 @@ type ActionStats struct {
 	Counts   [len(ActionBounds) + 1]int64 // of requests, by how long they took
 	Duration time.Duration                // of all of them
 	Failed   int64                        // of them, by an error that is no Fail, or by a panic
+	Inline   bool                         // it runs in the event loop, see Inline
 }
 
 // meter counts one action's requests: two atomic additions each.
@@ -27,6 +28,12 @@ type meter struct {
 	nanos  atomic.Int64
 	failed atomic.Int64
 	pace   pace
+}
+
+func newMeter(pace string) *meter {
+	m := new(meter)
+	m.pace.declared(pace)
+	return m
 }
 
 func (m *meter) add(took time.Duration, err error) {
@@ -47,7 +54,7 @@ func (m *meter) add(took time.Duration, err error) {
 }
 
 func (m *meter) stats(method string) ActionStats {
-	s := ActionStats{Method: method, Duration: time.Duration(m.nanos.Load()), Failed: m.failed.Load()}
+	s := ActionStats{Method: method, Duration: time.Duration(m.nanos.Load()), Failed: m.failed.Load(), Inline: m.pace.quick()}
 	for i := range m.counts {
 		s.Counts[i] = m.counts[i].Load()
 	}

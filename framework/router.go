@@ -11,6 +11,7 @@ import (
 type Route struct {
 	Method     string // module.controller.action, lower case
 	Controller string // Go type
+	Pace       string // "inline" or "blocking" where the application declares it
 }
 
 // router finds the action of a frame. It is built once and read without locks.
@@ -51,10 +52,10 @@ func newRouter(list []Controller) (*router, error) {
 		r.mounted = append(r.mounted, c)
 		for name, action := range c.actions {
 			method := c.name + "." + name
-			r.actions[method] = target{controller: c, action: action, name: method, method: method, meter: new(meter)}
+			r.actions[method] = target{controller: c, action: action, name: method, method: method, meter: newMeter(c.paces[name])}
 		}
 		if c.hooks.message != nil {
-			r.fallbacks[c.name] = target{controller: c, action: c.hooks.message, name: c.name + ".onMessage", meter: new(meter)}
+			r.fallbacks[c.name] = target{controller: c, action: c.hooks.message, name: c.name + ".onMessage", meter: newMeter(c.paces[onMessage])}
 		}
 	}
 	if len(errs) > 0 {
@@ -99,7 +100,7 @@ func (r *router) find(asked []byte) (target, *Fail) {
 func (r *router) routes() []Route {
 	list := make([]Route, 0, len(r.actions))
 	for method, t := range r.actions {
-		list = append(list, Route{method, t.controller.kind})
+		list = append(list, Route{method, t.controller.kind, t.controller.paces[method[strings.LastIndexByte(method, '.')+1:]]})
 	}
 	slices.SortFunc(list, func(a, b Route) int { return strings.Compare(a.Method, b.Method) })
 	return list

@@ -49,7 +49,11 @@ func showRoutes(ctx context.Context, p Program, w io.Writer) error {
 func printRoutes(out io.Writer, routes []process.Route) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, r := range routes {
-		fmt.Fprintf(w, "%s\t%s\n", r.Method, strings.TrimPrefix(r.Controller, "*"))
+		fmt.Fprintf(w, "%s\t%s", r.Method, strings.TrimPrefix(r.Controller, "*"))
+		if r.Pace != "" {
+			fmt.Fprintf(w, "\t%s", r.Pace)
+		}
+		fmt.Fprintln(w)
 	}
 	_ = w.Flush() // output that cannot be written has no reader
 }

@@ -69,7 +69,7 @@ type Versions struct {
 }
 
 // Route is one line of the route table.
-type Route struct{ Method, Controller string }
+type Route struct{ Method, Controller, Pace string }
 
 // Handler is a worker's application as the master sees it.
 type Handler interface {

@@ -88,7 +88,7 @@ func testWorker(w *Worker) int {
 	for _, word := range strings.Fields(string(script)) {
 		words[word] = true
 	}
-	ready := Ready{Routes: []Route{{"index.index.index", "*index.Index"}, {"live.user.join", "*live.User"}}}
+	ready := Ready{Routes: []Route{{"index.index.index", "*index.Index", ""}, {"live.user.join", "*live.User", ""}}}
 	switch {
 	case words["exit"]:
 		fmt.Fprintln(os.Stderr, "cannot find my shoes")
@@ -107,7 +107,7 @@ func testWorker(w *Worker) int {
 		fmt.Fprintln(os.Stderr, "redis is away, said twice")
 		return 1
 	case words["routes"]:
-		ready.Routes = []Route{{"index.index.index", "*index.Other"}, {"live.wall.join", "*live.Wall"}}
+		ready.Routes = []Route{{"index.index.index", "*index.Other", ""}, {"live.wall.join", "*live.Wall", ""}}
 	}
 	h := &testHandler{worker: w, words: words, conns: map[net.Conn]bool{}, stopping: make(chan struct{})}
 	h.resumed = sync.NewCond(&h.mu)

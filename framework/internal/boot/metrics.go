@@ -46,6 +46,7 @@ var (
 	memoryDesc          = desc("wsframe_memory_bytes", "Memory that the worker has from the system.")
 	startDesc           = desc("wsframe_start_time_seconds", "When the server was started, in UNIX seconds.")
 	durationDesc        = desc("wsframe_action_duration_seconds", "How long actions took, by method.", "method")
+	inlineDesc          = desc("wsframe_action_inline", "1 if the action runs in the event loop, 0 if it runs in goroutines of connections.", "method")
 	failuresDesc        = desc("wsframe_action_failures_total", "Requests that were answered with 500, by method.", "method")
 	pushRefusedDesc     = desc("wsframe_push_refused_total", "Requests to the push port of those who may not call.", "reason")
 	pushConnectionsDesc = desc("wsframe_push_connections", "Open connections of the push port.")
@@ -53,7 +54,7 @@ var (
 
 	allDescs = []*prometheus.Desc{
 		infoDesc, connectionsDesc, usersDesc, roomsDesc, messagesInDesc, messagesOutDesc, bytesInDesc, bytesOutDesc, closedDesc, refusedDesc, droppedDesc,
-		pendingDesc, goroutinesDesc, memoryDesc, startDesc, durationDesc, failuresDesc, pushRefusedDesc, pushConnectionsDesc, pushDisplacedDesc,
+		pendingDesc, goroutinesDesc, memoryDesc, startDesc, durationDesc, inlineDesc, failuresDesc, pushRefusedDesc, pushConnectionsDesc, pushDisplacedDesc,
 	}
 )
 
@@ -96,6 +97,11 @@ func (f *figures) Collect(to chan<- prometheus.Metric) {
 	for _, a := range f.app.ActionStats() {
 		to <- duration(&a)
 		counter(failuresDesc, a.Failed, a.Method)
+		inline := 0.0
+		if a.Inline {
+			inline = 1
+		}
+		to <- prometheus.MustNewConstMetric(inlineDesc, prometheus.GaugeValue, inline, a.Method)
 	}
 	p := f.push.Stats()
 	for code, n := range p.Refused {

@@ -48,6 +48,7 @@ func TestMetrics(t *testing.T) {
 		`wsframe_action_duration_seconds_bucket{method="hello.hello.greet",le="+Inf"} 1` + "\n",
 		`wsframe_action_duration_seconds_count{method="hello.hello.greet"} 1` + "\n",
 		`wsframe_action_failures_total{method="hello.hello.greet"} 0` + "\n",
+		`wsframe_action_inline{method="hello.hello.greet"} 0` + "\n",
 		`wsframe_push_refused_total{reason="unauthorized"} 0` + "\n", "wsframe_push_connections 0\n", "wsframe_push_displaced_total 0\n",
 		"# HELP shop_orders_total Orders.\n# TYPE shop_orders_total counter\nshop_orders_total 1\n",
 	} {
