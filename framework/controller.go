@@ -2,6 +2,7 @@ package framework
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -132,4 +133,47 @@ func bind[T any](c *T, m reflect.Method) (Action, bool) {
 		}
 		return call(ctx, v)
 	}, true
+}
+
+// Inline declares that actions of a controller take microseconds and never wait. They run in the
+// event loop from their first call, without a goroutine of their own. Without names it applies to
+// all actions of the controller, and to its OnMessage. New refuses a name that is not an action's.
+//
+//	framework.Inline(framework.Mount("poll", &Poll{}), "vote", "count")
+//
+// An action that takes 1 ms or more nevertheless delays no other connection for longer than 2 ms,
+// and runs in goroutines until it was quick again for a while. Actions that are not declared are
+// measured, and run inline once they have been quick.
+func Inline(c Controller, actions ...string) Controller { return c.declare(paceInline, actions) }
+
+// Blocking declares that actions of a controller wait, for a database for example. They always run
+// in a goroutine of their connection. Names are treated as those of Inline.
+func Blocking(c Controller, actions ...string) Controller { return c.declare(paceBlocking, actions) }
+
+// onMessage is the name of OnMessage in Controller.paces. No action has it.
+const onMessage = ""
+
+func (c Controller) declare(pace string, actions []string) Controller {
+	if c.err != nil {
+		return c
+	}
+	c.paces = maps.Clone(c.paces)
+	if c.paces == nil {
+		c.paces = map[string]string{}
+	}
+	if len(actions) == 0 {
+		for name := range c.actions {
+			c.paces[name] = pace
+		}
+		c.paces[onMessage] = pace
+	}
+	for _, name := range actions {
+		route := strings.ToLower(name)
+		if c.actions[route] == nil {
+			c.err = fmt.Errorf("mount %q: %s has no action %q that could be %s", c.name, c.kind, name, pace)
+			return c
+		}
+		c.paces[route] = pace
+	}
+	return c
 }
