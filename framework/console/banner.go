@@ -25,6 +25,9 @@ func (b *banner) print(cfg *config.Config, s process.Started) {
 	fmt.Fprintf(&w, "wsframe %s\n\n", b.program.Version)
 	printRoutes(&w, s.Routes)
 	fmt.Fprintf(&w, "\noutside  ws://%s/\nmanager  ws://%s/\npush     http://%s/\nstore    %s\ndatabase %s\n", s.Addrs["outside"], s.Addrs["manager"], s.Addrs["push"], cfg.Cache.Master.Driver, cfg.DB.Master.Driver)
+	if s.Addrs["inner"] != "" {
+		fmt.Fprintf(&w, "gateway  %s\n", gatewayLine(s.Addrs))
+	}
 	for _, n := range s.Notes {
 		fmt.Fprintln(&w, "note:", n)
 	}
@@ -32,6 +35,15 @@ func (b *banner) print(cfg *config.Config, s process.Started) {
 		b.printDemo(&w, cfg, s.Addrs["outside"])
 	}
 	_, _ = w.WriteTo(b.out.out)
+}
+
+// gatewayLine names the ports for PHP back ends of GatewayWorker.
+func gatewayLine(addrs map[string]string) string {
+	line := "register " + addrs["register"] + ", inner " + addrs["inner"]
+	if addrs["gateway"] != "" {
+		line += ", ws://" + addrs["gateway"] + "/"
+	}
+	return line
 }
 
 // printDemo prints links to the demo pages. Their tokens stand in the fragment, which browsers do

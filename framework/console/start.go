@@ -10,6 +10,7 @@ import (
 
 	"wsframe/framework/internal/boot"
 	"wsframe/framework/process"
+	"wsframe/library/config"
 	"wsframe/library/log"
 )
 
@@ -44,10 +45,7 @@ func (s *starter) start(ctx context.Context) error {
 	defer cancel()
 	banner := &banner{s.program, s.out}
 	master := process.New(process.MasterConfig{
-		Sockets: []process.Socket{
-			{Name: "outside", Key: "outside.port", Host: cfg.App.Outside.Host, Port: cfg.App.Outside.Port},
-			{Name: "push", Key: "push.port", Host: cfg.App.Push.Host, Port: cfg.App.Push.Port},
-		},
+		Sockets:    sockets(&cfg.App),
 		Manager:    process.Socket{Name: "manager", Key: "manager.port", Host: cfg.App.Manager.Host, Port: cfg.App.Manager.Port},
 		Token:      cfg.App.Manager.Token,
 		RuntimeDir: cfg.App.Runtime.Dir,
@@ -85,6 +83,25 @@ func (s *starter) start(ctx context.Context) error {
 	}
 	l.Quiet.Error("server has stopped", zap.Error(err))
 	return err
+}
+
+// sockets are the listeners that workers inherit.
+func sockets(cfg *config.App) []process.Socket {
+	list := []process.Socket{
+		{Name: "outside", Key: "outside.port", Host: cfg.Outside.Host, Port: cfg.Outside.Port},
+		{Name: "push", Key: "push.port", Host: cfg.Push.Host, Port: cfg.Push.Port},
+	}
+	g := &cfg.Gateway
+	if !g.Enabled {
+		return list
+	}
+	list = append(list,
+		process.Socket{Name: "inner", Key: "gateway.start_port", Host: g.Inner().Host, Port: g.Inner().Port},
+		process.Socket{Name: "register", Key: "gateway.register_port", Host: g.RegisterHost, Port: g.RegisterPort})
+	if g.Port >= 0 {
+		list = append(list, process.Socket{Name: "gateway", Key: "gateway.port", Host: g.Host, Port: g.Port})
+	}
+	return list
 }
 
 // reconfigure applies the one setting of the master that may change while it runs, the level of its

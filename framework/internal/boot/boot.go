@@ -108,6 +108,10 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	if cfg.App.Demo {
 		options.Static = p.Pages
 	}
+	php := newGateway(cfg, l.Logger)
+	if php != nil {
+		options.Gateway = &php.options
+	}
 	notes = append(append(notes, cfg.Warnings()...), unheard(cfg, w)...)
 	ready := process.Ready{Version: p.Version, Notes: notes, Transfer: transferVersions, Files: cfg.Files(), KeyFile: keyFile}
 	if w.Check {
@@ -126,8 +130,14 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 		return errors.Join(err, a.Close(ctx))
 	}
 	serving := make(chan error, 2)
-	h := &worker{app: a, push: pushes, log: l}
+	h := &worker{app: a, push: pushes, php: php, log: l}
+	if php != nil {
+		php.attach(a)
+	}
 	h.accept = func() {
+		if php != nil {
+			php.start(w, a)
+		}
 		go func() { serving <- a.Serve(w.Listener("outside")) }()
 		go func() { serving <- h.servePush(w.Listener("push")) }()
 	}
@@ -141,6 +151,7 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	err = w.Serve(ctx, ready, h, cfg.App.Limits.StopGrace)
 	err = errors.Join(err, pushes.Shutdown(ctx), a.Close(ctx))
 	h.Accept() // a closed App closes its listener
+	php.close()
 	return errors.Join(err, <-serving, <-serving)
 }
 
@@ -157,22 +168,25 @@ func fixed(cfg *config.Config, w *process.Worker) error {
 	case cfg.Cache.Master.Driver == "embedded" != (w.Store.Addr != ""):
 		return fmt.Errorf("cache.yaml: master.driver is %s now, but the server was started with another one: that needs a restart", cfg.Cache.Master.Driver)
 	}
-	return nil
+	return fixedGateway(&cfg.App.Gateway, w)
 }
 
 // unheard returns notes on configured ports on which the server does not listen: the master has
 // opened others.
 func unheard(cfg *config.Config, w *process.Worker) (notes []string) {
 	for _, p := range []struct {
-		name string
-		port int
-	}{{"outside", cfg.App.Outside.Port}, {"push", cfg.App.Push.Port}} {
+		name, key string
+		port      int
+	}{
+		{"outside", "outside.port", cfg.App.Outside.Port}, {"push", "push.port", cfg.App.Push.Port},
+		{"gateway", "gateway.port", cfg.App.Gateway.Port}, {"register", "gateway.register_port", cfg.App.Gateway.RegisterPort},
+	} {
 		ln := w.Listener(p.name)
 		if ln == nil {
 			continue
 		}
 		if tcp, ok := ln.Addr().(*net.TCPAddr); ok && p.port != 0 && tcp.Port != p.port {
-			notes = append(notes, fmt.Sprintf("%s.port is %d now, but the server listens on %d: that needs a restart", p.name, p.port, tcp.Port))
+			notes = append(notes, fmt.Sprintf("%s is %d now, but the server listens on %d: that needs a restart", p.key, p.port, tcp.Port))
 		}
 	}
 	return notes

@@ -22,6 +22,7 @@ import (
 type worker struct {
 	app  *framework.App
 	push *push.Server
+	php  *phpGateway // nil = it is not enabled
 	log  *log.Logger
 
 	accept     func() // begins accepting

@@ -1,0 +1,263 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"wsframe/internal/testserver"
+)
+
+// estate is a server with the gateway of PHP back ends.
+type estate struct {
+	*server
+	gateway  string // host:port of PHP's own WebSocket port
+	register string
+	inner    string
+}
+
+const greeting = `{"type":"init","client_id":"{client_id}"}`
+
+// estateOf starts a server with a gateway.
+func estateOf(t *testing.T, env ...string) *estate {
+	t.Helper()
+	ports := [3]int{testserver.FreePort(t), testserver.FreePort(t), testserver.FreePort(t)}
+	e := &estate{
+		gateway: fmt.Sprint("127.0.0.1:", ports[0]), register: fmt.Sprint("127.0.0.1:", ports[1]), inner: fmt.Sprint("127.0.0.1:", ports[2]),
+	}
+	e.server = start(t, append([]string{
+		"WSFRAME_APP_GATEWAY_ENABLED=true", fmt.Sprint("WSFRAME_APP_GATEWAY_PORT=", ports[0]), fmt.Sprint("WSFRAME_APP_GATEWAY_REGISTER_PORT=", ports[1]),
+		fmt.Sprint("WSFRAME_APP_GATEWAY_START_PORT=", ports[2]), "WSFRAME_APP_GATEWAY_GREETING=" + greeting, "WSFRAME_APP_GATEWAY_WORKERS=false",
+	}, env...)...)
+	return e
+}
+
+// phpPage is a WebSocket client of PHP's own port.
+type phpPage struct {
+	*websocket.Conn
+	t  *testing.T
+	id string
+}
+
+func (e *estate) page() *phpPage {
+	e.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	c, _, err := websocket.Dial(ctx, "ws://"+e.gateway+"/?room=7", nil)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.t.Cleanup(func() { _ = c.CloseNow() })
+	p := &phpPage{Conn: c, t: e.t.(*testing.T)}
+	var hello struct {
+		Type     string
+		ClientID string `json:"client_id"`
+	}
+	if err := json.Unmarshal([]byte(p.next()), &hello); err != nil || hello.Type != "init" || len(hello.ClientID) != 20 {
+		e.t.Fatal(hello, err)
+	}
+	p.id = hello.ClientID
+	return p
+}
+
+// next returns the next message, or the close code.
+func (p *phpPage) next() string {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	_, b, err := p.Read(ctx)
+	if code := websocket.CloseStatus(err); code >= 0 {
+		return fmt.Sprint("close ", int(code))
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (p *phpPage) want(list ...string) {
+	p.t.Helper()
+	for _, want := range list {
+		if got := p.next(); got != want {
+			p.t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// php is a running back end.
+type php struct {
+	t   *testing.T
+	in  io.WriteCloser
+	out *bufio.Scanner
+}
+
+// backend starts a PHP client: "once" connects for each command, "persistent" keeps a connection.
+func (e *estate) backend(secret, mode string) *php {
+	e.t.Helper()
+	cmd := exec.Command("php", "testdata/gateway.php", e.register, secret, mode)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		e.t.Fatal(err)
+	}
+	e.t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	p := &php{e.t.(*testing.T), in, bufio.NewScanner(out)}
+	p.out.Buffer(nil, 1<<20)
+	return p
+}
+
+// command is a line for the PHP client.
+type command struct {
+	Cmd  int    `json:"cmd"`
+	ID   string `json:"id,omitempty"`
+	Ext  string `json:"ext,omitempty"`
+	Body string `json:"body,omitempty"`
+	Flag int    `json:"flag"`
+	Asks bool   `json:"asks,omitempty"`
+}
+
+func (p *php) do(c command) {
+	p.t.Helper()
+	b, err := json.Marshal(c)
+	if err == nil {
+		_, err = p.in.Write(append(b, '\n'))
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// tell sends a command with a message.
+func (p *php) tell(cmd int, id, ext, body string) { p.do(command{Cmd: cmd, ID: id, Ext: ext, Body: body, Flag: 1}) }
+
+// ask returns what PHP reads from the answer of the only gateway.
+func (p *php) ask(cmd int, id, ext string) string {
+	p.t.Helper()
+	p.do(command{Cmd: cmd, ID: id, Ext: ext, Flag: 1, Asks: true})
+	if !p.out.Scan() {
+		p.t.Fatal("PHP has ended", p.out.Err())
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(p.out.Text(), "["), "]")
+}
+
+func (p *php) answers(cmd int, id, ext, want string) {
+	p.t.Helper()
+	if got := p.ask(cmd, id, ext); got != want {
+		p.t.Errorf("command %d %s: %s, want %s", cmd, ext, got, want)
+	}
+}
+
+// PHP programs reach pages by the commands of each family, with and without a secret, on connections
+// for one command and on persistent ones.
+func TestGatewayCommands(t *testing.T) {
+	for _, tc := range []struct{ secret, mode string }{{"", "once"}, {"geheim!", "persistent"}} {
+		t.Run(tc.mode, func(t *testing.T) {
+			e := estateOf(t, "WSFRAME_APP_GATEWAY_SECRET_KEY="+tc.secret)
+			a, b := e.page(), e.page()
+			b2 := e.backend(tc.secret, tc.mode)
+			n := func(p *phpPage) string { // connection_id
+				var id uint32
+				if _, err := fmt.Sscanf(p.id[12:], "%x", &id); err != nil {
+					t.Fatal(err)
+				}
+				return fmt.Sprint(id)
+			}
+			b2.answers(11, a.id, "", "1")
+			b2.answers(11, "7f0000010b54ffffffff"[:4]+a.id[4:12]+"ffffffff", "", "0")
+			b2.answers(24, "", "", "2")
+
+			b2.tell(12, a.id, "王 小明", "") // uids and groups of any bytes
+			b2.tell(20, a.id, "room 7", "")
+			b2.tell(20, b.id, "room 7", "")
+			b2.tell(204, a.id, `a:1:{s:4:"name";s:3:"Bob";}`, "")
+			b2.tell(9, a.id, `a:1:{s:1:"x";i:1;}`, "")
+			b2.answers(15, "", "王 小明", "["+n(a)+"]")
+			b2.answers(16, "", `["王 小明","x"]`, `{"王 小明":[`+n(a)+`],"x":[]}`)
+			b2.answers(24, "", "room 7", "2")
+			b2.answers(28, "", `["room 7","none"]`, `{"room 7":2,"none":0}`)
+			b2.answers(26, "", "", `["room 7"]`)
+			session := `a:2:{s:4:\"name\";s:3:\"Bob\";s:1:\"x\";i:1;}`
+			b2.answers(203, a.id, "", `{"name":"Bob","x":1}`)
+			b2.answers(10, "", "", fmt.Sprintf(`{"%s":"%s","%s":""}`, n(a), session, n(b)))
+			b2.answers(23, "", "room 7", fmt.Sprintf(`{"%s":"%s","%s":""}`, n(a), session, n(b)))
+			b2.answers(25, "", `{"fields":["uid","groups"],"where":{"connection_id":{"`+n(a)+`":`+n(a)+`}}}`,
+				`{"`+n(a)+`":{"uid":"王 小明","groups":{"room 7":"room 7"}}}`)
+
+			b2.tell(5, a.id, "", "one")
+			b2.tell(14, "", `["王 小明","王 小明"]`, "uid")
+			b2.tell(22, "", `{"group":["room 7"],"exclude":null}`, "group")
+			b2.tell(22, "", `{"group":["room 7"],"exclude":{"`+n(b)+`":`+n(b)+`}}`, "not b")
+			b2.tell(6, "", "", "all")
+			a.want("one", "uid", "uid", "group", "not b", "all")
+			b.want("group", "all")
+			b2.do(command{Cmd: 5, ID: a.id, Body: `a:1:{s:4:"text";s:6:"你好";}`})
+			b2.do(command{Cmd: 5, ID: a.id, Body: "\x81\x02ok", Flag: 3})
+			b2.tell(21, b.id, "room 7", "")
+			b2.tell(7, a.id, "", "bye")
+			a.want(`{"text":"你好"}`)
+			if got := a.next(); got != "bye" { // JSON cannot carry the byte 0x81, so the frame is refused
+				t.Error(got)
+			}
+			a.want("close 1000")
+			b2.answers(11, a.id, "", "0")
+			b2.answers(10, "", "", fmt.Sprintf(`{"%s":""}`, n(b)))
+			b2.tell(27, "", "room 7", "")
+			b2.tell(8, b.id, "", "")
+			b2.answers(24, "", "", "0")
+		})
+	}
+}
+
+// What one PHP connection sends to a page arrives in its order, and a page that joins a group gets
+// nothing from before.
+func TestGatewayOrder(t *testing.T) {
+	e := estateOf(t)
+	a, b := e.page(), e.page()
+	p := e.backend("", "persistent")
+	p.tell(20, a.id, "g", "")
+	var want []string
+	say := func(cmd int, id, ext string) {
+		text := fmt.Sprint(len(want))
+		want = append(want, text)
+		p.tell(cmd, id, ext, text)
+	}
+	const group = `{"group":["g"],"exclude":null}`
+	for range 100 {
+		for range 5 {
+			say(22, "", group)
+		}
+		say(5, a.id, "")
+		say(22, "", group)
+		say(6, "", "")
+	}
+	p.tell(22, "", group, "before")
+	p.tell(20, b.id, "g", "")
+	p.tell(22, "", group, "after")
+	p.tell(7, a.id, "", "bye")
+	a.want(append(want, "before", "after", "bye", "close 1000")...)
+	for i := range 100 {
+		b.want(fmt.Sprint(8*i + 7))
+	}
+	b.want("after")
+}
+
