@@ -52,6 +52,12 @@ func (l *lists) status(ctx context.Context) error {
 			row("goroutines", s.Goroutines)
 			row("store", fmt.Sprintf("%s (%d pending)", s.Store, s.StorePending))
 			row("nodes", nodesLine(s.Nodes, s.NodesError))
+			if g := s.Gateway; g != nil {
+				row("gateway", fmt.Sprintf("%s (%d connections of PHP, %d workers)", g.Address, g.Peers, len(g.Workers)))
+				for _, one := range g.Workers {
+					row("worker of PHP", fmt.Sprintf("%s (%d clients, %d bytes waiting)", one.Key, one.Clients, one.WaitingBytes))
+				}
+			}
 			row("version", s.Version)
 			if s.MasterVersion != s.Version {
 				row("master's version", s.MasterVersion)

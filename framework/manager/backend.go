@@ -52,6 +52,22 @@ type Status struct {
 
 	Nodes      []NodeInfo `json:"nodes"`
 	NodesError string     `json:"nodes_error,omitempty"` // why Nodes is not complete
+
+	Gateway *Gateway `json:"gateway,omitempty"` // nil = it is not enabled
+}
+
+// Gateway describes the gateway for PHP back ends of GatewayWorker.
+type Gateway struct {
+	Address string          `json:"address"` // that PHP connects to
+	Peers   int             `json:"peers"`   // connections of PHP programs, with those of workers
+	Workers []GatewayWorker `json:"workers"` // in the order of connecting
+}
+
+// GatewayWorker is a connected BusinessWorker.
+type GatewayWorker struct {
+	Key          string `json:"key"` // its address, a colon, its worker_key
+	Clients      int    `json:"clients"`
+	WaitingBytes int    `json:"waiting_bytes"` // that it has not read yet
 }
 
 // Traffic is what a server's connections have carried, and why they were closed, since the server

@@ -44,6 +44,7 @@ func (m *Master) Status(ctx context.Context) (manager.Status, error) {
 	s.Connections, s.Rooms, s.Goroutines, s.StorePending = w.Connections, w.Rooms, w.Goroutines, w.StorePending
 	s.MessagesIn, s.MessagesOut, s.BytesIn, s.BytesOut = w.MessagesIn, w.MessagesOut, w.BytesIn, w.BytesOut
 	s.ClosedSlow, s.ClosedIdle, s.Dropped, s.UIDs = w.Slow, w.Idle, w.Dropped, w.UIDs
+	s.Gateway = w.Gateway
 	s.Version = cmp.Or(c.info.Version, s.Version)
 	ctx, cancel := context.WithTimeout(ctx, nodesTime)
 	defer cancel()

@@ -39,6 +39,7 @@ type Stats struct {
 	Slow, Idle              int64
 	Goroutines              int
 	StorePending            int
+	Gateway                 *manager.Gateway // nil = it is not enabled
 }
 
 // add adds the totals of a worker that has handed its connections over.

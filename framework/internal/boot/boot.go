@@ -126,14 +126,15 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	if err == nil {
 		err = registry.Register(&figures{a, pushes, p.Version, w.Begun})
 	}
+	if php != nil {
+		php.attach(a)
+		err = errors.Join(err, registry.Register(php))
+	}
 	if err != nil {
 		return errors.Join(err, a.Close(ctx))
 	}
 	serving := make(chan error, 2)
 	h := &worker{app: a, push: pushes, php: php, log: l}
-	if php != nil {
-		php.attach(a)
-	}
 	h.accept = func() {
 		if php != nil {
 			php.start(w, a)

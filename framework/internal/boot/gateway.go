@@ -14,7 +14,9 @@ import (
 
 	"wsframe/framework"
 	"wsframe/framework/gateway"
+	"wsframe/framework/gateway/workers"
 	"wsframe/framework/internal/lograte"
+	"wsframe/framework/manager"
 	"wsframe/framework/process"
 	"wsframe/library/config"
 )
@@ -25,6 +27,7 @@ type phpGateway struct {
 	cfg      *config.Gateway
 	log      *zap.Logger
 	options  framework.Gateway
+	workers  *workers.Table // nil = gateway.workers is off
 	inner    *gateway.Inner
 	register *gateway.Register
 	counts   gatewayCounts
@@ -50,6 +53,13 @@ func newGateway(cfg *config.Config, log *zap.Logger) *phpGateway {
 	g.options = framework.Gateway{
 		Address: g.cfg.Address(), Origins: g.cfg.Origins, Greeting: g.cfg.Greeting, Refused: g.refused,
 	}
+	if g.cfg.Workers {
+		g.workers = workers.New(workers.Config{
+			Gateway: g.cfg.Address(), Wait: max(g.cfg.WorkerWait, 1), // 0 is its default
+			Heartbeat: workers.Heartbeat{Interval: g.cfg.PingInterval, Data: g.cfg.PingData, Limit: g.cfg.PingNotResponseLimit},
+		})
+		g.options.Events = g.workers
+	}
 	return g
 }
 
@@ -69,7 +79,11 @@ func (g *phpGateway) attach(a *framework.App) {
 		Done: func(c gateway.Command) { g.counts.commands[c].Add(1) },
 	}
 	allow := allowed(g.cfg.PeerPrefixes())
-	g.inner = gateway.NewInner(gateway.InnerConfig{Commands: commands, Secret: g.cfg.SecretKey, Allow: allow})
+	inner := gateway.InnerConfig{Commands: commands, Secret: g.cfg.SecretKey, Allow: allow}
+	if g.workers != nil {
+		inner.Workers = g.workers
+	}
+	g.inner = gateway.NewInner(inner)
 	g.register = gateway.NewRegister(gateway.RegisterConfig{Secret: g.cfg.SecretKey, Allow: allow, Refused: g.refused})
 	g.register.SetAddresses([]string{g.cfg.Address().String()})
 }
@@ -99,6 +113,9 @@ func (g *phpGateway) start(w *process.Worker, a *framework.App) {
 			}
 		})
 	}
+	if g.workers != nil {
+		g.running.Go(func() { g.workers.Run(ctx) })
+	}
 	run("inner", g.inner.Run)
 	run("register", g.register.Run)
 	run("gateway", func(_ context.Context, ln net.Listener) error { return a.ServeGateway(ln) })
@@ -122,6 +139,26 @@ func (g *phpGateway) close() {
 	}
 	g.stop()
 	g.running.Wait()
+}
+
+// status describes the gateway for people; nil = it is not enabled.
+func (g *phpGateway) status() *manager.Gateway {
+	if g == nil {
+		return nil
+	}
+	s := &manager.Gateway{Address: g.cfg.Address().String(), Peers: g.inner.Peers()}
+	for _, w := range g.stats().Workers {
+		s.Workers = append(s.Workers, manager.GatewayWorker{Key: w.Key, Clients: w.Clients, WaitingBytes: w.Waiting})
+	}
+	return s
+}
+
+// stats returns what the workers' side counts.
+func (g *phpGateway) stats() workers.Stats {
+	if g.workers == nil {
+		return workers.Stats{}
+	}
+	return g.workers.Stats()
 }
 
 // fixedGateway refuses settings that the master's listeners, or living client_ids, contradict.

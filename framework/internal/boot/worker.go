@@ -39,7 +39,7 @@ func (w *worker) Stats() process.Stats {
 	return process.Stats{
 		Connections: s.Connections, Rooms: s.Rooms, MessagesIn: s.MessagesIn, MessagesOut: s.MessagesOut,
 		BytesIn: s.BytesIn, BytesOut: s.BytesOut, Slow: s.Slow, Idle: s.Idle,
-		Goroutines: runtime.NumGoroutine(), StorePending: s.StorePending, UIDs: s.UIDs, Dropped: s.Dropped,
+		Goroutines: runtime.NumGoroutine(), StorePending: s.StorePending, UIDs: s.UIDs, Dropped: s.Dropped, Gateway: w.php.status(),
 	}
 }
 
