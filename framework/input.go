@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/go-playground/validator/v10"
+
+	"wsframe/framework/internal/flatjson"
 )
 
 // input decodes and validates what an action takes.
@@ -16,10 +18,13 @@ type input struct {
 	typ      reflect.Type
 	validate bool
 	trusted  bool // fd, auth or code is among its fields: the trusted values are given under these names
+	flat     *flatjson.Decoder
 }
 
+var loose = []reflect.Type{reflect.TypeFor[Int](), reflect.TypeFor[Str](), reflect.TypeFor[Bool]()}
+
 func newInput(t reflect.Type) *input {
-	return &input{typ: t, validate: hasRules(t, map[reflect.Type]bool{}), trusted: takesTrusted(t)}
+	return &input{typ: t, validate: hasRules(t, map[reflect.Type]bool{}), trusted: takesTrusted(t), flat: flatjson.New(t, loose...)}
 }
 
 // hasRules reports whether a struct, or one below it, has a validate tag.
@@ -133,6 +138,12 @@ func (in *input) read(c *Ctx, body []byte) (reflect.Value, error) {
 	v := reflect.New(in.typ)
 	if in.trusted {
 		body = trusted(body, c.FD, c.Auth)
+	}
+	if in.flat != nil {
+		if in.flat.Decode(body, v.Elem()) {
+			return v, nil
+		}
+		v = reflect.New(in.typ)
 	}
 	err := json.Unmarshal(body, v.Interface())
 	if err == nil {

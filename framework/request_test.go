@@ -69,7 +69,7 @@ var exchanges = []struct {
 	allocations       float64
 }{
 	{"index", `{"method":"index.index.index"}`, `{"status":200,"event":"index","info":""}`, 3},
-	{"typed", `{"method":"index.index.say","room":"lobby","say":"hello"}`, `{"status":200,"event":"lobby","info":"hello"}`, 10},
+	{"typed", `{"method":"index.index.say","room":"lobby","say":"hello"}`, `{"status":200,"event":"lobby","info":"hello"}`, 6},
 }
 
 func BenchmarkRequest(b *testing.B) {
