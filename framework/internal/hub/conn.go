@@ -58,6 +58,7 @@ type Conn struct {
 	lastIn      atomic.Int64 // time of the last byte received, in seconds of Hub.clock
 	lastPing    atomic.Int64 // time of the last ping sent, likewise
 	messageFrom atomic.Int64 // time of the first byte of an incomplete message, likewise; 0 = none
+	due         atomic.Int64 // second of the next visit, see wheel
 	traffic
 }
 
@@ -281,7 +282,7 @@ func (h *Hub) pingSeconds() int64 { return max(int64(h.cfg.PingInterval/time.Sec
 // Hub.clock.
 func (c *Conn) check(now int64) {
 	cfg := &c.hub.cfg
-	if from := c.messageFrom.Load(); from != 0 && c.in.reader.Load() == readerListening && now-from > int64(cfg.MessageTime/time.Second) {
+	if from := c.messageFrom.Load(); from != 0 && c.in.reader.Load() == readerListening && now-from > messageSeconds(cfg) {
 		c.Close(wire.ClosePolicy, "message took too long")
 		return
 	}
@@ -295,6 +296,24 @@ func (c *Conn) check(now int64) {
 		c.out.control(wire.ControlFrame(wire.OpPing, nil))
 	}
 }
+
+// nextCheck returns the time at which check may have something to do, in seconds of Hub.clock.
+func nextCheck(c *Conn) int64 {
+	c.mu.Lock()
+	watched := c.in.watched.loop != nil
+	c.mu.Unlock()
+	if !watched {
+		return 0 // nobody but housekeeping reads ahead during an action
+	}
+	cfg := &c.hub.cfg
+	at := min(c.lastIn.Load()+int64(cfg.IdleTimeout/time.Second), c.lastPing.Load()+c.hub.pingSeconds())
+	if from := c.messageFrom.Load(); from != 0 {
+		at = min(at, from+messageSeconds(cfg)+1)
+	}
+	return at
+}
+
+func messageSeconds(cfg *Config) int64 { return int64(cfg.MessageTime / time.Second) }
 
 // Idle returns the time since the last byte arrived, to the second.
 func (c *Conn) Idle() time.Duration {

@@ -44,6 +44,7 @@ type Hub struct {
 	inliner Inliner // handler, if it is one
 
 	clock  clock
+	wheel  wheel
 	count  atomic.Int64
 	inside atomic.Int64 // connections from Serve to the end of the close path
 
@@ -72,6 +73,7 @@ func New(handler Handler, cfg Config) *Hub {
 	h.freezing.parked = make(chan struct{}, 1)
 	h.corks.interval = 2 * time.Millisecond
 	h.clock.init(cfg.now())
+	h.wheel.init(h.clock.seconds.Load())
 	h.upgrader = newUpgrader(&cfg, cfg.Compression)
 	h.deflating = sync.OnceValue(func() *gws.Upgrader {
 		if cfg.Compression {
@@ -129,6 +131,7 @@ func (h *Hub) add(c *Conn) {
 	s.conns[c.FD] = c
 	s.mu.Unlock()
 	h.count.Add(1)
+	h.wheel.schedule(c.FD, &c.due, nextCheck(c))
 }
 
 func (h *Hub) remove(c *Conn) {
@@ -232,8 +235,8 @@ func (h *Hub) Drain(ctx context.Context, code int, reason string, spread time.Du
 	return nil
 }
 
-// housekeep visits every connection once a second: it closes idle ones, pings quiet ones and ends
-// messages that take too long. One walk replaces timers, which each message would have to reset.
+// housekeep visits connections when something may be due: it closes idle ones, pings quiet ones and
+// ends messages that take too long. Visits replace timers, which each message would have to reset.
 func (h *Hub) housekeep() {
 	defer close(h.done)
 	ticks := h.cfg.ticks
@@ -257,13 +260,25 @@ func (h *Hub) housekeep() {
 func (h *Hub) look(now time.Time) {
 	ran := h.clock.tick(now)
 	seconds := h.clock.seconds.Load()
-	h.Each(func(c *Conn) bool {
-		known := c.in.reader.Load() != readerActing || c.in.lookAhead()
-		if ran && known {
-			c.check(seconds)
+	for {
+		second, fds, ok := h.wheel.take(seconds)
+		if !ok {
+			return
 		}
-		return true
-	})
+		for _, fd := range fds {
+			c := h.Get(fd)
+			if c == nil || !h.wheel.visit(&c.due, second) {
+				continue
+			}
+			known := c.in.reader.Load() != readerActing || c.in.lookAhead()
+			if ran && known {
+				c.check(seconds)
+				h.wheel.schedule(c.FD, &c.due, nextCheck(c))
+			} else {
+				h.wheel.schedule(fd, &c.due, seconds+1)
+			}
+		}
+	}
 }
 
 // CountUnmoved returns the number of live connections without those that have moved and still run

@@ -98,7 +98,9 @@ func (in *inbound) watch() {
 	if incomplete := in.begun || len(in.buf) > in.ready; incomplete != in.timing {
 		in.timing = incomplete
 		if incomplete {
-			in.c.messageFrom.Store(in.c.hub.clock.seconds.Load())
+			now := in.c.hub.clock.seconds.Load()
+			in.c.messageFrom.Store(now)
+			in.c.hub.wheel.schedule(in.c.FD, &in.c.due, now+messageSeconds(in.cfg)+1)
 		} else {
 			in.c.messageFrom.Store(0)
 		}
