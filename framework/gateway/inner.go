@@ -26,7 +26,7 @@ type Inner struct {
 
 // NewInner returns an Inner. See Run.
 func NewInner(c InnerConfig) *Inner {
-	in := &Inner{commands: c.Commands, workers: c.Workers, secret: secretKey(c.Secret), port: port{allow: c.Allow}}
+	in := &Inner{commands: c.Commands, workers: c.Workers, secret: secretKey(c.Secret), port: port{allow: c.Allow, turns: true}}
 	in.port.serve = in.serve
 	return in
 }
@@ -75,7 +75,8 @@ func (in *Inner) serve(p *peer) {
 			frames.may = nil
 			p.admit()
 			commands.done(f.Command)
-			if key != "" && in.workers != nil && worker == nil {
+			if key != "" && !p.worker {
+				p.becomeWorker()
 				worker = in.connect(key, p)
 			}
 			continue
@@ -94,8 +95,10 @@ func (in *Inner) serve(p *peer) {
 	}
 }
 
-// connect makes a peer a worker, which gets events. It stays the one that it was first.
+// connect tells of a worker, which gets events. It stays the one that it was first.
 func (in *Inner) connect(key string, p *peer) WorkerEvents {
-	remote, _ := remoteOf(p.conn) // only pipes of tests have none
-	return in.workers.Connect(key, remote, p)
+	if in.workers == nil {
+		return nil
+	}
+	return in.workers.Connect(key, p.host, p)
 }

@@ -21,25 +21,36 @@ const (
 type port struct {
 	allow func(netip.Addr) bool // nil = every address
 	serve func(*peer)           // returns when the connection ends
+	turns bool                  // peers of one host wait for each other: see turn
 
 	mu     sync.Mutex
 	peers  map[*peer]bool
-	guests list.List // of *peer, the longest idle first
+	guests list.List      // of *peer, the longest idle first
+	ahead  map[*peer]bool // whose bytes are executed before those of others: see before
+	opened uint64         // connections so far
 	closed bool
 	wg     sync.WaitGroup
 }
 
 // peer is one connection of a PHP program.
 type peer struct {
-	conn net.Conn
-	port *port
-	out  outbox
+	conn   net.Conn
+	port   *port
+	out    outbox
+	turn   *turn
+	host   netip.Addr
+	number uint64 // in the order of connecting
 
 	// Only the goroutine of serve uses these.
 	spoken   bool
 	admitted bool
+	begun    bool // bytes were read
+	passed   bool // and executed
+	worker   bool // it waits for nobody's turn
 
-	guest *list.Element // nil once the peer is admitted; port.mu guards it
+	// port.mu guards these.
+	guest    *list.Element // nil once the peer is admitted
+	isWorker bool          // worker, for others
 }
 
 // run accepts connections until ctx ends, then closes all of them and the listener.
@@ -78,17 +89,21 @@ func (p *port) close(l net.Listener) {
 
 // open serves a new connection, and closes the longest idle guest if there are too many.
 func (p *port) open(conn net.Conn) {
-	one := &peer{conn: conn, port: p, out: outbox{conn: conn}}
+	one := &peer{conn: conn, port: p, out: outbox{conn: conn}, turn: newTurn(conn)}
+	var known bool
+	one.host, known = hostOf(conn)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || !p.allows(conn) {
+	if p.closed || p.allow != nil && !(known && p.allow(one.host)) {
 		one.close()
 		return
 	}
+	p.opened++
+	one.number = p.opened
 	if p.peers == nil {
-		p.peers = map[*peer]bool{}
+		p.peers, p.ahead = map[*peer]bool{}, map[*peer]bool{}
 	}
-	p.peers[one] = true
+	p.peers[one], p.ahead[one] = true, true
 	one.guest = p.guests.PushBack(one)
 	if p.guests.Len() > maxGuests {
 		oldest := p.guests.Front().Value.(*peer)
@@ -97,13 +112,34 @@ func (p *port) open(conn net.Conn) {
 	}
 	p.wg.Go(func() {
 		p.serve(one)
+		one.turn.end()
 		one.out.finish()
 		one.close()
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		one.leave()
 		delete(p.peers, one)
+		delete(p.ahead, one)
 	})
+}
+
+// hostOf returns the address of the other side of a connection. Only pipes of tests have none.
+func hostOf(conn net.Conn) (a netip.Addr, ok bool) {
+	address, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	return address.Addr().Unmap(), err == nil
+}
+
+// before returns the peers whose bytes are executed before those of o: of its host, the workers,
+// and those that came earlier and are at their first bytes. So no two peers wait for each other.
+func (p *port) before(o *peer) (list []*peer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for one := range p.ahead {
+		if one.host == o.host && (one.number < o.number || one.isWorker) {
+			list = append(list, one)
+		}
+	}
+	return list
 }
 
 // count returns the number of connections.
@@ -113,29 +149,22 @@ func (p *port) count() int {
 	return len(p.peers)
 }
 
-// allows reports whether a connection's address may connect.
-func (p *port) allows(conn net.Conn) bool {
-	if p.allow == nil {
-		return true
-	}
-	address, ok := remoteOf(conn)
-	return ok && p.allow(address)
-}
-
-// remoteOf returns the address of the other side of a connection.
-func remoteOf(conn net.Conn) (a netip.Addr, ok bool) {
-	address, err := netip.ParseAddrPort(conn.RemoteAddr().String())
-	return address.Addr().Unmap(), err == nil
-}
-
-// Read reads from the connection. A guest that is silent for too long gets an error.
+// Read reads from the connection, when what was read before is executed. A guest that is silent for
+// too long gets an error.
 func (o *peer) Read(b []byte) (int, error) {
+	o.pass()
 	if !o.spoken {
 		if err := o.conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
 			return 0, err
 		}
 	}
-	n, err := o.conn.Read(b)
+	n, err := o.turn.read(o.conn, b)
+	o.begun = o.begun || n > 0
+	if o.port.turns && !o.worker && n > 0 {
+		for _, one := range o.port.before(o) {
+			one.turn.wait()
+		}
+	}
 	if o.admitted {
 		return n, err
 	}
@@ -165,6 +194,29 @@ func (o *peer) admit() {
 	o.port.mu.Lock()
 	defer o.port.mu.Unlock()
 	o.leave()
+}
+
+// becomeWorker makes the peer one for which others wait.
+func (o *peer) becomeWorker() {
+	o.worker = true
+	o.port.mu.Lock()
+	defer o.port.mu.Unlock()
+	o.isWorker = true
+	o.port.ahead[o] = true
+}
+
+// pass ends the peer's turn, and others wait for it no longer unless it is a worker.
+func (o *peer) pass() {
+	o.turn.pass()
+	if !o.begun || o.passed {
+		return
+	}
+	o.passed = true
+	if !o.worker {
+		o.port.mu.Lock()
+		defer o.port.mu.Unlock()
+		delete(o.port.ahead, o)
+	}
 }
 
 // leave removes the peer from the guests; the caller holds port.mu.
