@@ -9,9 +9,9 @@ import (
 // turn lets other connections wait until the bytes that have arrived at one are executed.
 //
 // A PHP process uses several connections: a BusinessWorker sets a session on its own and asks for
-// it on another, and a program without lasting connections opens one for each command. GatewayWorker
-// reads them one after the other, so that commands take effect in the order in which they were
-// sent. Here each connection has a goroutine, which waits for those before it.
+// it on another, and a program without lasting connections opens one for each command.
+// GatewayWorker reads them one after the other, so that commands take effect in the order in which
+// they were sent. Here each connection has a goroutine, which waits for those before it.
 type turn struct {
 	raw syscall.RawConn // nil = the system cannot tell what has arrived: nobody waits
 
