@@ -1,10 +1,12 @@
 package framework_test
 
 import (
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"wsframe/framework"
 	"wsframe/framework/frameworktest"
 )
 
@@ -26,4 +28,23 @@ func TestUnsentTimeout(t *testing.T) {
 	move(t, h1.App, h2.App)
 	c.Call("probe.see", nil).Want(200, "see")
 	check(h2)
+}
+
+// A client that reads nothing is noticed after some hundred kilobytes, so that droppable frames are
+// dropped in the outbox rather than kept in the kernel.
+func TestUnsentBytes(t *testing.T) {
+	h, _ := twoApps(t, nil)
+	fd := fdSeen(h.Dial(someone)) // it reads replies to its calls only
+	reply := framework.OK("price", strings.Repeat("x", 16<<10))
+	sent := 0
+	for waits := 0; waits == 0; sent += 16 << 10 {
+		if sent > 2<<20 {
+			t.Fatalf("the kernel has taken %d bytes", sent)
+		}
+		if err := h.App.SendToFD(fd, reply, framework.Latest("price")); err != nil {
+			t.Fatal(err)
+		}
+		waits, _ = h.App.Hub().Get(fd).Pending()
+	}
+	t.Logf("%d bytes were taken by the kernels of both sides", sent)
 }
