@@ -13,6 +13,9 @@ type Backend interface {
 	// Whatever a peer sends to one client must arrive in the order of the calls, and a client that
 	// joins a group gets nothing that the peer has sent to it before.
 	ForPeer() Backend
+	// Settle returns when everything that the peer has sent so far is on its way to the clients.
+	// Commands of another peer then come after it.
+	Settle()
 }
 
 // Senders delivers messages, each by Message.Frame.

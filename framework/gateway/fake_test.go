@@ -54,6 +54,8 @@ func (b *fake) send(ids, exclude []uint32, m Message) {
 
 func (b *fake) ForPeer() Backend { return b }
 
+func (b *fake) Settle() {}
+
 func (b *fake) SendTo(ids []uint32, m Message)               { b.send(ids, nil, m) }
 func (b *fake) SendToAll(exclude []uint32, m Message)        { b.send(b.Clients(), exclude, m) }
 func (b *fake) SendToUID(uid string, m Message)              { b.send(b.ClientsOfUID(uid), nil, m) }

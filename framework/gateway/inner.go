@@ -47,6 +47,7 @@ func introduces(c Command, size uint32) bool {
 func (in *Inner) serve(p *peer) {
 	frames := frameReader{r: p}
 	commands := in.commands.forPeer()
+	p.settle = commands.Backend.Settle
 	if in.secret != "" {
 		frames.may = introduces
 	}
@@ -76,12 +77,14 @@ func (in *Inner) serve(p *peer) {
 			p.admit()
 			commands.done(f.Command)
 			if key != "" && !p.worker {
+				p.begun = true
 				p.becomeWorker()
 				worker = in.connect(key, p)
 			}
 			continue
 		}
 		p.admit()
+		p.begun = true
 		if answer, err = commands.Do(f, answer[:0]); err != nil {
 			in.commands.refuse("command")
 			return

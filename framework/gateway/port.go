@@ -44,9 +44,10 @@ type peer struct {
 	// Only the goroutine of serve uses these.
 	spoken   bool
 	admitted bool
-	begun    bool // bytes were read
-	passed   bool // and executed
-	worker   bool // it waits for nobody's turn
+	begun    bool   // a command was executed
+	passed   bool   // and the turn is over
+	worker   bool   // it waits for nobody's turn
+	settle   func() // called before the turn is over; nil = nothing is to be settled
 
 	// port.mu guards these.
 	guest    *list.Element // nil once the peer is admitted
@@ -159,7 +160,6 @@ func (o *peer) Read(b []byte) (int, error) {
 		}
 	}
 	n, err := o.turn.read(o.conn, b)
-	o.begun = o.begun || n > 0
 	if o.port.turns && !o.worker && n > 0 {
 		for _, one := range o.port.before(o) {
 			one.turn.wait()
@@ -207,10 +207,14 @@ func (o *peer) becomeWorker() {
 
 // pass ends the peer's turn, and others wait for it no longer unless it is a worker.
 func (o *peer) pass() {
-	o.turn.pass()
 	if !o.begun || o.passed {
+		o.turn.pass()
 		return
 	}
+	if !o.worker && o.settle != nil {
+		o.settle()
+	}
+	o.turn.pass()
 	o.passed = true
 	if !o.worker {
 		o.port.mu.Lock()

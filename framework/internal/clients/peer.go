@@ -25,6 +25,9 @@ type fanOut struct {
 // reaches reports whether something that is pending may go to the connection.
 func (f fanOut) reaches(c *hub.Conn) bool { return f.everyone || f.room != "" && c.InRoom(f.room) }
 
+// Settle implements gateway.Backend.
+func (p *peer) Settle() { p.flush() }
+
 // flush writes what is pending.
 func (p *peer) flush() {
 	switch {
