@@ -239,8 +239,13 @@ func (a *App) join(ctx context.Context, o *Options) (err error) {
 	bookkeeping := cluster.Config{
 		Client: o.Stores.Cluster, Prefix: o.Deps.Prefix, NodeID: o.NodeID, Place: o.Place, Reload: o.Reload, Timeout: o.StoreTimeout,
 		Lease: o.Lease, Silence: o.Lease, Log: a.log, About: a.sign, Away: presence.AwayTime,
-		Live: func(yield func(cluster.Entry) bool) {
-			a.hub.Each(func(c *hub.Conn) bool { return yield(session.Entry(c, c.Rooms())) })
+		Live: func(yield func(fd int64) bool) { a.hub.Each(func(c *hub.Conn) bool { return yield(c.FD) }) },
+		State: func(fd int64) (cluster.Entry, bool) {
+			c := a.hub.Get(fd)
+			if c == nil {
+				return cluster.Entry{}, false
+			}
+			return session.Entry(c, c.Rooms()), true
 		},
 		Orphan:  func(ctx context.Context, o cluster.Orphan) { a.closer.Orphan(ctx, o) },
 		Alive:   func(fd int64) bool { return a.hub.Get(fd) != nil },

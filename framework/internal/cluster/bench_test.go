@@ -55,7 +55,7 @@ func BenchmarkOpenedClosed_1room(b *testing.B) {
 		})
 		b.Run(name+"/written", func(b *testing.B) {
 			h := &counting{}
-			w := worker(b, newStore(b).client(b, h), "a", func(c *Config) { c.Log, c.Live, c.Alive, c.Journal = zap.NewNop(), nil, nil, 1<<30 })
+			w := worker(b, newStore(b).client(b, h), "a", func(c *Config) { c.Log, c.Live, c.Alive, c.State, c.Journal = zap.NewNop(), nil, nil, nil, 1<<30 })
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := range b.N {

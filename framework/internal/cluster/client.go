@@ -161,6 +161,15 @@ func (c *client) members(ctx context.Context, key string) ([]string, error) {
 	}
 }
 
+// length returns the number of members of a set.
+func (c *client) length(ctx context.Context, key string) (int, error) {
+	n, err := call(c, ctx, func(ctx context.Context) (int64, error) { return c.redis.SCard(ctx, key).Result() })
+	if err != nil {
+		return 0, fmt.Errorf("read the length of the set %s: %w", key, err)
+	}
+	return int(n), nil
+}
+
 func unique(list []string) []string {
 	seen := make(map[string]struct{}, len(list))
 	kept := list[:0]

@@ -18,9 +18,6 @@ import (
 // A comparison runs in the Writer's goroutine. A change that happens after a connection was read is
 // in the journal, and so is written after the comparison.
 
-// parts is the number of parts of the live connections. Each heal compares one part in full.
-const parts = 16
-
 // comparison makes Redis and the live connections agree. Only the Writer uses it.
 type comparison struct {
 	c          *client
@@ -31,9 +28,9 @@ type comparison struct {
 	departures *departures
 	leftovers  *Leftovers
 
-	batch       int              // commands of the next pipeline
-	afterOutage bool             // Redis failed since the last heal
-	round       uint64           // of heal
+	batch       int  // commands of the next pipeline
+	afterOutage bool // Redis failed since the last heal
+	roster      roster
 	suspects    map[int64]bool   // ghosts at the last heal
 	doubts      map[int64]*Entry // connections that failed pipelines may still write
 	doubtAt     time.Time        // when the last of them failed
@@ -55,16 +52,7 @@ func (co *comparison) reconcile(ctx context.Context, fds []int64, extra map[int6
 	co.journal.attemptAll()
 	// The newest connection of a user comes first, and gets the user's entry.
 	slices.SortFunc(fds, func(a, b int64) int { return cmp.Compare(b, a) })
-	wanted := make(map[int64]*Entry, len(fds))
-	for _, fd := range fds {
-		wanted[fd] = nil
-	}
-	co.local.each(func(e *Entry) bool {
-		if _, ok := wanted[e.FD]; ok {
-			wanted[e.FD] = e
-		}
-		return true
-	})
+	wanted := co.local.entries(fds)
 	// Removals come first, since a Redis without memory refuses the rest.
 	slices.SortStableFunc(fds, func(a, b int64) int { return rank(wanted[a]) - rank(wanted[b]) })
 	live := slices.IndexFunc(fds, func(fd int64) bool { return wanted[fd] != nil })
@@ -131,6 +119,13 @@ func (co *comparison) compare(ctx context.Context, fds []int64, wanted, extra ma
 				co.doubt(fd, wanted[fd])
 			}
 			return fmt.Errorf("compare redis with the live connections: %w", err)
+		}
+		for _, fd := range chunk {
+			if wanted[fd] != nil {
+				co.roster.add(fd)
+			} else {
+				co.roster.remove(fd)
+			}
 		}
 		at += len(chunk)
 	}
@@ -252,62 +247,115 @@ func (co *comparison) ghosts(known []string) []int64 {
 	if !co.leftovers.settled.Load() {
 		return nil
 	}
-	alive := co.local.alive()
 	var ghosts []int64
 	for _, s := range known {
-		if fd, err := strconv.ParseInt(s, 10, 64); err == nil && !alive(fd) && !co.leftovers.has(fd) {
+		if fd, err := strconv.ParseInt(s, 10, 64); err == nil && !co.local.alive(fd) && !co.leftovers.has(fd) {
 			ghosts = append(ghosts, fd)
 		}
 	}
 	return ghosts
 }
 
-// heal compares the node's list with the live connections. Missing ones are written. Surplus ones
-// are removed when two heals in a row have found them, since at the first their listeners may still
-// run. One part of the connections is compared in full; all of them when the list is empty, and
-// after an outage, since a Redis that failed over may have lost its last second.
+// heal finds out whether Redis has lost connections, or has some that are not live. It compares the
+// length of the node's list, and some of the connections in full.
 func (co *comparison) heal(ctx context.Context) error {
 	if err := co.numbers.check(ctx); err != nil {
 		return err
 	}
+	if co.roster.known && !co.afterOutage && !co.full && len(co.suspects) == 0 {
+		length, err := co.c.length(ctx, co.c.keys.fds(co.c.self()))
+		if err != nil {
+			return err
+		}
+		if length == co.roster.length {
+			return co.healSome(ctx)
+		}
+	}
+	return co.healAll(ctx)
+}
+
+// healSome compares the connections whose turn it is.
+func (co *comparison) healSome(ctx context.Context) error {
+	fds := co.roster.turn()
+	if co.leftovers.settled.Load() {
+		for _, fd := range fds {
+			if !co.local.alive(fd) {
+				co.suspect(fd)
+			}
+		}
+	}
+	return co.reconcile(ctx, slices.DeleteFunc(fds, func(fd int64) bool { return !co.local.alive(fd) }), nil)
+}
+
+func (co *comparison) suspect(fd int64) {
+	if co.suspects == nil {
+		co.suspects = map[int64]bool{}
+	}
+	co.suspects[fd] = true
+}
+
+// healAll compares the node's list with the live connections. Missing ones are written. Surplus ones
+// are removed when two heals in a row have found them, since at the first their listeners may still
+// run. Those whose turn it is are compared in full; all of them when the list is empty, and after an
+// outage, since a Redis that failed over may have lost its last second.
+func (co *comparison) healAll(ctx context.Context) error {
 	known, err := co.c.members(ctx, co.c.keys.fds(co.c.self()))
 	if err != nil {
 		return err
 	}
-	there := make(map[string]bool, len(known))
-	for _, fd := range known {
-		there[fd] = true
-	}
-	missing := map[int64]bool{}
-	co.local.each(func(e *Entry) bool {
-		if !there[str(e.FD)] {
-			missing[e.FD] = true
+	co.roster.forget()
+	for _, s := range known {
+		if fd, err := strconv.ParseInt(s, 10, 64); err == nil {
+			co.roster.add(fd)
 		}
-		return true
-	})
+	}
+	live := co.local.fds()
+	missing := map[int64]bool{}
+	for _, fd := range live {
+		if !co.roster.has(fd) {
+			missing[fd] = true
+		}
+	}
 	co.journal.opened(func(fd int64) { delete(missing, fd) }) // still in the journal
-	all, full := co.afterOutage, co.full                      // fill writes when there is memory
+	fds := slices.DeleteFunc(co.roster.turn(), func(fd int64) bool { return !co.local.alive(fd) })
+	fds = append(fds, slices.Collect(maps.Keys(missing))...)
 	if len(missing) > 0 && len(known) == 0 {
-		all = true
 		co.c.log.Warn("redis has forgotten the connections; all are written again", zap.Int("missing", len(missing)))
 	}
-	co.round++
-	ghosts := co.ghosts(known)
-	fds := slices.DeleteFunc(co.local.fds(), func(fd int64) bool {
-		return full || !all && !missing[fd] && uint64(fd)%parts != co.round%parts
-	})
-	suspects := make(map[int64]bool, len(ghosts))
+	if co.afterOutage || len(missing) > 0 && len(known) == 0 {
+		fds = live
+	}
+	full := co.full // fill writes when there is memory
+	if full {
+		fds = nil
+	}
+	ghosts, suspected := co.ghosts(known), co.suspects
+	co.suspects = nil
 	for _, fd := range ghosts {
-		if suspects[fd] = true; co.suspects[fd] {
+		if co.suspect(fd); suspected[fd] {
 			fds = append(fds, fd)
 		}
 	}
-	co.suspects = suspects
 	if err := co.reconcile(ctx, fds, nil); err != nil {
 		return err
 	}
 	co.afterOutage = co.afterOutage && full
+	co.roster.known = co.leftovers.settled.Load()
 	return nil
+}
+
+// enlist notes ops that Redis has executed.
+func (co *comparison) enlist(ops []op) {
+	floor := co.numbers.floor.Load()
+	for i := range ops {
+		switch o := &ops[i]; {
+		case o.fd < floor:
+		case o.kind == opOpened:
+			co.roster.add(o.fd)
+		case o.kind == opClosed:
+			co.roster.remove(o.fd)
+		}
+	}
 }
 
 // slower makes pipelines shorter, so that a slow Redis can execute one within the timeout.

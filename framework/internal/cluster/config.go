@@ -54,10 +54,12 @@ type Config struct {
 	// Sync waits until earlier writes are on the disk of the store; nil = not needed.
 	Sync func(ctx context.Context) error
 
-	// Live walks the live connections. A connection is live before Opened and no longer at Closed.
-	Live func(yield func(Entry) bool)
-	// Alive reports whether a connection is live; nil = Live is walked.
+	// Live walks the live connections, Alive reports whether one is live, and State returns what Redis
+	// must know of a live one. A connection is live before Opened and no longer at Closed. All three
+	// may be nil.
+	Live  func(yield func(fd int64) bool)
 	Alive func(fd int64) bool
+	State func(fd int64) (e Entry, ok bool)
 	// Orphan is called for each connection of a dead process, of this node or another, before its
 	// keys are removed. ctx ends after half a Claim. It must not panic.
 	Orphan func(ctx context.Context, o Orphan)

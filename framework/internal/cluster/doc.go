@@ -6,7 +6,7 @@
 // packages that need them. The Node needs a go-redis client of its own, beside the application's.
 //
 //	n, err := cluster.Start(ctx, cluster.Config{
-//		Client: client, NodeID: "a", Live: live, Alive: alive, Orphan: orphan,
+//		Client: client, NodeID: "a", Live: live, Alive: alive, State: state, Orphan: orphan,
 //	})
 //	n.Run()
 //	fd, err := n.Numbers.NextFD()

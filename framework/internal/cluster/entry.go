@@ -13,7 +13,7 @@ type Entry struct {
 	UID       string    // the user's id, for wechatUser only
 	Keys      []string  // sets from which the fd is removed on close
 	Listeners []string  // close listeners: controllers that are notified of the close
-	Present   []Present // in Live and Opened: the user, in rooms that have announced him
+	Present   []Present // in State and Opened: the user, in rooms that have announced him
 }
 
 // Orphan is a connection whose process died.

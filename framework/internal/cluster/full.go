@@ -79,13 +79,7 @@ func (co *comparison) lack(fds []int64, extra map[int64]*Entry) {
 func (co *comparison) fill(ctx context.Context) error {
 	co.filledAt = co.c.now()
 	lacking := co.journal.lacks()
-	wanted := map[int64]*Entry{}
-	co.local.each(func(e *Entry) bool {
-		if _, ok := lacking[e.FD]; ok {
-			wanted[e.FD] = e
-		}
-		return true
-	})
+	wanted := co.local.entries(slices.Collect(maps.Keys(lacking)))
 	var opened, others []int64
 	// The newest connection of a user comes last, and gets the user's entry.
 	for _, fd := range slices.Sorted(maps.Keys(wanted)) {

@@ -83,7 +83,7 @@ func worker(t testing.TB, c redis.UniversalClient, id string, change ...func(*Co
 	w := &conns{t: t, m: map[int64]*Entry{}, orphans: map[int64]int{}}
 	cfg := Config{
 		Client: c, Prefix: "p:", NodeID: id, Place: "here", Assert: time.Hour, Log: zaptest.NewLogger(t).Named(id),
-		Live: w.live, Alive: w.alive, Orphan: w.orphan, Deposed: w.depose,
+		Live: w.live, Alive: w.alive, State: w.state, Orphan: w.orphan, Deposed: w.depose,
 	}
 	for _, f := range change {
 		f(&cfg)
@@ -106,20 +106,27 @@ func leases(c *Config) {
 
 func reload(c *Config) { c.Reload = true }
 
-func (w *conns) live(yield func(Entry) bool) {
+func (w *conns) live(yield func(fd int64) bool) {
 	w.mu.Lock()
-	var list []Entry
-	for _, e := range w.m {
-		c := *e
-		c.Keys, c.Listeners = slices.Clone(e.Keys), slices.Clone(e.Listeners)
-		list = append(list, c)
-	}
+	list := slices.Collect(maps.Keys(w.m))
 	w.mu.Unlock()
-	for _, e := range list {
-		if !yield(e) {
+	for _, fd := range list {
+		if !yield(fd) {
 			return
 		}
 	}
+}
+
+func (w *conns) state(fd int64) (Entry, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := w.m[fd]
+	if e == nil {
+		return Entry{}, false
+	}
+	c := *e
+	c.Keys, c.Listeners = slices.Clone(e.Keys), slices.Clone(e.Listeners)
+	return c, true
 }
 
 func (w *conns) alive(fd int64) bool {
@@ -275,8 +282,9 @@ func state(t testing.TB, c redis.UniversalClient) string {
 func want(workers ...*conns) string {
 	sets, hashes := map[string][]string{}, map[string]map[string]string{}
 	for _, w := range workers {
-		w.live(func(e Entry) bool {
-			fd := str(e.FD)
+		w.live(func(number int64) bool {
+			e, _ := w.state(number)
+			fd := str(number)
 			for _, key := range e.Keys {
 				sets["p:"+key] = append(sets["p:"+key], fd)
 			}

@@ -142,9 +142,9 @@ func (lo *Leftovers) leftBehind(adopted map[int64]bool) (map[string]bool, error)
 	if err != nil {
 		return nil, err
 	}
-	alive, rest := lo.local.alive(), map[string]bool{}
+	rest := map[string]bool{}
 	for _, name := range known {
-		if fd, err := strconv.ParseInt(name, 10, 64); err == nil && fd < lo.first && !adopted[fd] && !alive(fd) {
+		if fd, err := strconv.ParseInt(name, 10, 64); err == nil && fd < lo.first && !adopted[fd] && !lo.local.alive(fd) {
 			rest[name] = true
 		}
 	}

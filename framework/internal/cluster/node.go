@@ -63,7 +63,7 @@ func assemble(cfg *Config) *Node {
 		c: c, presence: n.Presence, hold: cfg.Claim, orphan: cfg.Orphan, turn: newTurn(), batch: sweepAtOnce, notified: map[string]bool{},
 	}
 	n.watch = &Watch{c: c, lease: n.Lease, peers: n.Peers, sweeper: n.sweeper, onCleaned: n.strays.seek}
-	lc := &local{numbers: n.Numbers, walk: cfg.Live, has: cfg.Alive}
+	lc := &local{numbers: n.Numbers, walk: cfg.Live, has: cfg.Alive, state: cfg.State}
 	n.Leftovers = &Leftovers{c: c, life: li, sweeper: n.sweeper, local: lc, refresh: n.Lease.soon}
 	if cfg.Reload {
 		n.Leftovers.adopted = map[int64]bool{}

@@ -171,6 +171,7 @@ func (w *Writer) step(ctx context.Context, due *bool) (idle bool, err error) {
 		// The batch grows slowly, since one that is too long times out.
 		w.comparison.batch = min(w.comparison.batch+pipeline/128, pipeline)
 		w.departures.remember(ops)
+		w.comparison.enlist(write)
 		w.journal.done(len(ops), dropped)
 	}
 	return false, nil
@@ -202,6 +203,7 @@ func (w *Writer) renounce(ctx context.Context) error {
 	if err := w.lease.acquire(ctx, m, true); err != nil {
 		return err
 	}
+	w.comparison.roster.forget()
 	w.numbers.renew(b, func() {
 		w.owners.keep(w.journal.abandon())
 		w.c.place.Store(&m)
