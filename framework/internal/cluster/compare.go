@@ -294,9 +294,9 @@ func (co *comparison) suspect(fd int64) {
 	co.suspects[fd] = true
 }
 
-// healAll compares the node's list with the live connections. Missing ones are written. Surplus ones
-// are removed when two heals in a row have found them, since at the first their listeners may still
-// run. Those whose turn it is are compared in full; all of them when the list is empty, and after an
+// healAll compares the node's list with the live connections. Missing ones are written. Surplus
+// ones are removed when two heals in a row have found them, since at the first their listeners may
+// still run. Those whose turn it is are compared in full; all of them when the list is empty, and after an
 // outage, since a Redis that failed over may have lost its last second.
 func (co *comparison) healAll(ctx context.Context) error {
 	known, err := co.c.members(ctx, co.c.keys.fds(co.c.self()))

@@ -3,8 +3,8 @@ package cluster
 const (
 	buckets = 256 // of a roster
 
-	// share is how many connections a heal compares in full, at most a sixteenth of the buckets: few
-	// connections take their turn every 16 heals, 100,000 every 256.
+	// share is how many connections a heal compares in full, at most a sixteenth of the buckets:
+	// few connections take their turn every 16 heals, 100,000 every 256.
 	share = 400
 	parts = 16
 )
