@@ -21,7 +21,7 @@ func main() {
 	rounds := flag.Int("rounds", 5, "rounds of each measurement")
 	seconds := flag.Duration("time", 3*time.Second, "length of a round")
 	only := flag.String("only", "", "names of rows, such as P1,P7; empty = all")
-	quiet := flag.Duration("quiet", 5*time.Minute, "how long the connections of P4 are open when they are measured")
+	quiet := flag.Duration("quiet", 5*time.Minute, "how long the connections of P4 and P10 are open")
 	load := flag.Int("load", 10000, "requests a second during the reloads of P6; 0 = as many as the machine can")
 	foreign := flag.Float64("foreign", 0.15, "share of a core that other programs may use during a round; beyond, it is repeated")
 	flag.Parse()
@@ -64,10 +64,10 @@ func (b *bench) run(only string) error {
 		run  func() error
 	}{
 		{"P1", b.requests}, {"P2", b.quietRoom}, {"P3", b.busyRoom}, {"P4", b.idle}, {"P5", b.handshakes}, {"P6", b.reloads},
-		{"P7", b.heartbeats}, {"P8", b.collections}, {"P9", b.tail},
+		{"P7", b.heartbeats}, {"P8", b.collections}, {"P9", b.tail}, {"P10", b.rest},
 		{"N1", b.crowdedRoom}, {"N2", b.publishes}, {"N3", b.members},
 	} {
-		if only != "" && !strings.Contains(only, m.name) {
+		if only != "" && !slices.Contains(strings.Split(only, ","), m.name) {
 			continue
 		}
 		if err := m.run(); err != nil {

@@ -202,3 +202,29 @@ func (b *bench) idle() error {
 	f.print(fmt.Sprintf("P4 idle connection in a room, %s after opening", b.quiet), "wsframe", "gws", "KiB PSS")
 	return nil
 }
+
+// rest measures P10: what connections in a room cost a worker that sends no pings, calculated for
+// 100,000 from as many as one process may open.
+func (b *bench) rest() error {
+	const n, all = 18_000, 100_000
+	p, err := startConsole(b.console, false, b.cores, "WSFRAME_APP_HEARTBEAT_PING=1h", "WSFRAME_APP_HEARTBEAT_IDLE=2h")
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	share := func() float64 { // of a core
+		before, begun := p.cpu(), time.Now()
+		time.Sleep(b.quiet)
+		return (p.cpu() - before) / float64(time.Since(begun).Microseconds())
+	}
+	alone := share()
+	clients, err := gather(n, `{"method":"live.user.join"}`, p)
+	if err != nil {
+		return err
+	}
+	defer clients.leave()
+	time.Sleep(min(b.quiet, time.Minute)) // the bookkeeping of new connections is compared in full once
+	with := share()
+	fmt.Printf("P10 %d connections at rest: %.2f %% of a core, %.2f %% without any; calculated for %d: %.2f %%\n", n, with*100, alone*100, all, (with-alone)*100*all/n)
+	return nil
+}

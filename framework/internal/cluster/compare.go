@@ -296,8 +296,8 @@ func (co *comparison) suspect(fd int64) {
 
 // healAll compares the node's list with the live connections. Missing ones are written. Surplus
 // ones are removed when two heals in a row have found them, since at the first their listeners may
-// still run. Those whose turn it is are compared in full; all of them when the list is empty, and after an
-// outage, since a Redis that failed over may have lost its last second.
+// still run. Those whose turn it is are compared in full; all of them when the list is empty, and
+// after an outage, since a Redis that failed over may have lost its last second.
 func (co *comparison) healAll(ctx context.Context) error {
 	known, err := co.c.members(ctx, co.c.keys.fds(co.c.self()))
 	if err != nil {

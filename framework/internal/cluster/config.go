@@ -55,8 +55,8 @@ type Config struct {
 	Sync func(ctx context.Context) error
 
 	// Live walks the live connections, Alive reports whether one is live, and State returns what
-	// Redis must know of a live one. A connection is live before Opened and no longer at Closed. All
-	// three may be nil.
+	// Redis must know of a live one. A connection is live before Opened and no longer at Closed.
+	// All three may be nil.
 	Live  func(yield func(fd int64) bool)
 	Alive func(fd int64) bool
 	State func(fd int64) (e Entry, ok bool)

@@ -6,8 +6,7 @@
 // Redis has the users of each room, and those who may have left: any node looks whether such a
 // user is gone for good (cluster.Depart). The message path waits for none of that. The queue of
 // announcements only makes them quick. A session knows which of its joins are not announced yet,
-// so a walk over the sessions finds those that exceed the queue, and those that Redis did not
-// take.
+// so a walk over the sessions finds those that exceed the queue. While Redis fails, nothing walks.
 //
 // A Presence is safe for concurrent use.
 package presence
@@ -78,6 +77,7 @@ type Config struct {
 type Presence struct {
 	cfg   Config
 	queue chan join
+	retry []join      // what Redis did not take; Run's own
 	walks atomic.Bool // the next tick walks the sessions
 	stop  chan struct{}
 	done  chan struct{}
@@ -153,10 +153,14 @@ func (p *Presence) Run() {
 	defer tick.Stop()
 	for failed := false; !p.stopped(); {
 		var err error
+		queue := p.queue
+		if len(p.retry) > 0 {
+			queue = nil // Redis fails: they wait for the tick
+		}
 		select {
 		case <-p.stop:
 			return
-		case first := <-p.queue:
+		case first := <-queue:
 			list := p.batch(first)
 			if p.walks.Load() {
 				continue // the walk finds them
@@ -195,8 +199,14 @@ func (p *Presence) batch(first join) []join {
 	return list
 }
 
-// walk announces the joins that the queue could not take, or Redis.
+// walk announces the joins that Redis did not take, and then those that the queue could not take.
 func (p *Presence) walk() error {
+	if list := p.retry; len(list) > 0 {
+		p.retry = nil
+		if err := p.announce(list); err != nil {
+			return err
+		}
+	}
 	if !p.walks.Swap(false) {
 		return nil
 	}
@@ -212,6 +222,7 @@ func (p *Presence) walk() error {
 			return nil
 		}
 		if err := p.announce(part); err != nil {
+			p.walks.Store(true) // for the other parts
 			return err
 		}
 	}
@@ -219,7 +230,7 @@ func (p *Presence) walk() error {
 }
 
 // announce announces those of the joins that are not announced yet, of users who were not in the
-// room before. After an error the walk finds them again.
+// room before. After an error they are kept for the next tick.
 func (p *Presence) announce(list []join) error {
 	var conns []*hub.Conn
 	var came []cluster.Present
@@ -236,7 +247,7 @@ func (p *Presence) announce(list []join) error {
 	defer cancel()
 	fresh, err := p.cfg.Cluster().Came(ctx, came)
 	if err != nil {
-		p.walks.Store(true)
+		p.retry = list
 	}
 	for i, e := range came {
 		c := conns[i]
