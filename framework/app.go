@@ -320,6 +320,8 @@ func (echo) Message(c *hub.Conn, data []byte) { _ = c.Echo(data) }
 
 func (echo) MessageInline(c *hub.Conn, data []byte) bool { _ = c.Echo(data); return true }
 
+func (echo) Overran(*hub.Conn) {}
+
 func protector(log *zap.Logger) func(what string, f func()) {
 	return func(what string, f func()) { protect(log, what, f) }
 }

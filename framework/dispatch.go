@@ -32,6 +32,13 @@ func (d *dispatcher) Message(c *hub.Conn, data []byte) { d.handle(c, data, false
 // MessageInline implements hub.Inliner: it handles only what takes microseconds.
 func (d *dispatcher) MessageInline(c *hub.Conn, data []byte) bool { return d.handle(c, data, true) }
 
+// Overran implements hub.Inliner: the action is slow, although it has not ended yet.
+func (d *dispatcher) Overran(c *hub.Conn) {
+	if route := session.Of(c).Acting.Load(); route != nil {
+		d.router.overran(*route)
+	}
+}
+
 // handle handles one message. With inline it does nothing and returns false if the action may be
 // slow.
 func (d *dispatcher) handle(c *hub.Conn, data []byte, inline bool) bool {

@@ -43,17 +43,22 @@ func (p *pace) declared(as string) {
 func (p *pace) quick() bool { return !p.blocking && p.run.Load() >= firstRun+p.need.Load() }
 
 func (p *pace) add(took time.Duration) {
-	run := p.run.Load()
-	switch {
-	case took >= slowCall && run >= longRun:
-		p.run.Store(0)
-		p.need.Store(0)
+	switch run := p.run.Load(); {
 	case took >= slowCall:
-		p.run.Store(0)
-		p.need.Store(min(2*p.need.Load()+firstRun, longRun-firstRun))
+		p.slow()
 	case took > quickCall && !p.quick():
 		p.run.Store(0)
 	case run < longRun:
 		p.run.Add(1)
+	}
+}
+
+// slow notes a slow call. A second note of the same call has no effect.
+func (p *pace) slow() {
+	switch run := p.run.Swap(0); {
+	case run >= longRun:
+		p.need.Store(0)
+	case run > 0:
+		p.need.Store(min(2*p.need.Load()+firstRun, longRun-firstRun))
 	}
 }

@@ -22,6 +22,9 @@ type router struct {
 	fallbacks   map[string]target // OnMessage of module.controller
 }
 
+// onMessageSuffix ends the name of a target that is an OnMessage.
+const onMessageSuffix = ".onMessage"
+
 type target struct {
 	controller *Controller
 	action     Action
@@ -55,7 +58,7 @@ func newRouter(list []Controller) (*router, error) {
 			r.actions[method] = target{controller: c, action: action, name: method, method: method, meter: newMeter(c.paces[name])}
 		}
 		if c.hooks.message != nil {
-			r.fallbacks[c.name] = target{controller: c, action: c.hooks.message, name: c.name + ".onMessage", meter: newMeter(c.paces[onMessage])}
+			r.fallbacks[c.name] = target{controller: c, action: c.hooks.message, name: c.name + onMessageSuffix, meter: newMeter(c.paces[onMessage])}
 		}
 	}
 	if len(errs) > 0 {
@@ -95,6 +98,17 @@ func (r *router) find(asked []byte) (target, *Fail) {
 		return t, nil
 	}
 	return target{}, errMethod
+}
+
+// overran notes that the action of a route, by target.name, is slow.
+func (r *router) overran(name string) {
+	t, ok := r.actions[name]
+	if !ok {
+		t, ok = r.fallbacks[strings.TrimSuffix(name, onMessageSuffix)]
+	}
+	if ok {
+		t.meter.pace.slow()
+	}
 }
 
 func (r *router) routes() []Route {

@@ -14,11 +14,11 @@ import (
 
 // Loop calls a function for each of its sockets that has bytes or has ended.
 //
-//	sockets ─▶ epoll of the loop ─▶ the runtime's poller ─▶ run ─▶ batch ─▶ ready
+//	sockets ─▶ epoll of the loop ─▶ the runtime's poller ─▶ run ─▶ batch ─▶ Ready
 //
 // The loop's epoll is itself a pollable file. Its goroutine waits for that file through the
 // runtime's poller, as others wait for a socket, so it blocks no thread and never delays the
-// garbage collector. In between it calls ready, which reads and may run actions of the application.
+// garbage collector. In between it calls Ready, which reads and may run actions of the application.
 //
 // An action that turns out to be slow would stop all sockets. Therefore ready encloses what may be
 // slow by Begin and End, and a watchdog looks every WatchTime which of these turns runs. If it sees
@@ -28,14 +28,14 @@ import (
 //
 // All methods are safe for concurrent use.
 type Loop[S any] struct {
-	ready func(s *S, r *Runner, ended bool)
-	fault func(error)
+	calls Calls[S]
 	core
 	table table[S]
 
 	// Owned by the goroutine that has the loop.
 	events  [128]unix.EpollEvent
 	next, n int // events[next:n] are not handled yet
+	at      *S  // whose event is being handled
 }
 
 // core is the part of a loop that does not depend on the type of its sockets.
@@ -51,21 +51,15 @@ type core struct {
 	closed bool
 }
 
-// New starts a loop, which calls ready for each socket that has bytes or, with ended, whose peer
-// has closed or broken the connection. Events are edge-triggered: after a call there is no other
-// before more bytes come, so ready must see to it that the socket is read until it is empty.
-//
-// ready may end its goroutine (runtime.Goexit); the loop goes on in another. It must recover its
-// panics. fault is called with errors of the operating system, after which the
-// loop tries again.
-func New[S any](ready func(s *S, r *Runner, ended bool), fault func(error)) (*Loop[S], error) {
-	l := &Loop[S]{ready: ready, fault: fault}
+// New starts a loop.
+func New[S any](calls Calls[S]) (*Loop[S], error) {
+	l := &Loop[S]{calls: calls}
 	var err error
 	if l.ep, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("make an epoll: %w", err)
 	}
 	_ = unix.SetNonblock(l.ep, true) // os.NewFile uses the poller only then
-	if err = l.watch.start(&l.core, l.relaunch); err == nil {
+	if err = l.watch.start(&l.core, l.takeOver); err == nil {
 		err = l.launch()
 	}
 	if err != nil {
@@ -122,9 +116,16 @@ func (l *Loop[S]) launch() error {
 // relaunch tries until the loop runs again: the process may have no free descriptor.
 func (l *Loop[S]) relaunch() {
 	if err := l.launch(); err != nil {
-		l.fault(err)
+		l.calls.Fault(err)
 		time.AfterFunc(time.Second, l.relaunch)
 	}
+}
+
+// takeOver has a new goroutine run the loop. The watchdog calls it when it has taken the loop away.
+func (l *Loop[S]) takeOver() {
+	s := l.at
+	l.relaunch()
+	l.calls.Overran(s)
 }
 
 // run is the loop, until it is closed or taken away.
@@ -160,7 +161,8 @@ func (l *Loop[S]) batch(r *Runner, ep uintptr) bool {
 			if s == nil {
 				continue
 			}
-			l.ready(s, r, e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0)
+			l.at = s
+			l.calls.Ready(s, r, e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0)
 			if r.end(); r.lost {
 				return true
 			}
@@ -190,7 +192,7 @@ func (l *Loop[S]) poll(ep uintptr) int {
 // edge is unix.EPOLLET, which is negative.
 const edge = 1 << 31
 
-// Add has the loop watch a socket, for which ready is called with s.
+// Add has the loop watch a socket, for which Ready is called with s.
 func (l *Loop[S]) Add(fd int, s *S) (Key, error) {
 	k := l.table.add(s)
 	err := l.control(unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | edge, Fd: k.slot, Pad: k.generation})
@@ -224,7 +226,7 @@ type Runner struct {
 	lost bool
 }
 
-// Begin starts a turn, in which the loop may be taken away. The turn ends with the call of ready;
+// Begin starts a turn, in which the loop may be taken away. The turn ends with the call of Ready;
 // another Begin within it has no effect.
 func (r *Runner) Begin() {
 	if r.turn == 0 {

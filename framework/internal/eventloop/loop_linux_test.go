@@ -18,6 +18,7 @@ type socket struct {
 	key      Key
 	on       func(r *Runner, ended bool)
 	events   chan bool // whether each has ended
+	overran  chan struct{}
 }
 
 type harness struct {
@@ -27,12 +28,16 @@ type harness struct {
 
 func newLoop(t *testing.T) harness {
 	t.Helper()
-	l, err := New(func(s *socket, r *Runner, ended bool) {
-		if s.on != nil {
-			s.on(r, ended)
-		}
-		s.events <- ended
-	}, func(err error) { t.Error(err) })
+	l, err := New(Calls[socket]{
+		Ready: func(s *socket, r *Runner, ended bool) {
+			if s.on != nil {
+				s.on(r, ended)
+			}
+			s.events <- ended
+		},
+		Overran: func(s *socket) { s.overran <- struct{}{} },
+		Fault:   func(err error) { t.Error(err) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +51,7 @@ func (l harness) socket(on func(*Runner, bool)) *socket {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	s := &socket{fd: fds[0], peer: fds[1], on: on, events: make(chan bool, 100)}
+	s := &socket{fd: fds[0], peer: fds[1], on: on, events: make(chan bool, 100), overran: make(chan struct{}, 100)}
 	l.t.Cleanup(func() { _, _ = unix.Close(s.fd), unix.Close(s.peer) })
 	if s.key, err = l.Add(s.fd, s); err != nil {
 		l.t.Fatal(err)
@@ -125,6 +130,7 @@ func TestTakeOver(t *testing.T) {
 				other.send(t)
 				other.want(t, false)
 			}
+			<-slow.overran
 			close(end)
 			slow.want(t, false)
 			if !lost.Load() {

@@ -11,7 +11,7 @@ type Loop[S any] struct{}
 type Runner struct{}
 
 // New returns errors.ErrUnsupported.
-func New[S any](func(s *S, r *Runner, ended bool), func(error)) (*Loop[S], error) {
+func New[S any](Calls[S]) (*Loop[S], error) {
 	return nil, errors.ErrUnsupported
 }
 

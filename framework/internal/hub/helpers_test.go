@@ -56,6 +56,8 @@ func (s *server) MessageInline(c *Conn, data []byte) bool {
 	return s.quick
 }
 
+func (s *server) Overran(*Conn) {}
+
 // wantClose waits for the end of fd and checks that Closed was called once, with that code.
 func (s *server) wantClose(fd int64, code int) {
 	s.t.Helper()

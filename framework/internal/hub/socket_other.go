@@ -55,6 +55,9 @@ const readsNow = false
 // readNow returns nothing, since a read would wait.
 func (s *socket) readNow() ([]byte, *[]byte, error) { return nil, nil, nil }
 
+// descriptor is for systems with event loops.
+func (s *socket) descriptor() int { return -1 }
+
 // receive is for systems with event loops.
 func (s *socket) receive() ([]byte, *[]byte, error) { return nil, nil, errors.ErrUnsupported }
 

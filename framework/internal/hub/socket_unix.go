@@ -131,6 +131,8 @@ func (s *socket) closeWrite() error {
 	return errors.Join(err, inner)
 }
 
+func (s *socket) descriptor() int { return s.fd }
+
 // leavePoller takes the socket out of the runtime's poller, which would wake a thread for each of
 // its events: an event loop waits for it. Conn.mu is held, and no writer runs.
 func (s *socket) leavePoller() {

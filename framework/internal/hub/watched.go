@@ -42,6 +42,9 @@ type Inliner interface {
 	Handler
 	// MessageInline does what Message does and returns true, or does nothing and returns false.
 	MessageInline(c *Conn, data []byte) bool
+	// Overran is called when a call of MessageInline takes longer than the loop can wait. The call
+	// may have ended meanwhile.
+	Overran(c *Conn)
 }
 
 // attach hands the socket to a loop and gives the turn to the caller. It returns false where no
@@ -61,7 +64,7 @@ func (w *watched) attach() bool {
 	if !c.out.writing {
 		c.sock.leavePoller()
 	}
-	key, err := l.Add(c.sock.fd, c)
+	key, err := l.Add(c.sock.descriptor(), c)
 	if err != nil {
 		c.sock.pollable()
 		c.hub.cfg.Log.Warn("connection has a goroutine that reads", zap.Error(err))
@@ -74,7 +77,7 @@ func (w *watched) attach() bool {
 // detach undoes attach. Conn.mu is held, and the descriptor is open.
 func (w *watched) detach() {
 	if w.loop != nil {
-		w.loop.Remove(w.in.c.sock.fd, w.key)
+		w.loop.Remove(w.in.c.sock.descriptor(), w.key)
 	}
 }
 
@@ -194,8 +197,11 @@ func (w *watched) inline(r *eventloop.Runner, payload []byte) bool {
 	in.count()
 	w.acting = c.hub.clock.seconds.Load()
 	in.reader.Store(readerActing)
+	if c.hub.inliner == nil {
+		return false
+	}
 	r.Begin()
-	if c.hub.inliner == nil || !c.hub.inliner.MessageInline(c, payload) {
+	if !c.hub.inliner.MessageInline(c, payload) {
 		return false
 	}
 	in.endAction(w.acting)
@@ -380,10 +386,11 @@ func (h *Hub) loopFor(c *Conn) *eventloop.Loop[Conn] {
 // runs the goroutines of slow actions and of rooms.
 func (h *Hub) startLoops() {
 	for range max(1, runtime.GOMAXPROCS(0)/2) {
-		l, err := eventloop.New(
-			func(c *Conn, r *eventloop.Runner, ended bool) { c.in.watched.event(r, ended) },
-			func(err error) { h.cfg.Log.Error("event loop", zap.Error(err)) },
-		)
+		l, err := eventloop.New(eventloop.Calls[Conn]{
+			Ready:   func(c *Conn, r *eventloop.Runner, ended bool) { c.in.watched.event(r, ended) },
+			Overran: func(c *Conn) { h.inliner.Overran(c) }, // only inline dispatches begin turns
+			Fault:   func(err error) { h.cfg.Log.Error("event loop", zap.Error(err)) },
+		})
 		if err != nil {
 			if !errors.Is(err, errors.ErrUnsupported) {
 				h.cfg.Log.Warn("connections have goroutines that read", zap.Error(err))
