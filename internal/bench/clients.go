@@ -18,6 +18,7 @@ import (
 //
 //	at ADDRESS PATH   one more client
 //	open              connect them all                                       ok
+//	here              all are connected                                      ok
 //	ask TEXT          each sends it and waits for one frame                  ok
 //	first TEXT        the first sends it and waits for one frame             ok
 //	run COUNT TEXT    the first sends it, each waits for so many frames      ok MICROSECONDS

@@ -137,6 +137,7 @@ func clients(in io.Reader, out io.Writer) error {
 			continue
 		case "open":
 			err = l.open()
+		case "here": // nothing was closed, or the process would have ended
 		case "ask":
 			err = l.send(l.list, rest)
 			if err == nil {

@@ -191,6 +191,11 @@ func (b *bench) idle() error {
 				return err
 			}
 			time.Sleep(b.quiet)
+			for _, c := range []*crowd{p.a, p.g} {
+				if _, err := c.say("here"); err != nil {
+					return err
+				}
+			}
 			f.add((p.ours.pss()-before)/n, (p.theirs.pss()-bare)/n)
 			return nil
 		}()
@@ -225,6 +230,9 @@ func (b *bench) rest() error {
 	defer clients.leave()
 	time.Sleep(min(b.quiet, time.Minute)) // the bookkeeping of new connections is compared in full once
 	with := share()
+	if _, err := clients.say("here"); err != nil {
+		return err
+	}
 	fmt.Printf("P10 %d connections at rest: %.2f %% of a core, %.2f %% without any; calculated for %d: %.2f %%\n", n, with*100, alone*100, all, (with-alone)*100*all/n)
 	return nil
 }

@@ -92,12 +92,11 @@ func (s *Session) traces(c *hub.Conn, rooms []string) cluster.Entry {
 
 // Entry returns what Redis must know of a live connection that is in those rooms.
 func Entry(c *hub.Conn, rooms []string) cluster.Entry {
-	identity, _ := json.Marshal(c.Auth) // strings and a number: cannot fail
 	s := Of(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.traces(c, rooms)
-	e.Auth = identity
+	e.Auth = identityJSON(c.Auth)
 	for _, room := range rooms {
 		if ticket, ok := s.announced[room]; ok && ticket == "" {
 			e.Present = append(e.Present, s.present(c, room))
