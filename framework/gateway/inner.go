@@ -27,7 +27,7 @@ type Inner struct {
 // NewInner returns an Inner. See Run.
 func NewInner(c InnerConfig) *Inner {
 	in := &Inner{commands: c.Commands, workers: c.Workers, secret: secretKey(c.Secret), port: port{allow: c.Allow, turns: true}}
-	in.port.serve = in.serve
+	in.port.init(in.serve)
 	return in
 }
 
@@ -51,10 +51,17 @@ func (in *Inner) serve(p *peer) {
 	if in.secret != "" {
 		frames.may = introduces
 	}
-	var worker WorkerEvents
+	var workerKey string
+	if r := p.restored; r != nil {
+		frames.buf, workerKey = r.in, r.key
+		if r.trusted {
+			frames.may = nil
+		}
+	}
+	p.export = func(s *peerState) { s.in, s.key, s.trusted = frames.buf, workerKey, frames.may == nil }
 	defer func() {
-		if worker != nil {
-			worker.Gone()
+		if p.events != nil {
+			p.events.Gone()
 		}
 	}()
 	var answer []byte
@@ -79,7 +86,8 @@ func (in *Inner) serve(p *peer) {
 			if key != "" && !p.worker {
 				p.begun = true
 				p.becomeWorker()
-				worker = in.connect(key, p)
+				workerKey = key
+				p.events = in.connect(key, p)
 			}
 			continue
 		}
@@ -104,4 +112,29 @@ func (in *Inner) connect(key string, p *peer) WorkerEvents {
 		return nil
 	}
 	return in.workers.Connect(key, p.host, p)
+}
+
+// Freeze stops accepting, and everything on the connections, for a reload. Commands that run are
+// executed before it returns. Thaw or Release follows.
+func (in *Inner) Freeze() { in.port.freeze() }
+
+// Thaw undoes Freeze.
+func (in *Inner) Thaw() { in.port.unfreeze(false) }
+
+// Release ends a Freeze: another process has the connections.
+func (in *Inner) Release() { in.port.unfreeze(true) }
+
+// Export returns the connections of a frozen Inner, in the order of connecting.
+func (in *Inner) Export() []MovedPeer { return in.port.export() }
+
+// Import serves a connection of another process. Workers come in the order of connecting. An error
+// concerns this connection only, and has closed it.
+func (in *Inner) Import(m MovedPeer) error {
+	return in.port.restore(m, func(p *peer) {
+		p.begun = p.restored.begun
+		if key := p.restored.key; key != "" {
+			p.worker, p.isWorker = true, true
+			p.events = in.connect(key, p)
+		}
+	})
 }

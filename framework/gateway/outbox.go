@@ -20,6 +20,7 @@ type outbox struct {
 	waiting []byte
 	writing int // bytes that the goroutine is writing; 0 = it does not run
 	ended   bool
+	frozen  bool // see freeze
 	wg      sync.WaitGroup
 }
 
@@ -48,7 +49,7 @@ func (o *outbox) sendAlways(b []byte) (waiting int) {
 // append appends a copy of b to what waits, and starts the goroutine. The caller holds o.mu.
 func (o *outbox) append(b []byte) {
 	o.waiting = append(o.waiting, b...)
-	if o.writing == 0 && len(o.waiting) > 0 {
+	if o.writing == 0 && len(o.waiting) > 0 && !o.frozen {
 		o.writing = len(o.waiting)
 		batch := o.waiting
 		o.waiting = nil
@@ -66,12 +67,21 @@ func (o *outbox) onWritten(f func(waiting int)) {
 // write writes a batch, then what has come in between.
 func (o *outbox) write(batch []byte) {
 	for len(batch) > 0 {
-		_, err := o.conn.Write(batch)
+		n, err := o.conn.Write(batch)
 		o.mu.Lock()
+		if err != nil && o.frozen {
+			o.waiting, o.writing = append(batch[n:len(batch):len(batch)], o.waiting...), 0
+			o.mu.Unlock()
+			return
+		}
 		if err != nil {
 			o.ended, o.waiting = true, nil
 		}
-		batch, o.waiting = o.waiting, nil
+		if o.frozen {
+			batch = nil
+		} else {
+			batch, o.waiting = o.waiting, nil
+		}
 		o.writing = len(batch)
 		written := o.written
 		o.mu.Unlock()

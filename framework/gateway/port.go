@@ -6,10 +6,12 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
 	"wsframe/framework/internal/backoff"
+	"wsframe/library/socket"
 )
 
 const (
@@ -30,6 +32,12 @@ type port struct {
 	opened uint64         // connections so far
 	closed bool
 	wg     sync.WaitGroup
+
+	// For a reload, guarded by mu: see freeze.
+	listener *socket.Pausable // nil = it cannot be paused
+	gate     chan struct{}    // non-nil: connections are frozen; closed at the end
+	moved    bool             // another process has the connections
+	parked   sync.Cond        // signalled when a peer parks or ends
 }
 
 // peer is one connection of a PHP program.
@@ -44,18 +52,32 @@ type peer struct {
 	// Only the goroutine of serve uses these.
 	spoken   bool
 	admitted bool
-	begun    bool   // a command was executed
-	passed   bool   // and the turn is over
-	worker   bool   // it waits for nobody's turn
-	settle   func() // called before the turn is over; nil = nothing is to be settled
+	begun    bool             // a command was executed
+	passed   bool             // and the turn is over
+	worker   bool             // it waits for nobody's turn
+	settle   func()           // called before the turn is over; nil = nothing is to be settled
+	events   WorkerEvents     // of a BusinessWorker
+	restored *peerState       // of a peer from another process
+	export   func(*peerState) // adds what serve knows, while the peer is parked
 
 	// port.mu guards these.
 	guest    *list.Element // nil once the peer is admitted
 	isWorker bool          // worker, for others
+	isParked bool          // it waits for the end of a freeze
 }
+
+// init sets what a port needs, before its use.
+func (p *port) init(serve func(*peer)) { p.serve, p.parked.L = serve, &p.mu }
 
 // run accepts connections until ctx ends, then closes all of them and the listener.
 func (p *port) run(ctx context.Context, l net.Listener) error {
+	if d, ok := l.(socket.Deadliner); ok {
+		pausable := socket.NewPausable(d)
+		p.mu.Lock()
+		p.listener = pausable
+		p.mu.Unlock()
+		l = pausable
+	}
 	defer p.wg.Wait()
 	defer context.AfterFunc(ctx, func() { p.close(l) })()
 	pause := backoff.Backoff{Min: 5 * time.Millisecond, Max: time.Second}
@@ -88,14 +110,27 @@ func (p *port) close(l net.Listener) {
 	}
 }
 
-// open serves a new connection, and closes the longest idle guest if there are too many.
+// open serves a new connection, if its address may connect.
 func (p *port) open(conn net.Conn) {
+	one := p.newPeer(conn)
+	if p.allow != nil && !(one.host.IsValid() && p.allow(one.host)) {
+		one.close()
+		return
+	}
+	p.begin(one)
+}
+
+func (p *port) newPeer(conn net.Conn) *peer {
 	one := &peer{conn: conn, port: p, out: outbox{conn: conn}, turn: newTurn(conn)}
-	var known bool
-	one.host, known = hostOf(conn)
+	one.host, _ = hostOf(conn)
+	return one
+}
+
+// begin serves a peer, and closes the longest idle guest if there are too many.
+func (p *port) begin(one *peer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.allow != nil && !(known && p.allow(one.host)) {
+	if p.closed {
 		one.close()
 		return
 	}
@@ -105,7 +140,9 @@ func (p *port) open(conn net.Conn) {
 		p.peers, p.ahead = map[*peer]bool{}, map[*peer]bool{}
 	}
 	p.peers[one], p.ahead[one] = true, true
-	one.guest = p.guests.PushBack(one)
+	if !one.admitted {
+		one.guest = p.guests.PushBack(one)
+	}
 	if p.guests.Len() > maxGuests {
 		oldest := p.guests.Front().Value.(*peer)
 		oldest.leave()
@@ -121,6 +158,7 @@ func (p *port) open(conn net.Conn) {
 		one.leave()
 		delete(p.peers, one)
 		delete(p.ahead, one)
+		p.parked.Broadcast()
 	})
 }
 
@@ -154,12 +192,7 @@ func (p *port) count() int {
 // too long gets an error.
 func (o *peer) Read(b []byte) (int, error) {
 	o.pass()
-	if !o.spoken {
-		if err := o.conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
-			return 0, err
-		}
-	}
-	n, err := o.turn.read(o.conn, b)
+	n, err := o.readThawed(b)
 	if o.port.turns && !o.worker && n > 0 {
 		for _, one := range o.port.before(o) {
 			one.turn.wait()
@@ -176,11 +209,40 @@ func (o *peer) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// readThawed reads, and waits while connections are frozen.
+func (o *peer) readThawed(b []byte) (int, error) {
+	for {
+		if o.port.frozen() && o.park() {
+			return 0, errMoved
+		}
+		if !o.spoken {
+			if err := o.setPatience(); err != nil {
+				return 0, err
+			}
+		}
+		n, err := o.turn.read(o.conn, b)
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && o.port.frozen() {
+			continue
+		}
+		return n, err
+	}
+}
+
+// setPatience sets the deadline of the next read, unless connections are frozen.
+func (o *peer) setPatience() error {
+	o.port.mu.Lock()
+	defer o.port.mu.Unlock()
+	if o.port.gate != nil {
+		return nil
+	}
+	return o.conn.SetReadDeadline(o.patience())
+}
+
 // speak ends the time limit of silence, after the first line or frame.
 func (o *peer) speak() {
 	if !o.spoken {
 		o.spoken = true
-		_ = o.conn.SetReadDeadline(time.Time{}) // the next Read fails if the connection is closed
+		_ = o.setPatience() // the next Read fails if the connection is closed
 	}
 }
 

@@ -41,7 +41,7 @@ type signedIn struct {
 // NewRegister returns a Register without addresses. See SetAddresses.
 func NewRegister(c RegisterConfig) *Register {
 	r := &Register{secret: secretKey(c.Secret), refused: c.Refused, port: port{allow: c.Allow}}
-	r.port.serve = r.serve
+	r.port.init(r.serve)
 	if r.refused == nil {
 		r.refused = func(string) {}
 	}
@@ -67,6 +67,13 @@ func (r *Register) SetAddresses(list []string) {
 func (r *Register) serve(p *peer) {
 	defer r.remove(p)
 	lines := lineReader{r: p}
+	if p.restored != nil {
+		lines.buf = p.restored.in
+	}
+	p.export = func(s *peerState) {
+		s.in = lines.buf[lines.taken:]
+		r.role(p, s)
+	}
 	for {
 		line, err := lines.next()
 		switch {
@@ -201,4 +208,41 @@ func (r *Register) list() []byte {
 		panic(err) // texts have JSON
 	}
 	return append(line, '\n')
+}
+
+// role adds to the state of a peer what it is.
+func (r *Register) role(p *peer, s *peerState) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.listens = slices.Contains(r.workers, p)
+	if i := slices.IndexFunc(r.gateways, func(g signedIn) bool { return g.peer == p }); i >= 0 {
+		s.key = r.gateways[i].address
+	}
+}
+
+// Freeze stops accepting, and everything on the connections, for a reload. Thaw or Release follows.
+func (r *Register) Freeze() { r.port.freeze() }
+
+// Thaw undoes Freeze.
+func (r *Register) Thaw() { r.port.unfreeze(false) }
+
+// Release ends a Freeze: another process has the connections.
+func (r *Register) Release() { r.port.unfreeze(true) }
+
+// Export returns the connections of a frozen Register, in the order of connecting.
+func (r *Register) Export() []MovedPeer { return r.port.export() }
+
+// Import serves a connection of another process. An error concerns this connection only, and has
+// closed it.
+func (r *Register) Import(m MovedPeer) error {
+	return r.port.restore(m, func(p *peer) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if p.restored.listens {
+			r.workers = append(r.workers, p)
+		}
+		if address := p.restored.key; address != "" {
+			r.gateways = append(r.gateways, signedIn{p, address})
+		}
+	})
 }

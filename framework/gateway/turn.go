@@ -20,6 +20,7 @@ type turn struct {
 	arrived uint64 // bytes that were read
 	done    uint64 // bytes that were executed
 	ended   bool
+	frozen  bool // see freeze
 }
 
 func newTurn(conn net.Conn) *turn {
@@ -48,7 +49,7 @@ func (t *turn) end() {
 func (t *turn) wait() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for until := t.arrived + t.pending(); t.done < until && !t.ended; {
+	for until := t.arrived + t.pending(); t.done < until && !t.ended && !t.frozen; {
 		t.changed.Wait()
 	}
 }
