@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 )
 
 // InnerConfig is what an Inner needs.
@@ -58,12 +59,17 @@ func (in *Inner) serve(p *peer) {
 			frames.may = nil
 		}
 	}
-	p.export = func(s *peerState) { s.in, s.key, s.trusted = frames.buf, workerKey, frames.may == nil }
+	p.export = func(s *peerState) {
+		s.in, s.key, s.trusted = slices.Concat(frames.buf, p.held), workerKey, frames.may == nil
+	}
 	defer func() {
 		if p.events != nil {
 			p.events.Gone()
 		}
 	}()
+	if p.restored != nil && !p.awaitTurn(nil) {
+		return
+	}
 	var answer []byte
 	for {
 		f, err := frames.next()

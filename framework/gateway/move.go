@@ -17,6 +17,19 @@ type MovedPeer struct {
 	State []byte
 }
 
+// Peers are the connections of PHP programs, which a reload moves to another process.
+type Peers interface {
+	// Freeze stops executing what they send. Thaw or Release follows.
+	Freeze()
+	Thaw()
+	// Release ends a Freeze: another process has what Export returned.
+	Release()
+	// Export returns the connections, and the state that belongs to none.
+	Export() (peers []MovedPeer, state []byte)
+	// Import serves what another process has exported.
+	Import(peers []MovedPeer, state []byte)
+}
+
 // parkTime bounds the wait of a freeze for commands that run.
 const parkTime = time.Second
 
@@ -190,6 +203,7 @@ func (p *port) restore(m MovedPeer, ready func(*peer)) error {
 	one := p.newPeer(conn)
 	one.restored, one.spoken, one.admitted = &s, s.admitted, s.admitted
 	one.out.waiting = s.out
+	one.turn.arrived = uint64(len(s.in)) // others wait for that, too
 	ready(one)
 	p.begin(one)
 	one.out.thaw()

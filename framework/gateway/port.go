@@ -57,6 +57,7 @@ type peer struct {
 	worker   bool             // it waits for nobody's turn
 	settle   func()           // called before the turn is over; nil = nothing is to be settled
 	events   WorkerEvents     // of a BusinessWorker
+	held     []byte           // read and not returned, while the peer is parked
 	restored *peerState       // of a peer from another process
 	export   func(*peerState) // adds what serve knows, while the peer is parked
 
@@ -193,10 +194,8 @@ func (p *port) count() int {
 func (o *peer) Read(b []byte) (int, error) {
 	o.pass()
 	n, err := o.readThawed(b)
-	if o.port.turns && !o.worker && n > 0 {
-		for _, one := range o.port.before(o) {
-			one.turn.wait()
-		}
+	if n > 0 && !o.awaitTurn(b[:n]) {
+		return 0, errMoved
 	}
 	if o.admitted {
 		return n, err
@@ -207,6 +206,27 @@ func (o *peer) Read(b []byte) (int, error) {
 		o.port.guests.MoveToBack(o.guest)
 	}
 	return n, err
+}
+
+// awaitTurn waits until the bytes of others are executed that come before those of o. read is what
+// o has read and not returned. The result is false if another process has the connection.
+func (o *peer) awaitTurn(read []byte) bool {
+	if !o.port.turns || o.worker {
+		return true
+	}
+	for {
+		for _, one := range o.port.before(o) {
+			one.turn.wait()
+		}
+		if !o.port.frozen() {
+			return true
+		}
+		o.held = read
+		if o.park() {
+			return false
+		}
+		o.held = nil
+	}
 }
 
 // readThawed reads, and waits while connections are frozen.

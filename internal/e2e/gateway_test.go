@@ -148,7 +148,9 @@ func (p *php) do(c command) {
 }
 
 // tell sends a command with a message.
-func (p *php) tell(cmd int, id, ext, body string) { p.do(command{Cmd: cmd, ID: id, Ext: ext, Body: body, Flag: 1}) }
+func (p *php) tell(cmd int, id, ext, body string) {
+	p.do(command{Cmd: cmd, ID: id, Ext: ext, Body: body, Flag: 1})
+}
 
 // ask returns what PHP reads from the answer of the only gateway.
 func (p *php) ask(cmd int, id, ext string) string {
@@ -175,13 +177,7 @@ func TestGatewayCommands(t *testing.T) {
 			e := estateOf(t, "WSFRAME_APP_GATEWAY_SECRET_KEY="+tc.secret)
 			a, b := e.page(), e.page()
 			b2 := e.backend(tc.secret, tc.mode)
-			n := func(p *phpPage) string { // connection_id
-				var id uint32
-				if _, err := fmt.Sscanf(p.id[12:], "%x", &id); err != nil {
-					t.Fatal(err)
-				}
-				return fmt.Sprint(id)
-			}
+			n := func(p *phpPage) string { return connectionID(t, p) }
 			b2.answers(11, a.id, "", "1")
 			b2.answers(11, "7f0000010b54ffffffff"[:4]+a.id[4:12]+"ffffffff", "", "0")
 			b2.answers(24, "", "", "2")
@@ -261,3 +257,113 @@ func TestGatewayOrder(t *testing.T) {
 	b.want("after")
 }
 
+// Reloads lose nothing that PHP sends, on lasting connections and on those for one command, and
+// keep the order of each; clients keep uid, groups and session.
+func TestGatewayReload(t *testing.T) {
+	e := estateOf(t)
+	a := e.page()
+	a.SetReadLimit(1 << 20)
+	lasting, short := e.backend("", "persistent"), e.backend("", "once")
+	lasting.tell(12, a.id, "u", "")
+	lasting.tell(20, a.id, "g", "")
+	lasting.tell(204, a.id, `a:1:{s:1:"x";i:1;}`, "")
+	lasting.answers(203, a.id, "", `{"x":1}`)
+	const group = `{"group":["g"],"exclude":null}`
+	done, sent := make(chan struct{}), make(chan struct{}, 2)
+	for name, p := range map[string]*php{"lasting": lasting, "short": short} {
+		go func() {
+			defer func() { sent <- struct{}{} }()
+			for i := 0; ; i++ {
+				select {
+				case <-done:
+					p.tell(22, "", group, name+" end")
+					return
+				default:
+				}
+				text := fmt.Sprint(name, " ", i)
+				if i%2 == 0 {
+					p.tell(22, "", group, text)
+				} else {
+					p.tell(14, "", `["u"]`, text)
+				}
+				if i%10 == 0 { // PHP is not ahead by more
+					p.answers(11, a.id, "", "1")
+				}
+			}
+		}()
+	}
+	go func() {
+		defer close(done)
+		for range 3 {
+			out, errs, code := e.run("-s", "reload")
+			if code != 0 || !strings.Contains(out, "1 connections moved") {
+				t.Error(out, errs)
+			}
+		}
+	}()
+	next := map[string]int{}
+	for ends := 0; ends < 2; {
+		name, n, _ := strings.Cut(a.next(), " ")
+		if n == "end" {
+			ends++
+			continue
+		}
+		if n != fmt.Sprint(next[name]) {
+			t.Fatalf("%s: %s comes after %d", name, n, next[name]-1)
+		}
+		next[name]++
+	}
+	t.Log(next)
+	<-sent
+	<-sent
+	lasting.answers(203, a.id, "", `{"x":1}`)
+	lasting.answers(25, "", `{"fields":["uid","groups"],"where":{"uid":["u"]}}`, `{"`+connectionID(t, a)+`":{"uid":"u","groups":{"g":"g"}}}`)
+	if s := e.status(); s.Gateway == nil || s.Gateway.Address != e.inner || s.Gateway.Peers == 0 {
+		t.Errorf("%+v", s.Gateway)
+	}
+}
+
+// Connections of the outside port are clients of PHP, too: pages ask for their client_id.
+func TestGatewayReachesPagesOfControllers(t *testing.T) {
+	e := estateOf(t)
+	c := dial(t, e.outside, e.token("wechatUser", "7"))
+	c.send(`{"method":"sys.clientId"}`)
+	var reply struct {
+		Param struct {
+			ClientID string `json:"client_id"`
+		}
+	}
+	if err := json.Unmarshal([]byte(c.want("sysClientId")), &reply); err != nil {
+		t.Fatal(err)
+	}
+	p := e.backend("", "persistent")
+	p.tell(5, reply.Param.ClientID, "", "hello")
+	c.want("hello")
+	p.tell(14, "", `["7"]`, "by the token's id")
+	c.want("by the token's id")
+	p.tell(7, reply.Param.ClientID, "", "bye")
+	c.want("bye")
+	c.wantClose(1000)
+}
+
+// checkconfig refuses settings with which PHP could not work, or anyone could.
+func TestGatewaySettings(t *testing.T) {
+	for setting, says := range map[string]string{
+		"LAN_IP=localhost": "lan_ip", "START_PORT=0": "start_port", `SECRET_KEY=a"b`: "secret_key", "REGISTER_HOST=0.0.0.0": "register_host",
+		"INNER_HOST=0.0.0.0": "inner_host", "PORT=2900": "already", "NOTHING=1": "no such setting",
+	} {
+		s := prepare(t, "WSFRAME_APP_GATEWAY_ENABLED=true", "WSFRAME_APP_GATEWAY_"+setting)
+		if out, errs, code := s.run("-s", "checkconfig"); code == 0 || !strings.Contains(errs, says) {
+			t.Errorf("%s: exit code %d, %s%s", setting, code, out, errs)
+		}
+	}
+}
+
+func connectionID(t *testing.T, p *phpPage) string {
+	t.Helper()
+	var id uint32
+	if _, err := fmt.Sscanf(p.id[12:], "%x", &id); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(id)
+}

@@ -60,6 +60,7 @@ func newGateway(cfg *config.Config, log *zap.Logger) *phpGateway {
 		})
 		g.options.Events = g.workers
 	}
+	g.options.Peers = g
 	return g
 }
 

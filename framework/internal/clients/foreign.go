@@ -100,11 +100,19 @@ func (f *Foreign) Pause() { f.reading.close() }
 // Resume implements gateway.Conn.
 func (f *Foreign) Resume() { f.reading.open() }
 
-// Send implements gateway.Conn.
-func (f *Foreign) Send(m gateway.Message) { send(f.conn, m.Frame()) }
+// Send implements gateway.Conn. A client that another process has gets nothing from this one.
+func (f *Foreign) Send(m gateway.Message) {
+	if _, moved := f.conn.Moving(); !moved {
+		send(f.conn, m.Frame())
+	}
+}
 
-// Close implements gateway.Conn.
-func (f *Foreign) Close(code int, reason string) { f.conn.Close(code, reason) }
+// Close implements gateway.Conn, likewise.
+func (f *Foreign) Close(code int, reason string) {
+	if _, moved := f.conn.Moving(); !moved {
+		f.conn.Close(code, reason)
+	}
+}
 
 // Freeze lets messages of paused clients through, before connections are moved: no action may wait
 // then. The receiver of events keeps them.

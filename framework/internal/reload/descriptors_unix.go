@@ -75,6 +75,26 @@ func (w *UnixPipe) Send(kind byte, body []byte, conns []*hub.Conn) error {
 	return w.sendRights(kind, body, fds)
 }
 
+// SendFiles implements Pipe.
+func (w *UnixPipe) SendFiles(kind byte, body []byte, files []*os.File) error {
+	fds := make([]int, len(files))
+	return withFDs(files, fds, func() error { return w.sendRights(kind, body, fds) })
+}
+
+// withFDs calls do while the descriptors of files cannot be closed, without changing their mode.
+func withFDs(files []*os.File, fds []int, do func() error) error {
+	if len(files) == 0 {
+		return do()
+	}
+	return control(files[0], func(fd int) error {
+		fds[0] = fd
+		return withFDs(files[1:], fds[1:], do)
+	})
+}
+
+// File implements Pipe.
+func (w *UnixPipe) File() (*os.File, error) { return w.nextFile("peer") }
+
 func (w *UnixPipe) sendRights(kind byte, body []byte, fds []int) error {
 	if len(body) > maxBody {
 		return fmt.Errorf("transfer message of %d bytes", len(body))

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -23,6 +24,7 @@ import (
 	"wsframe/framework/api"
 	"wsframe/framework/auth"
 	"wsframe/framework/bus"
+	"wsframe/framework/gateway"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/hub"
@@ -46,6 +48,8 @@ type worker struct {
 	handshakes           atomic.Int32
 	next                 ask.Successor // set by Nodes.HandOver
 
+	phpFile *os.File // a connection of PHP; nil = there is none
+
 	mu    sync.Mutex
 	calls []string
 }
@@ -54,7 +58,7 @@ func newWorker(t *testing.T) *worker {
 	w := &worker{t: t}
 	w.hub = hub.New(w, hub.Config{})
 	w.cfg = Config{
-		Hub: w.hub, Sessions: sessions{}, Link: fakeLink{w}, Nodes: nodes{w}, Node: node{w}, Port: port{w}, Paused: paused{w}, Log: zap.NewNop(), Timeout: patience,
+		Hub: w.hub, Sessions: sessions{}, Link: fakeLink{w}, Nodes: nodes{w}, Node: node{w}, Port: port{w}, Gateway: php{w}, Log: zap.NewNop(), Timeout: patience,
 		Start: w.called("start"), GiveUp: w.called("give up"), End: w.called("end"), Running: func() string { return "hall.wait" },
 	}
 	t.Cleanup(func() {
@@ -68,12 +72,37 @@ func newWorker(t *testing.T) *worker {
 	return w
 }
 
-// paused are the paused clients of a worker, which only note what happens.
-type paused struct{ *worker }
+// php is the gateway of a worker, with one connection.
+type php struct{ *worker }
 
-func (p paused) Freeze()                  { p.note("freeze") }
-func (p paused) Thaw()                    { p.note("thaw") }
-func (p paused) Imported(*hub.Conn) error { return nil }
+func (p php) Freeze()                  { p.note("freeze") }
+func (p php) Thaw()                    { p.note("thaw") }
+func (p php) Release()                 { p.note("release") }
+func (p php) Imported(*hub.Conn) error { return nil }
+
+func (p php) Export() (peers []gateway.MovedPeer, state []byte) {
+	if p.phpFile == nil {
+		return nil, nil
+	}
+	file, err := dupFile(p.phpFile)
+	if err != nil {
+		p.t.Error(err)
+		return nil, nil
+	}
+	return []gateway.MovedPeer{{File: file, State: []byte("a client")}}, []byte("all")
+}
+
+func (p php) Import(peers []gateway.MovedPeer, state []byte) {
+	for _, one := range peers {
+		p.note(fmt.Sprintf("php %s %s", one.State, state))
+		_ = one.File.Close()
+	}
+}
+
+func dupFile(f *os.File) (*os.File, error) {
+	fd, err := syscall.Dup(int(f.Fd()))
+	return os.NewFile(uintptr(fd), "copy"), err
+}
 
 func (w *worker) note(call string) {
 	w.mu.Lock()
@@ -254,9 +283,10 @@ type memoryPipe struct {
 	claims *atomic.Int32   // offered and not taken
 	before func(kind byte) // called with each message that is sent
 
-	sockets []hub.Stream
-	onceHup sync.Once
-	onceDie sync.Once
+	sockets  []hub.Stream
+	phpFiles chan *os.File
+	onceHup  sync.Once
+	onceDie  sync.Once
 }
 
 type message struct {
@@ -269,7 +299,7 @@ func memoryPipes() (old, next *memoryPipe) {
 	var claims atomic.Int32
 	ends := [2]*memoryPipe{}
 	for i := range ends {
-		ends[i] = &memoryPipe{in: make(chan message, 1000), dead: make(chan struct{}), hungUp: make(chan struct{}), claims: &claims}
+		ends[i] = &memoryPipe{in: make(chan message, 1000), dead: make(chan struct{}), hungUp: make(chan struct{}), claims: &claims, phpFiles: make(chan *os.File, 9)}
 	}
 	ends[0].other, ends[1].other = ends[1], ends[0]
 	return ends[0], ends[1]
@@ -344,6 +374,22 @@ func (p *memoryPipe) got(m message) (byte, []byte, error) {
 	p.sockets = append(p.sockets, m.sockets...)
 	return m.kind, m.body, nil
 }
+
+func (p *memoryPipe) SendFiles(kind byte, body []byte, files []*os.File) error {
+	if err := p.Send(kind, body, nil); err != nil {
+		return err
+	}
+	for _, f := range files {
+		file, err := dupFile(f)
+		if err != nil {
+			return err
+		}
+		p.other.phpFiles <- file
+	}
+	return nil
+}
+
+func (p *memoryPipe) File() (*os.File, error) { return <-p.phpFiles, nil }
 
 func (p *memoryPipe) HangUp() { p.onceHup.Do(func() { close(p.hungUp) }) }
 

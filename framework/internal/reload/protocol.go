@@ -17,6 +17,7 @@ import (
 //	H  version, number, claims' descriptor →   makes room
 //	                                       ←   T
 //	B  States, their descriptors           →   imports, reads nothing yet
+//	P  connections of PHP, descriptors     →   keeps them
 //	R  frames sent to them meanwhile       →   queues them
 //	C  the state of the whole worker       →   claims them, S, serves
 //	R, D  frames of the last actions, ends →
@@ -27,6 +28,7 @@ import (
 const (
 	msgHello    = 'H'
 	msgBatch    = 'B'
+	msgPeers    = 'P' // of package packed: the gateway's state, then one for each descriptor
 	msgReady    = 'T'
 	msgRelay    = 'R' // JSON: []relayed
 	msgFindings = 'A' // JSON: ask.Findings
@@ -50,6 +52,8 @@ var (
 type Pipe interface {
 	// Send sends a message and the descriptors of conns.
 	Send(kind byte, body []byte, conns []*hub.Conn) error
+	// SendFiles sends a message and descriptors, which stay the caller's.
+	SendFiles(kind byte, body []byte, files []*os.File) error
 	// Receive waits for the next message. Without a limit it waits until the pipe's context ends,
 	// or HangUp is called.
 	Receive(limit time.Duration) (kind byte, body []byte, err error)
@@ -57,6 +61,8 @@ type Pipe interface {
 	HangUp()
 	// Socket returns the next descriptor that came with a batch.
 	Socket() (hub.Stream, error)
+	// File is Socket for a descriptor that came with msgPeers.
+	File() (*os.File, error)
 
 	// Hello sends the first message, and the pipe of the claims. The old process calls it.
 	Hello(body []byte) error

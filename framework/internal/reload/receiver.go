@@ -11,10 +11,12 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/api"
+	"wsframe/framework/gateway"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/session"
 	"wsframe/framework/internal/wire"
+	"wsframe/library/packed"
 )
 
 // receiver is the new process's side of a transfer.
@@ -23,7 +25,9 @@ type receiver struct {
 	w       Pipe
 	greeted bool // the hello has come
 	states  hub.States
-	held    map[int64]*held // by fd: imported connections whose reading has not begun
+	held    map[int64]*held     // by fd: imported connections whose reading has not begun
+	peers   []gateway.MovedPeer // of PHP programs; nil once they are served
+	state   []byte              // of the gateway
 	moved   api.Moved
 	serving func() // nil once called
 
@@ -96,6 +100,8 @@ func (t *receiver) handle(kind byte, body []byte) error {
 			t.firstBatch = time.Now()
 		}
 		return t.importBatch(body)
+	case msgPeers:
+		return t.keepPeers(body)
 	case msgRelay:
 		return t.deliverRelays(body)
 	case msgCommit:
@@ -164,7 +170,7 @@ func (t *receiver) importBatch(body []byte) error {
 			if c.Data, err = t.Sessions.Import(c, s.Data); err != nil {
 				return fmt.Errorf("session of %d: %w", s.FD, err)
 			}
-			return t.Paused.Imported(c)
+			return t.Gateway.Imported(c)
 		})
 		if err != nil {
 			_ = socket.Close()
@@ -174,6 +180,23 @@ func (t *receiver) importBatch(body []byte) error {
 		t.held[s.FD] = &held{conn: c, busy: s.Busy}
 	}
 	return nil
+}
+
+// keepPeers keeps connections of PHP programs until they are served.
+func (t *receiver) keepPeers(body []byte) error {
+	r := packed.NewReader(body)
+	if state := r.Bytes(); len(state) > 0 {
+		t.state = state
+	}
+	for r.More() {
+		state := r.Bytes()
+		file, err := t.w.File()
+		if err != nil {
+			return fmt.Errorf("descriptor of a connection of PHP: %w", err)
+		}
+		t.peers = append(t.peers, gateway.MovedPeer{File: file, State: state})
+	}
+	return r.Err()
 }
 
 func (t *receiver) commit(body []byte) error {
@@ -251,6 +274,8 @@ func (t *receiver) serve(stored bool) {
 		}
 	}
 	if t.serving != nil {
+		t.Gateway.Import(t.peers, t.state)
+		t.peers, t.state = nil, nil
 		if !t.firstBatch.IsZero() {
 			t.moved.Pause = time.Since(t.firstBatch)
 		}
@@ -264,6 +289,9 @@ func (t *receiver) serve(stored bool) {
 // connections are closed and clients ask again. It returns how many were closed.
 func (t *receiver) finish(died bool) (lost int) {
 	t.inquiries.Wait() // each has its own time limit
+	for _, p := range t.peers {
+		_ = p.File.Close()
+	}
 	for fd, h := range t.held {
 		if h.begun {
 			h.conn.Begin(true)

@@ -27,6 +27,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/bus"
+	"wsframe/framework/gateway"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/hub"
@@ -48,7 +49,7 @@ type Config struct {
 	Start   func()        // starts the application's own work; a second call has no effect
 	GiveUp  func()        // notifies members of messages that could not be read in time
 	End     func()        // ends this worker's background work
-	Paused  Paused        // clients whose messages wait
+	Gateway Gateway       // of PHP back ends
 	Running func() string // names the actions that run, for people
 }
 
@@ -62,14 +63,22 @@ type Sessions interface {
 	Begin(c *hub.Conn)
 }
 
-// Paused are the clients of the gateway's own port (package clients), whose messages may wait.
-type Paused interface {
-	// Freeze lets waiting messages through before a move, so that their actions end. Thaw undoes
-	// it.
+// Gateway is what serves PHP back ends: clients of their own port, whose messages may wait, and the
+// connections of PHP programs.
+type Gateway interface {
+	// Freeze stops executing what PHP programs send, and lets messages of clients through that
+	// wait, so that their actions end. Thaw undoes it.
 	Freeze()
 	Thaw()
 	// Imported is called for each imported connection before it is served, with its session.
 	Imported(c *hub.Conn) error
+	// Export returns the connections of PHP programs, and the rest of the state, once those of
+	// clients are exported.
+	Export() (peers []gateway.MovedPeer, state []byte)
+	// Release is called in the old process when all of that belongs to the next one.
+	Release()
+	// Import is called in the new process once the clients are served.
+	Import(peers []gateway.MovedPeer, state []byte)
 }
 
 // Link is this worker's connection to the other nodes, and its phase (package link).

@@ -12,6 +12,7 @@ import (
 	"wsframe/framework/api"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/hub"
+	"wsframe/library/packed"
 )
 
 const (
@@ -30,6 +31,8 @@ type sender struct {
 	serving     chan error // the outcome of a round, as the new process reports it
 	unconfirmed int        // rounds that the new process has won without having reported it
 	listened    sync.WaitGroup
+
+	peersSent bool // the connections of PHP programs
 
 	actions int // moved connections whose action still runs here
 	moved   api.Moved
@@ -53,17 +56,18 @@ func Send(ctx context.Context, cfg Config, w Pipe, handed func(moved int)) (api.
 	defer t.relay.close()
 	t.Port.Pause()
 	begun := time.Now()
-	t.Paused.Freeze()
+	t.Gateway.Freeze()
 	busy := t.Hub.Freeze(settleTime)
 	n, err := t.round(t.exportWorker)
 	if err != nil {
 		t.Link.Resume()
 		t.Hub.Thaw()
-		t.Paused.Thaw()
+		t.Gateway.Thaw()
 		t.Port.Resume()
 		return t.moved, err
 	}
 	t.moved.Connections, t.moved.Pause = n, time.Since(begun)
+	t.Gateway.Release()
 	t.End()
 	t.Link.Detach()
 	t.Node.Handed()
@@ -230,6 +234,9 @@ func (t *sender) exportAll(worker func(context.Context) ([]byte, error)) error {
 		state <- err
 	}()
 	err := t.exportConns()
+	if err == nil && !t.peersSent {
+		err = t.exportPeers()
+	}
 	if failed := <-state; err == nil {
 		err = failed
 	}
@@ -290,6 +297,32 @@ func (t *sender) exportConns() error {
 		err = flush()
 	}
 	return err
+}
+
+// exportPeers sends the connections of PHP programs, which the first round moves.
+func (t *sender) exportPeers() error {
+	peers, state := t.Gateway.Export()
+	defer func() {
+		for _, p := range peers {
+			_ = p.File.Close() // a duplicate
+		}
+	}()
+	t.peersSent = true
+	rest := peers
+	for first := true; first || len(rest) > 0; first = false {
+		if !first {
+			state = nil
+		}
+		body := packed.AppendText(nil, state)
+		var files []*os.File
+		for len(rest) > 0 && len(files) < batchSize && (len(body) < batchBytes || len(files) == 0) {
+			body, files, rest = packed.AppendText(body, rest[0].State), append(files, rest[0].File), rest[1:]
+		}
+		if err := t.w.SendFiles(msgPeers, body, files); err != nil {
+			return fmt.Errorf("hand connections of PHP over: %w", err)
+		}
+	}
+	return nil
 }
 
 // export returns the state of a connection at one moment. Any other change of it waits for the

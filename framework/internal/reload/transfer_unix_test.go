@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +27,12 @@ func TestMove(t *testing.T) {
 	for fd := range int64(n) {
 		clients = append(clients, x.old.connect(fd+1, "hall"))
 	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	x.old.phpFile = null
 	x.begin()
 	x.end()
 	if x.sendErr != nil || x.recvErr != nil || x.gave.Connections != n || x.got.Connections != n || len(x.gave.Notes)+len(x.got.Notes) > 0 {
@@ -39,8 +46,8 @@ func TestMove(t *testing.T) {
 		c.send("hello")
 		c.want("hello by next")
 	}
-	x.old.wantOrder("pause", "suspend", "give up", "hand over", "handed over", "end", "detach", "handed")
-	x.next.wantOrder(`adopt "place"`, "take over", "start", "adopted")
+	x.old.wantOrder("pause", "freeze", "suspend", "give up", "hand over", "handed over", "release", "end", "detach", "handed")
+	x.next.wantOrder(`adopt "place"`, "take over", "start", "adopted", "php a client all")
 	if x.next.count("reserve") != n || x.next.count("adopted") != n || x.old.count("closed") != 0 {
 		t.Errorf("%q", x.next.calls)
 	}
