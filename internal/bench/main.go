@@ -16,7 +16,7 @@ import (
 )
 
 func main() {
-	role := flag.String("role", "", "internal: gws, clients or pinned")
+	role := flag.String("role", "", "internal: gws, clients, worker or pinned")
 	console := flag.String("console", "../../console", "the binary to measure")
 	rounds := flag.Int("rounds", 5, "rounds of each measurement")
 	seconds := flag.Duration("time", 3*time.Second, "length of a round")
@@ -33,6 +33,8 @@ func main() {
 	case "clients":
 		descriptors(0)
 		err = clients(os.Stdin, os.Stdout)
+	case "worker":
+		err = workerRole(flag.Arg(0))
 	case "pinned":
 		err = pinned(flag.Args())
 	default:
@@ -66,6 +68,7 @@ func (b *bench) run(only string) error {
 		{"P1", b.requests}, {"P2", b.quietRoom}, {"P3", b.busyRoom}, {"P4", b.idle}, {"P5", b.handshakes}, {"P6", b.reloads},
 		{"P7", b.heartbeats}, {"P8", b.collections}, {"P9", b.tail}, {"P10", b.rest},
 		{"N1", b.crowdedRoom}, {"N2", b.publishes}, {"N3", b.members},
+		{"G1", b.workerEcho}, {"G2", b.workerGroup},
 	} {
 		if only != "" && !slices.Contains(strings.Split(only, ","), m.name) {
 			continue
