@@ -57,7 +57,7 @@ func (*paced) OnMessage(*Ctx) (*Reply, error) { return nil, nil }
 // The application can say which actions are quick, before they were measured.
 func TestDeclaredPace(t *testing.T) {
 	c := Blocking(Inline(Mount("poll", &paced{}), "Vote"), "count")
-	r, err := newRouter([]Controller{c, Blocking(Mount("all", &paced{})), Mount("none", &paced{})})
+	r, err := newRouter([]Controller{c, Blocking(Mount("all", &paced{})), Inline(Mount("inline", &paced{})), Mount("none", &paced{})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,11 +77,21 @@ func TestDeclaredPace(t *testing.T) {
 			t.Errorf("%s is blocking by its declaration", method)
 		}
 	}
+	for name, method := range map[string]string{"index.poll.vote": "poll.vote", "index.inline.onMessage": "inline.other"} {
+		if !quick(method) {
+			t.Errorf("%s is not inline", name)
+		}
+		r.overran(name) // it still runs
+		if quick(method) {
+			t.Errorf("%s holds the loop and is still inline", name)
+		}
+		r.overran("index.none.vanished") // has no effect
+	}
 	var shown []string
 	for _, route := range r.routes() {
 		shown = append(shown, route.Method+" "+route.Pace)
 	}
-	if got := strings.Join(shown, ","); got != "index.all.count blocking,index.all.vote blocking,index.none.count ,index.none.vote ,index.poll.count blocking,index.poll.vote inline" {
+	if got := strings.Join(shown, ","); got != "index.all.count blocking,index.all.vote blocking,index.inline.count inline,index.inline.vote inline,index.none.count ,index.none.vote ,index.poll.count blocking,index.poll.vote inline" {
 		t.Error(got)
 	}
 	if _, err := newRouter([]Controller{Inline(Mount("poll", &paced{}), "Vote", "vanish")}); err == nil || !strings.Contains(err.Error(), `mount "index.poll": *framework.paced has no action "vanish" that could be inline`) {
