@@ -37,7 +37,7 @@ func workerRole(inner string) error {
 		return err
 	}
 	w := &worker{conn: conn}
-	w.send(gateway.Frame{Command: workerConnect, Body: []byte(`{"worker_key":"bench"}`)})
+	w.send(gateway.Frame{Command: workerConnect, Body: []byte(`{"worker_key":"bench","secret_key":""}`)})
 	w.flush()
 	fmt.Println(inner)
 	head := make([]byte, 28)
