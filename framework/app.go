@@ -308,9 +308,12 @@ func (h handler) Message(c *hub.Conn, data []byte) {
 	h.dispatcher.Message(c, data)
 }
 
-// MessageInline implements hub.Inliner. A paused client of the gateway makes Message wait.
+// MessageInline implements hub.Inliner.
 func (h handler) MessageInline(c *hub.Conn, data []byte) bool {
-	return session.Of(c).Foreign == nil && h.dispatcher.MessageInline(c, data)
+	if f := session.Of(c).Foreign; f != nil {
+		return f.MessageInline(data)
+	}
+	return h.dispatcher.MessageInline(c, data)
 }
 
 // echo is the handler of Options.Echo.

@@ -73,6 +73,17 @@ func (f *Foreign) Message(payload []byte) {
 	f.events.Message(payload)
 }
 
+// MessageInline implements session.Foreign.
+func (f *Foreign) MessageInline(payload []byte) bool {
+	if f.events != nil {
+		if f.reading.wait() != nil {
+			return false
+		}
+		f.events.Message(payload)
+	}
+	return true
+}
+
 // Closed implements session.Foreign.
 func (f *Foreign) Closed() {
 	if f.events != nil {
