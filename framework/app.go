@@ -109,6 +109,9 @@ func (o *Options) about(now time.Time) NodeSign {
 	if !o.Begun.IsZero() {
 		s.Since = o.Begun.Unix()
 	}
+	if o.Gateway != nil {
+		s.Gateway = o.Gateway.Address.String()
+	}
 	s.Host, _ = os.Hostname() // unknown where it fails
 	return s
 }

@@ -59,7 +59,8 @@ type NodeSign struct {
 	Connections int    `json:"connections"`
 	UIDs        int    `json:"uids"`
 	Rooms       int    `json:"rooms"`
-	Since       int64  `json:"since"` // UNIX seconds of the server's start; 0 = unknown
+	Since       int64  `json:"since"`             // UNIX seconds of the server's start; 0 = unknown
+	Gateway     string `json:"gateway,omitempty"` // inner address for PHP back ends; "" = none
 
 	Self   bool          `json:"-"`
 	Living bool          `json:"-"` // has a lease

@@ -8,10 +8,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -344,6 +347,60 @@ func TestGatewayReachesPagesOfControllers(t *testing.T) {
 	p.tell(7, reply.Param.ClientID, "", "bye")
 	c.want("bye")
 	c.wantClose(1000)
+}
+
+// The Register of each node lists all living nodes, and tells of a change. A node with the address of
+// another one does not start.
+func TestGatewayNodes(t *testing.T) {
+	store := oneRedis(t)
+	env := []string{
+		"WSFRAME_CACHE_MASTER_DRIVER=redis", "WSFRAME_CACHE_MASTER_ADDRS=" + store.addrs()[0], "WSFRAME_CACHE_MASTER_PASSWORD=" + store.password,
+		"WSFRAME_APP_AUTH_KEY=" + hallKey,
+	}
+	first := estateOf(t, env...)
+	conn, err := net.Dial("tcp", first.register)
+	if err == nil {
+		_, err = conn.Write([]byte(`{"event":"worker_connect","secret_key":""}` + "\n"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	lists := bufio.NewScanner(conn)
+	want := func(addresses ...string) {
+		t.Helper()
+		if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			t.Fatal(err)
+		}
+		lists.Scan()
+		if got := lists.Text(); got != `{"event":"broadcast_addresses","addresses":["`+strings.Join(addresses, `","`)+`"]}` {
+			t.Fatalf("%q, wanted %q", got, addresses)
+		}
+	}
+	want(first.inner)
+	second := estateOf(t, env...)
+	want(first.inner, second.inner)
+
+	a, b := first.page(), second.page()
+	p := second.backend("", "once")
+	p.tell(6, "", "", "to all nodes")
+	a.want("to all nodes")
+	b.want("to all nodes")
+	p.tell(5, a.id, "", "by its client_id")
+	a.want("by its client_id")
+
+	_, port, _ := net.SplitHostPort(first.inner)
+	double := prepare(t, append(env, "WSFRAME_APP_GATEWAY_ENABLED=true", "WSFRAME_APP_GATEWAY_PORT=-1", "WSFRAME_APP_GATEWAY_REGISTER_PORT=0",
+		"WSFRAME_APP_GATEWAY_INNER_HOST=127.0.0.2", "WSFRAME_APP_GATEWAY_START_PORT="+port)...)
+	double.launch(console)
+	<-double.ended
+	if out := double.out.String(); double.exit == nil || !strings.Contains(out, "has the address "+first.inner+" already") {
+		t.Errorf("%v\n%s", double.exit, out)
+	}
+	if err := second.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	want(first.inner)
 }
 
 // checkconfig refuses settings with which PHP could not work, or anyone could.

@@ -129,6 +129,9 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	if php != nil {
 		php.attach(a)
 		err = errors.Join(err, registry.Register(php))
+		if !w.Reload {
+			err = errors.Join(err, php.alone(boot, a))
+		}
 	}
 	if err != nil {
 		return errors.Join(err, a.Close(ctx))

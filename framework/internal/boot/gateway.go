@@ -117,6 +117,7 @@ func (g *phpGateway) start(w *process.Worker, a *framework.App) {
 	if g.workers != nil {
 		g.running.Go(func() { g.workers.Run(ctx) })
 	}
+	g.running.Go(func() { g.listNodes(ctx, a) })
 	run("inner", g.inner.Run)
 	run("register", g.register.Run)
 	run("gateway", func(_ context.Context, ln net.Listener) error { return a.ServeGateway(ln) })
