@@ -48,6 +48,29 @@ type rival struct {
 	fd  int64
 }
 
+// secondLogin is what a session keeps for second logins. Where they are allowed, there is none.
+type secondLogin struct {
+	bound  []string // uids whose common order of logins has reached this connection's login
+	rivals []rival  // later logins that wait to know whether this connection is alive
+}
+
+// contested returns the session's part for second logins, and makes it. mu is held, or nobody else
+// knows the session yet.
+func (s *Session) contested() *secondLogin {
+	if s.second == nil {
+		s.second = &secondLogin{}
+	}
+	return s.second
+}
+
+// rivals returns the logins that wait. mu is held.
+func (s *Session) rivals() []rival {
+	if s.second == nil {
+		return nil
+	}
+	return s.second.rivals
+}
+
 // Link sends messages to the other nodes (package link).
 type Link interface {
 	Send(m *bus.Message) error
@@ -100,11 +123,11 @@ func (l *Logins) contest(earlier *hub.Conn, r rival) {
 	s := Of(earlier)
 	s.mu.Lock()
 	undecided, moved := earlier.Moving()
-	queued := undecided == nil && !moved && len(s.rivals) < maxRivals
+	queued := undecided == nil && !moved && len(s.rivals()) < maxRivals
 	if queued {
-		s.rivals = append(s.rivals, r)
+		s.contested().rivals = append(s.rivals(), r)
 	}
-	first := len(s.rivals) == 1
+	first := len(s.rivals()) == 1
 	s.mu.Unlock()
 	switch {
 	case !queued:
@@ -122,8 +145,8 @@ func (l *Logins) settle(earlier *hub.Conn) {
 	if !here {
 		return
 	}
-	rivals := s.rivals
-	s.rivals = nil
+	rivals := s.rivals()
+	s.contested().rivals = nil
 	s.mu.Unlock()
 	if l.life.Err() != nil {
 		return
@@ -206,18 +229,18 @@ func (l *Logins) resume(c *hub.Conn) {
 func (s *Session) addBoundLogin(uid string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.boundLogins = append(s.boundLogins, uid)
+	s.contested().bound = append(s.contested().bound, uid)
 }
 
 func (s *Session) hasBoundLogin(uid string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Contains(s.boundLogins, uid)
+	return s.second != nil && slices.Contains(s.second.bound, uid)
 }
 
 // LoginsWait returns the number of logins that wait for this connection.
 func (s *Session) LoginsWait() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.rivals)
+	return len(s.rivals())
 }

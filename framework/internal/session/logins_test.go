@@ -157,7 +157,7 @@ func TestRivals(t *testing.T) {
 		}
 		end()
 	})
-	Of(first).rivals = []rival{{"u", 7}}
+	Of(first).contested().rivals = []rival{{"u", 7}}
 	synctest.Test(t, func(t *testing.T) {
 		f.Logins.life = t.Context()
 		f.Begin(first)

@@ -35,8 +35,7 @@ type Session struct {
 	values    map[string]json.RawMessage
 	seen      map[string]room.Position // the client's positions in rooms that it has not joined yet
 
-	boundLogins []string // uids whose common order of logins has reached this connection's login
-	rivals      []rival  // later logins that wait to know whether this connection is alive
+	second *secondLogin // nil = none was seen
 
 	php     atomic.Pointer[PHP] // replaced under mu; nil = PHP programs keep nothing
 	Foreign Foreign             // see SetForeign; nil = the connection is none of the gateway's own port

@@ -39,7 +39,7 @@ func (ss *Sessions) Export(c *hub.Conn, take func(state json.RawMessage)) {
 
 func (s *Session) export(c *hub.Conn) json.RawMessage {
 	uids := c.Users()
-	st := state{Keys: s.keys, Listeners: s.listeners, Values: s.values, Seen: s.seen, Received: c.Received(), Rivals: s.rivals}
+	st := state{Keys: s.keys, Listeners: s.listeners, Values: s.values, Seen: s.seen, Received: c.Received(), Rivals: s.rivals()}
 	st.PHP = s.exportPHP()
 	if s.user != c.Auth.ID {
 		st.User = s.user
@@ -64,8 +64,11 @@ func (ss *Sessions) Import(c *hub.Conn, raw json.RawMessage) (*Session, error) {
 	if err := st.decode(raw); err != nil {
 		return nil, err
 	}
-	s := &Session{keys: st.Keys, listeners: st.Listeners, values: st.Values, seen: st.Seen, user: st.User, rivals: st.Rivals}
+	s := &Session{keys: st.Keys, listeners: st.Listeners, values: st.Values, seen: st.Seen, user: st.User}
 	s.php.Store(st.PHP)
+	if len(st.Rivals) > 0 {
+		s.contested().rivals = st.Rivals
+	}
 	if s.user == "" && len(st.Announced) > 0 {
 		s.user = c.Auth.ID
 	}
@@ -89,7 +92,7 @@ func (ss *Sessions) Import(c *hub.Conn, raw json.RawMessage) (*Session, error) {
 		c.SetReceived(room, p)
 	}
 	if ss.cfg.SecondLogin != loginAllow {
-		s.boundLogins = uids
+		s.contested().bound = uids
 	}
 	return s, nil
 }
