@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -125,6 +126,56 @@ func TestBusinessWorker(t *testing.T) {
 		t.Error(err)
 	}
 	closed(a)
+}
+
+// A reload moves pages, their sessions, the worker's connection and the events that wait.
+func TestReloadWithBusinessWorker(t *testing.T) {
+	t.Parallel()
+	e := workersOf(t)
+	worker := e.worker("Chat:0")
+	const pages, reloads = 5, 3
+	var list []*phpPage
+	for range pages {
+		p := e.visit("")
+		p.want("connect null", openedPlain)
+		list = append(list, p)
+	}
+	stop := make(chan struct{})
+	var counting sync.WaitGroup
+	var counts [pages]int
+	for i, p := range list {
+		counting.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				counts[i]++
+				p.say("count")
+				p.want(fmt.Sprint("n ", counts[i]))
+			}
+		})
+	}
+	for range reloads {
+		e.ok("-s", "reload")
+	}
+	close(stop)
+	counting.Wait()
+	if workers := e.status().Gateway.Workers; len(workers) != 1 || workers[0].Clients != pages {
+		t.Errorf("workers after the reloads: %+v", workers)
+	}
+
+	worker.kill()
+	until(t, "the worker's end is known", func() bool { return len(e.status().Gateway.Workers) == 0 })
+	for _, p := range list {
+		p.say("count")
+	}
+	e.ok("-s", "reload")
+	e.worker("Chat:0")
+	for i, p := range list {
+		p.want(fmt.Sprint("n ", counts[i]+1))
+	}
 }
 
 // A BusinessWorker that reads nothing for a time holds up its own clients, and no other.
