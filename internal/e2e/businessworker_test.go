@@ -131,7 +131,7 @@ func TestBusinessWorker(t *testing.T) {
 // A reload moves pages, their sessions, the worker's connection and the events that wait.
 func TestReloadWithBusinessWorker(t *testing.T) {
 	t.Parallel()
-	e := workersOf(t)
+	e := workersOf(t, "WSFRAME_APP_LIMITS_MESSAGE_RATE=0")
 	worker := e.worker("Chat:0")
 	const pages, reloads = 5, 3
 	var list []*phpPage
