@@ -15,7 +15,7 @@ func testNumbersAfterLoss(t *testing.T) {
 	c := s.client(t)
 	a := worker(t, c, "a")
 	first := c.Get(t.Context(), a.n.c.keys.counter()).Val()
-	b, err := a.n.Numbers.reserve(t.Context())
+	b, err := a.n.Numbers.reserve(t.Context(), a.n.Numbers.size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,13 +27,13 @@ func testNumbersAfterLoss(t *testing.T) {
 	if err != nil || fd < b.end {
 		t.Errorf("%d, %v: numbers up to %d are another's", fd, err, b.end-1)
 	}
-	again, err := a.n.Numbers.reserve(t.Context())
+	again, err := a.n.Numbers.reserve(t.Context(), a.n.Numbers.size)
 	if err != nil || again.next < fd+other.n.Numbers.size {
 		t.Errorf("%+v, %v: these are b's", again, err)
 	}
 	for _, bad := range []string{"", "x", "-5", "5@"} {
 		c.Set(t.Context(), a.n.c.keys.counter(), bad, 0)
-		if _, err := a.n.Numbers.reserve(t.Context()); (err == nil) != (bad == "5@") {
+		if _, err := a.n.Numbers.reserve(t.Context(), a.n.Numbers.size); (err == nil) != (bad == "5@") {
 			t.Errorf("a counter of %q: %v", bad, err)
 		}
 	}

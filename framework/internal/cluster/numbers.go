@@ -33,7 +33,7 @@ type block struct{ next, end int64 }
 type Numbers struct {
 	c      *client
 	life   *life
-	size   int64                       // of a block
+	size   int64                       // of a block, at least
 	toDisk func(context.Context) error // Config.Sync
 
 	floor atomic.Int64 // numbers below are of an incarnation that was declared dead
@@ -42,12 +42,14 @@ type Numbers struct {
 	fds, spare block
 	seen       int64 // how far the counter was
 	fetching   bool
+	fetched    time.Time // when the last fetch began
+	wanted     int64     // size of the block that it fetches
 	complained time.Time
 }
 
 // start reserves the first block, and gives its first number.
 func (n *Numbers) start(ctx context.Context) (first int64, err error) {
-	b, err := n.reserve(ctx)
+	b, err := n.reserve(ctx, n.size)
 	if err != nil {
 		return 0, err
 	}
@@ -98,12 +100,12 @@ redis.call('PERSIST', KEYS[1]) -- see client.go
 redis.call('SET', KEYS[1], string.format('%.0f', at) .. (run ~= '' and '@' .. run or ''))
 return at`
 
-// reserve reserves the next block. A counter below the last known one was lost with Redis' data,
-// and is raised first.
-func (n *Numbers) reserve(ctx context.Context) (block, error) {
+// reserve reserves the next block, of a size. A counter below the last known one was lost with
+// Redis' data, and is raised first.
+func (n *Numbers) reserve(ctx context.Context, size int64) (block, error) {
 	for range 3 {
 		end, err := call(n.c, ctx, func(ctx context.Context) (int64, error) {
-			return n.c.redis.Eval(ctx, reserveBlock, []string{n.c.keys.counter()}, n.size, lostJump).Int64()
+			return n.c.redis.Eval(ctx, reserveBlock, []string{n.c.keys.counter()}, size, lostJump).Int64()
 		})
 		if err != nil {
 			return block{}, fmt.Errorf("reserve connection numbers: %w", err)
@@ -114,10 +116,10 @@ func (n *Numbers) reserve(ctx context.Context) (block, error) {
 		}
 		n.mu.Lock()
 		seen := n.seen
-		if end-n.size >= seen {
+		if end-size >= seen {
 			n.seen = end
 			n.mu.Unlock()
-			return block{end - n.size + 1, end + 1}, nil
+			return block{end - size + 1, end + 1}, nil
 		}
 		n.mu.Unlock()
 		if err := n.raise(ctx, seen+lostJump); err != nil {
@@ -165,15 +167,15 @@ func (n *Numbers) check(ctx context.Context) error {
 }
 
 // NextFD returns a number that no connection of any node ever had. It does not wait for Redis,
-// since the next block is reserved in the background when half of one remains. The error is
-// ErrNoFD.
+// since there is another block in reserve. The error is ErrNoFD.
 func (n *Numbers) NextFD() (int64, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.fds.next == n.fds.end {
 		n.fds, n.spare = n.spare, block{}
 	}
-	if n.fds.end-n.fds.next <= n.size/2 && n.spare == (block{}) && !n.fetching {
+	if n.spare == (block{}) && !n.fetching {
+		n.want(n.c.now())
 		n.fetching = n.life.Go(n.fetch)
 	}
 	if n.fds.next == n.fds.end {
@@ -183,8 +185,23 @@ func (n *Numbers) NextFD() (int64, error) {
 	return n.fds.next - 1, nil
 }
 
+// want chooses the size of the next block. A block that lasted for less than some seconds is
+// followed by a larger one, since a slow disk may take that long to reserve it. mu is held.
+func (n *Numbers) want(now time.Time) {
+	const enough, most = 5 * time.Second, 16
+	if now.Sub(n.fetched) < enough {
+		n.wanted = min(2*n.wanted, most*n.size)
+	} else {
+		n.wanted = n.size
+	}
+	n.fetched = now
+}
+
 func (n *Numbers) fetch() {
-	b, err := n.reserve(n.life.ctx)
+	n.mu.Lock()
+	size := n.wanted
+	n.mu.Unlock()
+	b, err := n.reserve(n.life.ctx, size)
 	n.mu.Lock()
 	n.fetching = false
 	if err == nil && b.next >= n.floor.Load() {

@@ -45,8 +45,8 @@ func nothingLeft(t *testing.T, c *client) {
 	}
 }
 
-// Numbers reserves the next block when half of one remains, and gives no older number after a
-// renewal.
+// Numbers has another block in reserve, a larger one when they last for a short time only, and gives
+// no older number after a renewal.
 func TestNumbersAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := &Numbers{c: part(t, "a", 0), life: newLife(), size: 10}
@@ -61,7 +61,7 @@ func TestNumbersAlone(t *testing.T) {
 			}
 		}
 		eventually(t, "the next block", func() bool { return n.remaining() == 14 })
-		b, err := n.reserve(t.Context())
+		b, err := n.reserve(t.Context(), 10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,6 +73,13 @@ func TestNumbersAlone(t *testing.T) {
 		if fd, err := n.NextFD(); err != nil || fd != b.next {
 			t.Errorf("%d, %v, want %d", fd, err, b.next)
 		}
+		larger := func() bool { return n.remaining() > 2*10 }
+		eventually(t, "a larger block", func() bool {
+			if !larger() {
+				_, _ = n.NextFD() // none is left while the next block is reserved
+			}
+			return larger()
+		})
 	})
 }
 

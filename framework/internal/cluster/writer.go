@@ -190,7 +190,7 @@ func (w *Writer) renounce(ctx context.Context) error {
 	if err := w.c.enter(ctx, old); err != nil {
 		return err
 	}
-	b, err := w.numbers.reserve(ctx)
+	b, err := w.numbers.reserve(ctx, w.numbers.size)
 	if err != nil {
 		return err
 	}
