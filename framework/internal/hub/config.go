@@ -30,6 +30,8 @@ type Config struct {
 	// Set by tests.
 	ticks <-chan time.Time // of housekeeping; nil = one a second
 	now   func() time.Time // nil = time.Now
+
+	blocking bool // no event loops
 }
 
 func (c *Config) fill() {

@@ -45,8 +45,9 @@ func (s *server) Closed(c *Conn, code int, _ string, _ []string) {
 	s.ended <- c.FD
 }
 
-// quick makes all actions run in the event loop.
-var quick = os.Getenv("WSFRAME_TEST_QUICK") != ""
+// reader is who runs the actions of all tests: "" = goroutines behind event loops, "inline" = the
+// loops, "blocking" = goroutines that wait in reads.
+var reader = os.Getenv("WSFRAME_TEST_READER")
 
 // MessageInline implements Inliner.
 func (s *server) MessageInline(c *Conn, data []byte) bool {
@@ -88,7 +89,8 @@ func (s *server) waitFor(what string, ok func() bool) {
 func echo(c *Conn, data []byte) { _ = c.Echo(data) }
 
 func serve(t testing.TB, cfg Config) *server {
-	s := &server{t: t, quick: quick, on: echo, closes: map[int64][]int{}, ended: make(chan int64, 100_000)}
+	cfg.blocking = reader == "blocking"
+	s := &server{t: t, quick: reader == "inline", on: echo, closes: map[int64][]int{}, ended: make(chan int64, 100_000)}
 	s.Hub = New(s, cfg)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -370,6 +370,9 @@ type loops struct {
 // loopFor returns the loop for a connection, or nil: the system has none, or the stream of the
 // connection is not a file of the operating system (in tests).
 func (h *Hub) loopFor(c *Conn) *eventloop.Loop[Conn] {
+	if h.cfg.blocking {
+		return nil
+	}
 	switch c.sock.nc.(type) {
 	case *net.TCPConn, *os.File:
 	default:
