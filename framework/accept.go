@@ -149,3 +149,8 @@ func (e *entrance) greeting(c *hub.Conn) func() {
 		}
 	}
 }
+
+// echo is the handler of Options.Echo.
+type echo struct{ *entrance }
+
+func (echo) Message(c *hub.Conn, data []byte) { _ = c.Echo(data) }

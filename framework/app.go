@@ -109,9 +109,7 @@ func (o *Options) about(now time.Time) NodeSign {
 	if !o.Begun.IsZero() {
 		s.Since = o.Begun.Unix()
 	}
-	if o.Gateway != nil {
-		s.Gateway = o.Gateway.Address.String()
-	}
+	s.Gateway = o.Gateway.announced()
 	s.Host, _ = os.Hostname() // unknown where it fails
 	return s
 }
@@ -223,17 +221,17 @@ func (a *App) join(ctx context.Context, o *Options) (err error) {
 		RoomFlush: cmp.Or(lim.RoomFlush, -1), RoomsPerConn: lim.RoomsPerConnection,
 		Compression: cfg.Compression.Enabled,
 	})
-	a.closers = append(a.closers, func(context.Context) error { a.hub.Close(); return nil })
 	a.history.Serve(a.lifecycle.life, a.hub.Rooms)
-	a.closers = append(a.closers, func(context.Context) error { a.history.GiveUp(); return nil })
+	a.closers = append(a.closers,
+		func(context.Context) error { a.hub.Close(); return nil },
+		func(context.Context) error { a.history.GiveUp(); return nil })
 	a.sessions = session.NewSessions(session.Config{
 		Hub: a.hub, Nodes: a.nodes, History: a.history, Link: a.link, Cluster: func() session.Cluster { return a.node.Bookkeeping }, Presence: a.presence,
 		Leaving: func(p cluster.Present, notified bool) { a.node.Presence.Leaving(p, notified) },
 		Keys:    lim.CloseKeysPerConnection, UIDTypes: cfg.Users.UIDTypes, SecondLogin: cfg.Users.SecondLogin, Listener: a.router.listener,
 		Life: a.lifecycle.life, Protect: protector(a.log), Log: a.log,
 	})
-	events, refused := o.Gateway.options()
-	a.clients = clients.New(clients.Config{Hub: a.hub, Sessions: a.sessions, Events: events, Refused: refused})
+	a.clients = clients.New(o.Gateway.config(a.hub, a.sessions))
 	now := time.Now()
 	a.directory = directory.New(directory.Config{
 		Hub: a.hub, Nodes: a.nodes, Cluster: func() directory.Cluster { return a.node.Peers },
@@ -272,7 +270,7 @@ func (a *App) join(ctx context.Context, o *Options) (err error) {
 // attach makes the parts that need this node's bookkeeping, before anything comes from other nodes.
 func (a *App) attach(o *Options) {
 	a.closer = closing.New(closing.Config{
-		Hub: a.hub, Nodes: a.nodes, Link: a.link, Sessions: a.sessions, Cluster: a.node.Owners, Notify: a.lifecycle.closed, Protect: protector(a.log), Log: a.log,
+		Hub: a.hub, Nodes: a.nodes, Link: a.link, Sessions: a.sessions, Cluster: a.node.Owners, Notify: a.lifecycle.closed, Departed: o.Gateway.departed, Protect: protector(a.log), Log: a.log,
 	})
 	a.roomsync = roomsync.New(roomsync.Config{
 		Hub: a.hub, Sessions: a.sessions, Cluster: a.node.Rooms, Log: a.log,
@@ -318,11 +316,6 @@ func (h handler) MessageInline(c *hub.Conn, data []byte) bool {
 	}
 	return h.dispatcher.MessageInline(c, data)
 }
-
-// echo is the handler of Options.Echo.
-type echo struct{ *entrance }
-
-func (echo) Message(c *hub.Conn, data []byte) { _ = c.Echo(data) }
 
 func (echo) MessageInline(c *hub.Conn, data []byte) bool { _ = c.Echo(data); return true }
 

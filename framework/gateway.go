@@ -5,6 +5,8 @@ import (
 
 	"wsframe/framework/gateway"
 	"wsframe/framework/internal/clients"
+	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/session"
 )
 
 // Gateway has PHP back ends of a GatewayWorker installation reach this node's connections (package
@@ -19,16 +21,36 @@ type Gateway struct {
 	Peers    gateway.Peers       // the connections of PHP programs, which a reload moves; nil = none
 }
 
-// options returns the parts that Clients need; a nil Gateway has none.
-func (g *Gateway) options() (events gateway.Clients, refused func(reason string)) {
-	refused = func(string) {}
+// config is that of the clients of this node.
+func (g *Gateway) config(h *hub.Hub, s *session.Sessions) clients.Config {
+	c := clients.Config{Hub: h, Sessions: s, Refused: func(string) {}}
 	if g == nil {
-		return nil, refused
+		return c
 	}
+	c.Gateway, c.Events = g.Address, g.Events
 	if g.Refused != nil {
-		refused = g.Refused
+		c.Refused = g.Refused
 	}
-	return g.Events, refused
+	return c
+}
+
+// announced returns the address that other nodes list; "" = none.
+func (g *Gateway) announced() string {
+	if g == nil {
+		return ""
+	}
+	return g.Address.String()
+}
+
+// departed tells of the end of a client of the gateway's own port that ended with its node. note is
+// what the node has left of it in Redis.
+func (g *Gateway) departed(fd int64, note string) {
+	if g == nil || g.Events == nil {
+		return
+	}
+	if d, ok := clients.ReadNote(fd, note); ok {
+		g.Events.Departed(d)
+	}
 }
 
 // gatewayMove is what a reload moves for PHP back ends.

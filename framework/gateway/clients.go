@@ -14,6 +14,16 @@ type Clients interface {
 	// Import is Open for a client that comes from the previous process of a reload. state is what
 	// ConnEvents.Export has returned there.
 	Import(c Conn, state []byte) (ConnEvents, error)
+	// Departed tells of the end of a client whose process or node died.
+	Departed(d Departed)
+}
+
+// Departed is a client that ended with its process.
+type Departed struct {
+	ID      ClientID
+	Remote  netip.AddrPort
+	Port    uint16 // the gateway's WebSocket port, to which the client came
+	Session []byte // empty if it was too large to be kept in Redis
 }
 
 // ConnEvents takes the events of one client. Calls come one after the other, and Closed is the

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/coder/websocket"
 
+	"wsframe/framework/gateway"
+	"wsframe/framework/manager"
 	"wsframe/internal/testserver"
 )
 
@@ -324,6 +327,97 @@ func TestGatewayReload(t *testing.T) {
 	if s := e.status(); s.Gateway == nil || s.Gateway.Address != e.inner || s.Gateway.Peers == 0 {
 		t.Errorf("%+v", s.Gateway)
 	}
+}
+
+// rawWorker is a BusinessWorker that only reads its events.
+type rawWorker struct {
+	net.Conn
+	t *testing.T
+}
+
+func (e *estate) rawWorker() *rawWorker {
+	e.t.Helper()
+	conn, err := net.Dial("tcp", e.inner)
+	if err == nil {
+		_, err = conn.Write(gateway.AppendFrame(nil, gateway.Frame{Command: 200, Flag: 1, Body: []byte(`{"worker_key":"w:0","secret_key":""}`)}))
+	}
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.t.Cleanup(func() { _ = conn.Close() })
+	return &rawWorker{conn, e.t.(*testing.T)}
+}
+
+// next returns the next event: number, connection_id, session, message.
+func (w *rawWorker) next() string {
+	w.t.Helper()
+	head := make([]byte, 28)
+	err := w.SetReadDeadline(time.Now().Add(wait))
+	if err == nil {
+		_, err = io.ReadFull(w, head)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	rest := make([]byte, binary.BigEndian.Uint32(head)-28)
+	if _, err := io.ReadFull(w, rest); err != nil {
+		w.t.Fatal(err)
+	}
+	ext := binary.BigEndian.Uint32(head[24:])
+	if head[4] == 205 {
+		rest = rest[:ext]
+	}
+	return fmt.Sprintf("%d %d %s %s", head[4], binary.BigEndian.Uint32(head[17:]), rest[:ext], rest[ext:])
+}
+
+// After the death of the process that has the clients, a worker is told of each one's end, once,
+// with its session.
+func TestGatewayDeath(t *testing.T) {
+	e := estateOf(t, "WSFRAME_APP_GATEWAY_WORKERS=true")
+	w := e.rawWorker()
+	a := e.page()
+	id := connectionID(t, a)
+	want := func(list ...string) {
+		t.Helper()
+		for _, want := range list {
+			if got := w.next(); got != want {
+				t.Fatalf("%q, wanted %q", got, want)
+			}
+		}
+	}
+	want("1 "+id+"  ", "205 "+id+"  ")
+	if err := a.Write(t.Context(), websocket.MessageText, []byte("hi")); err != nil {
+		t.Fatal(err)
+	}
+	want("3 " + id + "  hi")
+	p := e.backend("", "once")
+	p.tell(204, a.id, "a:0:{}", "")
+	p.answers(203, a.id, "", "[]")
+	if out := e.ok("-s", "reload"); !strings.Contains(out, "1 connections moved") {
+		t.Error(out)
+	}
+	if err := a.Write(t.Context(), websocket.MessageText, []byte("after")); err != nil {
+		t.Fatal(err)
+	}
+	want("3 " + id + " a:0:{} after")
+	p.tell(204, a.id, "a:1:{i:0;i:1;}", "")
+	p.answers(203, a.id, "", "[1]")
+	until(t, "the store has the session", func() bool { return e.status().StorePending == 0 })
+	if err := syscall.Kill(e.status().WorkerPID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the next process serves", func() bool {
+		conn, err := net.Dial("tcp", e.inner)
+		if err != nil {
+			return false
+		}
+		_ = conn.Close()
+		return e.status().WorkerState == manager.WorkerServes
+	})
+	w = e.rawWorker()
+	want("4 " + id + " a:1:{i:0;i:1;} ")
+	b := e.page()
+	want("1 "+connectionID(t, b)+"  ", "205 "+connectionID(t, b)+"  ") // and nothing more of a
 }
 
 // Connections of the outside port are clients of PHP, too: pages ask for their client_id.

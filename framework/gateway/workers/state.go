@@ -5,7 +5,6 @@ import (
 	"container/list"
 	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"wsframe/framework/gateway"
@@ -146,16 +145,8 @@ func (t *Table) ImportGone(state []byte) error {
 	return nil
 }
 
-// Departed describes a client that ended with its node.
-type Departed struct {
-	ID      gateway.ClientID
-	Remote  netip.AddrPort
-	Port    uint16 // the gateway's WebSocket port
-	Session []byte
-}
-
-// Departed tells a worker of the end of a client whose node died. It is told as any other.
-func (t *Table) Departed(d Departed) {
+// Departed implements gateway.Clients. The end is told as any other.
+func (t *Table) Departed(d gateway.Departed) {
 	c := &client{
 		table: t, about: newHeader(d.ID, d.Remote, d.Port), known: true, over: true,
 		session: bytes.Clone(d.Session), events: []event{{command: gateway.EventClose}},

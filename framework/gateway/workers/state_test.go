@@ -86,7 +86,7 @@ func TestReloadWithoutWorker(t *testing.T) {
 // The end of a client of a dead node has the client_id of that node.
 func TestDeparted(t *testing.T) {
 	r := newRig(t, Config{Gateway: netip.MustParseAddrPort("10.0.0.1:2900")})
-	r.Departed(Departed{
+	r.Departed(gateway.Departed{
 		ID:     gateway.ClientID{Gateway: netip.MustParseAddrPort("10.0.0.2:2901"), Connection: 7},
 		Remote: netip.MustParseAddrPort("9.9.9.9:99"), Port: 7272, Session: []byte("S"),
 	})

@@ -16,6 +16,7 @@ package clients
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 
@@ -33,12 +34,14 @@ type Sessions interface {
 	Bind(c *hub.Conn, uid string) error
 	Unbind(c *hub.Conn, uid string)
 	OwnUID(c *hub.Conn) string
+	SetNote(c *hub.Conn, change func(before string) string)
 }
 
 // Config of Clients.
 type Config struct {
 	Hub      *hub.Hub
 	Sessions Sessions
+	Gateway  netip.AddrPort      // the announced address
 	Events   gateway.Clients     // of connections of the gateway's own port; nil = dropped
 	Refused  func(reason string) // called for each join or bind beyond a limit
 }

@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +47,19 @@ func (sessions) Bind(c *hub.Conn, uid string) error {
 }
 
 func (sessions) Unbind(c *hub.Conn, uid string) { c.Unbind(uid) }
+
+func (sessions) SetNote(c *hub.Conn, change func(string) string) {
+	notes.Store(c.FD, change(noteOf(c)))
+}
+
+// notes are those of connections, by number.
+var notes sync.Map
+
+func noteOf(c *hub.Conn) string {
+	note, _ := notes.Load(c.FD)
+	text, _ := note.(string)
+	return text
+}
 
 func (sessions) OwnUID(c *hub.Conn) string { return c.Auth.ID }
 
@@ -350,6 +365,10 @@ func (w *worker) Import(c gateway.Conn, state []byte) (gateway.ConnEvents, error
 	return w, nil
 }
 
+func (w *worker) Departed(d gateway.Departed) {
+	w.log = append(w.log, fmt.Sprint("departed ", d.ID, " ", d.Remote, " ", d.Port, " ", string(d.Session)))
+}
+
 func (w *worker) Message(payload []byte) { w.log = append(w.log, string(payload)) }
 func (w *worker) Closed(session []byte)  { w.log = append(w.log, "closed "+string(session)) }
 func (w *worker) Export() []byte         { return []byte("state") }
@@ -360,7 +379,9 @@ func TestForeign(t *testing.T) {
 		n, w := newNode(t), &worker{}
 		n.cfg.Events = w
 		c := n.connect(1, "")
-		f := n.Open(c.Conn, "hello", gateway.Opening{URI: "/x"})
+		notes.Delete(c.FD)
+		n.cfg.Gateway = netip.MustParseAddrPort("127.0.0.1:2900")
+		f := n.Open(c.Conn, "hello", gateway.Opening{URI: "/x", Remote: netip.MustParseAddrPort("1.2.3.4:5"), Port: 7272})
 		n.SetSession(1, func([]byte) ([]byte, bool) { return []byte("s"), true })
 		for _, end := range []func(){w.conn.Resume, n.Freeze} {
 			w.conn.Pause()
@@ -377,6 +398,15 @@ func TestForeign(t *testing.T) {
 		w.conn.Close(1013, "why")
 		synctest.Wait()
 		f.Closed()
+		d, ok := ReadNote(c.FD, noteOf(c.Conn))
+		if !ok || d.ID.String() != "7f0000010b5400000001" || d.Remote.String() != "1.2.3.4:5" || d.Port != 7272 || string(d.Session) != "s" {
+			t.Error(d, ok, noteOf(c.Conn))
+		}
+		for _, bad := range []string{"", "x", "127.0.0.1:1 x 7 ", "127.0.0.1:1 1.2.3.4:5 x ", "x 1.2.3.4:5 7 ", "127.0.0.1:1 1.2.3.4:5 7 ?"} {
+			if _, ok := ReadNote(1, bad); ok {
+				t.Errorf("%q is a note", bad)
+			}
+		}
 		equal(t, "events", w.log, []string{"open /x", "paused", "waits", "paused", "waits", "closed s"})
 		equal(t, "received", n.received(1), []string{"hello", "bye", "close 1013 why"})
 	})

@@ -30,6 +30,7 @@ func (cs *Clients) Open(c *hub.Conn, greeting string, o gateway.Opening) *Foreig
 		send(c, text(greeting))
 	}
 	if events := cs.cfg.Events; events != nil {
+		cs.note(c, o)
 		f.events = events.Open(f, o)
 	}
 	session.Of(c).SetForeign(f)

@@ -242,9 +242,14 @@ func (p *peer) SetSession(id uint32, change func(old []byte) ([]byte, bool)) {
 	if c == nil {
 		return
 	}
+	var changed []byte
+	var ok bool
 	session.Of(c).ChangePHP(func(php *session.PHP) {
-		if b, ok := change(php.Bytes); ok {
-			php.Bytes = b
+		if changed, ok = change(php.Bytes); ok {
+			php.Bytes = changed
 		}
 	})
+	if ok {
+		p.of.noteSession(c, changed)
+	}
 }

@@ -68,6 +68,8 @@ type Config struct {
 	Cluster  Cluster
 	// Notify runs OnClose of the listeners, which are mounted names. It recovers panics.
 	Notify func(listeners []string, e End)
+	// Departed tells PHP workers of a connection whose process died. note is session.Note's.
+	Departed func(fd int64, note string)
 	// Protect runs f, and logs its panic.
 	Protect func(what string, f func())
 	Log     *zap.Logger
@@ -119,6 +121,12 @@ func (cl *Closer) Orphan(_ context.Context, o cluster.Orphan) {
 	var id api.Identity
 	if err := json.Unmarshal(o.Auth, &id); err != nil {
 		cl.cfg.Log.Warn("identity of a dead connection cannot be read", zap.Int64("fd", o.FD), zap.Error(err))
+	}
+	for _, name := range o.Listeners {
+		if note, is := session.NoteOf(name); is {
+			cl.cfg.Departed(o.FD, note)
+			break // an older one may stand beside it
+		}
 	}
 	cl.cfg.Notify(o.Listeners, End{o.FD, id, wire.CloseAbnormal, "server ended"})
 }

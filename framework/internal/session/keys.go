@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/names"
@@ -79,6 +80,38 @@ func (ss *Sessions) AddListener(c *hub.Conn, name string) error {
 		ss.cfg.Cluster().ListenerAdded(c.FD, mounted)
 	}
 	return err
+}
+
+// notePrefix begins the note of a connection among its close listeners. No controller has such a
+// name.
+const notePrefix = "gateway "
+
+// NoteOf returns the note among close listeners.
+func NoteOf(listener string) (note string, is bool) { return strings.CutPrefix(listener, notePrefix) }
+
+// SetNote changes the note that is kept with the connection's records in Redis; it is "" at first.
+// The process that cleans up after this one gets it. For a moment Redis may have both notes.
+func (ss *Sessions) SetNote(c *hub.Conn, change func(before string) string) {
+	s, here := lock(c)
+	if !here {
+		return
+	}
+	defer s.mu.Unlock()
+	at := slices.IndexFunc(s.listeners, func(name string) bool { return strings.HasPrefix(name, notePrefix) })
+	if at < 0 {
+		at = len(s.listeners)
+		s.listeners = append(s.listeners, notePrefix)
+	}
+	before := s.listeners[at]
+	note := notePrefix + change(before[len(notePrefix):])
+	if note == before {
+		return
+	}
+	s.listeners[at] = note
+	ss.cfg.Cluster().ListenerAdded(c.FD, note)
+	if before != notePrefix {
+		ss.cfg.Cluster().ListenerRemoved(c.FD, before)
+	}
 }
 
 // RemoveListener undoes AddListener.

@@ -19,7 +19,7 @@ type PHP struct {
 // Foreign handles a connection of the gateway's own port.
 type Foreign interface {
 	Message(payload []byte) // in the connection's own goroutine; waits while the client is paused
-	// MessageInline does what Message does and returns true, or returns false where that would wait.
+	// MessageInline is Message that returns false where it would wait.
 	MessageInline(payload []byte) bool
 	Closed()        // once, at the end
 	Export() []byte // called under the session's lock

@@ -11,19 +11,19 @@ import (
 // Identify binds a new connection to its token's id, if ids of that type of user are uids
 // (users.uid_types). Equal ids of two types may belong to two people.
 func (ss *Sessions) Identify(c *hub.Conn) {
-	if ss.identifies(c) {
+	if identifies(&ss.cfg, c) {
 		_ = ss.Bind(c, c.Auth.ID) // fails only where the connection has ended already
 	}
 }
 
-func (ss *Sessions) identifies(c *hub.Conn) bool {
-	types := ss.cfg.UIDTypes
+func identifies(cfg *Config, c *hub.Conn) bool {
+	types := cfg.UIDTypes
 	return (slices.Contains(types, c.Auth.Type) || slices.Contains(types, "*")) && names.UID(c.Auth.ID) == nil
 }
 
 // OwnUID returns the uid that Identify binds the connection to, "" = none.
 func (ss *Sessions) OwnUID(c *hub.Conn) string {
-	if ss.identifies(c) {
+	if identifies(&ss.cfg, c) {
 		return c.Auth.ID
 	}
 	return ""
