@@ -259,7 +259,7 @@ func (s *server) resting() (n int) {
 		return n
 	}
 	buf := make([]byte, 1<<20)
-	return strings.Count(string(buf[:runtime.Stack(buf, true)]), "(*inbound).rest(")
+	return strings.Count(string(buf[:runtime.Stack(buf, true)]), "(*blocking).rest(")
 }
 
 // Quiet connections wait on a small stack, and lose no message by resting.
