@@ -27,6 +27,7 @@ import (
 	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/inbox"
 	"wsframe/framework/internal/isolation"
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/presence"
@@ -199,7 +200,8 @@ func assemble(o *Options) (a *App, err error) {
 	}
 	a.nodes = ask.New(ask.Config{
 		Node: o.NodeID, Alone: o.Alone, Timeout: o.StoreTimeout, Link: a.link, Members: func() ask.Members { return a.node.Peers },
-		Here: func(fd int64) bool { return here(a.hub, fd) }, Frozen: func() bool { return a.hub.Frozen() },
+		Inbox: inbox.New(inbox.Config{Client: o.Stores.Bus, Prefix: o.Deps.Prefix, Timeout: o.StoreTimeout, Log: a.log}),
+		Here:  func(fd int64) bool { return here(a.hub, fd) }, Frozen: func() bool { return a.hub.Frozen() },
 		Errors: errorCodes, Protect: protector(a.log), Log: a.log,
 	})
 	a.presence, err = presence.New(presence.Config{
@@ -289,7 +291,7 @@ func (a *App) attach(o *Options) {
 	a.entrance.opened = func(c *hub.Conn) { a.node.Bookkeeping.Opened(session.Entry(c, nil)) }
 	a.closers = append(a.closers,
 		func(ctx context.Context) error { a.closer.Close(ctx); return nil },
-		func(context.Context) error { a.nodes.Close(); return nil },
+		func(ctx context.Context) error { a.nodes.Close(ctx); return nil },
 		func(context.Context) error { a.roomsync.Close(); return nil },
 		func(context.Context) error { a.port.Close(); return nil })
 }
@@ -357,8 +359,6 @@ func (a *App) received(m *bus.Message) {
 		a.history.Position(m)
 	case envelope.Question:
 		a.nodes.Questioned(m)
-	case envelope.Answer:
-		a.nodes.Answered(m)
 	case envelope.Login:
 		a.sessions.Logins.Received(m)
 	case envelope.Refusal:

@@ -32,5 +32,5 @@ type Deps struct {
 // that blocks its client, such as BLPOP, must not delay this node's lease or the bus.
 type Stores struct {
 	Cluster redis.UniversalClient // bookkeeping and the lease
-	Bus     redis.UniversalClient // streams and histories; four goroutines block in it permanently
+	Bus     redis.UniversalClient // streams and histories; four goroutines block in it, one more while a question is open
 }

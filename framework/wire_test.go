@@ -2,6 +2,7 @@ package framework_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -24,15 +25,16 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// tap collects what nodes tell each other, as one more reader of their streams.
+// tap collects what nodes tell each other: messages as one more reader of their streams, answers as
+// the commands that send them.
 type tap struct {
 	mu   sync.Mutex
 	list []bus.Message
 }
 
-func newTap(t *testing.T, client redis.UniversalClient, prefix string) *tap {
+// listen has the tap read the streams.
+func (tap *tap) listen(t *testing.T, client redis.UniversalClient, prefix string) {
 	t.Helper()
-	tap := &tap{}
 	b, err := bus.Start(t.Context(), bus.Config{
 		Client: client, Prefix: prefix, Timeout: frameworktest.Timeout, Log: zap.NewNop(), Lost: func(func(string) bool) {},
 		Receive: func(m *bus.Message) {
@@ -48,7 +50,23 @@ func newTap(t *testing.T, client redis.UniversalClient, prefix string) *tap {
 	}
 	b.Run()
 	t.Cleanup(func() { _ = b.Stop(t.Context()) })
-	return tap
+}
+
+func (tap *tap) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (tap *tap) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (tap *tap) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if args := cmd.Args(); args[0] == "xadd" && strings.Contains(args[1].(string), "WEBSOCKET_INBOX:") {
+				_, to, _ := strings.Cut(args[1].(string), "WEBSOCKET_INBOX:")
+				tap.mu.Lock()
+				tap.list = append(tap.list, bus.Message{Kind: 'R', Key: to, Body: bytes.Clone(args[len(args)-1].([]byte))})
+				tap.mu.Unlock()
+			}
+		}
+		return next(ctx, cmds)
+	}
 }
 
 // find gives the first message of that kind whose body holds the text, once.
@@ -68,8 +86,12 @@ func (t *tap) find(kind byte, text string) (m bus.Message, ok bool) {
 func TestBetweenNodes(t *testing.T) {
 	t.Parallel()
 	var prefix string
+	tap := &tap{}
 	nodes := frameworktest.NewCluster(t, 2, mountHall,
-		func(o *framework.Options) { prefix = o.Deps.Prefix },
+		func(o *framework.Options) {
+			prefix = o.Deps.Prefix
+			o.Deps.Redis.AddHook(tap)
+		},
 		frameworktest.Config(func(c *config.App) { c.Users.SecondLogin = "replace" }))
 	app, ctx := nodes[0].App, t.Context()
 	b := nodes[1].Dial(user("b"))
@@ -78,9 +100,9 @@ func TestBetweenNodes(t *testing.T) {
 		h.Eventually("two nodes", func() bool { list, err := h.App.Nodes(ctx); return err == nil && len(list) == 2 })
 		h.Flush()
 	}
-	tap := newTap(t, nodes[0].Redis, prefix)
+	tap.listen(t, nodes[0].Redis, prefix)
 	var out strings.Builder
-	variable := regexp.MustCompile(`"(i|since|pid|ctime)":\d+|"m":\[[^]]*\]|"[xy]":\{[^}]*\}|"more":"y+"`)
+	variable := regexp.MustCompile(`"(i|since|pid|ctime)":\d+|"m":\[[^]]*\]|"[xy]":\{[^}]*\}|"more":"y+"|"to":"\w+"`)
 	clean := func(text string) string {
 		return variable.ReplaceAllStringFunc(strings.ReplaceAll(text, fmt.Sprint(fb), "12"), func(s string) string { return s[:strings.Index(s, ":")+1] + "…" })
 	}
@@ -95,13 +117,17 @@ func TestBetweenNodes(t *testing.T) {
 		_ = call() // what comes back shows in the answer
 		q := wait('Q', `"o":"`+op+`"`)
 		var head struct {
-			ID int64 `json:"i"`
+			ID int64  `json:"i"`
+			To string `json:"to"`
 		}
 		if err := json.Unmarshal(q.Body, &head); err != nil {
 			t.Fatal(err)
 		}
 		a := wait('R', fmt.Sprintf(`"i":%d,`, head.ID))
-		fmt.Fprintf(&out, "%s %s\n  %s %s\n", clean(q.Key), clean(string(q.Body)), a.Key, clean(string(a.Body)))
+		if a.Key != head.To {
+			t.Errorf("%s: the answer goes to %q, not to %q", op, a.Key, head.To)
+		}
+		fmt.Fprintf(&out, "%s %s\n  %s\n", clean(q.Key), clean(string(q.Body)), clean(string(a.Body)))
 	}
 	told := func(kind byte, text string) {
 		t.Helper()

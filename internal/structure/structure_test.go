@@ -51,7 +51,7 @@ framework/auth framework/frame framework/gateway
 framework/api
 framework/internal/tally
 framework/internal/accept
-framework/bus framework/internal/cluster
+framework/bus framework/internal/cluster framework/internal/inbox
 framework/internal/room
 framework/internal/hub
 framework/internal/envelope

@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/bus"
-	"wsframe/framework/internal/envelope"
 )
 
 // handler answers one operation.
@@ -120,12 +119,12 @@ func (n *Nodes) Questioned(m *bus.Message) {
 	}
 }
 
-// send sends an answer over the bus.
+// send sends an answer to the asker's inbox.
 func (n *Nodes) send(q *Query, r Reply) {
 	r.ID, r.Node = q.ID, n.cfg.Node
 	body, err := json.Marshal(r)
 	if err == nil {
-		err = n.cfg.Link.Send(&bus.Message{Kind: envelope.Answer, Key: q.Node, Body: body})
+		err = n.cfg.Inbox.Send(q.To, body)
 	}
 	if err != nil && !n.cfg.Link.Phase().Ended() { // else nobody expects its answers
 		n.cfg.Log.Warn("answer to another node", zap.Error(err))

@@ -12,9 +12,10 @@
 //	})
 //	n, err := ask.Sum(ctx, nodes, count, room, countQuestion{room})
 //
-// A question costs one message on the bus, and one answer from each other node. This node answers
-// first, by a function call; without other nodes nothing else happens. After a reload's hand-over
-// the next worker has the connections, and answers instead of this one (Successor).
+// A question costs one message on the bus, and one answer from each other node, which only the
+// asker reads (package inbox). This node answers first, by a function call; without other nodes
+// nothing else happens. After a reload's hand-over the next worker has the connections, and answers
+// instead of this one (Successor).
 //
 // Nodes is safe for concurrent use. Handlers must be registered before the first question.
 package ask
@@ -45,7 +46,7 @@ var (
 
 // Op is an operation. Q holds a question's arguments, A an answer's value. Both travel as JSON,
 // together with Name, so servers of two versions that run side by side must agree on them. The JSON
-// names i, n, o, f and m are taken by Query.
+// names i, n, to, o, f and m are taken by Query.
 type Op[Q, A any] struct {
 	Name string
 	Kind Kind
@@ -87,6 +88,18 @@ type Link interface {
 	AfterOwn(limit time.Duration, f func())
 }
 
+// Inbox carries the answers to this process, and its own to others (package inbox).
+type Inbox interface {
+	// Name is the inbox's address, which travels with questions.
+	Name() string
+	// Expect has receive called for each answer, by one goroutine, until stop is called.
+	Expect(receive func(body []byte)) (stop func())
+	// Send sends an answer to the inbox with that name. It never waits.
+	Send(to string, body []byte) error
+	// Close waits for the answers that wait, at most until ctx ends.
+	Close(ctx context.Context)
+}
+
 // Members knows the nodes of the cluster, including this one (package cluster).
 type Members interface {
 	// Living asks Redis for the ids of all living nodes.
@@ -103,6 +116,7 @@ type Config struct {
 	Alone   bool          // there are no other nodes
 	Timeout time.Duration // limit of a question, including the look-up of nodes
 	Link    Link
+	Inbox   Inbox
 	Members func() Members
 	Here    func(fd int64) bool // whether this process has the connection, and has not moved it
 	Frozen  func() bool         // whether connections are being moved
@@ -132,8 +146,12 @@ func New(cfg Config) *Nodes {
 	return n
 }
 
-// Close waits for a running look-up of nodes, at most Timeout.
-func (n *Nodes) Close() { n.peers.close() }
+// Close waits for a running look-up of nodes, at most Timeout, and for the answers that this node
+// still sends, at most until ctx ends.
+func (n *Nodes) Close(ctx context.Context) {
+	n.peers.close()
+	n.cfg.Inbox.Close(ctx)
+}
 
 // Timeout returns the limit of a question.
 func (n *Nodes) Timeout() time.Duration { return n.cfg.Timeout }
@@ -198,9 +216,10 @@ func (n *Nodes) askOthers(ctx context.Context, here chan Reply, others []string,
 	if len(others) == 0 {
 		return nil
 	}
-	q.ID, q.Node = n.last.Add(1), n.cfg.Node
+	q.ID, q.Node, q.To = n.last.Add(1), n.cfg.Node, n.cfg.Inbox.Name()
 	answers := n.expect(q.ID, len(others)+8)
 	defer n.forget(q.ID)
+	defer n.cfg.Inbox.Expect(n.answered)()
 	body, err := json.Marshal(q)
 	if err != nil {
 		return err
@@ -251,13 +270,10 @@ func (n *Nodes) forget(id int64) {
 	delete(n.open, id)
 }
 
-// Answered receives an answer from the bus.
-func (n *Nodes) Answered(m *bus.Message) {
-	if m.Key != n.cfg.Node {
-		return
-	}
+// answered receives an answer from the inbox.
+func (n *Nodes) answered(body []byte) {
 	var r Reply
-	if err := json.Unmarshal(m.Body, &r); err != nil {
+	if err := json.Unmarshal(body, &r); err != nil {
 		n.cfg.Log.Warn("answer from another node", zap.Error(err))
 		return
 	}

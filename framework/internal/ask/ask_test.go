@@ -16,7 +16,6 @@ import (
 
 	"wsframe/framework/bus"
 	"wsframe/framework/internal/ask"
-	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/link"
 )
 
@@ -38,6 +37,8 @@ type node struct {
 	mu   sync.Mutex
 	held []func() // callbacks of After
 	sent []string // questions and answers that this node has sent
+
+	receive func(body []byte) // of its inbox
 }
 
 func (n *node) Phase() link.Phase { return n.phase }
@@ -49,12 +50,37 @@ func (n *node) Send(m *bus.Message) error {
 	n.sent = append(n.sent, string(m.Body))
 	n.mu.Unlock()
 	for _, to := range n.in.list {
-		switch {
-		case n.in.mute[to.id]:
-		case m.Kind == envelope.Question:
+		if !n.in.mute[to.id] {
 			to.Questioned(m)
-		default:
-			to.Answered(m)
+		}
+	}
+	return nil
+}
+
+// box is a node's ask.Inbox. Answers arrive at once.
+type box struct{ *node }
+
+func (b box) Name() string { return "inbox of " + b.id }
+
+func (b box) Expect(receive func(body []byte)) (stop func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.receive = receive
+	return func() {}
+}
+
+func (b box) Close(context.Context) {}
+
+func (b box) Send(to string, body []byte) error {
+	b.mu.Lock()
+	b.sent = append(b.sent, string(body))
+	b.mu.Unlock()
+	for _, n := range b.in.list {
+		if to == (box{n}).Name() && !b.in.mute[n.id] {
+			n.mu.Lock()
+			receive := n.receive
+			n.mu.Unlock()
+			receive(body)
 		}
 	}
 	return nil
@@ -118,7 +144,7 @@ func newCluster(size int) *cluster {
 	for i := range size {
 		n := &node{id: fmt.Sprint("n", i), in: c, conns: map[int64]bool{}}
 		n.Nodes = ask.New(ask.Config{
-			Node: n.id, Timeout: time.Second, Link: n, Members: func() ask.Members { return n },
+			Node: n.id, Timeout: time.Second, Link: n, Inbox: box{n}, Members: func() ask.Members { return n },
 			Here: func(fd int64) bool { return n.conns[fd] }, Frozen: func() bool { return false },
 			Errors: map[string]error{"full": errFull}, Protect: func(_ string, f func()) { f() }, Log: zap.NewNop(),
 		})
@@ -188,7 +214,7 @@ func TestQuery(t *testing.T) {
 		c := newCluster(2)
 		_, _ = ask.One(t.Context(), c.list[0].Nodes, put, 7, putQuestion{`a"}{`})
 		_, _ = ask.Sum(t.Context(), c.list[0].Nodes, close, "", putQuestion{})
-		for i, want := range []string{`"n":"n0","o":"put","f":7,"t":"a\"}{"}`, `"n":"n0","o":"close","m":["x"]}`} {
+		for i, want := range []string{`"n":"n0","to":"inbox of n0","o":"put","f":7,"t":"a\"}{"}`, `"n":"n0","to":"inbox of n0","o":"close","m":["x"]}`} {
 			var q ask.Query
 			text := c.list[0].sent[i]
 			if !strings.HasSuffix(text, want) || !strings.HasPrefix(text, `{"i":`) {
@@ -255,9 +281,11 @@ func TestHandedOver(t *testing.T) {
 func TestUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(2)
+		_, _ = ask.Sum(t.Context(), c.list[0].Nodes, count, "", none{})
+		c.list[0].sent = nil
 		for _, body := range []string{"", "{", `{"i":1,"n":"n1","o":"newer"}`, `{"i":2,"n":"n1","o":"put","t":5}`, `{"i":3,"n":"n1","o":"put","f":"7"}`} {
 			c.list[0].Questioned(&bus.Message{Body: []byte(body)})
-			c.list[0].Answered(&bus.Message{Key: "n0", Body: []byte(body)})
+			c.list[0].receive([]byte(body))
 		}
 		if sent := c.list[0].sent; len(sent) != 2 || !slices.ContainsFunc(sent, func(s string) bool { return strings.Contains(s, "unknown question") }) {
 			t.Error(sent)

@@ -14,6 +14,7 @@ import (
 type Query struct {
 	ID   int64
 	Node string // id of the asking node
+	To   string // inbox of the asking process, for the answer
 	Op   string
 	FD   int64      // connection in question; 0 = none
 	Mark bus.Cursor // of the kind Follows: what the asker had sent before
@@ -26,15 +27,17 @@ type Query struct {
 type head struct {
 	ID   int64      `json:"i"`
 	Node string     `json:"n"`
+	To   string     `json:"to,omitempty"`
 	Op   string     `json:"o"`
 	FD   int64      `json:"f,omitempty"`
 	Mark bus.Cursor `json:"m,omitempty"`
 }
 
-// MarshalJSON puts the operation's fields between the others: {"i":…,"n":…,"o":…,"f":…, FIELDS
-// ,"m":…}.
+// MarshalJSON puts the operation's fields between the others:
+//
+//	{"i":…,"n":…,"to":…,"o":…,"f":…, FIELDS ,"m":…}
 func (q Query) MarshalJSON() ([]byte, error) {
-	b, err := json.Marshal(head{ID: q.ID, Node: q.Node, Op: q.Op, FD: q.FD})
+	b, err := json.Marshal(head{ID: q.ID, Node: q.Node, To: q.To, Op: q.Op, FD: q.FD})
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +72,7 @@ func (q *Query) fields() ([]byte, error) {
 	if err := json.Unmarshal(q.body, &fields); err != nil {
 		return nil, err
 	}
-	for _, key := range []string{"i", "n", "o", "f", "m"} {
+	for _, key := range []string{"i", "n", "to", "o", "f", "m"} {
 		delete(fields, key)
 	}
 	return json.Marshal(fields)
@@ -81,7 +84,7 @@ func (q *Query) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &h); err != nil {
 		return err
 	}
-	*q = Query{ID: h.ID, Node: h.Node, Op: h.Op, FD: h.FD, Mark: h.Mark, body: bytes.Clone(b)}
+	*q = Query{ID: h.ID, Node: h.Node, To: h.To, Op: h.Op, FD: h.FD, Mark: h.Mark, body: bytes.Clone(b)}
 	return nil
 }
 

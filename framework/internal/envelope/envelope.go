@@ -27,7 +27,6 @@ const (
 	ToAll    byte = 'A' // no Key
 	Position byte = 'H' // Key is the room; Redis answers with the newest offset of its history
 	Question byte = 'Q' // package ask
-	Answer   byte = 'R' // Key is the node that has asked
 	Login    byte = 'L' // Key is the uid; the body is the new connection's number
 	Refusal  byte = 'X' // Key is the uid; the body is the number of the connection to close
 )

@@ -46,8 +46,9 @@ func (b *Bus) SetUnreachable(so bool) {
 // Node is a node of a Bus.
 type Node struct {
 	*ask.Nodes
-	ID  string
-	bus *Bus
+	ID    string
+	bus   *Bus
+	inbox *nodeInbox
 
 	mu      sync.Mutex
 	delayed bool
@@ -57,8 +58,9 @@ type Node struct {
 // Node adds a node.
 func (b *Bus) Node(id string) *Node {
 	n := &Node{ID: id, bus: b}
+	n.inbox = &nodeInbox{node: n}
 	n.Nodes = ask.New(ask.Config{
-		Node: id, Timeout: Timeout, Link: nodeLink{n}, Members: func() ask.Members { return members{b} },
+		Node: id, Timeout: Timeout, Link: nodeLink{n}, Inbox: n.inbox, Members: func() ask.Members { return members{b} },
 		Here: func(int64) bool { return true }, Frozen: func() bool { return false },
 		Protect: func(_ string, f func()) { f() }, Log: zap.NewNop(),
 	})
@@ -98,11 +100,51 @@ func (l nodeLink) Send(m *bus.Message) error {
 	nodes := slices.DeleteFunc(slices.Clone(l.bus.nodes), func(n *Node) bool { return l.bus.mute[n.ID] })
 	l.bus.mu.Unlock()
 	for _, to := range nodes {
-		switch m.Kind {
-		case envelope.Question:
+		if m.Kind == envelope.Question {
 			to.Questioned(m)
-		case envelope.Answer:
-			to.Answered(m)
+		}
+	}
+	return nil
+}
+
+// nodeInbox is an ask.Inbox whose answers arrive at once.
+type nodeInbox struct {
+	node *Node
+
+	mu      sync.Mutex
+	receive func(body []byte)
+}
+
+func (i *nodeInbox) Name() string { return i.node.ID }
+
+func (i *nodeInbox) Expect(receive func(body []byte)) (stop func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.receive = receive
+	return func() {}
+}
+
+func (i *nodeInbox) Send(to string, body []byte) error { return i.node.bus.answer(to, body) }
+
+func (i *nodeInbox) Close(context.Context) {}
+
+func (i *nodeInbox) deliver(body []byte) {
+	i.mu.Lock()
+	receive := i.receive
+	i.mu.Unlock()
+	if receive != nil {
+		receive(body)
+	}
+}
+
+// answer delivers an answer to the node with that id.
+func (b *Bus) answer(to string, body []byte) error {
+	b.mu.Lock()
+	nodes, mute := slices.Clone(b.nodes), b.mute[to]
+	b.mu.Unlock()
+	for _, n := range nodes {
+		if n.ID == to && !mute {
+			n.inbox.deliver(body)
 		}
 	}
 	return nil
