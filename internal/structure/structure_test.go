@@ -47,7 +47,7 @@ library/cache/snapshot
 library/cache library/config
 framework/internal/backoff framework/internal/lograte framework/internal/ijson framework/internal/flatjson
 framework/internal/names framework/internal/wire framework/internal/eventloop
-framework/auth framework/frame framework/gateway
+framework/auth framework/frame framework/gateway framework/socketio
 framework/api
 framework/internal/tally
 framework/internal/accept
