@@ -378,14 +378,9 @@ func (a *App) Serve(ln net.Listener) error { return a.port.Serve(ln) }
 // GatewayBackend returns this node's connections as package gateway needs them.
 func (a *App) GatewayBackend() gateway.Backend { return a.clients.Backend() }
 
-// ServeGateway is Serve of the gateway's own port, whose clients are PHP's.
-func (a *App) ServeGateway(ln net.Listener) error {
-	d := foreignDoor{a.entrance, a.gateway}
-	return a.port.ServeAs(ln, accept.Policy{
-		Origins: a.gateway.Origins, AllowNoOrigin: true, NoPages: true, Open: d.open, Unavailable: d.unavailable,
-		Authenticate: func(string) (Identity, error) { return Identity{}, nil },
-	})
-}
+// ServeGateway is Serve of the gateway's own port, whose clients are PHP's. It needs
+// Options.Gateway.
+func (a *App) ServeGateway(ln net.Listener) error { return foreignDoor{a.entrance, a.gateway}.serveOn(ln) }
 
 // StopAccepting closes the listeners of this process and ends the handshakes that are under way.
 func (a *App) StopAccepting() { a.port.Stop() }

@@ -2,6 +2,7 @@ package framework
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -16,6 +17,16 @@ import (
 type foreignDoor struct {
 	*entrance
 	gateway *Gateway
+}
+
+func (d foreignDoor) serveOn(ln net.Listener) error {
+	if d.gateway == nil {
+		return errors.Join(errors.New("no gateway is configured"), ln.Close())
+	}
+	return d.port.ServeAs(ln, accept.Policy{
+		Origins: d.gateway.Origins, AllowNoOrigin: true, NoPages: true, Open: d.open, Unavailable: d.unavailable,
+		Authenticate: func(string) (Identity, error) { return Identity{}, nil },
+	})
 }
 
 // unavailable is the reason why clients are refused; "" = they may come.

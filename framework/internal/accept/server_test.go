@@ -328,3 +328,48 @@ func TestOtherSockets(t *testing.T) {
 	s.Stop()
 	s.Close()
 }
+
+// A listener may have a Policy of its own. The limits count all listeners together.
+func TestPolicy(t *testing.T) {
+	inTime(t, func(cfg *Config) { cfg.MaxConnections = 2 }, func(t *testing.T, s *running) {
+		foreign := &running{t: t, ln: newListener()}
+		var heads []string
+		served := make(chan error, 1)
+		go func() {
+			served <- s.ServeAs(foreign.ln, Policy{
+				Origins: []string{"https://a.example"}, NoPages: true,
+				Authenticate: func(string) (auth.Identity, error) { return auth.Identity{}, nil },
+				Unavailable:  func() string { return "" },
+				Open: func(h *Handshake) error {
+					heads = append(heads, string(h.Head))
+					_, err := io.WriteString(h.Conn, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+					return err
+				},
+			})
+		}()
+		request := upgrade("/x", "Origin: https://a.example\r\nX-B: 2\r\nX-A: 1\r\n")
+		for _, tc := range []struct {
+			request string
+			status  int
+		}{
+			{"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 400}, {upgrade("/x", ""), 403}, {upgrade("/x", "Origin: https://b.example\r\n"), 403}, {request, 101},
+		} {
+			if a := foreign.ask(near, tc.request); a.status != tc.status {
+				t.Errorf("%q: %d, want %d", tc.request, a.status, tc.status)
+			}
+		}
+		if len(heads) != 1 || heads[0] != request {
+			t.Errorf("%q", heads)
+		}
+		if a := s.ask(near, upgrade("/x?auth=good", "")); a.status != 101 {
+			t.Error(a.status)
+		}
+		if a := foreign.ask(near, request); a.status != 503 {
+			t.Error(a.status)
+		}
+		s.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+}
