@@ -58,8 +58,9 @@ type Config struct {
 	Isolated func() bool
 	// Sync waits for the disk of a store that belongs to this node alone.
 	Sync func(ctx context.Context) error
-	// Published is called after each delivery to a room.
-	Published func(room string)
+	// Published is called after each delivery to a room, and for each push to a room that this node
+	// sends, with sent.
+	Published func(room string, sent bool)
 	Log       *zap.Logger
 }
 
@@ -129,6 +130,9 @@ func (p *Publisher) Send(kind byte, key string, r *frame.Reply, options func(*en
 	if size := wire.FrameLen(len(payload) - wire.Headroom + envelope.MaxPosition(key)); d.Keep > 0 && size > p.cfg.OutboxBytes {
 		return fmt.Errorf("%s: %d bytes: %w", r.Event, size, hub.ErrTooLarge)
 	}
+	if kind == envelope.ToRoom {
+		p.cfg.Published(key, true)
+	}
 	// Redis gives a kept push its position, and later pushes to the room must not overtake it.
 	if p.direct() && d.Keep == 0 && (kind != envelope.ToRoom || !p.cfg.Link.Keeps(key)) {
 		p.Deliver(kind, key, d.Frame(payload))
@@ -196,7 +200,7 @@ func (p *Publisher) Deliver(kind byte, key string, f wire.Frame) int {
 	switch kind {
 	case envelope.ToRoom:
 		n := p.cfg.Hub.Publish(key, f)
-		p.cfg.Published(key)
+		p.cfg.Published(key, false)
 		return n
 	case envelope.ToUID:
 		return hub.SendTo(p.cfg.Hub.User(key), f)

@@ -44,6 +44,7 @@ type node struct {
 
 	sent  []*bus.Message // by the link
 	calls []string
+	asked []string // rooms to which this node has published
 }
 
 func (n *node) Phase() link.Phase      { return n.phase }
@@ -66,10 +67,18 @@ func newNode(t *testing.T, b *nodetest.Bus, id string, alone bool) *node {
 		Hub: n.hub.Hub, Nodes: n.Nodes, Link: n, History: n, Alone: alone, OutboxBytes: outboxBytes,
 		Isolated:  func() bool { return n.isolated },
 		Sync:      func(context.Context) error { n.calls = append(n.calls, "sync"); return n.syncErr },
-		Published: func(room string) { n.calls = append(n.calls, "published "+room) },
+		Published: n.published,
 		Log:       zap.New(core),
 	})
 	return n
+}
+
+func (n *node) published(room string, sent bool) {
+	if sent {
+		n.asked = append(n.asked, room)
+		return
+	}
+	n.calls = append(n.calls, "published "+room)
 }
 
 func (n *node) connect(t *testing.T, fd int64, uid, room string) *nodetest.Conn {
@@ -156,6 +165,9 @@ func TestOverTheLink(t *testing.T) {
 		}
 		wantEvents(t, c, "room", "user", "fd", "all")
 		n.want(t, "before R", "published R")
+		if !slices.Equal(n.asked, []string{"R"}) {
+			t.Error("as the sender this node has published to", n.asked)
+		}
 	})
 }
 

@@ -3,7 +3,10 @@
 // Back ends may add fds to the set, whose connections join here, and fds of connections that are
 // gone are removed from the set (contract §4).
 //
-// A publish to a room causes a comparison, at most one in ten seconds, and does not wait for it.
+// A publish to a room causes a comparison on each node, at most one in ten seconds, and does not
+// wait for it. Only the node that has published looks for connections that are gone: they concern
+// all nodes alike. The others look for their own connections, and those without any do nothing.
+//
 // A room that finds the queue full gets its turn with a later publish. A Syncer is safe for
 // concurrent use.
 package roomsync
@@ -49,24 +52,30 @@ type Config struct {
 // Syncer is made by New.
 type Syncer struct {
 	cfg   Config
-	queue chan string
+	queue chan comparison
 	stop  context.CancelFunc
 	done  chan struct{}
 
-	mu   sync.Mutex           // a leaf
-	last map[string]time.Time // of the last comparison, by room
+	mu   sync.Mutex               // a leaf
+	last map[comparison]time.Time // when each was begun
+}
+
+// comparison is that of one room.
+type comparison struct {
+	room string
+	dead bool // with the search for connections that are gone
 }
 
 const (
 	syncEvery = 10 * time.Second // the time between two comparisons of a room
 	maxQueue  = 256              // rooms that wait for their comparison
-	maxLast   = 10_000           // rooms whose last comparison is remembered
+	maxLast   = 10_000           // comparisons that are remembered
 )
 
 // New starts a Syncer.
 func New(cfg Config) *Syncer {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Syncer{cfg: cfg, queue: make(chan string, maxQueue), stop: cancel, done: make(chan struct{}), last: map[string]time.Time{}}
+	s := &Syncer{cfg: cfg, queue: make(chan comparison, maxQueue), stop: cancel, done: make(chan struct{}), last: map[comparison]time.Time{}}
 	go s.run(ctx)
 	return s
 }
@@ -77,20 +86,25 @@ func (s *Syncer) Close() {
 	<-s.done
 }
 
-// Published has the room compared soon, unless that was done lately. It does not wait.
-func (s *Syncer) Published(room string) {
-	now := time.Now()
+// Published has the room compared soon, unless that was done lately. sent means that this node has
+// published; otherwise it delivers what some node has. It does not wait.
+func (s *Syncer) Published(room string, sent bool) {
+	if !sent && s.cfg.Hub.Len() == 0 {
+		return
+	}
+	now, what := time.Now(), comparison{room, sent}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now.Sub(s.last[room]) < syncEvery {
+	if now.Sub(s.last[what]) < syncEvery {
 		return
 	}
 	if len(s.last) > maxLast {
 		clear(s.last)
 	}
 	select {
-	case s.queue <- room:
-		s.last[room] = now
+	case s.queue <- what:
+		s.last[what] = now
+		s.last[comparison{room, false}] = now // is part of it
 	default:
 	}
 }
@@ -102,8 +116,8 @@ func (s *Syncer) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case room := <-s.queue:
-			if err := s.sync(ctx, room); err != nil && ctx.Err() == nil {
+		case what := <-s.queue:
+			if err := s.sync(ctx, what); err != nil && ctx.Err() == nil {
 				s.cfg.Log.Warn("room cannot be compared with Redis", zap.Error(err))
 			}
 		}
@@ -111,7 +125,8 @@ func (s *Syncer) run(ctx context.Context) {
 }
 
 // sync compares one room.
-func (s *Syncer) sync(ctx context.Context, room string) error {
+func (s *Syncer) sync(ctx context.Context, what comparison) error {
+	room := what.room
 	members, err := s.cfg.Cluster.SyncRoom(ctx, room)
 	if err != nil {
 		return err
@@ -129,6 +144,9 @@ func (s *Syncer) sync(ctx context.Context, room string) error {
 		if err := s.adopt(ctx, c, room); err != nil {
 			return err
 		}
+	}
+	if !what.dead {
+		return nil
 	}
 	stale, err := s.cfg.Cluster.Dead(ctx, unknown)
 	if err != nil {

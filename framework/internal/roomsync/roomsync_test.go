@@ -104,7 +104,7 @@ func TestConnectionOfTheSetJoins(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.members = []int64{1, 2}
-		y.Published("R")
+		y.Published("R", true)
 		s.calls.Want(t, "set R", "flush", "member R 1", "dead []")
 		if !added.InRoom("R") || len(s.hub.RoomMembers("R")) != 2 {
 			t.Error("the connection has not joined")
@@ -118,7 +118,7 @@ func TestConnectionThatHasLeft(t *testing.T) {
 		y, s, _ := start(t)
 		c := s.hub.Connect(1, auth.Identity{}, nil)
 		s.members, s.gate = []int64{1}, make(chan struct{})
-		y.Published("R")
+		y.Published("R", true)
 		s.calls.Want(t, "set R")
 		gate := s.gate
 		s.set(func() { s.gate = make(chan struct{}) })
@@ -138,8 +138,29 @@ func TestDeadConnectionsLeaveTheSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y, s, _ := start(t)
 		s.members, s.dead = []int64{7, 8, 9}, []int64{7, 9}
-		y.Published("R")
+		y.Published("R", true)
 		s.calls.Want(t, "set R", "dead [7 8 9]", "stale 7 R", "stale 9 R")
+	})
+}
+
+// A node that only delivers what another one has published looks for its own connections, and does
+// nothing without any. What it publishes itself is compared with the search for dead ones.
+func TestPublishedElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y, s, _ := start(t)
+		s.members = []int64{1, 7}
+		y.Published("R", false)
+		s.calls.Want(t)
+		c := s.hub.Connect(1, auth.Identity{}, nil)
+		y.Published("R", false)
+		s.calls.Want(t, "set R", "flush", "member R 1")
+		if !c.InRoom("R") {
+			t.Error("the connection has not joined")
+		}
+		y.Published("R", true)
+		s.calls.Want(t, "set R", "dead [7]")
+		y.Published("R", false) // was part of it
+		s.calls.Want(t)
 	})
 }
 
@@ -148,16 +169,16 @@ func TestOftenPublished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y, s, _ := start(t)
 		for range 10 {
-			y.Published("R")
-			y.Published("S")
+			y.Published("R", true)
+			y.Published("S", true)
 			synctest.Wait()
 		}
 		s.calls.Want(t, "set R", "dead []", "set S", "dead []")
 		time.Sleep(10*time.Second - 1)
-		y.Published("R")
+		y.Published("R", true)
 		s.calls.Want(t)
 		time.Sleep(1)
-		y.Published("R")
+		y.Published("R", true)
 		s.calls.Want(t, "set R", "dead []")
 	})
 }
@@ -168,14 +189,14 @@ func TestStoreUnreachable(t *testing.T) {
 		y, s, logs := start(t)
 		c := s.hub.Connect(1, auth.Identity{}, nil)
 		s.members, s.dead, s.fault = []int64{1, 7}, []int64{7}, errors.New("away")
-		y.Published("R")
+		y.Published("R", true)
 		s.calls.Want(t, "set R")
 		if c.InRoom("R") || logs.FilterMessage("room cannot be compared with Redis").Len() != 1 {
 			t.Errorf("joined %t, logged %v", c.InRoom("R"), logs.All())
 		}
 		s.set(func() { s.fault = nil })
 		time.Sleep(10 * time.Second)
-		y.Published("R")
+		y.Published("R", true)
 		s.calls.Want(t, "set R", "flush", "member R 1", "dead [7]", "stale 7 R")
 		if !c.InRoom("R") {
 			t.Error("the connection has not joined")
@@ -188,10 +209,10 @@ func TestFullQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y, s, _ := start(t)
 		s.gate = make(chan struct{})
-		y.Published("first")
+		y.Published("first", true)
 		s.calls.Want(t, "set first")
 		for i := range 257 {
-			y.Published(fmt.Sprint("R", i))
+			y.Published(fmt.Sprint("R", i), true)
 		}
 		gate := s.gate
 		s.set(func() { s.gate = nil })
@@ -201,9 +222,9 @@ func TestFullQueue(t *testing.T) {
 		if n := len(calls); n != 1+2*256 || calls[n-2] != "set R255" {
 			t.Errorf("%d calls, the last ones %q", n, calls[n-2:])
 		}
-		y.Published("R255")
+		y.Published("R255", true)
 		s.calls.Want(t)
-		y.Published("R256")
+		y.Published("R256", true)
 		s.calls.Want(t, "set R256", "dead []")
 	})
 }
@@ -213,10 +234,10 @@ func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y, s, logs := start(t)
 		s.gate = make(chan struct{})
-		y.Published("R")
+		y.Published("R", true)
 		s.calls.Want(t, "set R")
 		y.Close()
-		y.Published("S")
+		y.Published("S", true)
 		s.calls.Want(t)
 		if logs.Len() > 0 {
 			t.Errorf("logged %v", logs.All())
