@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bufio"
+	"bytes"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -91,6 +92,22 @@ func (in *inbound) take(data []byte, pooled *[]byte) {
 		in.keep()
 	}
 	in.watch()
+}
+
+// own returns a message that does not lie in a pooled buffer, and moves what follows it out of that.
+// An action that takes long would otherwise keep 16 KiB for each connection.
+func (in *inbound) own(payload []byte) []byte {
+	if in.pooled == nil {
+		return payload
+	}
+	payload = bytes.Clone(payload)
+	in.c.mu.Lock() // others may read ahead already
+	defer in.c.mu.Unlock()
+	rest := bytes.Clone(in.buf[in.off:])
+	ready := in.ready - in.off
+	in.release()
+	in.buf, in.off, in.ready = rest, 0, ready
+	return payload
 }
 
 // watch records for housekeeping since when a message is incomplete.

@@ -166,7 +166,7 @@ func (w *watched) read(r *eventloop.Runner) next {
 			return serves
 		case payload == nil:
 		case !w.inline(r, payload):
-			go w.actThenServe(payload)
+			go w.actThenServe(in.own(payload))
 			return passed
 		}
 	}
@@ -334,7 +334,7 @@ func (w *watched) dispatchFrames() (whole bool) {
 			in.ws.ReadLoop()
 			return false
 		case payload != nil:
-			in.dispatch(payload)
+			in.dispatch(in.own(payload))
 		}
 	}
 	return true
@@ -357,7 +357,9 @@ func (w *watched) feed(p []byte) int {
 		panic(errRest)
 	}
 	n := copy(p, in.buf[in.off:in.ready])
-	in.off += n
+	if in.off += n; in.off == in.ready {
+		in.keep()
+	}
 	return n
 }
 

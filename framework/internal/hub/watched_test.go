@@ -132,3 +132,32 @@ func TestInlineOrder(t *testing.T) {
 		}
 	}
 }
+
+// An action that waits keeps no read buffer, and the frames that follow it are not lost.
+func TestWaitingActionKeepsNoBuffer(t *testing.T) {
+	s := serve(t, Config{})
+	s.quick = false
+	begun, open := make(chan *Conn), make(chan struct{})
+	s.on = func(c *Conn, data []byte) {
+		if string(data) == "wait" {
+			begun <- c
+			<-open
+		}
+		echo(c, data)
+	}
+	c := s.dial()
+	for range 2 { // by the loop, then by a goroutine that reads
+		c.raw(append(frameBytes(0x81, []byte("wait")), frameBytes(0x81, []byte("after"))...))
+		conn := <-begun
+		conn.mu.Lock()
+		if conn.in.watched.loop != nil && (conn.in.pooled != nil || cap(conn.in.buf) > 100) {
+			t.Errorf("a buffer of %d bytes is kept", cap(conn.in.buf))
+		}
+		conn.mu.Unlock()
+		c.text("later")
+		open <- struct{}{}
+		c.want(0x81, "wait")
+		c.want(0x81, "after")
+		c.want(0x81, "later")
+	}
+}
