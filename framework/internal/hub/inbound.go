@@ -94,8 +94,8 @@ func (in *inbound) take(data []byte, pooled *[]byte) {
 	in.watch()
 }
 
-// own returns a message that does not lie in a pooled buffer, and moves what follows it out of that.
-// An action that takes long would otherwise keep 16 KiB for each connection.
+// own returns a message that does not lie in a pooled buffer, and moves what follows it out of
+// that. An action that takes long would otherwise keep 16 KiB for each connection.
 func (in *inbound) own(payload []byte) []byte {
 	if in.pooled == nil {
 		return payload
