@@ -380,7 +380,9 @@ func (a *App) GatewayBackend() gateway.Backend { return a.clients.Backend() }
 
 // ServeGateway is Serve of the gateway's own port, whose clients are PHP's. It needs
 // Options.Gateway.
-func (a *App) ServeGateway(ln net.Listener) error { return foreignDoor{a.entrance, a.gateway}.serveOn(ln) }
+func (a *App) ServeGateway(ln net.Listener) error {
+	return foreignDoor{a.entrance, a.gateway}.serveOn(ln)
+}
 
 // StopAccepting closes the listeners of this process and ends the handshakes that are under way.
 func (a *App) StopAccepting() { a.port.Stop() }

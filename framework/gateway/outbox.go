@@ -9,6 +9,7 @@ import (
 const (
 	maxWaiting = 10 << 20         // bytes that may wait for a peer before it is closed
 	lastWrites = 10 * time.Second // for what waits when the connection ends
+	stopWrites = time.Second      // likewise, when the port ends
 )
 
 // outbox writes to a peer without blocking its callers. A goroutine exists only while bytes wait.
@@ -91,12 +92,19 @@ func (o *outbox) write(batch []byte) {
 	}
 }
 
-// finish waits until everything is written, for ten seconds at most. Nothing can be sent
+// finish waits until everything is written, but not longer than the limit. Nothing can be sent
 // afterwards.
-func (o *outbox) finish() {
+func (o *outbox) finish(limit time.Duration) {
 	o.mu.Lock()
 	o.ended = true
 	o.mu.Unlock()
-	_ = o.conn.SetWriteDeadline(time.Now().Add(lastWrites)) // writes to a closed connection fail
+	_ = o.conn.SetWriteDeadline(time.Now().Add(limit)) // writes to a closed connection fail
 	o.wg.Wait()
+}
+
+// idle reports whether nothing waits.
+func (o *outbox) idle() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.waiting)+o.writing == 0
 }

@@ -107,8 +107,22 @@ func (p *port) close(l net.Listener) {
 	defer p.mu.Unlock()
 	p.closed = true
 	for one := range p.peers {
-		one.close()
+		if one.out.idle() {
+			one.close()
+		} else {
+			_ = one.conn.SetReadDeadline(time.Unix(1, 0)) // the last writes follow
+		}
 	}
+}
+
+// lastWrites is the time for what waits when a connection ends.
+func (p *port) lastWrites() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return stopWrites
+	}
+	return lastWrites
 }
 
 // open serves a new connection, if its address may connect.
@@ -152,7 +166,7 @@ func (p *port) begin(one *peer) {
 	p.wg.Go(func() {
 		p.serve(one)
 		one.turn.end()
-		one.out.finish()
+		one.out.finish(p.lastWrites())
 		one.close()
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -252,7 +266,7 @@ func (o *peer) readThawed(b []byte) (int, error) {
 func (o *peer) setPatience() error {
 	o.port.mu.Lock()
 	defer o.port.mu.Unlock()
-	if o.port.gate != nil {
+	if o.port.gate != nil || o.port.closed {
 		return nil
 	}
 	return o.conn.SetReadDeadline(o.patience())

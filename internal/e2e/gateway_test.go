@@ -418,6 +418,10 @@ func TestGatewayDeath(t *testing.T) {
 	want("4 " + id + " a:1:{i:0;i:1;} ")
 	b := e.page()
 	want("1 "+connectionID(t, b)+"  ", "205 "+connectionID(t, b)+"  ") // and nothing more of a
+	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	want("4 " + connectionID(t, b) + "  ") // a stop tells of everyone, too
 }
 
 // Connections of the outside port are clients of PHP, too: pages ask for their client_id.
