@@ -37,7 +37,6 @@ func (s *socket) init(nc Stream) (err error) {
 	if s.raw, err = nc.SyscallConn(); err != nil {
 		return err
 	}
-	s.readable = s.tryRead
 	return s.raw.Control(func(fd uintptr) { s.fd = int(fd) })
 }
 
@@ -62,6 +61,9 @@ func (s *socket) tryRead(fd uintptr) bool {
 // read waits for bytes and returns them in a pooled buffer, which the caller returns to readPool.
 func (s *socket) read() ([]byte, *[]byte, error) {
 	s.got = nil
+	if s.readable == nil { // an event loop never waits here
+		s.readable = s.tryRead
+	}
 	if err := s.raw.Read(s.readable); err != nil {
 		return nil, nil, err
 	}
