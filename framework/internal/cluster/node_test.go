@@ -240,7 +240,10 @@ func TestFlushAll(t *testing.T) {
 			w.flush()
 			c.FlushAll(t.Context())
 			eventually(t, "Redis to be filled again", func() bool { return state(t, c) == want(w) })
-			eventually(t, "the counter", func() bool { b, err := w.n.Numbers.reserve(t.Context(), w.n.Numbers.size); return err == nil && b.next > 300 })
+			eventually(t, "the counter", func() bool {
+				b, err := w.n.Numbers.reserve(t.Context(), w.n.Numbers.size)
+				return err == nil && b.next > 300
+			})
 			if w.closeAll(); w.deposed > 0 {
 				t.Error("deposed")
 			}
