@@ -116,6 +116,14 @@ func (c *crowd) pace(rate int, d time.Duration, text string, every int, other st
 	return c.load(fmt.Sprintf("pace %d\t%d\t%s\t%d\t%s", rate, d.Milliseconds(), text, every, other))
 }
 
+// spread sends a text from each client, 2,000 a second. Connections that are quiet from the same moment
+// on would later have the kernel send all its keep-alive probes at once, more than a loopback takes.
+func (c *crowd) spread(text string) error {
+	const rate = 2000
+	_, err := c.pace(rate, time.Duration(c.n)*time.Second/rate, text, 0, "")
+	return err
+}
+
 // flood keeps one request of each client on its way for a while.
 func (c *crowd) flood(d time.Duration, text string) (load, error) {
 	return c.load(fmt.Sprintf("flood %d\t%s", d.Milliseconds(), text))

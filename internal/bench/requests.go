@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -187,7 +188,10 @@ func (b *bench) idle() error {
 			p.leave()
 			p.ours.settle()
 			before, bare := p.ours.pss(), p.theirs.pss()
-			if err := p.gather(n, `{"method":"live.user.join"}`); err != nil {
+			if err := p.gather(n, ""); err != nil {
+				return err
+			}
+			if err := errors.Join(p.a.spread(`{"method":"live.user.join"}`), p.g.spread(question)); err != nil {
 				return err
 			}
 			time.Sleep(b.quiet)
@@ -223,11 +227,14 @@ func (b *bench) rest() error {
 		return (p.cpu() - before) / float64(time.Since(begun).Microseconds())
 	}
 	alone := share()
-	clients, err := gather(n, `{"method":"live.user.join"}`, p)
+	clients, err := gather(n, "", p)
 	if err != nil {
 		return err
 	}
 	defer clients.leave()
+	if err := clients.spread(`{"method":"live.user.join"}`); err != nil {
+		return err
+	}
 	time.Sleep(min(b.quiet, time.Minute)) // the bookkeeping of new connections is compared in full once
 	with := share()
 	if _, err := clients.say("here"); err != nil {
