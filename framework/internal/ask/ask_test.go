@@ -277,6 +277,34 @@ func TestHandedOver(t *testing.T) {
 	})
 }
 
+// A question that was open when the connections moved gets the answers of other nodes, and that of
+// the next worker for this node.
+func TestOpenAtHandOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(2)
+		old, other := c.list[0], c.list[1]
+		successor := newCluster(1).list[0]
+		successor.quiet = true
+		successor.conns[7], other.conns[8] = true, true
+		counted := make(chan int)
+		go func() {
+			n, err := ask.Sum(t.Context(), old.Nodes, close, "", putQuestion{})
+			if err != nil {
+				t.Error(err)
+			}
+			counted <- n
+		}()
+		synctest.Wait() // for earlier messages
+		old.HandOver(next{successor})
+		old.phase = link.HandedOver
+		old.arrive()
+		other.arrive()
+		if n := <-counted; n != 2 {
+			t.Error(n)
+		}
+	})
+}
+
 // Messages from the bus that cannot be read, or that a newer version sent, do no harm.
 func TestUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

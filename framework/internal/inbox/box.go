@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	// block bounds one read, which Close does not interrupt.
-	block = time.Second
+	// blockTime bounds one read, which Close does not interrupt.
+	blockTime = time.Second
 
 	// keepTime is for how long after the last answer a stream exists.
 	keepTime = 10 * time.Second
@@ -52,9 +52,10 @@ type Config struct {
 // Box is the inbox of this process, and its way to those of others. Methods are safe for concurrent
 // use.
 type Box struct {
-	cfg  Config
-	name string
-	done chan struct{} // closed by Close
+	cfg   Config
+	name  string
+	block time.Duration // blockTime, or less in tests
+	done  chan struct{} // closed by Close
 
 	mu      sync.Mutex // a leaf
 	receive func(body []byte)
@@ -75,7 +76,7 @@ type letter struct {
 
 // New makes a Box with a new random name.
 func New(cfg Config) *Box {
-	return &Box{cfg: cfg, name: rand.Text(), done: make(chan struct{})}
+	return &Box{cfg: cfg, name: rand.Text(), block: blockTime, done: make(chan struct{})}
 }
 
 // Name is the address of this process for Send.
@@ -166,10 +167,10 @@ func (b *Box) read() {
 // page waits for answers and removes them from the stream. It always begins at the stream's begin,
 // so it depends on no position, which a Redis with older data or another clock would not have.
 func (b *Box) page(receive func(body []byte)) error {
-	ctx, cancel := context.WithTimeout(context.Background(), block+b.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), b.block+b.cfg.Timeout)
 	defer cancel()
 	list, err := b.cfg.Client.XRead(ctx, &redis.XReadArgs{
-		Streams: []string{b.key(b.name), "0-0"}, Count: maxRead, Block: block,
+		Streams: []string{b.key(b.name), "0-0"}, Count: maxRead, Block: b.block,
 	}).Result()
 	if errors.Is(err, redis.Nil) || err == nil && len(list) == 0 {
 		return nil

@@ -106,6 +106,7 @@ func start(t *testing.T, size int) []*process {
 		p := &process{outage: &outage{}, client: client}
 		client.AddHook(p.outage)
 		p.Box = New(Config{Client: client, Prefix: "p:", Timeout: patience, Log: zap.NewNop()})
+		p.block = 10 * time.Millisecond
 		t.Cleanup(func() {
 			p.Close(context.Background())
 			_ = client.Close()
