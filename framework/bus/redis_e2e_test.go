@@ -256,3 +256,25 @@ func TestFullRedis(t *testing.T) {
 	eventually(t, "the next", func() bool { return n.count() == 2 })
 	n.inOrder(2)
 }
+
+// Answers come in a Redis Cluster too, where the streams of several askers are on several servers.
+func TestAnswersInCluster(t *testing.T) {
+	_, client := three(t)
+	const askers, answers = 6, 100
+	other := box(client())
+	defer other.Close(t.Context())
+	var got [askers]atomic.Int64
+	for i := range askers {
+		asker := box(client())
+		defer asker.Close(t.Context())
+		defer asker.Expect(func([]byte) { got[i].Add(1) })()
+		for range answers {
+			if err := other.Send(asker.Name(), []byte("answer")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := range askers {
+		eventually(t, "the answers", func() bool { return got[i].Load() >= answers })
+	}
+}
