@@ -387,10 +387,14 @@ func (h *Hub) loopFor(c *Conn) *eventloop.Loop[Conn] {
 	return h.loops.list[int(c.FD%int64(len(h.loops.list)))]
 }
 
+// maxLoops bounds the loops, each of which has a watchdog that wakes up a thousand times a second
+// while there is traffic. Four loops handle several hundred thousand messages a second.
+const maxLoops = 4
+
 // startLoops starts a loop for every two processors. A loop keeps one busy at most; the other one
 // runs the goroutines of slow actions and of rooms.
 func (h *Hub) startLoops() {
-	for range max(1, runtime.GOMAXPROCS(0)/2) {
+	for range min(max(1, runtime.GOMAXPROCS(0)/2), maxLoops) {
 		l, err := eventloop.New(eventloop.Calls[Conn]{
 			Ready:   func(c *Conn, r *eventloop.Runner, ended bool) { c.in.watched.event(r, ended) },
 			Overran: func(c *Conn) { h.inliner.Overran(c) }, // only inline dispatches begin turns
