@@ -37,8 +37,9 @@ func (t *turn) read(conn net.Conn, b []byte) (n int, err error) {
 		}
 		if n > 0 {
 			t.arrived += uint64(n)
-			// PHP sends a small write only after the acknowledgement of the one before (RFC 896), which the
-			// kernel would otherwise delay by 40 ms. The option holds until the next acknowledgement.
+			// PHP sends a small write only after the acknowledgement of the one before (RFC 896),
+			// which the kernel would otherwise delay by 40 ms. The option holds until the next
+			// acknowledgement.
 			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 		}
 		return err != unix.EAGAIN
