@@ -197,10 +197,10 @@ func (b *Bus) stop(ctx context.Context) error {
 		return nil
 	}
 	b.sender.closed.Store(true)
+	unwritten := 0
 	for _, s := range b.shards {
-		_ = s.emptied() // takes the lock: every push has ended
+		unwritten += s.waiting()
 	}
-	unwritten := b.budget.messages.Load()
 	shared := b.phase == suspended || b.phase == started && len(b.cfg.State) > 0
 	if shared {
 		unwritten = 0 // another process writes them

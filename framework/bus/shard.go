@@ -88,6 +88,14 @@ func (s *shard) emptied() <-chan struct{} {
 	return s.queue.emptied()
 }
 
+// waiting returns the number of messages that are not written. Pushes and pops that run have ended
+// before.
+func (s *shard) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue.items)
+}
+
 // next returns the messages of the next call, at most n. Redis may have them from now on.
 func (s *shard) next(n int) []*item {
 	s.mu.Lock()
