@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"wsframe/framework/internal/ijson"
 )
 
 // Identity is the content of a token. ID and Code are texts, even if the token contains numbers.
@@ -157,33 +159,9 @@ func (r *reader) next() bool {
 
 // value returns the next key or value as raw JSON.
 func (r *reader) value() []byte {
-	from := r.i
-	for depth := 0; ; {
-		switch r.b[r.i] {
-		case '"':
-			for r.i++; r.b[r.i] != '"'; r.i++ {
-				if r.b[r.i] == '\\' {
-					r.i++
-				}
-			}
-			r.i++
-		case '{', '[':
-			depth++
-			r.i++
-		case '}', ']':
-			depth--
-			r.i++
-		case ',', ':', ' ', '\t', '\n', '\r':
-			r.i++
-		default: // a number, true, false or null
-			for r.i < len(r.b) && !strings.ContainsRune(",:]} \t\n\r", rune(r.b[r.i])) {
-				r.i++
-			}
-		}
-		if depth == 0 {
-			return r.b[from:r.i]
-		}
-	}
+	raw := r.b[r.i:][:ijson.Length(r.b[r.i:])]
+	r.i += len(raw)
+	return raw
 }
 
 // text decodes a JSON string.

@@ -7,6 +7,8 @@ import (
 	"math"
 	"strconv"
 	"unicode/utf8"
+
+	"wsframe/framework/internal/ijson"
 )
 
 // Bounds of what PHP sends.
@@ -17,66 +19,14 @@ const (
 
 // document checks JSON of ext_data once, so that elements and members can walk through it.
 func document(doc []byte) bool {
-	if !utf8.Valid(doc) || !json.Valid(doc) {
-		return false
-	}
-	depth := 0
-	for i := 0; i < len(doc); i++ {
-		switch doc[i] {
-		case '"':
-			i += len(token(doc[i:])) - 1
-		case '[', '{':
-			if depth++; depth > maxNesting {
-				return false
-			}
-		case ']', '}':
-			depth--
-		}
-	}
-	return true
-}
-
-// token returns the string in front of a valid document, with its quotes.
-func token(doc []byte) []byte {
-	for i := 1; i < len(doc); i++ {
-		switch doc[i] {
-		case '\\':
-			i++
-		case '"':
-			return doc[:i+1]
-		}
-	}
-	return doc
+	return utf8.Valid(doc) && json.Valid(doc) && !ijson.Deeper(doc, maxNesting)
 }
 
 // trim removes JSON's space and the separators of values from the front.
 func trim(doc []byte) []byte { return bytes.TrimLeft(doc, " \t\r\n,:") }
 
 // value returns the value in front of a valid document.
-func value(doc []byte) []byte {
-	switch doc[0] {
-	case '"':
-		return token(doc)
-	case '[', '{':
-		depth := 0
-		for i := 0; i < len(doc); i++ {
-			switch doc[i] {
-			case '"':
-				i += len(token(doc[i:])) - 1
-			case '[', '{':
-				depth++
-			case ']', '}':
-				if depth--; depth == 0 {
-					return doc[:i+1]
-				}
-			}
-		}
-	}
-	if end := bytes.IndexAny(doc, ",]} \t\r\n"); end >= 0 {
-		return doc[:end]
-	}
-	return doc
-}
+func value(doc []byte) []byte { return doc[:ijson.Length(doc)] }
 
 // members walks through the elements of a valid JSON list or object, whose arrays in PHP are of
 // one type. The key of a list's element is nil, and that of an object's member is a JSON string.
@@ -90,7 +40,7 @@ func members(doc []byte) iter.Seq2[[]byte, []byte] {
 		for doc = trim(doc[1:]); len(doc) > 0 && doc[0] != ']' && doc[0] != '}'; doc = trim(doc) {
 			var key []byte
 			if named {
-				key = token(doc)
+				key = value(doc)
 				doc = trim(doc[len(key):])
 			}
 			v := value(doc)

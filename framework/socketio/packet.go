@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"wsframe/framework/internal/ijson"
 )
 
 // Types of Socket.IO packets.
@@ -63,7 +65,7 @@ func ParsePacket(content []byte) (Packet, error) {
 // Event returns the name and the arguments of a packet of the type Event. Its data must be a JSON
 // list that begins with a text, and not deeper than so many levels.
 func (p Packet) Event(depth int) (name string, arguments []json.RawMessage, err error) {
-	if deeper(p.Data, depth) {
+	if ijson.Deeper(p.Data, depth) {
 		return "", nil, ErrPacket
 	}
 	var list []json.RawMessage
@@ -71,27 +73,6 @@ func (p Packet) Event(depth int) (name string, arguments []json.RawMessage, err 
 		return "", nil, ErrPacket
 	}
 	return name, list[1:], nil
-}
-
-// deeper reports whether a JSON text has more than so many levels of lists and objects.
-func deeper(doc []byte, depth int) bool {
-	levels, quoted := 0, false
-	for i := 0; i < len(doc); i++ {
-		switch c := doc[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '[', c == '{':
-			if levels++; levels > depth {
-				return true
-			}
-		case c == ']', c == '}':
-			levels--
-		}
-	}
-	return false
 }
 
 // AppendEvent appends a packet of the type Message that holds an event of the default namespace.

@@ -19,6 +19,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"wsframe/framework/internal/ijson"
 )
 
 // Decoder decodes into one struct type.
@@ -203,35 +205,12 @@ func (r *reader) literal() []byte {
 
 // skip passes over a value that the struct does not know. What is not valid JSON ends it.
 func (r *reader) skip() bool {
-	r.next()
-	for depth := 0; r.i < len(r.b); {
-		switch r.b[r.i] {
-		case '"':
-			for r.i++; r.i < len(r.b) && r.b[r.i] != '"'; r.i++ {
-				if r.b[r.i] == '\\' {
-					r.i++
-				}
-			}
-			r.i++
-		case '{', '[':
-			depth++
-			r.i++
-		case '}', ']':
-			depth--
-			r.i++
-		case ',', ':', ' ', '\t', '\n', '\r':
-			r.i++
-			continue // not the end of a value
-		default:
-			if len(r.literal()) == 0 {
-				return false
-			}
-		}
-		if depth == 0 {
-			return true
-		}
+	if r.next(); r.i >= len(r.b) {
+		return false
 	}
-	return false
+	n := ijson.Length(r.b[r.i:])
+	r.i += n
+	return n > 0
 }
 
 // member decodes the value of a field.
