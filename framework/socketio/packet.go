@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
-	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
 	"wsframe/framework/internal/ijson"
+	"wsframe/library/phpserialize"
 )
 
 // Types of Socket.IO packets.
@@ -167,35 +167,5 @@ func Login(argument json.RawMessage) string {
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return ""
 	}
-	return phpFloat(f)
-}
-
-// phpFloat returns the text that PHP makes of a float by default: 14 digits, with an exponent below
-// 1e-4 and from 1e14 on.
-func phpFloat(f float64) string {
-	const digits = 14
-	e := strconv.FormatFloat(f, 'e', digits-1, 64)
-	mantissa, power, _ := strings.Cut(e, "e")
-	exponent, err := strconv.Atoi(power)
-	if err != nil { // infinite
-		return strings.ToUpper(strings.TrimPrefix(mantissa, "+"))
-	}
-	if exponent >= -4 && exponent < digits {
-		return trimZeros(strconv.FormatFloat(f, 'f', digits-1-exponent, 64))
-	}
-	if mantissa = trimZeros(mantissa); !strings.Contains(mantissa, ".") {
-		mantissa += ".0"
-	}
-	sign := ""
-	if exponent > 0 {
-		sign = "+"
-	}
-	return mantissa + "E" + sign + strconv.Itoa(exponent)
-}
-
-func trimZeros(digits string) string {
-	if !strings.Contains(digits, ".") {
-		return digits
-	}
-	return strings.TrimSuffix(strings.TrimRight(digits, "0"), ".")
+	return string(phpserialize.AppendFloatText(nil, f))
 }

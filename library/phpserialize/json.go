@@ -30,7 +30,7 @@ func AppendJSON(b []byte, v Value) ([]byte, error) {
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			return b, ErrJSON
 		}
-		return appendDigits(b, f), nil
+		return appendDigits(b, f, shortest), nil
 	case String:
 		return appendQuoted(b, v.content)
 	case Array:

@@ -46,12 +46,19 @@ func AppendInt(b []byte, n int64) []byte {
 // -1.
 func AppendFloat(b []byte, f float64) []byte {
 	b = append(b, "d:"...)
-	return append(appendDigits(b, f), ';')
+	return append(appendDigits(b, f, shortest), ';')
 }
 
-// appendDigits appends a float in PHP's form: the shortest digits that identify it, with an
-// exponent below 1e-4 and from 1e17 on.
-func appendDigits(b []byte, f float64) []byte {
+// AppendFloatText appends the text that PHP makes of a float where it needs one, at its default
+// precision of 14 digits.
+func AppendFloatText(b []byte, f float64) []byte { return appendDigits(b, f, 14) }
+
+// shortest is the precision with just the digits that identify a float, which are 17 at most.
+const shortest = 0
+
+// appendDigits appends a float in PHP's form: so many digits without zeros at their end, and an
+// exponent below 1e-4 and where the digits do not reach the decimal point.
+func appendDigits(b []byte, f float64, precision int) []byte {
 	switch {
 	case math.IsNaN(f):
 		return append(b, "NAN"...)
@@ -60,12 +67,16 @@ func appendDigits(b []byte, f float64) []byte {
 	case math.IsInf(f, -1):
 		return append(b, "-INF"...)
 	}
-	digits := strconv.FormatFloat(f, 'e', -1, 64)
-	mantissa, power, _ := strings.Cut(digits, "e")
+	mantissa, power, _ := strings.Cut(strconv.FormatFloat(f, 'e', precision-1, 64), "e")
 	exponent, err := strconv.Atoi(power)
-	if err != nil || exponent >= -4 && exponent < 17 {
-		return strconv.AppendFloat(b, f, 'f', -1, 64)
+	limit, decimals := 17, -1
+	if precision != shortest {
+		limit, decimals = precision, precision-1-exponent
 	}
+	if err != nil || exponent >= -4 && exponent < limit {
+		return append(b, trimZeros(strconv.FormatFloat(f, 'f', decimals, 64))...)
+	}
+	mantissa = trimZeros(mantissa)
 	b = append(b, mantissa...)
 	if !strings.Contains(mantissa, ".") {
 		b = append(b, ".0"...)
@@ -75,6 +86,14 @@ func appendDigits(b []byte, f float64) []byte {
 		b = append(b, '+')
 	}
 	return strconv.AppendInt(b, int64(exponent), 10)
+}
+
+// trimZeros removes zeros at the end of decimals.
+func trimZeros(digits string) string {
+	if !strings.Contains(digits, ".") {
+		return digits
+	}
+	return strings.TrimSuffix(strings.TrimRight(digits, "0"), ".")
 }
 
 // AppendString appends a string of any bytes.

@@ -113,6 +113,18 @@ func TestFloats(t *testing.T) {
 	}
 }
 
+// Texts of floats are those of PHP 8.2.
+func TestFloatTexts(t *testing.T) {
+	for want, f := range map[string]float64{
+		"1.7976931348623E+308": math.MaxFloat64, "4.9406564584125E-324": math.SmallestNonzeroFloat64, "0.33333333333333": 1.0 / 3, "1.0E+15": 1e15, "1.0E+14": 99999999999999.5,
+		"12345678901234": 12345678901234.5, "123456789.12346": 123456789.123456789, "-0.00012345678901235": -0.00012345678901234567, "-0": math.Copysign(0, -1), "100": 100, "INF": math.Inf(1),
+	} {
+		if got := string(phpserialize.AppendFloatText(nil, f)); got != want {
+			t.Errorf("%v: %s, want %s", f, got, want)
+		}
+	}
+}
+
 func nested(n int) string {
 	return strings.Repeat("a:1:{i:0;", n) + "N;" + strings.Repeat("}", n)
 }
