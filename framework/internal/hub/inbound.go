@@ -221,16 +221,24 @@ func (in *inbound) dispatch(data []byte) {
 // act runs an action in the reader's goroutine and recovers its panic.
 func (in *inbound) act(f func()) {
 	c := in.c
+	defer func() { // also where the action ends its goroutine
+		if c.hub.frozen.Load() {
+			c.parkBusy() // the connection may have been exported during the action
+		}
+	}()
 	from := c.hub.clock.seconds.Load()
 	in.reader.Store(readerActing)
+	in.finishAction(from, f)
+}
+
+// finishAction runs an action that counts as begun, at from in seconds of Hub.clock, and recovers
+// its panic.
+func (in *inbound) finishAction(from int64, f func()) {
 	defer func() {
 		if v := recover(); v != nil {
 			in.logPanic("panic in a message handler", v)
 		}
 		in.endAction(from)
-		if c.hub.frozen.Load() {
-			c.parkBusy() // the connection may have been exported during the action
-		}
 	}()
 	f()
 }

@@ -238,25 +238,15 @@ func (w *watched) frame() (payload []byte, common bool) {
 
 // actThenServe runs an action that counts as begun, and serves the connection after it.
 func (w *watched) actThenServe(payload []byte) {
-	over := false
+	in, over := w.in, false
 	defer func() {
 		if !over { // the action has ended this goroutine
 			go w.serve()
 		}
 	}()
-	w.finishAction(payload)
+	in.finishAction(w.acting, func() { in.c.hub.handler.Message(in.c, payload) })
 	over = true
 	w.serve()
-}
-
-func (w *watched) finishAction(payload []byte) {
-	defer func() {
-		if v := recover(); v != nil {
-			w.in.logPanic("panic in a message handler", v)
-		}
-		w.in.endAction(w.acting)
-	}()
-	w.in.c.hub.handler.Message(w.in.c, payload)
 }
 
 // serve owns the turn until the socket is empty, the connection ends, or a freeze takes the turn.
