@@ -192,9 +192,12 @@ func (l *Loop[S]) poll(ep uintptr) int {
 // edge is unix.EPOLLET, which is negative.
 const edge = 1 << 31
 
-// Add has the loop watch a socket, for which Ready is called with s.
+// Add has the loop watch a socket, for which Ready is called with s. After an error it does not.
 func (l *Loop[S]) Add(fd int, s *S) (Key, error) {
-	k := l.table.add(s)
+	k, ok := l.table.add(s)
+	if !ok {
+		return Key{}, fmt.Errorf("watch a socket: the loop has %d already", maxSockets)
+	}
 	err := l.control(unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | edge, Fd: k.slot, Pad: k.generation})
 	if err != nil {
 		l.table.remove(k)
@@ -334,8 +337,11 @@ type table[S any] struct {
 	free   []int32
 	used   int32
 	last   int32 // generation
-	chunks [1 << 13]atomic.Pointer[[256]slot[S]]
+	chunks [maxSockets / 256]atomic.Pointer[[256]slot[S]]
 }
+
+// maxSockets is how many sockets a loop watches at most.
+const maxSockets = 2 << 20
 
 type slot[S any] struct {
 	s          atomic.Pointer[S]
@@ -344,13 +350,17 @@ type slot[S any] struct {
 
 func (t *table[S]) at(i int32) *slot[S] { return &t.chunks[i>>8].Load()[i&255] }
 
-func (t *table[S]) add(s *S) Key {
+// add returns false where the table is full.
+func (t *table[S]) add(s *S) (k Key, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var i int32
-	if n := len(t.free); n > 0 {
+	switch n := len(t.free); {
+	case n > 0:
 		i, t.free = t.free[n-1], t.free[:n-1]
-	} else {
+	case t.used == maxSockets:
+		return Key{}, false
+	default:
 		i = t.used
 		t.used++
 		if t.chunks[i>>8].Load() == nil {
@@ -361,7 +371,7 @@ func (t *table[S]) add(s *S) Key {
 	at := t.at(i)
 	at.generation.Store(t.last)
 	at.s.Store(s)
-	return Key{i, t.last}
+	return Key{i, t.last}, true
 }
 
 func (t *table[S]) remove(k Key) {

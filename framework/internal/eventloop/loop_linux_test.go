@@ -205,18 +205,34 @@ func TestClose(t *testing.T) {
 // Slots are used again, and an event of the socket before finds nothing.
 func TestTable(t *testing.T) {
 	var tab table[socket]
+	add := func(s *socket) Key {
+		t.Helper()
+		k, ok := tab.add(s)
+		if !ok {
+			t.Fatal("the table is full")
+		}
+		return k
+	}
 	var keys []Key
 	for range 600 {
-		keys = append(keys, tab.add(new(socket)))
+		keys = append(keys, add(new(socket)))
 	}
 	tab.remove(keys[300])
 	tab.remove(keys[300]) // has no effect
 	again := new(socket)
-	k := tab.add(again)
+	k := add(again)
 	if k.slot != keys[300].slot || tab.get(keys[300]) != nil || tab.get(k) != again || tab.get(keys[299]) == nil {
 		t.Errorf("%v after %v", k, keys[300])
 	}
-	if other := tab.add(new(socket)); other.slot == k.slot {
+	if other := add(new(socket)); other.slot == k.slot {
 		t.Error("a slot is used twice")
+	}
+	tab.used = maxSockets
+	if k, ok := tab.add(again); ok {
+		t.Errorf("%v is beyond the table", k)
+	}
+	tab.remove(keys[0])
+	if k := add(again); k.slot != keys[0].slot || tab.get(k) != again {
+		t.Errorf("%v, want the slot of %v", k, keys[0])
 	}
 }
