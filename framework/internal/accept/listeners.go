@@ -115,6 +115,22 @@ func (l *listeners) stop() {
 func (l *listeners) begin(c net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.enter(c)
+}
+
+// adopt is begin of a socket that no listener handles. working.Done follows.
+func (l *listeners) adopt(c net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.enter(c) {
+		return false
+	}
+	l.working.Add(1)
+	return true
+}
+
+// enter is begin with mu held.
+func (l *listeners) enter(c net.Conn) bool {
 	if l.over {
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 )
 
@@ -37,26 +38,46 @@ func refusalOf(err error, other Refusal) *Refusal {
 	return &other
 }
 
-// response returns an HTTP response that ends the connection. It contains the reason of a malformed
-// request only; other refused clients learn nothing. bare omits the body.
-func (r *Refusal) response(bare bool) []byte {
-	kind, body, extra := "text/plain", http.StatusText(r.Status)+"\n", ""
+// answer is the HTTP response to a refused client. It contains the reason of a malformed request
+// only; other refused clients learn nothing. bare omits the body.
+func (r *Refusal) answer(bare bool) (kind, body, name, value string) {
+	kind, body = "text/plain", http.StatusText(r.Status)+"\n"
 	switch r.Status {
 	case http.StatusForbidden:
-		kind, body, extra = "application/json", forbiddenBody, "message: error auth\r\n"
+		kind, body, name, value = "application/json", forbiddenBody, "message", "error auth"
 	case http.StatusServiceUnavailable:
-		extra = "Retry-After: 5\r\n"
+		name, value = "Retry-After", "5"
 	case http.StatusBadRequest:
 		body = http.StatusText(r.Status) + ": " + r.Reason + "\n"
 		if r.Reason == reasonVersion { // RFC 6455 section 4.4
-			extra = "Sec-WebSocket-Version: 13\r\n"
+			name, value = "Sec-WebSocket-Version", "13"
 		}
 	}
 	if bare {
 		body = ""
 	}
+	return kind + "; charset=utf-8", body, name, value
+}
+
+// response returns an HTTP response that ends the connection.
+func (r *Refusal) response(bare bool) []byte {
+	kind, body, name, value := r.answer(bare)
 	w := &bytes.Buffer{}
-	fmt.Fprintf(w, "HTTP/1.1 %d %s\r\n%sContent-Type: %s; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
-		r.Status, http.StatusText(r.Status), extra, kind, len(body), body)
+	fmt.Fprintf(w, "HTTP/1.1 %d %s\r\n", r.Status, http.StatusText(r.Status))
+	if name != "" {
+		fmt.Fprintf(w, "%s: %s\r\n", name, value)
+	}
+	fmt.Fprintf(w, "Content-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", kind, len(body), body)
 	return w.Bytes()
+}
+
+// write is response within net/http, where the connection may go on.
+func (r *Refusal) write(w http.ResponseWriter, bare bool) {
+	kind, body, name, value := r.answer(bare)
+	if name != "" {
+		w.Header()[name] = []string{value} // as it is spelled
+	}
+	w.Header().Set("Content-Type", kind)
+	w.WriteHeader(r.Status)
+	_, _ = io.WriteString(w, body) // an error concerns the client only
 }

@@ -76,7 +76,9 @@ func notWebSocket(r *http.Request) string {
 const (
 	reasonMalformed = "the request line or a header is malformed"
 	reasonStopping  = "the server stops"
+	reasonFull      = "the server is full"
 	reasonVersion   = "Sec-WebSocket-Version must be 13"
+	reasonBody      = "a handshake has no body: no Content-Length, no Transfer-Encoding"
 )
 
 // malformed returns the fault of a head that http.ReadRequest accepts, and a proxy may read
@@ -117,7 +119,7 @@ func notUpgrade(r *http.Request) string {
 	case r.Host == "":
 		return "Host is missing"
 	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
-		return "a handshake has no body: no Content-Length, no Transfer-Encoding"
+		return reasonBody
 	case !httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade"):
 		return "Connection must hold upgrade"
 	case len(r.Header["Sec-Websocket-Version"]) != 1 || r.Header.Get("Sec-WebSocket-Version") != "13":

@@ -1,7 +1,7 @@
 // Package accept serves the public port up to the response of a handshake. It accepts sockets,
 // reads each request's head under a time limit, and checks it by RFC 6455 §4.2.1, its origin, its
 // token and the limits. Accepted clients are passed to Config.Open, the others are refused.
-// Requests that are no handshakes are answered with plain pages.
+// Requests that are no handshakes are answered by Policy.Pages, or with plain pages.
 //
 //	listener ─ Serve ─▶ head ─▶ a page
 //	                      │
@@ -67,15 +67,25 @@ type Policy struct {
 	Unavailable   func() string
 	Open          func(h *Handshake) error
 	NoPages       bool // requests that are no handshakes are refused
+
+	// Pages answers the requests that are no handshakes; nil = plain pages. Request.RemoteAddr is
+	// the client's address, from a trusted proxy's header where there is one, with a port. Bodies
+	// are as large as the handler reads; a client that neither sends nor takes anything for 10 s is
+	// cut, unless the handler has set deadlines (http.ResponseController). Admit makes a session of
+	// a request.
+	Pages http.Handler
 }
 
 // door is a Policy in use.
 type door struct {
 	Policy
 	origins origins
+	server  *Server
 }
 
-func newDoor(p Policy) *door { return &door{p, newOrigins(p.Origins, p.AllowNoOrigin)} }
+func (s *Server) newDoor(p Policy) *door {
+	return &door{p, newOrigins(p.Origins, p.AllowNoOrigin), s}
+}
 
 // Conn is an accepted socket.
 type Conn interface {
@@ -85,9 +95,9 @@ type Conn interface {
 
 // Handshake is an accepted client's request.
 type Handshake struct {
-	Conn     Conn
+	Conn     Conn // nil where Admit made it
 	Request  *http.Request
-	Head     []byte // the request as it came, up to its blank line; valid until Open returns
+	Head     []byte // the request as it came, up to its blank line; valid until Open returns; nil where Admit made it
 	Early    []byte // bytes after the request; valid until Open returns
 	Identity auth.Identity
 	Remote   string // the client's address, from a trusted proxy's header where there is one
@@ -113,15 +123,17 @@ type Server struct {
 
 // New makes a Server, which accepts nothing before Serve and starts no goroutine.
 func New(cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, outside: newDoor(Policy{
+	s := &Server{cfg: cfg}
+	s.outside = s.newDoor(Policy{
 		Origins: cfg.Origins, AllowNoOrigin: cfg.AllowNoOrigin, Authenticate: cfg.Authenticate, Unavailable: cfg.Unavailable, Open: cfg.Open,
-	})}
+	})
 	var err error
 	if s.proxies, err = newProxies(cfg.TrustedProxies, cfg.TrustedHeader); err != nil {
 		return nil, err
 	}
 	s.addresses.init(cfg.RefusedRate, cfg.ConnectionsPerIP)
 	s.pages = newPages(&cfg)
+	s.pages.remote, s.pages.upgrade = s.remoteOf, s.upgraded
 	return s, nil
 }
 
@@ -129,7 +141,7 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) Serve(ln net.Listener) error { return s.serve(ln, s.outside) }
 
 // ServeAs is Serve of a listener that admits others. Limits count all listeners together.
-func (s *Server) ServeAs(ln net.Listener, p Policy) error { return s.serve(ln, newDoor(p)) }
+func (s *Server) ServeAs(ln net.Listener, p Policy) error { return s.serve(ln, s.newDoor(p)) }
 
 func (s *Server) serve(ln net.Listener, d *door) error {
 	deadliner, ok := ln.(socket.Deadliner)
@@ -141,16 +153,27 @@ func (s *Server) serve(ln net.Listener, d *door) error {
 
 // Pause makes Serve wait, and returns at once. The listeners stay open: clients wait in the
 // kernel's queue, and another process that shares the listeners may accept them.
-func (s *Server) Pause() { s.listeners.pause() }
+//
+// Connections of pages end after the request that they have, as after Stop.
+func (s *Server) Pause() {
+	s.listeners.pause()
+	s.pages.keep(false)
+}
 
 // Resume ends a Pause.
-func (s *Server) Resume() { s.listeners.resume() }
+func (s *Server) Resume() {
+	s.listeners.resume()
+	s.pages.keep(true)
+}
 
 // Stop closes the listeners and ends the handshakes that are under way. Open is not called after it
 // has returned.
-func (s *Server) Stop() { s.listeners.stop() }
+func (s *Server) Stop() {
+	s.listeners.stop()
+	s.pages.keep(false)
+}
 
-// Close ends the plain pages, after Stop.
+// Close cuts the requests of pages that are still answered, after Stop.
 func (s *Server) Close() { s.pages.close() }
 
 // Handshakes returns the number of accepted sockets whose request is not handled yet.
@@ -199,18 +222,39 @@ func (s *Server) handle(conn Conn, d *door) {
 		s.headFailed(conn, err)
 		return
 	}
+	s.decide(conn, d, data, end)
+}
+
+// upgraded is handle of a connection of pages whose next request, with the head read, is a
+// handshake.
+func (s *Server) upgraded(conn Conn, d *door, read []byte) {
+	if !s.listeners.adopt(conn) {
+		_ = conn.Close() // the server stops
+		return
+	}
+	defer s.listeners.working.Done()
+	defer s.listeners.end(conn)
+	s.decide(conn, d, read, bytes.Index(read, headEnd)+len(headEnd))
+}
+
+// decide serves the request whose head is data[:end].
+func (s *Server) decide(conn Conn, d *door, data []byte, end int) {
 	r, err := parseHead(data[:end])
 	if err != nil {
 		s.refuse(conn, peerOf(conn), &Refusal{Status: http.StatusBadRequest, Reason: reasonMalformed})
 		return
 	}
 	if !wantsWebSocket(r) && !d.NoPages {
+		if max := s.cfg.MaxConnections; max > 0 && s.pages.open.Load() >= int64(max) {
+			s.refuse(conn, peerOf(conn), &Refusal{Status: http.StatusServiceUnavailable, Reason: reasonFull})
+			return
+		}
 		s.listeners.end(conn)
 		_ = conn.SetDeadline(time.Time{})
-		s.pages.serve(conn, bytes.Clone(data))
+		s.pages.serve(conn, d, bytes.Clone(data))
 		return
 	}
-	h := &Handshake{Conn: conn, Request: r, Head: data[:end], Early: data[end:], Remote: s.remoteOf(conn, r.Header)}
+	h := &Handshake{Conn: conn, Request: r, Head: data[:end], Early: data[end:], Remote: s.remoteOf(conn.RemoteAddr(), r.Header)}
 	if reason := cmp.Or(malformed(data[:end]), notWebSocket(r), notUpgrade(r)); reason != "" {
 		s.refuse(conn, h.Remote, &Refusal{Status: http.StatusBadRequest, Reason: reason})
 		return
@@ -220,36 +264,6 @@ func (s *Server) handle(conn Conn, d *door) {
 		return
 	}
 	s.open(h, d)
-}
-
-// admit accepts or refuses a handshake. A token is checked whatever others at its address did
-// (promise L9).
-func (s *Server) admit(h *Handshake, d *door) *Refusal {
-	if !d.origins.allow(h.Request) {
-		return &Refusal{Status: http.StatusForbidden, Reason: "origin"}
-	}
-	token, protocol := tokenOf(h.Request)
-	id, err := d.Authenticate(token)
-	if err != nil {
-		return refusalOf(err, Refusal{Status: http.StatusForbidden, Reason: "token", Cause: err})
-	}
-	reason := d.Unavailable()
-	if s.listeners.stopping.Load() {
-		reason = reasonStopping
-	}
-	if reason != "" {
-		return &Refusal{Status: http.StatusServiceUnavailable, Reason: reason}
-	}
-	if max := s.cfg.MaxConnections; s.admitted.Add(1) > int64(max) && max > 0 {
-		s.admitted.Add(-1)
-		return &Refusal{Status: http.StatusServiceUnavailable, Reason: "the server is full"}
-	}
-	if !s.addresses.entered(h.Remote) {
-		s.admitted.Add(-1)
-		return &Refusal{Status: http.StatusForbidden, Reason: "connections of one address"}
-	}
-	h.Identity, h.Protocol = id, protocol
-	return nil
 }
 
 // open accepts the client, whose deadlines are Open's from here on.
@@ -280,15 +294,11 @@ func (s *Server) headFailed(conn Conn, err error) {
 	s.refuse(conn, peerOf(conn), r)
 }
 
-// refuse counts the refusal, logs it once a minute, answers and closes. Beyond the rate of the
-// address a 403 has no body, and the client's end is not awaited.
+// refuse counts the refusal, answers and closes. The client's end is awaited unless the answer is
+// bare.
 func (s *Server) refuse(conn Conn, remote string, r *Refusal) {
 	defer conn.Close()
-	if n := s.refused.Note(r.Status, r.Reason, time.Now()); n > 0 {
-		s.cfg.Log.Warn("handshake refused", zap.Int("status", r.Status), zap.String("reason", r.Reason), zap.Int64("since_last", n),
-			zap.String("remote", remote), zap.Error(r.Cause))
-	}
-	bare := r.Status == http.StatusForbidden && !s.addresses.refused(remote)
+	bare := s.note(remote, r)
 	if conn.SetDeadline(time.Now().Add(socket.LingerTime)) != nil {
 		return
 	}
@@ -306,8 +316,8 @@ func peerOf(conn net.Conn) string {
 
 // remoteOf returns the client's address. An unreadable header of a trusted proxy is logged, since
 // all its clients then count as one.
-func (s *Server) remoteOf(conn net.Conn, h http.Header) string {
-	remote, unreadable := s.proxies.client(conn.RemoteAddr(), h)
+func (s *Server) remoteOf(peer net.Addr, h http.Header) string {
+	remote, unreadable := s.proxies.client(peer, h)
 	if unreadable != "" {
 		if n := s.unreadable.Due(time.Now()); n > 0 {
 			s.cfg.Log.Warn("the trusted header of a proxy holds no address: its clients count as one", zap.String("trusted_header", s.proxies.header),
