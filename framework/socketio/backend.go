@@ -14,26 +14,18 @@ type Backend interface {
 	// are decided by the configuration as well.
 	Allowed(r *http.Request) bool
 	// Open admits a request that is no WebSocket handshake, and makes a connection without a
-	// socket. Origin, token and limits are checked. See Opener for the rest.
-	Open(r *http.Request, version int, ended func()) (Conn, error)
+	// socket. Origin, token and limits are checked. ok is false where it was refused and answered.
+	// See Opener for the rest.
+	Open(w http.ResponseWriter, r *http.Request, version int, ended func()) (c Conn, ok bool)
 }
 
 // Opener makes a connection without a socket. version is that of Engine.IO, 3 or 4. ended is called
-// once, when the connection has ended for whatever reason, in a goroutine of its own. The error is
-// a *Refused.
+// once, when the connection has ended for whatever reason, in a goroutine of its own. An error
+// means that the server cannot take the connection now (503).
 //
 // A connection of version 3 has the packet that connects the default namespace in its queue. The
 // packet Open is the caller's to send.
 type Opener func(version int, ended func()) (Conn, error)
-
-// Refused is the error of a request that was not admitted, and its answer.
-type Refused struct {
-	Status int    // of HTTP: 403 or 503
-	Body   string // JSON; "" = none
-}
-
-// Error implements error.
-func (r *Refused) Error() string { return http.StatusText(r.Status) }
 
 // Errors of a Conn.
 var (
