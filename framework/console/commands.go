@@ -6,11 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
 
 	"wsframe/framework/auth"
@@ -37,21 +34,22 @@ func Run(ctx context.Context, p Program, args, env []string, stdout, stderr io.W
 		return out.report(err)
 	}
 	o, err := parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		o.help(out.out)
-		return 0
-	case err != nil:
-		fmt.Fprintln(out.err, "console:", err)
-		return 2
-	}
 	commands := commandsOf(p, o, env, out)
-	f := commands[o.command]
-	if f == nil {
-		fmt.Fprintln(out.err, "console:", unknown(o.command, slices.Sorted(maps.Keys(commands))))
+	if errors.Is(err, flag.ErrHelp) {
+		return out.report(commands.help(o, o.command))
+	}
+	c := commands.find(o.command)
+	if err == nil && c == nil {
+		err = errors.New(commands.unknown(o.command))
+	}
+	if err == nil {
+		err = o.accept(c)
+	}
+	if err != nil {
+		fmt.Fprintln(out.err, failed+err.Error())
 		return 2
 	}
-	return out.report(f(ctx))
+	return out.report(c.run(ctx))
 }
 
 // runWorker is the process that the master has started.
@@ -64,8 +62,36 @@ func runWorker(ctx context.Context, p Program, w *process.Worker, args, env []st
 	return boot.Run(ctx, p.boot(), w, o.configDir, env)
 }
 
-// commandsOf wires the parts of the command and returns the commands by name.
-func commandsOf(p Program, o *options, env []string, out *output) map[string]func(context.Context) error {
+// command is one command: what it does, and what help says of it.
+type command struct {
+	name  string
+	usage string   // what stands behind the name, such as [-d]
+	text  string   // one line for the list of all commands
+	more  string   // further lines of its own help, or ""
+	flags []string // the names of its flags, besides everywhere
+	words int      // how many words it takes besides its flags
+	run   func(context.Context) error
+}
+
+// commandsOf wires the parts of the command, and lists the commands in the order of the help text.
+func commandsOf(p Program, o *options, env []string, out *output) *commands {
+	list := &commands{out: out.out}
+	list.groups = []group{
+		{"A server", serverCommands(p, o, env, out)},
+		{"Development", developmentCommands(p, o, env, out)},
+		{"This program", []*command{
+			{name: "version", text: "the version of this program", run: func(context.Context) error { return showVersion(p, out.out) }},
+			{name: "help", usage: "[COMMAND]", text: "what a command does; without COMMAND: this text", words: 1,
+				run: func(context.Context) error { return list.help(o, o.word()) }},
+			{name: "completion", usage: "bash|zsh|fish", text: "a script with which the shell completes commands", more: completionHelp, words: 1,
+				run: func(context.Context) error { return list.complete(o) }},
+		}},
+	}
+	return list
+}
+
+// serverCommands start, operate and observe a server.
+func serverCommands(p Program, o *options, env []string, out *output) []*command {
 	settings := &settings{o.configDir, env}
 	remote := &remote{settings, out, o.host, o.port}
 	lists := &lists{remote, out, o.json}
@@ -74,56 +100,40 @@ func commandsOf(p Program, o *options, env []string, out *output) map[string]fun
 	daemon := &daemon{settings, out}
 	restarter := &restarter{settings, operator, daemon, out}
 	tokens := &tokenIssuer{settings, remote, out, o.legacy}
-	developer := &developer{settings: settings, remote: remote, out: out}
-	id := auth.Identity{ID: o.id, Type: o.userType, Code: o.code, Nickname: o.nickname}
-	return map[string]func(context.Context) error{
-		"start": func(ctx context.Context) error {
-			if o.daemon {
-				return daemon.start()
-			}
-			return starter.start(ctx)
-		},
-		"stop":        func(ctx context.Context) error { return operator.stop(ctx, o.graceful) },
-		"restart":     restarter.restart,
-		"reload":      func(ctx context.Context) error { return operator.reload(ctx, o.check) },
-		"say":         func(ctx context.Context) error { return operator.say(ctx, o.text) },
-		"status":      lists.status,
-		"connections": lists.connections,
-		"nodes":       lists.nodes,
-		"token":       func(ctx context.Context) error { return tokens.issue(ctx, id) },
-		"routes":      func(ctx context.Context) error { return showRoutes(ctx, p, out.out) },
-		"checkconfig": func(context.Context) error { return settings.show(out.out) },
-		"dev":         developer.run,
-		"version":     func(context.Context) error { fmt.Fprintln(out.out, "wsframe", p.Version); return nil },
-		"help":        func(context.Context) error { o.help(out.out); return nil },
-	}
-}
-
-// unknown returns the error text of an unknown command, with the known command that is most like
-// it.
-func unknown(command string, known []string) string {
-	text := fmt.Sprintf("unknown command %q", command)
-	for _, k := range known {
-		if near(command, k) {
-			text += fmt.Sprintf("; did you mean console -s %s?", k)
-			break
+	start := func(ctx context.Context) error {
+		if o.daemon {
+			return daemon.start()
 		}
+		return starter.start(ctx)
 	}
-	return text + "; console help shows all"
+	say := func(ctx context.Context) error { return operator.say(ctx, o.subject()) }
+	token := func(ctx context.Context) error {
+		return tokens.issue(ctx, auth.Identity{ID: o.id, Type: o.userType, Code: o.code, Nickname: o.nickname})
+	}
+	return []*command{
+		{name: "start", usage: "[-d]", text: "start the server; -d: in the background", flags: []string{"d"}, run: start},
+		{name: "stop", usage: "[-g]", text: "stop it; -g: with the whole grace time for the clients", flags: []string{"g"},
+			run: func(ctx context.Context) error { return operator.stop(ctx, o.graceful) }},
+		{name: "restart", text: "stop -g, then start -d", run: restarter.restart},
+		{name: "reload", usage: "[-check]", text: "replace the worker by the binary and the configuration now on disk", flags: []string{"check"},
+			more: "Every connection moves to the new worker and stays open. With -check, the new worker is only\nexamined, and what would change is printed.",
+			run:  func(ctx context.Context) error { return operator.reload(ctx, o.check) }},
+		{name: "status", usage: "[-json]", text: "what it is doing", flags: []string{"json"}, run: lists.status},
+		{name: "connections", usage: "[-json]", text: "who is connected", flags: []string{"json"}, run: lists.connections},
+		{name: "nodes", usage: "[-json]", text: "the servers that share its Redis", flags: []string{"json"}, run: lists.nodes},
+		{name: "say", usage: "-i TEXT", text: "send a text to every client", flags: []string{"i"}, words: 1, run: say},
+		{name: "token", usage: "-type T -id ID -code C -nickname N [-3des]", text: "issue a token; it is the last line",
+			flags: []string{"type", "id", "code", "nickname", "3des"}, run: token},
+		{name: "checkconfig", text: "check the configuration and show it", run: func(context.Context) error { return settings.show(out.out) }},
+	}
 }
 
-// near tells whether two words differ by one letter or by two letters that changed places, or one
-// begins with the other.
-func near(a, b string) bool {
-	a = strings.ToLower(a)
-	if len(a) >= 2 && (strings.HasPrefix(b, a) || strings.HasPrefix(a, b)) {
-		return true
+// developmentCommands are for the work at an application.
+func developmentCommands(p Program, o *options, env []string, out *output) []*command {
+	settings := &settings{o.configDir, env}
+	developer := &developer{settings: settings, remote: &remote{settings, out, o.host, o.port}, out: out}
+	return []*command{
+		{name: "routes", text: "what clients can call", run: func(ctx context.Context) error { return showRoutes(ctx, p, out.out) }},
+		{name: "dev", text: "start, and rebuild and reload when files change", run: developer.run},
 	}
-	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
-		a, b = a[1:], b[1:]
-	}
-	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
-		a, b = a[:len(a)-1], b[:len(b)-1]
-	}
-	return len(a) <= 1 && len(b) <= 1 || len(a) == 2 && len(b) == 2 && a[0] == b[1] && a[1] == b[0]
 }

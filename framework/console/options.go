@@ -1,52 +1,20 @@
 package console
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
-
-const usage = `console -s COMMAND [options]
-
-  start [-d]           start the server; -d: in the background
-  stop [-g]            stop it; -g: with the whole grace time for the clients
-  restart              stop -g, then start -d
-  reload [-check]      replace the worker by the binary and config now on disk; -check: only examine
-  status [-json]       what it is doing
-  connections [-json]  who is connected
-  nodes [-json]        the servers that share its Redis
-  say -i TEXT          send a text to every client
-  token -type T -id ID -code C -nickname N [-3des]
-                       issue a token; it is the last line
-  routes               what clients can call
-  checkconfig          check the configuration and show it
-  dev                  start, and rebuild and reload when files change
-  version              the version of this program
-  help                 this text
-
-options:
-`
-
-// words accepts the commands that users of other programs give without -s.
-func words(args []string) []string {
-	if len(args) == 0 {
-		return args
-	}
-	switch args[0] {
-	case "help", "version":
-		return append([]string{"-s"}, args...)
-	case "-version", "--version", "-v":
-		return []string{"-s", "version"}
-	}
-	return args
-}
 
 // options are the values of the command line.
 type options struct {
 	flags     *flag.FlagSet
 	command   string
+	args      []string // what stands beside the options
 	daemon    bool
 	graceful  bool
 	check     bool
@@ -62,42 +30,115 @@ type options struct {
 	nickname  string
 }
 
-// parse reads a command line. Its error is flag.ErrHelp where the help text is asked for.
+// everywhere are the flags that each command accepts: they say which server is meant.
+var everywhere = []string{"s", "c", "h", "p"}
+
+// parse reads a command line: the command stands behind -s, or first. Its error is flag.ErrHelp
+// where the help text is asked for.
 func parse(args []string) (*options, error) {
-	f := flag.NewFlagSet("console", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	o := &options{flags: f}
-	f.StringVar(&o.command, "s", "", "what to do")
-	f.BoolVar(&o.daemon, "d", false, "in the background")
-	f.BoolVar(&o.graceful, "g", false, "with the whole grace time")
-	f.BoolVar(&o.check, "check", false, "only examine the new worker")
-	f.BoolVar(&o.json, "json", false, "for programs")
-	f.BoolVar(&o.legacy, "3des", false, "the original's token form")
-	f.StringVar(&o.host, "h", "", "the manager's `host`; default: from the config")
-	f.IntVar(&o.port, "p", 0, "the manager's `port`; default: from the config")
-	f.StringVar(&o.configDir, "c", "config", "config `directory`")
-	f.StringVar(&o.text, "i", "", "the `text` to say")
-	f.StringVar(&o.userType, "type", "wechatUser", "user `type`: wechatUser, wall, …")
-	f.StringVar(&o.id, "id", "", "user `id`")
-	f.StringVar(&o.code, "code", "", "room `code`")
-	f.StringVar(&o.nickname, "nickname", "", "`name` to show")
-	err := f.Parse(words(args))
+	o := newOptions()
+	if slices.Contains([]string{"-version", "--version", "-v"}, strings.Join(args, " ")) {
+		args = []string{"version"}
+	}
+	// Without a value, -h is not the manager's host.
+	if n := len(args); n > 0 && args[n-1] == "-h" {
+		args = append(slices.Clone(args[:n-1]), "-help")
+	}
+	args, rest := cutArgs(args)
+	var err error
+	for {
+		if err = o.flags.Parse(args); err != nil || o.flags.NArg() == 0 {
+			break
+		}
+		o.args, args = append(o.args, o.flags.Arg(0)), o.flags.Args()[1:]
+	}
+	o.args = append(o.args, rest...)
+	if o.command == "" && len(o.args) > 0 {
+		o.command, o.args = o.args[0], o.args[1:]
+	}
 	switch {
-	case err != nil:
+	case errors.Is(err, flag.ErrHelp):
 		return o, err
-	case f.NArg() > 0 && o.command == "":
-		return o, fmt.Errorf("commands are given with -s: console -s %s", f.Arg(0))
-	case f.NArg() > 0:
-		return o, fmt.Errorf("unexpected %q", strings.Join(f.Args(), " "))
+	case err != nil:
+		return o, o.explain(err)
 	case o.command == "":
-		return o, errors.New("what to do? console -s start; console help shows all")
+		return o, errors.New("what to do? console start starts the server; console help shows all commands")
 	}
 	return o, nil
 }
 
-// help prints all commands and options.
-func (o *options) help(w io.Writer) {
-	fmt.Fprint(w, usage)
-	o.flags.SetOutput(w)
-	o.flags.PrintDefaults()
+func newOptions() *options {
+	f := flag.NewFlagSet("console", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	o := &options{flags: f}
+	f.StringVar(&o.command, "s", "", "the `command`; it can also stand first, without -s")
+	f.BoolVar(&o.daemon, "d", false, "in the background")
+	f.BoolVar(&o.graceful, "g", false, "with the whole grace time for the clients")
+	f.BoolVar(&o.check, "check", false, "only examine the new worker")
+	f.BoolVar(&o.json, "json", false, "print JSON, for programs")
+	f.BoolVar(&o.legacy, "3des", false, "the original's form of a token")
+	f.StringVar(&o.host, "h", "", "the manager's `host`; default: from the configuration")
+	f.IntVar(&o.port, "p", 0, "the manager's `port`; default: from the configuration")
+	f.StringVar(&o.configDir, "c", "config", "the `directory` of the configuration")
+	f.StringVar(&o.text, "i", "", "the `text` to say")
+	f.StringVar(&o.userType, "type", "wechatUser", "the user's `type`: wechatUser, wall, …")
+	f.StringVar(&o.id, "id", "", "the user's `id`")
+	f.StringVar(&o.code, "code", "", "the `code` of the user's room")
+	f.StringVar(&o.nickname, "nickname", "", "the `name` to show")
+	return o
 }
+
+// cutArgs cuts a command line at its first "--". What follows are no options.
+func cutArgs(args []string) (before, after []string) {
+	if at := slices.Index(args, "--"); at >= 0 {
+		return args[:at], args[at+1:]
+	}
+	return args, nil
+}
+
+// explain adds the flag that was probably meant to the flag package's error.
+func (o *options) explain(err error) error {
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return err
+	}
+	var known []string
+	o.flags.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
+	return errors.New("unknown option -" + name + suggest(name, known, "-") + o.where())
+}
+
+// where ends an error of the command line.
+func (o *options) where() string {
+	if o.command == "" {
+		return "; console help shows all"
+	}
+	return "; see console help " + o.command
+}
+
+// accept refuses options and words that the command does not take.
+func (o *options) accept(c *command) error {
+	var wrong []string
+	o.flags.Visit(func(f *flag.Flag) {
+		if !slices.Contains(everywhere, f.Name) && !slices.Contains(c.flags, f.Name) {
+			wrong = append(wrong, "-"+f.Name)
+		}
+	})
+	switch {
+	case len(wrong) > 0:
+		return fmt.Errorf("%s does not take %s%s", c.name, strings.Join(wrong, ", "), o.where())
+	case len(o.args) > c.words:
+		return fmt.Errorf("unexpected %q%s", strings.Join(o.args[c.words:], " "), o.where())
+	}
+	return nil
+}
+
+// word returns the first word beside the options, or "".
+func (o *options) word() string {
+	if len(o.args) == 0 {
+		return ""
+	}
+	return o.args[0]
+}
+
+// subject returns what the command is about: the value of -i, or the first word.
+func (o *options) subject() string { return cmp.Or(o.text, o.word()) }

@@ -91,11 +91,11 @@ func TestWrongCalls(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "console -s start"},
-		{[]string{"start"}, "console -s start"},
+		{nil, "console start"},
+		{[]string{"strat"}, "did you mean console start?"},
 		{[]string{"-s", "dance"}, "unknown command \"dance\"; console help"},
-		{[]string{"-s", "statsu"}, "did you mean console -s status?"},
-		{[]string{"-s", "conn"}, "did you mean console -s connections?"},
+		{[]string{"-s", "statsu"}, "did you mean console status?"},
+		{[]string{"-s", "conn"}, "did you mean console connections?"},
 		{[]string{"-s", "status", "-x"}, "-x"},
 	} {
 		if _, errs, code := s.run(tc.args...); code != 2 || !strings.Contains(errs, tc.want) {
@@ -108,7 +108,7 @@ func TestWrongCalls(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{{"version"}, {"-s", "version"}, {"--version"}} {
-		if out, _, code := s.run(args...); code != 0 || out != "wsframe dev\n" {
+		if out, _, code := s.run(args...); code != 0 || !strings.HasPrefix(out, "wsframe dev\n") {
 			t.Errorf("%v: %d %s", args, code, out)
 		}
 	}

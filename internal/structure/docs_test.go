@@ -179,10 +179,8 @@ func TestCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(string(source), "return map[string]func(context.Context) error{")
-	table, _, _ = strings.Cut(table, "\n\t}\n")
 	var commands []string
-	for _, m := range regexp.MustCompile(`"([a-z]+)":`).FindAllStringSubmatch(table, -1) {
+	for _, m := range regexp.MustCompile(`\{name: "([a-z]+)",`).FindAllStringSubmatch(string(source), -1) {
 		commands = append(commands, m[1])
 	}
 	if len(commands) < 10 {
