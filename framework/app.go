@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -312,14 +313,22 @@ func (h handler) Message(c *hub.Conn, data []byte) {
 }
 
 // MessageInline implements hub.Inliner.
-func (h handler) MessageInline(c *hub.Conn, data []byte) bool {
+func (h handler) MessageInline(c *hub.Conn, data []byte, turn hub.Turn) (rest func()) {
 	if f := session.Of(c).Foreign; f != nil {
-		return f.MessageInline(data)
+		turn.Begin()
+		if f.MessageInline(data) {
+			return nil
+		}
+		data = bytes.Clone(data)
+		return func() { f.Message(data) }
 	}
-	return h.dispatcher.MessageInline(c, data)
+	return h.dispatcher.MessageInline(c, data, turn)
 }
 
-func (echo) MessageInline(c *hub.Conn, data []byte) bool { _ = c.Echo(data); return true }
+func (echo) MessageInline(c *hub.Conn, data []byte, _ hub.Turn) (rest func()) {
+	_ = c.Echo(data)
+	return nil
+}
 
 func (echo) Overran(*hub.Conn) {}
 

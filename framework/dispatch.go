@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -26,11 +27,34 @@ type dispatcher struct {
 	escape     bool // protocol.escape_html
 }
 
-// Message implements hub.Handler: each frame gets at most one reply (contract §3).
-func (d *dispatcher) Message(c *hub.Conn, data []byte) { d.handle(c, data, false) }
+// call is a decoded request.
+type call struct {
+	ctx    *Ctx
+	target target
+	id     []byte // of the client's, for the reply; nil = none
+}
 
-// MessageInline implements hub.Inliner: it handles only what takes microseconds.
-func (d *dispatcher) MessageInline(c *hub.Conn, data []byte) bool { return d.handle(c, data, true) }
+// Message implements hub.Handler: each frame gets at most one reply (contract §3).
+func (d *dispatcher) Message(c *hub.Conn, data []byte) {
+	if call, ok := d.decode(c, data); ok {
+		d.run(call)
+	}
+}
+
+// MessageInline implements hub.Inliner: it runs actions that take microseconds.
+func (d *dispatcher) MessageInline(c *hub.Conn, data []byte, turn hub.Turn) (rest func()) {
+	call, ok := d.decode(c, data)
+	if !ok {
+		return nil
+	}
+	if !call.target.meter.pace.quick() {
+		call.id = bytes.Clone(call.id) // it is a part of data
+		return func() { d.run(call) }
+	}
+	turn.Begin()
+	d.run(call)
+	return nil
+}
 
 // Overran implements hub.Inliner: the action is slow, although it has not ended yet.
 func (d *dispatcher) Overran(c *hub.Conn) {
@@ -39,11 +63,11 @@ func (d *dispatcher) Overran(c *hub.Conn) {
 	}
 }
 
-// handle handles one message. With inline it does nothing and returns false if the action may be
-// slow.
-func (d *dispatcher) handle(c *hub.Conn, data []byte, inline bool) bool {
+// decode decodes one message. Without ok nothing is left to do: it was a heartbeat, or it was
+// refused.
+func (d *dispatcher) decode(c *hub.Conn, data []byte) (_ call, ok bool) {
 	if d.heartbeats.answer(c, data) {
-		return true
+		return call{}, false
 	}
 	req, err := frame.Request{}, frame.ErrUTF8
 	if !c.Binary() || utf8.Valid(data) { // of texts the hub has seen to it
@@ -51,31 +75,39 @@ func (d *dispatcher) handle(c *hub.Conn, data []byte, inline bool) bool {
 	}
 	if err != nil {
 		d.refuse(c, err, req.ID)
-		return true
-	}
-	t, unknown := d.router.find(req.Method)
-	if inline && unknown == nil && !t.meter.pace.quick() {
-		return false
+		return call{}, false
 	}
 	if d.ack {
 		_ = push(c, received)
 	}
+	t, unknown := d.router.find(req.Method)
+	if unknown != nil {
+		_ = send(c, unknown.reply(), req.ID) // an error: the connection has ended
+		return call{}, false
+	}
 	// data is the reader's buffer; an action may keep its Ctx.
-	ctx := &Ctx{server: d.server, FD: c.FD, Auth: c.Auth, conn: c}
+	ctx := &Ctx{server: d.server, FD: c.FD, Auth: c.Auth, conn: c, route: t.name, Method: t.method, Requested: t.method}
+	if t.respelled {
+		ctx.Requested = string(req.Method)
+	}
 	ctx.body = slices.Clip(append(ctx.small[:0], req.Body...))
 	if d.escape {
 		ctx.body, ctx.wrote = frame.EscapeHTML(ctx.body), ctx.body
 	}
+	return call{ctx, t, req.ID}, true
+}
+
+// run runs the action of a request and sends its reply.
+func (d *dispatcher) run(c call) {
 	exited := true
 	defer func() {
 		if exited {
-			conclude(ctx, nil, errExited, req.ID)
+			conclude(c.ctx, nil, errExited, c.id)
 		}
 	}()
-	reply, err := d.act(ctx, t, unknown, req.Method)
+	reply, err := act(c.ctx, c.target)
 	exited = false
-	conclude(ctx, reply, err, req.ID)
-	return true
+	conclude(c.ctx, reply, err, c.id)
 }
 
 // errExited is the error of an action that has ended its goroutine by runtime.Goexit. The
@@ -102,15 +134,8 @@ func answer(ctx *Ctx, reply *Reply, id []byte) {
 
 // act runs the routed action. A panic becomes an error: the client gets a 500, and the connection
 // lives.
-func (d *dispatcher) act(ctx *Ctx, t target, unknown *Fail, method []byte) (reply *Reply, err error) {
-	if unknown != nil {
-		return unknown.reply(), nil
-	}
-	ctx.route = t.name
-	if ctx.Method, ctx.Requested = t.method, t.method; t.respelled {
-		ctx.Requested = string(method)
-	}
-	begun := time.Now()
+func act(ctx *Ctx, t target) (reply *Reply, err error) {
+	begun := time.Since(started)
 	s := session.Of(ctx.conn)
 	s.Acting.Store(&ctx.route)
 	defer func() {
@@ -118,10 +143,14 @@ func (d *dispatcher) act(ctx *Ctx, t target, unknown *Fail, method []byte) (repl
 		if v := recover(); v != nil {
 			reply, err = nil, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
-		t.meter.add(time.Since(begun), err)
+		t.meter.add(time.Since(started)-begun, err)
 	}()
 	return t.action(ctx)
 }
+
+// started is a time for the clock to count from: time.Since reads one clock, where time.Now reads
+// two.
+var started = time.Now()
 
 // refuse answers a number that cannot be represented, and closes a connection whose frame breaks
 // the contract otherwise.

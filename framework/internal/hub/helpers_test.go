@@ -50,11 +50,14 @@ func (s *server) Closed(c *Conn, code int, _ string, _ []string) {
 var reader = os.Getenv("WSFRAME_TEST_READER")
 
 // MessageInline implements Inliner.
-func (s *server) MessageInline(c *Conn, data []byte) bool {
-	if s.quick {
-		s.Message(c, data)
+func (s *server) MessageInline(c *Conn, data []byte, turn Turn) (rest func()) {
+	if !s.quick {
+		data = bytes.Clone(data)
+		return func() { s.Message(c, data) }
 	}
-	return s.quick
+	turn.Begin()
+	s.Message(c, data)
+	return nil
 }
 
 func (s *server) Overran(*Conn) {}

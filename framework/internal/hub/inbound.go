@@ -94,20 +94,28 @@ func (in *inbound) take(data []byte, pooled *[]byte) {
 	in.watch()
 }
 
-// own returns a message that does not lie in a pooled buffer, and moves what follows it out of
-// that. An action that takes long would otherwise keep 16 KiB for each connection.
+// own returns a message that does not lie in a pooled buffer.
 func (in *inbound) own(payload []byte) []byte {
 	if in.pooled == nil {
 		return payload
 	}
 	payload = bytes.Clone(payload)
+	in.disown()
+	return payload
+}
+
+// disown returns the pooled buffer and keeps a copy of what is not handled yet. An action that
+// takes long would otherwise keep 16 KiB for each connection.
+func (in *inbound) disown() {
+	if in.pooled == nil {
+		return
+	}
 	in.c.mu.Lock() // others may read ahead already
 	defer in.c.mu.Unlock()
 	rest := bytes.Clone(in.buf[in.off:])
 	ready := in.ready - in.off
 	in.release()
 	in.buf, in.off, in.ready = rest, 0, ready
-	return payload
 }
 
 // watch records for housekeeping since when a message is incomplete.

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"os"
@@ -40,11 +41,20 @@ type watched struct {
 // loop.
 type Inliner interface {
 	Handler
-	// MessageInline does what Message does and returns true, or does nothing and returns false.
-	MessageInline(c *Conn, data []byte) bool
+	// MessageInline does what Message does and returns nil, or returns what remains to be done. The
+	// connection's goroutine calls that, which must not use data any more.
+	MessageInline(c *Conn, data []byte, turn Turn) (rest func())
 	// Overran is called when a call of MessageInline takes longer than the loop can wait. The call
 	// may have ended meanwhile.
 	Overran(c *Conn)
+}
+
+// Turn is the handling of one message in the event loop. It is the Inliner's until MessageInline
+// returns.
+type Turn interface {
+	// Begin is called before code of the application. From then on the loop goes on without a call
+	// that takes too long.
+	Begin()
 }
 
 // attach hands the socket to a loop and gives the turn to the caller. It returns false where no
@@ -165,9 +175,12 @@ func (w *watched) read(r *eventloop.Runner) next {
 		case !common:
 			return serves
 		case payload == nil:
-		case !w.inline(r, payload):
-			go w.actThenServe(in.own(payload))
-			return passed
+		default:
+			if rest := w.inline(r, payload); rest != nil {
+				in.disown()
+				go w.actThenServe(rest)
+				return passed
+			}
 		}
 	}
 	if !emptied || in.fault.Code != 0 || c.hub.frozen.Load() {
@@ -190,22 +203,21 @@ func (w *watched) release() next {
 	return serves
 }
 
-// inline dispatches a message in the loop. With false it was not dispatched, but its action counts
-// as begun, since the connection may be exported from now on.
-func (w *watched) inline(r *eventloop.Runner, payload []byte) bool {
+// inline dispatches a message in the loop. It returns what remains to be done: that counts as
+// begun, since the connection may be exported from now on.
+func (w *watched) inline(r *eventloop.Runner, payload []byte) (rest func()) {
 	in, c := w.in, w.in.c
 	in.count()
 	w.acting = c.hub.clock.seconds.Load()
 	in.reader.Store(readerActing)
 	if c.hub.inliner == nil {
-		return false
+		payload = bytes.Clone(payload)
+		return func() { c.hub.handler.Message(c, payload) }
 	}
-	r.Begin()
-	if !c.hub.inliner.MessageInline(c, payload) {
-		return false
+	if rest = c.hub.inliner.MessageInline(c, payload, r); rest == nil {
+		in.endAction(w.acting)
 	}
-	in.endAction(w.acting)
-	return true
+	return rest
 }
 
 // frame handles the next frame without gws if it is a pong, a ping, or a whole text message. common
@@ -237,14 +249,14 @@ func (w *watched) frame() (payload []byte, common bool) {
 }
 
 // actThenServe runs an action that counts as begun, and serves the connection after it.
-func (w *watched) actThenServe(payload []byte) {
-	in, over := w.in, false
+func (w *watched) actThenServe(action func()) {
+	over := false
 	defer func() {
 		if !over { // the action has ended this goroutine
 			go w.serve()
 		}
 	}()
-	in.finishAction(w.acting, func() { in.c.hub.handler.Message(in.c, payload) })
+	w.in.finishAction(w.acting, action)
 	over = true
 	w.serve()
 }
