@@ -1,7 +1,6 @@
 package framework
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -296,41 +295,6 @@ func (a *App) attach(o *Options) {
 		func(context.Context) error { a.roomsync.Close(); return nil },
 		func(context.Context) error { a.port.Close(); return nil })
 }
-
-// handler is what the hub calls.
-type handler struct {
-	*dispatcher
-	*entrance
-}
-
-// Message implements hub.Handler. Messages of the gateway's own clients are not routed.
-func (h handler) Message(c *hub.Conn, data []byte) {
-	if f := session.Of(c).Foreign; f != nil {
-		f.Message(data)
-		return
-	}
-	h.dispatcher.Message(c, data)
-}
-
-// MessageInline implements hub.Inliner.
-func (h handler) MessageInline(c *hub.Conn, data []byte, turn hub.Turn) (rest func()) {
-	if f := session.Of(c).Foreign; f != nil {
-		turn.Begin()
-		if f.MessageInline(data) {
-			return nil
-		}
-		data = bytes.Clone(data)
-		return func() { f.Message(data) }
-	}
-	return h.dispatcher.MessageInline(c, data, turn)
-}
-
-func (echo) MessageInline(c *hub.Conn, data []byte, _ hub.Turn) (rest func()) {
-	_ = c.Echo(data)
-	return nil
-}
-
-func (echo) Overran(*hub.Conn) {}
 
 func protector(log *zap.Logger) func(what string, f func()) {
 	return func(what string, f func()) { protect(log, what, f) }
