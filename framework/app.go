@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -186,6 +187,7 @@ func assemble(o *Options) (a *App, err error) {
 		MaxConnections: lim.MaxConnections, ConnectionsPerIP: lim.ConnectionsPerIP, RefusedRate: lim.RefusedRate,
 		Origins: cfg.Origins, AllowNoOrigin: cfg.AllowNoOrigin, TrustedProxies: cfg.TrustedProxies, TrustedHeader: cfg.TrustedHeader,
 		Static: o.Static, Log: a.log, Authenticate: a.entrance.authenticate, Unavailable: a.entrance.unavailable, Open: a.entrance.open,
+		Pages: withServer(a.Server, slices.Clone(a.router.pages)), Drain: lim.ReloadDrain,
 	})
 	if err != nil {
 		return nil, err
@@ -293,7 +295,7 @@ func (a *App) attach(o *Options) {
 		func(ctx context.Context) error { a.closer.Close(ctx); return nil },
 		func(ctx context.Context) error { a.nodes.Close(ctx); return nil },
 		func(context.Context) error { a.roomsync.Close(); return nil },
-		func(context.Context) error { a.port.Close(); return nil })
+		func(ctx context.Context) error { a.port.Close(ctx); return nil })
 }
 
 func protector(log *zap.Logger) func(what string, f func()) {

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"wsframe/framework/internal/accept"
 )
 
 // Action is a routable method in the form in which the router calls it.
@@ -15,14 +17,16 @@ type Action func(c *Ctx) (*Reply, error)
 // Middleware wraps every action of a controller; the first given is the outermost.
 type Middleware func(next Action) Action
 
-// Controller is a mounted struct: its name, its actions and its hooks. Mount makes it.
+// Controller is what an application mounts: a struct with its name, its actions and its hooks, by
+// Mount, or an HTTP handler, by HTTP.
 type Controller struct {
 	name    string // module.controller, lower case
 	kind    string // Go type, for the route table
 	actions map[string]Action
 	paces   map[string]string // declared for actions, see Inline
 	hooks   hooks
-	err     error // what is wrong with it; New reports it
+	page    *accept.Page // of HTTP, which has nothing else
+	err     error        // what is wrong with it; New reports it
 }
 
 var (

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"wsframe/framework/internal/accept"
 )
 
 // Route is one line of the route table.
 type Route struct {
-	Method     string // module.controller.action, lower case
+	Method     string // module.controller.action, lower case; of a handler "http" and its path
 	Controller string // Go type
 	Pace       string // "inline" or "blocking" where the application declares it
 }
@@ -18,6 +20,7 @@ type Route struct {
 type router struct {
 	controllers map[string]*Controller
 	mounted     []*Controller     // in their order
+	pages       []accept.Page     // by HTTP
 	actions     map[string]target // module.controller.action
 	fallbacks   map[string]target // OnMessage of module.controller
 }
@@ -41,6 +44,10 @@ func newRouter(list []Controller) (*router, error) {
 		c := &list[i]
 		if c.err != nil {
 			errs = append(errs, c.err)
+			continue
+		}
+		if c.page != nil {
+			r.pages = append(r.pages, *c.page)
 			continue
 		}
 		if c.name == "" {
@@ -115,6 +122,9 @@ func (r *router) routes() []Route {
 	list := make([]Route, 0, len(r.actions))
 	for method, t := range r.actions {
 		list = append(list, Route{method, t.controller.kind, t.controller.paces[method[strings.LastIndexByte(method, '.')+1:]]})
+	}
+	for _, p := range r.pages {
+		list = append(list, Route{Method: "http " + p.Path, Controller: fmt.Sprintf("%T", p.Handler)})
 	}
 	slices.SortFunc(list, func(a, b Route) int { return strings.Compare(a.Method, b.Method) })
 	return list

@@ -2,12 +2,14 @@ package framework
 
 import (
 	"context"
+	"net/http"
 	"strconv"
 	"time"
 
 	"go.uber.org/zap"
 
 	"wsframe/framework/gateway"
+	"wsframe/framework/internal/accept"
 	"wsframe/framework/internal/clients"
 	"wsframe/framework/internal/closing"
 	"wsframe/framework/internal/directory"
@@ -107,4 +109,25 @@ func (s *Server) clientID(fd int64) string {
 		return ""
 	}
 	return gateway.ClientID{Gateway: s.gateway.Address, Connection: clients.ID(fd)}.String()
+}
+
+// ServerOf returns the Server in the context of a request to HTTP; nil in another context.
+func ServerOf(ctx context.Context) *Server {
+	s, _ := ctx.Value(serverKey{}).(*Server)
+	return s
+}
+
+type serverKey struct{}
+
+// withServer makes ServerOf work in the application's pages.
+func withServer(s *Server, pages []accept.Page) []accept.Page {
+	for i, p := range pages {
+		if p.Handler == nil {
+			continue // New refuses it
+		}
+		pages[i].Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			p.Handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), serverKey{}, s)))
+		})
+	}
+	return pages
 }

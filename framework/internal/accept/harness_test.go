@@ -169,7 +169,7 @@ func inTime(t *testing.T, change func(*Config), f func(t *testing.T, s *running)
 		go func() { s.served <- s.Serve(s.ln) }()
 		f(t, s)
 		s.Stop()
-		s.Close()
+		s.Close(t.Context())
 		if err := <-s.served; err != nil {
 			t.Error(err)
 		}
@@ -211,6 +211,10 @@ func (s *running) ask(address, request string) (a answer) {
 	a.closed = err == io.EOF
 	_ = client.Close()
 	synctest.Wait()
+	if !server.closed.Load() { // net/http lingers for half a second
+		time.Sleep(time.Second)
+		synctest.Wait()
+	}
 	if !server.closed.Load() {
 		s.t.Errorf("%.60q: the socket stays open", request)
 	}

@@ -1,6 +1,7 @@
 package accept
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,60 +22,35 @@ type pages struct {
 	feed   *feed
 	start  sync.Once
 	done   chan struct{}
-	plain  http.Handler // of doors without Pages
+	plain  http.Handler // of doors without Pages: Config.Pages, and what is built in
 	remote func(peer net.Addr, h http.Header) string
 	// upgrade takes over a kept connection on which a handshake has come. read is the handshake's
 	// head, and what came after it.
 	upgrade func(conn Conn, d *door, read []byte)
 	open    atomic.Int64 // connections
+	drain   time.Duration
 }
 
 const (
-	frontPage = `<!doctype html><meta charset="utf-8"><title>wsframe</title>
-<p>wsframe: this port speaks WebSocket.`
-	demoLink = ` <a href="/static/">Demo</a>`
-	pageEnd  = "</p>\n"
-
 	// pageIdle is how long a connection is kept for its next request.
 	pageIdle = 60 * time.Second
 	// pagePause is how long a client may neither take bytes of a response nor send bytes of a body.
 	pagePause = 10 * time.Second
 )
 
-// plainPages is a small page, and the static files.
-func plainPages(cfg *Config) http.Handler {
-	static := cfg.Static
-	front := frontPage + pageEnd
-	if static != nil {
-		front = frontPage + demoLink + pageEnd
+func newPages(cfg *Config) (*pages, error) {
+	plain, err := ownPages(cfg)
+	if err != nil {
+		return nil, err
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, front) // an error concerns the client only
-	})
-	if static == nil {
-		mux.Handle("GET /static/", http.NotFoundHandler())
-	} else {
-		files := http.FileServerFS(static)
-		mux.Handle("GET /static/", http.StripPrefix("/static/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("X-Content-Type-Options", "nosniff")
-			w.Header().Set("Cache-Control", "no-cache")
-			files.ServeHTTP(w, r)
-		})))
-	}
-	return mux
-}
-
-func newPages(cfg *Config) *pages {
-	p := &pages{feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{})}, done: make(chan struct{}), plain: plainPages(cfg)}
+	p := &pages{feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{})}, done: make(chan struct{}), plain: plain, drain: cmp.Or(cfg.Drain, pagePause)}
 	p.server = &http.Server{
 		Handler: http.HandlerFunc(p.serveHTTP), ErrorLog: zap.NewStdLog(cfg.Log),
 		ReadHeaderTimeout: cfg.HandshakeTimeout, IdleTimeout: pageIdle,
 		MaxHeaderBytes: cfg.HandshakeBytes,
 		ConnContext:    func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, visitorKey{}, c) },
 	}
-	return p
+	return p, nil
 }
 
 type visitorKey struct{}
@@ -88,7 +64,6 @@ func (p *pages) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	handler := v.door.Pages
 	if handler == nil {
-		w.Header().Set("Connection", "close")
 		handler = p.plain
 	}
 	r.RemoteAddr = remoteWithPort(p.remote(v.RemoteAddr(), r.Header), r.RemoteAddr)
@@ -154,9 +129,14 @@ func (p *pages) serve(nc Conn, d *door, read []byte) {
 // keep sets whether connections wait for further requests. Those that wait are closed otherwise.
 func (p *pages) keep(on bool) { p.server.SetKeepAlivesEnabled(on) }
 
-func (p *pages) close() {
+// close waits for the requests that are answered, until ctx or the time for it ends.
+func (p *pages) close(ctx context.Context) {
 	p.start.Do(func() { close(p.done) }) // no page was served
-	_ = p.server.Close()                 // cuts what is still open
+	ctx, cancel := context.WithTimeout(ctx, p.drain)
+	defer cancel()
+	if p.server.Shutdown(ctx) != nil {
+		_ = p.server.Close() // cuts what is still open
+	}
 	_ = p.feed.Close()
 	<-p.done
 }

@@ -46,9 +46,12 @@ func TestPages(t *testing.T) {
 
 // Requests after Close are closed, and Close also ends a server that has served no page.
 func TestPagesEnd(t *testing.T) {
-	p := newPages(&Config{HandshakeTimeout: time.Second, Log: zap.NewNop()})
-	p.close()
-	p.close()
+	p, err := newPages(&Config{HandshakeTimeout: time.Second, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.close(t.Context())
+	p.close(t.Context())
 	client, server := connect(near)
 	p.serve(server, &door{}, nil)
 	if !server.closed.Load() {
@@ -249,4 +252,98 @@ func TestPagesPause(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// The application's pages are beside the built-in ones, and bounded.
+func TestOwnPages(t *testing.T) {
+	show := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "own %s %d %v", r.URL.Path, len(b), err)
+	})
+	inTime(t, func(c *Config) {
+		c.Static = fstest.MapFS{"index.html": {Data: []byte("the demo")}}
+		c.Pages = []Page{{"/api/", show, 10}, {"/health", show, 0}}
+	}, func(t *testing.T, s *running) {
+		for _, tc := range []struct {
+			line   string
+			body   string
+			status int
+			part   string
+		}{
+			{"GET /api/x", "", 200, "own /api/x 0"},
+			{"DELETE /api/", "", 200, "own /api/ 0"},
+			{"POST /api/x", "0123456789", 200, "own /api/x 10 <nil>"},
+			{"POST /api/x", "01234567890", 200, "own /api/x 10 http: request body too large"},
+			{"GET /api/../api/y", "", 307, ""},
+			{"GET /api", "", 307, "/api/"},
+			{"GET /health", "", 200, "own /health 0"},
+			{"GET /health/x", "", 200, "wsframe"},
+			{"GET /static/", "", 200, "the demo"},
+			{"GET /", "", 200, "wsframe"},
+			{"POST /", "", 405, ""},
+		} {
+			a := s.ask(near, fmt.Sprintf("%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", tc.line, len(tc.body), tc.body))
+			if a.status != tc.status && !(tc.status == 307 && a.status == 301) || !strings.Contains(a.body, tc.part) {
+				t.Errorf("%s: %d %q, want %d %q", tc.line, a.status, a.body, tc.status, tc.part)
+			}
+		}
+	})
+	for _, tc := range []struct {
+		pages []Page
+		part  string
+	}{
+		{[]Page{{"/a", show, 0}, {"/a", show, 0}}, "twice"},
+		{[]Page{{"/a", nil, 0}}, "nil"},
+		{[]Page{{"/", show, 0}}, "server's own"},
+		{[]Page{{"/static", show, 0}}, "server's own"},
+		{[]Page{{"/static/x", show, 0}}, "server's own"},
+		{[]Page{{"a", show, 0}}, "must be a path"},
+		{[]Page{{"", show, 0}}, "must be a path"},
+		{[]Page{{"GET /a", show, 0}}, "must be a path"},
+		{[]Page{{"example.com/a", show, 0}}, "must be a path"},
+		{[]Page{{"/a/{id}", show, 0}}, "must be a path"},
+		{[]Page{{"/a/../static/", show, 0}}, "must be a path"},
+		{[]Page{{"//static/", show, 0}}, "must be a path"},
+		{[]Page{{"/%73tatic/", show, 0}}, "must be a path"},
+	} {
+		if _, err := New(Config{Pages: tc.pages, Log: zap.NewNop()}); err == nil || !strings.Contains(err.Error(), tc.part) {
+			t.Errorf("%q: %v, want %s", tc.pages[0].Path, err, tc.part)
+		}
+	}
+}
+
+// A stop lets requests finish, and cuts those that do not in time.
+func TestPagesDrain(t *testing.T) {
+	for _, takes := range []time.Duration{3 * time.Second, time.Minute} {
+		inTime(t, func(c *Config) {
+			c.Drain = 5 * time.Second
+			c.Pages = []Page{{"/slow", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				select {
+				case <-time.After(takes):
+				case <-r.Context().Done():
+				}
+				_, _ = io.WriteString(w, "done")
+			}), 0}}
+		}, func(t *testing.T, s *running) {
+			client, server := connect(near)
+			s.ln.conns <- server
+			go func() { _, _ = io.WriteString(client, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n") }()
+			synctest.Wait()
+			begin := time.Now()
+			answered := make(chan bool)
+			go func() {
+				r, err := http.ReadResponse(bufio.NewReader(client), nil)
+				if err == nil {
+					_, err = io.ReadAll(r.Body)
+				}
+				answered <- err == nil
+			}()
+			s.Stop()
+			go s.Close(t.Context())
+			if ok := <-answered; ok != (takes < s.cfg.Drain) || time.Since(begin) > 6*time.Second {
+				t.Errorf("a request of %v: answered %v, after %v", takes, ok, time.Since(begin))
+			}
+			_ = client.Close()
+		})
+	}
 }

@@ -17,6 +17,7 @@ package accept
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +49,8 @@ type Config struct {
 	TrustedProxies   []string      // addresses and CIDRs whose header is believed
 	TrustedHeader    string        // the one that names the client's address
 	Static           fs.FS         // served under /static/; nil = nothing
+	Pages            []Page        // of the application, for Serve
+	Drain            time.Duration // for requests of pages that are under way at Close; 0 = 10 s
 	Log              *zap.Logger
 
 	// Authenticate returns whose token it is; "" = no token was sent. An error refuses the client.
@@ -132,7 +135,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.addresses.init(cfg.RefusedRate, cfg.ConnectionsPerIP)
-	s.pages = newPages(&cfg)
+	if s.pages, err = newPages(&cfg); err != nil {
+		return nil, err
+	}
 	s.pages.remote, s.pages.upgrade = s.remoteOf, s.upgraded
 	return s, nil
 }
@@ -173,8 +178,8 @@ func (s *Server) Stop() {
 	s.pages.keep(false)
 }
 
-// Close cuts the requests of pages that are still answered, after Stop.
-func (s *Server) Close() { s.pages.close() }
+// Close waits for the requests of pages, at most Config.Drain, and then cuts them. It follows Stop.
+func (s *Server) Close(ctx context.Context) { s.pages.close(ctx) }
 
 // Handshakes returns the number of accepted sockets whose request is not handled yet.
 func (s *Server) Handshakes() int { return int(s.listeners.handling.Load()) }

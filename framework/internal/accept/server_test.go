@@ -261,7 +261,7 @@ func TestStop(t *testing.T) {
 			t.Error(err)
 		}
 		<-late.closed
-		s.Close()
+		s.Close(t.Context())
 		synctest.Wait()
 		if !slow.closed.Load() {
 			t.Error("a page that nobody reads stays open")
@@ -326,7 +326,7 @@ func TestOtherSockets(t *testing.T) {
 		t.Error(err)
 	}
 	s.Stop()
-	s.Close()
+	s.Close(t.Context())
 }
 
 // A listener may have a Policy of its own. The limits count all listeners together.
