@@ -1,7 +1,6 @@
 package socketio
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -83,7 +82,7 @@ func (d *Dialogue) message(content []byte, depth int) Step {
 		return Step{Answer: Refusal(d.Version, name)}
 	case p.Type == Connect && !d.Connected:
 		d.Connected = true
-		return Step{Answer: fmt.Appendf(nil, `%c%c{"sid":"%s"}`, Message, Connect, rand.Text())}
+		return Step{Answer: fmt.Appendf(nil, `%c%c{"sid":"%s"}`, Message, Connect, newSID())}
 	case p.Type == Disconnect && name == "/":
 		return Step{Code: wire.CloseNormal, Reason: "the client has left"}
 	case p.Type == Event && name == "/":

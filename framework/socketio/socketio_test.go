@@ -15,6 +15,8 @@ import (
 // recorded is a line of a conversation between socket.io clients and a server of PHP.
 type recorded struct {
 	Step, To, HTTP, Hex string
+	Conn                int
+	End                 bool
 	Frames              []struct {
 		Opcode int
 		Text   string
