@@ -165,6 +165,9 @@ func assemble(o *Options) (a *App, err error) {
 		return nil, errors.New("the auth check is on, but there are no token keys")
 	}
 	cfg, lim := &o.Config, &o.Config.Limits
+	if _, wrong := declared.Source(); len(wrong) > 0 {
+		return nil, errors.Join(wrong...)
+	}
 	a = &App{Server: &Server{log: o.Deps.Log, timeout: o.StoreTimeout, gateway: o.Gateway}}
 	if a.router, err = newRouter(withSystem(o.Controllers)); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"wsframe/framework/internal/accept"
+	"wsframe/framework/internal/contract"
 )
 
 // Action is a routable method in the form in which the router calls it.
@@ -20,30 +21,43 @@ type Middleware func(next Action) Action
 // Controller is what an application mounts: a struct with its name, its actions and its hooks, by
 // Mount, or an HTTP handler, by HTTP.
 type Controller struct {
-	name    string // module.controller, lower case
-	kind    string // Go type, for the route table
-	actions map[string]Action
-	paces   map[string]string // declared for actions, see Inline
-	hooks   hooks
-	page    *accept.Page // of HTTP, which has nothing else
-	err     error        // what is wrong with it; New reports it
+	name       string // module.controller, lower case
+	kind       string // Go type, for the route table
+	actions    map[string]Action
+	signatures map[string]contract.ActionSource // by action
+	answers    map[string]*answerEvent          // of the actions that return an Out
+	paces      map[string]string                // declared for actions, see Inline
+	hooks      hooks
+	page       *accept.Page // of HTTP, which has nothing else
+	err        error        // what is wrong with it; New reports it
 }
 
-var (
-	namePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)?$`)
-	ctxType     = reflect.TypeFor[*Ctx]()
-	replyType   = reflect.TypeFor[*Reply]()
-	errorType   = reflect.TypeFor[error]()
-)
+var namePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)?$`)
 
-const wantedShape = "func(*framework.Ctx) (*framework.Reply, error) or func(*framework.Ctx, *In) (*framework.Reply, error)"
+const wantedShape = "func(*framework.Ctx) (*framework.Reply, error), with or without an *In as the second parameter, " +
+	"and *framework.Reply or an *Out as the first result"
 
 // Mount makes every exported method of c that has an action's shape routable as name.method. name
 // is "controller" or "module.controller", in any case. New refuses, by name, an exported method of
 // any other shape, a hook of the wrong shape and an invalid name. c must be safe for concurrent
 // use: actions of different connections run at the same time.
+//
+// The shapes are
+//
+//	func(*Ctx) (*Reply, error)
+//	func(*Ctx, *In) (*Reply, error)
+//	func(*Ctx) (*Out, error)
+//	func(*Ctx, *In) (*Out, error)
+//
+// In is a struct that is decoded from the frame and validated. Out is a struct, slice or map, the
+// param of a reply with status 200. Its event is the controller, the method and Success: Say of
+// chat.room replies roomSaySuccess. Answers chooses another one. An Out of None has no param and
+// may be nil; any other nil beside a nil error is answered with 500 controllerError.
 func Mount[T any](name string, c *T, mw ...Middleware) Controller {
-	m := Controller{name: strings.ToLower(name), kind: reflect.TypeFor[*T]().String(), actions: map[string]Action{}}
+	m := Controller{
+		name: strings.ToLower(name), kind: reflect.TypeFor[*T]().String(),
+		actions: map[string]Action{}, signatures: map[string]contract.ActionSource{}, answers: map[string]*answerEvent{},
+	}
 	m.err = mount(&m, name, c, mw)
 	return m
 }
@@ -84,7 +98,7 @@ func mount[T any](m *Controller, name string, c *T, mw []Middleware) error {
 			}
 			continue
 		}
-		action, ok := bind(c, method)
+		s, ok := signatureOf(method)
 		if !ok {
 			wrong = append(wrong, fmt.Sprintf("%s.%s is %s, wanted %s (or an unexported name)", m.kind, method.Name, shape(method.Type, 1), wantedShape))
 			continue
@@ -93,7 +107,12 @@ func mount[T any](m *Controller, name string, c *T, mw []Middleware) error {
 		if m.actions[route] != nil {
 			wrong = append(wrong, fmt.Sprintf("%s.%s: another action has that name but for case", m.kind, method.Name))
 		}
-		m.actions[route] = wrap(action)
+		if s.Typed {
+			m.answers[route] = &answerEvent{name: successOf(name, method.Name)}
+			s.Event = m.answers[route].name
+		}
+		m.signatures[route] = s
+		m.actions[route] = wrap(bind(c, method, m.answers[route]))
 	}
 	if len(wrong) > 0 {
 		return fmt.Errorf("mount %q: %s", name, strings.Join(wrong, "; "))
@@ -103,6 +122,29 @@ func mount[T any](m *Controller, name string, c *T, mw []Middleware) error {
 		return fmt.Errorf("mount %q: %s has no action: %s", name, m.kind, wantedShape)
 	}
 	return nil
+}
+
+// Answers sets the event, and its info, with which an action replies that returns an Out. New
+// refuses an action of another shape, and an event with another type of param.
+//
+//	framework.Answers(framework.Mount("poll", &Poll{}), "vote", framework.Event[VoteOut]("voted"))
+func Answers[T any](c Controller, action string, e EventOf[T]) Controller {
+	if c.err != nil {
+		return c
+	}
+	route := strings.ToLower(action)
+	a, s := c.answers[route], c.signatures[route]
+	switch {
+	case a == nil:
+		c.err = fmt.Errorf("mount %q: %s has no action %q that returns an Out", c.name, c.kind, action)
+	case s.Out != paramOf(reflect.TypeFor[T]()):
+		c.err = fmt.Errorf("mount %q: %s of %s returns %v, but the param of the event %q is %v", c.name, action, c.kind, s.Out, e.name, reflect.TypeFor[T]())
+	default:
+		*a = answerEvent{e.name, e.info}
+		s.Event = e.name
+		c.signatures[route] = s
+	}
+	return c
 }
 
 // shape prints a function's type without its first parameters.
@@ -116,27 +158,6 @@ func shape(t reflect.Type, skip int) string {
 		out = append(out, t.Out(i))
 	}
 	return strings.ReplaceAll(reflect.FuncOf(in, out, t.IsVariadic()).String(), "frame.Reply", "framework.Reply")
-}
-
-// bind turns a method into an Action. Reflection ends here: a call of the result costs an indirect
-// call, plus decoding where the method has an In.
-func bind[T any](c *T, m reflect.Method) (Action, bool) {
-	if call, ok := m.Func.Interface().(func(*T, *Ctx) (*Reply, error)); ok {
-		return func(ctx *Ctx) (*Reply, error) { return call(c, ctx) }, true
-	}
-	t := m.Type
-	if t.NumOut() != 2 || t.Out(0) != replyType || t.Out(1) != errorType || t.IsVariadic() || t.NumIn() != 3 || t.In(1) != ctxType ||
-		t.In(2).Kind() != reflect.Pointer || t.In(2).Elem().Kind() != reflect.Struct {
-		return nil, false
-	}
-	in, call := newInput(t.In(2).Elem()), bindTyped(reflect.ValueOf(c), m)
-	return func(ctx *Ctx) (*Reply, error) {
-		v, err := in.decode(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return call(ctx, v)
-	}, true
 }
 
 // Inline declares that actions of a controller take microseconds and never wait. They run in the

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"wsframe/framework/frame"
+	"wsframe/framework/internal/contract"
 )
 
 // Reply is the answer of an action, or a push: {"status","event","info","param"} (contract §3). An
@@ -38,6 +39,7 @@ type Fail struct {
 
 // NewFail declares an error with its wire form.
 func NewFail(status int, event, info string) *Fail {
+	declared.Failure(contract.Failure{Status: status, Event: event, Info: info})
 	return &Fail{Status: status, Event: event, Info: info}
 }
 

@@ -28,6 +28,15 @@ func (quick) Say(_ *framework.Ctx, in *quickIn) (*framework.Reply, error) {
 	return framework.OK(in.Room, in.Say), nil
 }
 
+// Out returns a typed reply.
+func (quick) Out(_ *framework.Ctx, in *quickIn) (*quickOut, error) {
+	return &quickOut{in.Room}, nil
+}
+
+type quickOut struct {
+	Room string `json:"room"`
+}
+
 // exchange is one connection that sends a frame and reads its reply without allocating.
 type exchange struct {
 	nc         net.Conn
@@ -70,6 +79,7 @@ var exchanges = []struct {
 }{
 	{"index", `{"method":"index.index.index"}`, `{"status":200,"event":"index","info":""}`, 3},
 	{"typed", `{"method":"index.index.say","room":"lobby","say":"hello"}`, `{"status":200,"event":"lobby","info":"hello"}`, 6},
+	{"out", `{"method":"index.index.out","room":"lobby"}`, `{"status":200,"event":"outSuccess","info":"","param":{"room":"lobby"}}`, 7},
 }
 
 func BenchmarkRequest(b *testing.B) {

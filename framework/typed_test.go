@@ -28,12 +28,13 @@ func TestTypedCalls(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			controller.calls = 0
 			call := bind(reflect.ValueOf(controller), method)
-			r, err := call(&Ctx{Method: "a.b.c"}, reflect.ValueOf(&typedIn{N: 7}))
+			out, err := call(&Ctx{Method: "a.b.c"}, reflect.ValueOf(&typedIn{N: 7}))
+			r := (*Reply)(out)
 			if err != nil || r.Event != "add" || r.Info != "a.b.c" || r.Param != 7 {
 				t.Errorf("%+v, %v", r, err)
 			}
-			r, err = call(&Ctx{}, reflect.ValueOf(&typedIn{N: -1}))
-			if r != nil || !errors.Is(err, errTyped) || controller.calls != 2 {
+			out, err = call(&Ctx{}, reflect.ValueOf(&typedIn{N: -1}))
+			if out != nil || !errors.Is(err, errTyped) || controller.calls != 2 {
 				t.Errorf("%+v, %v after %d calls", r, err, controller.calls)
 			}
 		})
