@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"wsframe/framework/internal/wire"
 )
 
 // Config of a Hub. Zero means the documented default.
@@ -26,6 +28,8 @@ type Config struct {
 	// Compression accepts permessage-deflate without context takeover (RFC 7692) from clients. The
 	// server itself sends nothing compressed.
 	Compression bool
+
+	Pages PageConfig
 
 	// Set by tests.
 	ticks <-chan time.Time // of housekeeping; nil = one a second
@@ -55,6 +59,11 @@ func (c *Config) fill() {
 	defTime(&c.PingInterval, 25*time.Second)
 	defTime(&c.IdleTimeout, 60*time.Second)
 	defTime(&c.RoomFlush, 5*time.Millisecond)
+	defTime(&c.Pages.PingInterval, 25*time.Second)
+	defTime(&c.Pages.PingTimeout, 60*time.Second)
+	if c.Pages.Translate == nil {
+		c.Pages.Translate = func(dst, _ []byte, _ wire.Dialect) []byte { return dst }
+	}
 	c.MessageBurst = max(c.MessageBurst, c.MessageRate)
 	if c.now == nil {
 		c.now = time.Now

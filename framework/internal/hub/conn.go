@@ -34,6 +34,8 @@ type Conn struct {
 	Since  time.Time // when it was accepted
 	// Data belongs to the layer above. It is set before Serve.
 	Data any
+	// Page is that of a socket.io page; nil = the client speaks the server's own protocol.
+	Page *Page
 
 	hub   *Hub
 	sock  socket
@@ -84,6 +86,9 @@ func (h *Hub) Accept(nc *net.TCPConn, early []byte, fd int64, id auth.Identity, 
 func (c *Conn) init(fd int64) {
 	c.Member.Init(c.hub.Rooms, fd, c)
 	c.Bound.c, c.Bound.users = c, &c.hub.users
+	if c.Page != nil {
+		c.Page.c, c.Member.Dialect = c, c.Page.Version()
+	}
 	c.out.c, c.move.c = c, c
 	c.in.init(c)
 }
@@ -264,6 +269,7 @@ func (c *Conn) closeLocked(code int, reason string) {
 	if serving {
 		c.out.push(wire.CloseFrame(code, reason), 0, false, nil)
 		c.sock.wake() // the reader runs the close path
+		c.Page.signal()
 		c.in.watched.signal()
 	}
 }
@@ -286,27 +292,36 @@ func (c *Conn) check(now int64) {
 		c.Close(wire.ClosePolicy, "message took too long")
 		return
 	}
-	quiet := now - c.lastIn.Load()
-	if quiet >= int64(cfg.IdleTimeout/time.Second) {
+	idle, interval := heartbeat(c)
+	if now-c.lastIn.Load() >= idle {
 		c.Close(wire.CloseIdle, "idle")
 		return
 	}
-	if now-c.lastPing.Load() >= c.hub.pingSeconds() {
+	if now-c.lastPing.Load() >= interval {
 		c.lastPing.Store(now)
-		c.out.control(wire.ControlFrame(wire.OpPing, nil))
+		c.out.control(c.Page.ping())
 	}
+}
+
+// heartbeat returns how long the peer may be silent, and the time between two pings, in seconds.
+func heartbeat(c *Conn) (idle, interval int64) {
+	if c.Page != nil {
+		return c.Page.heartbeat()
+	}
+	return int64(c.hub.cfg.IdleTimeout / time.Second), c.hub.pingSeconds()
 }
 
 // nextCheck returns the time at which check may have something to do, in seconds of Hub.clock.
 func nextCheck(c *Conn) int64 {
 	c.mu.Lock()
-	watched := c.in.watched.loop != nil
+	watched := c.in.watched.loop != nil || c.out.away
 	c.mu.Unlock()
 	if !watched {
 		return 0 // nobody but housekeeping reads ahead during an action
 	}
 	cfg := &c.hub.cfg
-	at := min(c.lastIn.Load()+int64(cfg.IdleTimeout/time.Second), c.lastPing.Load()+c.hub.pingSeconds())
+	idle, interval := heartbeat(c)
+	at := min(c.lastIn.Load()+idle, c.lastPing.Load()+interval)
 	if from := c.messageFrom.Load(); from != 0 {
 		at = min(at, from+messageSeconds(cfg)+1)
 	}

@@ -1,6 +1,10 @@
 package hub
 
-import "bytes"
+import (
+	"bytes"
+
+	"wsframe/framework/internal/wire"
+)
 
 // Export returns the state of a frozen connection. From then on what is sent also goes to the
 // Mover, and all other changes wait for the channel of Moving. With again the connection is between
@@ -23,7 +27,7 @@ func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
 		FD: c.FD, Auth: c.Auth, Remote: c.Remote, Since: c.Since, Rooms: rooms, Data: data, Busy: !c.parked, Deflate: c.in.deflate,
 		Tokens: in.tokens, LastIn: k.toWall(c.lastIn.Load()), LastPing: k.toWall(c.lastPing.Load()),
 		MsgsIn: c.msgsIn.Load(), MsgsOut: c.msgsOut.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
-		MessageFrom: k.toWall(c.messageFrom.Load()),
+		MessageFrom: k.toWall(c.messageFrom.Load()), Page: c.Page.export(),
 	}
 	if s.Busy {
 		// gws has buffered the beginning of what follows. The reader runs an action, and needs c.mu
@@ -48,6 +52,9 @@ func (h *Hub) Release(gone func(fd int64)) (moved int) {
 		defer c.mu.Unlock()
 		switch {
 		case c.moved: // by an earlier Release; the action still runs
+			return true
+		case c.out.away: // its client connects anew
+			c.closeLocked(wire.CloseRestart, "the server was reloaded")
 			return true
 		case !c.exported:
 			c.release()

@@ -12,7 +12,7 @@ import (
 // frames can be sent at once, which wait until Begin. setup runs before the connection is
 // registered.
 func (h *Hub) Import(nc Stream, s State, setup func(*Conn) error) (*Conn, error) {
-	c := &Conn{Auth: s.Auth, Remote: s.Remote, Since: s.Since, hub: h}
+	c := &Conn{Auth: s.Auth, Remote: s.Remote, Since: s.Since, hub: h, Page: importPage(s.Page)}
 	c.init(s.FD)
 	if err := c.sock.init(nc); err != nil {
 		return nil, fmt.Errorf("take over the socket of %d: %w", s.FD, err)

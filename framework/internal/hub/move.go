@@ -94,7 +94,7 @@ func (m *move) freeze(count bool) {
 	c := m.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != open || m.moved || !c.hub.freezing.on.Load() {
+	if c.state != open || m.moved || c.out.away || !c.hub.freezing.on.Load() {
 		return
 	}
 	if !m.parked && c.in.watched.loop != nil && c.in.watched.turn.claim() {
@@ -269,7 +269,7 @@ func (h *Hub) Remaining() (movable, inside int) {
 	h.Each(func(c *Conn) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if !c.moved && c.state == open {
+		if !c.moved && !c.out.away && c.state == open {
 			movable++
 		}
 		return true

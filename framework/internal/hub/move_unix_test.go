@@ -35,6 +35,9 @@ func (s *server) move(to *server) (moved []*Conn) {
 	s.t.Helper()
 	s.Freeze(time.Second)
 	s.Each(func(c *Conn) bool {
+		if c.out.away {
+			return true
+		}
 		var state State
 		s.waitFor("it can be exported", func() (ok bool) { state, ok, _ = s.Export(c, &keeper{}, nil); return ok })
 		var d States

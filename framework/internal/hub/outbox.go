@@ -19,6 +19,7 @@ type outbox struct {
 	c *Conn
 	queue
 	writing bool          // a writer goroutine runs
+	away    bool          // there is no socket; Page.Take reads the queue
 	corked  bool          // replies of one read batch are collected and leave together
 	flushed chan struct{} // closed by the writer when it has ended
 }
@@ -26,7 +27,12 @@ type outbox struct {
 // Send queues an encoded frame, which may be shared by many connections, and returns at once.
 // ErrSlow means that the outbox is full and the connection is being closed, ErrClosed that it was
 // closed before.
-func (c *Conn) Send(f wire.Frame) error { return c.out.send(f.Bytes, f.Count, true, f.Handling) }
+func (c *Conn) Send(f wire.Frame) error {
+	if c.Page != nil {
+		return c.Page.send(f)
+	}
+	return c.out.send(f.Bytes, f.Count, true, f.Handling)
+}
 
 // SendAll queues any number of frames as one write. They count as one frame in the outbox's limit,
 // so that a reconnecting phone can receive a long history.
@@ -34,6 +40,7 @@ func (c *Conn) SendAll(frames []wire.Frame) {
 	var b []byte
 	n := 0
 	for _, f := range frames {
+		f = c.Page.in(f)
 		b, n = append(b, f.Bytes...), n+f.Count
 	}
 	c.msgsOut.Add(int64(n) - 1)
@@ -42,6 +49,9 @@ func (c *Conn) SendAll(frames []wire.Frame) {
 
 // SendText sends buf[Headroom:] as one text frame. buf may be reused when it returns.
 func (c *Conn) SendText(buf []byte) error {
+	if c.Page != nil {
+		return c.Page.send(wire.TextFrame(buf[wire.Headroom:]))
+	}
 	return c.out.send(wire.Encode(buf, wire.OpText), 1, false, nil)
 }
 
@@ -108,9 +118,16 @@ func (o *outbox) send(b []byte, frames int, shared bool, x *wire.Handling) error
 // SendTo sends the frame to those connections that it does not exclude, and returns how many
 // accepted it.
 func SendTo(conns []*Conn, f wire.Frame) int {
-	n := 0
+	n, told := 0, f
 	for _, c := range conns {
-		if !f.Excludes(c.FD) && c.Send(f) == nil {
+		g := f
+		if c.Page != nil {
+			if told.Dialect != c.Page.Version() {
+				told = c.hub.translate(f, c.Page.Version())
+			}
+			g = told
+		}
+		if !f.Excludes(c.FD) && c.Send(g) == nil {
 			n++
 		}
 	}
@@ -144,7 +161,7 @@ func (o *outbox) push(b []byte, frames int, shared bool, x *wire.Handling) {
 	c := o.c
 	c.msgsOut.Add(int64(frames))
 	c.bytesOut.Add(int64(len(b)))
-	if !o.writing && !o.corked && !o.held && len(o.chunks) == 0 {
+	if !o.writing && !o.corked && !o.held && !o.away && len(o.chunks) == 0 {
 		n, err := c.sock.tryWrite(b)
 		if err != nil {
 			o.broken()
@@ -158,7 +175,10 @@ func (o *outbox) push(b []byte, frames int, shared bool, x *wire.Handling) {
 		}
 	}
 	o.add(b, frames, shared, x)
-	if !o.corked && !o.writing && !o.held {
+	switch {
+	case o.away:
+		c.Page.wake()
+	case !o.corked && !o.writing && !o.held:
 		o.startWriter()
 	}
 }
@@ -194,6 +214,7 @@ func (o *outbox) broken() {
 	}
 	c.endDone() // also for a moved connection whose action runs here
 	c.sock.cut()
+	c.Page.signal()
 	c.in.watched.signal()
 }
 

@@ -142,6 +142,41 @@ func (q *queue) begin(written int) {
 	}
 }
 
+// take removes the packets of text frames from the front: at least one, and as many as fit into so
+// many bytes. A close frame is the packet Close of Engine.IO. All chunks are whole frames.
+func (q *queue) take(bytes int) (packets [][]byte) {
+	for len(q.chunks) > 0 {
+		k := &q.chunks[0]
+		size, n := 0, 0
+		for f := range wire.Payloads(k.b) {
+			packet := f.Payload
+			if f.Op == wire.OpClose {
+				packet = []byte{'1'}
+			}
+			if bytes -= len(packet); bytes < 0 && len(packets) > 0 {
+				break
+			}
+			packets = append(packets, packet)
+			size, n = size+f.Size, n+1
+		}
+		n = min(n, k.n) // control packets do not count
+		if size < len(k.b) {
+			k.b, k.n = k.b[size:], k.n-n
+		} else {
+			n, q.chunks = k.n, q.chunks[1:]
+		}
+		q.load = q.plus(-size, -n)
+		if bytes < 0 {
+			break
+		}
+	}
+	if len(q.chunks) == 0 {
+		q.chunks = nil
+	}
+	q.extra = q.extra.atMost(q.load)
+	return packets
+}
+
 func (q *queue) drop() { q.chunks, q.load, q.extra = nil, load{}, load{} }
 
 func (q *queue) hold() {

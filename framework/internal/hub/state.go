@@ -27,6 +27,7 @@ type State struct {
 	Frames   int     // frames in Out
 	Busy     bool    // an action still runs in the old process, so frames wait for its end
 	Deflate  bool    // permessage-deflate was negotiated
+	Page     byte    // of a socket.io page; 0 = none
 	Tokens   float64 // messages that may still come
 	LastIn   int64   // time of the last byte received, in UNIX seconds
 	LastPing int64   // time of the last ping sent, in UNIX seconds
@@ -49,6 +50,7 @@ type Cut struct {
 const (
 	stateBusy = 1 << iota
 	stateDeflate
+	statePage
 )
 
 // Append appends the encoded state: its fields in order, in the format of package packed.
@@ -60,7 +62,13 @@ func (s *State) Append(b []byte) []byte {
 	if s.Deflate {
 		flags |= stateDeflate
 	}
+	if s.Page != 0 {
+		flags |= statePage
+	}
 	b = append(b, flags)
+	if s.Page != 0 {
+		b = append(b, s.Page)
+	}
 	for _, n := range s.numbers() {
 		b = binary.AppendVarint(b, *n)
 	}
@@ -119,6 +127,9 @@ func (d *States) Decode(b []byte) (list []State, err error) {
 func (d *States) state(r *packed.Reader, s *State) {
 	flags := r.Byte()
 	s.Busy, s.Deflate = flags&stateBusy != 0, flags&stateDeflate != 0
+	if flags&statePage != 0 {
+		s.Page = r.Byte()
+	}
 	for _, n := range s.numbers() {
 		*n = r.Int()
 	}

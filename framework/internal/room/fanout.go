@@ -1,6 +1,10 @@
 package room
 
-import "time"
+import (
+	"time"
+
+	"wsframe/framework/internal/wire"
+)
 
 // inlineMembers bounds the members to whom the publisher's own goroutine writes. Larger rooms are
 // written by another goroutine, so that the publisher's reply does not wait for thousands of
@@ -34,7 +38,11 @@ func (r *Room) write(members []*Member, list []segment) {
 			if g.Excludes(m.FD) || m.catchingUp.Load() > 0 && m.hold(r.name, g) {
 				continue
 			}
-			_ = m.outbox.Send(g.Frame) // the close path of a slow or closed member deals with the error
+			f := g.Frame
+			if m.Dialect != wire.Native {
+				f = g.in(m.Dialect, r.cfg)
+			}
+			_ = m.outbox.Send(f) // the close path of a slow or closed member deals with the error
 		}
 	}
 }

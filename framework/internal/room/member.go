@@ -30,9 +30,10 @@ type Outbox interface {
 
 // Member is the part of a connection that is in rooms. It belongs into the connection's own struct.
 type Member struct {
-	FD     int64
-	rooms  *Rooms
-	outbox Outbox
+	FD      int64
+	Dialect wire.Dialect // of the outbox; set before Init
+	rooms   *Rooms
+	outbox  Outbox
 
 	mu       sync.Mutex
 	joined   []*Room

@@ -401,3 +401,30 @@ func TestFlush(t *testing.T) {
 		h.SettleRooms()
 	})
 }
+
+// A frame is translated once for all members of a dialect, and not for others.
+func TestDialects(t *testing.T) {
+	calls := 0
+	rs := New(Config{Flush: -1, OutboxBytes: 1 << 20, OutboxMessages: 1 << 10, PerMember: 8, Translate: func(f wire.Frame, d wire.Dialect) wire.Frame {
+		calls++
+		return f.In(d, func(dst, payload []byte) []byte { return append(append(dst, '0'+byte(d), ' '), payload...) })
+	}})
+	people := make([]*person, 6)
+	for i := range people {
+		people[i] = &person{t: t}
+		people[i].Dialect = wire.Dialect(i % 3)
+		people[i].Init(rs, int64(i), people[i])
+		if _, err := people[i].Join("r"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rs.Publish("r", wire.TextFrame([]byte("hi")))
+	for i, p := range people {
+		if want := []string{"hi", "1 hi", "2 hi"}[i%3]; len(p.got) != 1 || p.got[0] != want {
+			t.Errorf("%d: %q", i, p.got)
+		}
+	}
+	if calls != 2 {
+		t.Errorf("translated %d times", calls)
+	}
+}

@@ -17,6 +17,9 @@ type Config struct {
 
 	Everyone func() []*Member // the receivers of a Broadcast
 	Count    func() int       // the number of these
+
+	// Translate returns a frame in the dialect of a member. nil = all members are native.
+	Translate func(f wire.Frame, d wire.Dialect) wire.Frame
 }
 
 const shardCount = 64

@@ -10,6 +10,7 @@ type segment struct {
 	wire.Frame
 	owned bool         // Bytes is the segment's own, so that more may be appended
 	parts []wire.Frame // the single frames, where one has a position: members that catch up need them
+	told  []wire.Frame // the frame in other dialects; owned by the fan-out
 }
 
 // joins tells whether f may be appended to the segment.
@@ -38,6 +39,18 @@ func (g *segment) append(f wire.Frame) {
 		g.parts = append(g.parts, f)
 	}
 	g.Bytes, g.Count = append(g.Bytes, f.Bytes...), g.Count+f.Count
+}
+
+// in returns the frame in a member's dialect. It is translated once for all members.
+func (g *segment) in(d wire.Dialect, cfg *Config) wire.Frame {
+	for _, f := range g.told {
+		if f.Dialect == d {
+			return f
+		}
+	}
+	f := cfg.Translate(g.Frame, d)
+	g.told = append(g.told, f)
+	return f
 }
 
 // each calls yield for each frame.

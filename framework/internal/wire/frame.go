@@ -42,6 +42,7 @@ type Frame struct {
 	Bytes    []byte
 	Count    int       // frames in Bytes
 	Handling *Handling // nil: the zero Handling
+	Dialect  Dialect   // of its text frames
 }
 
 // Class is what happens to a frame when its connection is slow.
