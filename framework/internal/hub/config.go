@@ -75,3 +75,18 @@ func (c *Config) fill() {
 
 // outbox returns the limits of an outbox.
 func (c *Config) outbox() load { return load{c.OutboxBytes, c.OutboxMessages} }
+
+// PageConfig is for connections of socket.io pages, which speak Engine.IO of version 3 or 4.
+type PageConfig struct {
+	PingInterval time.Duration // between two pings of the side that pings, 25 s
+	PingTimeout  time.Duration // beyond PingInterval: how long a page may be silent, 60 s
+
+	// Translate appends the Engine.IO packet for the payload of a text frame, or nothing. The
+	// dialect is the version. nil = pages get nothing.
+	Translate func(dst, payload []byte, version wire.Dialect) []byte
+}
+
+// in returns a frame in the dialect of pages of a version.
+func (c *PageConfig) in(f wire.Frame, version wire.Dialect) wire.Frame {
+	return f.In(version, func(dst, payload []byte) []byte { return c.Translate(dst, payload, version) })
+}

@@ -87,7 +87,7 @@ func (c *Conn) init(fd int64) {
 	c.Member.Init(c.hub.Rooms, fd, c)
 	c.Bound.c, c.Bound.users = c, &c.hub.users
 	if c.Page != nil {
-		c.Page.c, c.Member.Dialect = c, c.Page.Version()
+		c.Member.Dialect = c.Page.Version()
 	}
 	c.out.c, c.move.c = c, c
 	c.in.init(c)
@@ -269,8 +269,19 @@ func (c *Conn) closeLocked(code int, reason string) {
 	if serving {
 		c.out.push(wire.CloseFrame(code, reason), 0, false, nil)
 		c.sock.wake() // the reader runs the close path
-		c.Page.signal()
+		signal(c)
+	}
+}
+
+// signal has the owner of the turn, or a new one, run the close path. c.mu is held.
+func signal(c *Conn) {
+	if !c.out.away {
 		c.in.watched.signal()
+		return
+	}
+	c.Page.wake()
+	if c.in.watched.turn.claim() {
+		go c.in.conclude()
 	}
 }
 
@@ -306,7 +317,7 @@ func (c *Conn) check(now int64) {
 // heartbeat returns how long the peer may be silent, and the time between two pings, in seconds.
 func heartbeat(c *Conn) (idle, interval int64) {
 	if c.Page != nil {
-		return c.Page.heartbeat()
+		return c.Page.heartbeat(&c.hub.cfg.Pages)
 	}
 	return int64(c.hub.cfg.IdleTimeout / time.Second), c.hub.pingSeconds()
 }

@@ -12,7 +12,7 @@
 //
 // The parts of a Conn are types of their own: inbound reads, frames checks what was read, outbox
 // writes, queue holds what waits, move hands the connection over, room.Member joins rooms, Bound
-// indexes uids. Page is the part of connections of socket.io pages, which may have no socket.
+// indexes uids. Page belongs to socket.io pages, and Polled serves them without a socket.
 //
 // # Concurrency
 //

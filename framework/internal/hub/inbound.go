@@ -304,12 +304,7 @@ func (in *inbound) lookAheadLocked() bool {
 }
 
 // Ping sends a ping, in addition to those of housekeeping. It is safe for concurrent use.
-func (c *Conn) Ping() {
-	if c.Page != nil && c.Page.provoke() {
-		return
-	}
-	c.out.control(wire.ControlFrame(wire.OpPing, nil))
-}
+func (c *Conn) Ping() { c.out.ping() }
 
 // BytesReceived returns the number of bytes that came from the peer, also while its own action
 // runs. known is false where more may have come: the connection is frozen or has moved, or reading

@@ -29,7 +29,9 @@ type outbox struct {
 // closed before.
 func (c *Conn) Send(f wire.Frame) error {
 	if c.Page != nil {
-		return c.Page.send(f)
+		if f = c.Page.in(f, &c.hub.cfg.Pages); len(f.Bytes) == 0 {
+			return nil
+		}
 	}
 	return c.out.send(f.Bytes, f.Count, true, f.Handling)
 }
@@ -40,7 +42,7 @@ func (c *Conn) SendAll(frames []wire.Frame) {
 	var b []byte
 	n := 0
 	for _, f := range frames {
-		f = c.Page.in(f)
+		f = c.Page.in(f, &c.hub.cfg.Pages)
 		b, n = append(b, f.Bytes...), n+f.Count
 	}
 	c.msgsOut.Add(int64(n) - 1)
@@ -50,7 +52,7 @@ func (c *Conn) SendAll(frames []wire.Frame) {
 // SendText sends buf[Headroom:] as one text frame. buf may be reused when it returns.
 func (c *Conn) SendText(buf []byte) error {
 	if c.Page != nil {
-		return c.Page.send(wire.TextFrame(buf[wire.Headroom:]))
+		return c.Send(wire.TextFrame(buf[wire.Headroom:]))
 	}
 	return c.out.send(wire.Encode(buf, wire.OpText), 1, false, nil)
 }
@@ -123,7 +125,7 @@ func SendTo(conns []*Conn, f wire.Frame) int {
 		g := f
 		if c.Page != nil {
 			if told.Dialect != c.Page.Version() {
-				told = c.hub.translate(f, c.Page.Version())
+				told = c.hub.cfg.Pages.in(f, c.Page.Version())
 			}
 			g = told
 		}
@@ -147,6 +149,17 @@ func (o *outbox) control(b []byte) {
 	o.c.mu.Lock()
 	defer o.c.mu.Unlock()
 	o.controlLocked(b)
+}
+
+// ping provokes a sign of life. Without a socket that is a poll, which a Noop ends.
+func (o *outbox) ping() {
+	o.c.mu.Lock()
+	defer o.c.mu.Unlock()
+	if o.away {
+		o.controlLocked(wire.TextFrame([]byte{'6'}).Bytes)
+		return
+	}
+	o.controlLocked(wire.ControlFrame(wire.OpPing, nil))
 }
 
 func (o *outbox) controlLocked(b []byte) {
@@ -214,8 +227,7 @@ func (o *outbox) broken() {
 	}
 	c.endDone() // also for a moved connection whose action runs here
 	c.sock.cut()
-	c.Page.signal()
-	c.in.watched.signal()
+	signal(c)
 }
 
 // writeLoop writes until the queue is empty. A peer that accepts nothing for WriteTimeout is cut.

@@ -29,17 +29,17 @@ func quoted(calls *atomic.Int64) func(dst, payload []byte, version wire.Dialect)
 var pageNumber atomic.Int64
 
 // page makes a connected page without a socket.
-func (s *server) page(version wire.Dialect) *Conn {
+func (s *server) page(version wire.Dialect) Polled {
 	c := OpenPage(s.Hub, 1<<40+pageNumber.Add(1), auth.Identity{}, "127.0.0.1", version)
 	c.Page.Set(PageConnected)
-	c.Page.Serve(func() {})
+	c.Serve(func() {})
 	return c
 }
 
 // taken returns what waits for a page, joined by spaces.
-func taken(t *testing.T, c *Conn, bytes int) string {
+func taken(t *testing.T, c Polled, bytes int) string {
 	t.Helper()
-	packets, err := c.Page.Take(t.Context(), bytes)
+	packets, err := c.Take(t.Context(), bytes)
 	if err != nil {
 		return err.Error()
 	}
@@ -56,7 +56,7 @@ func TestPagePolls(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
 	s := serve(t, Config{RoomFlush: -1, Pages: PageConfig{Translate: quoted(&calls)}})
-	pages := []*Conn{s.page(3), s.page(3), s.page(4)}
+	pages := []Polled{s.page(3), s.page(3), s.page(4)}
 	for _, c := range pages {
 		if _, err := c.Join("r"); err != nil {
 			t.Fatal(err)
@@ -64,7 +64,7 @@ func TestPagePolls(t *testing.T) {
 	}
 	s.Publish("r", wire.TextFrame([]byte("a")))
 	s.SettleRooms()
-	if SendTo(pages, wire.TextFrame([]byte("b"))) != 3 || calls.Load() != 4 {
+	if SendTo([]*Conn{pages[0].Conn, pages[1].Conn, pages[2].Conn}, wire.TextFrame([]byte("b"))) != 3 || calls.Load() != 4 {
 		t.Errorf("translated %d times", calls.Load())
 	}
 	for _, f := range []wire.Frame{
@@ -78,8 +78,8 @@ func TestPagePolls(t *testing.T) {
 	}
 	_ = pages[0].SendText(append(make([]byte, wire.Headroom), "e"...))
 	pages[0].SendAll([]wire.Frame{wire.TextFrame([]byte("f")), wire.TextFrame([]byte("g"))})
-	_ = pages[0].Page.Reply([]byte("40"))
-	pages[0].Page.Control([]byte("3"))
+	_ = pages[0].Reply([]byte("40"))
+	pages[0].Control([]byte("3"))
 	for _, want := range []string{"v3:a v3:b", "v3:2 v3:c", "v3:d v3:e", "v3:f v3:g", "40 3"} {
 		if got := taken(t, pages[0], 9); got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -95,11 +95,11 @@ func TestPagePolls(t *testing.T) {
 	// Take waits, and removes nothing if its context ends.
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { _, err := pages[1].Page.Take(ctx, 100); ended <- err }()
+	go func() { _, err := pages[1].Take(ctx, 100); ended <- err }()
 	if got := <-ended; got != nil { // a and b
 		t.Error(got)
 	}
-	go func() { _, err := pages[1].Page.Take(ctx, 100); ended <- err }()
+	go func() { _, err := pages[1].Take(ctx, 100); ended <- err }()
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Error(err)
@@ -117,7 +117,7 @@ func TestPagePolls(t *testing.T) {
 	if p := taken(t, pages[1], 100); p != "v3:bye 1" {
 		t.Error(p)
 	}
-	if _, err := pages[1].Page.Take(t.Context(), 100); !errors.Is(err, ErrClosed) {
+	if _, err := pages[1].Take(t.Context(), 100); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
 	go func() { got <- taken(t, pages[0], 100) }()
@@ -133,10 +133,10 @@ func TestPageConnects(t *testing.T) {
 	var calls atomic.Int64
 	s := serve(t, Config{RoomFlush: -1, Pages: PageConfig{Translate: quoted(&calls)}})
 	c := OpenPage(s.Hub, 1, auth.Identity{}, "", 4)
-	c.Page.Serve(func() {})
+	c.Serve(func() {})
 	s.Broadcast(wire.TextFrame([]byte("early")))
 	s.SettleRooms()
-	_ = c.Page.Reply([]byte("40{}"))
+	_ = c.Reply([]byte("40{}"))
 	if !c.Page.Set(PageConnected) || c.Page.Set(PageConnected) || c.Page.Set(PageLoggedIn) != true || c.Page.Version() != 4 {
 		t.Error("flags")
 	}
@@ -168,29 +168,29 @@ func TestPageReceives(t *testing.T) {
 	}
 	c := s.page(3)
 	end := make(chan error)
-	go func() { end <- c.Page.Receive([][]byte{[]byte("panic"), []byte("wait"), []byte("x")}) }()
+	go func() { end <- c.Receive([][]byte{[]byte("panic"), []byte("wait"), []byte("x")}) }()
 	<-inside
-	if err := c.Page.Receive([][]byte{[]byte("y")}); !errors.Is(err, ErrBusy) {
+	if err := c.Receive([][]byte{[]byte("y")}); !errors.Is(err, ErrBusy) {
 		t.Error(err)
 	}
 	close(open)
 	if err := <-end; err != nil || fmt.Sprint(heard) != "[wait x]" {
 		t.Error(err, heard)
 	}
-	if err := c.Page.Receive([][]byte{[]byte("z"), []byte("z"), []byte("z"), []byte("z"), []byte("z")}); !errors.Is(err, ErrClosed) {
+	if err := c.Receive([][]byte{[]byte("z"), []byte("z"), []byte("z"), []byte("z"), []byte("z")}); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
 	s.wantClose(c.FD, wire.ClosePolicy)
-	if err := c.Page.Receive(nil); !errors.Is(err, ErrClosed) {
+	if err := c.Receive(nil); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
-	if err := c.Page.Attach(nil, nil); !errors.Is(err, ErrClosed) {
+	if err := c.Attach(nil, nil); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
 
 	// A close during an action waits for its end.
 	s.on = func(c *Conn, _ []byte) { c.Close(wire.CloseNormal, "") }
-	if c = s.page(3); c.Page.Receive([][]byte{[]byte("leave")}) != nil {
+	if c = s.page(3); c.Receive([][]byte{[]byte("leave")}) != nil {
 		t.Error("the last message")
 	}
 	s.wantClose(c.FD, wire.CloseNormal)
@@ -223,7 +223,7 @@ func TestPageHeartbeat(t *testing.T) {
 	four.Ping() // as a second login does
 	for range 7 {
 		s.tick()
-		alive.Page.Touch()
+		alive.Touch()
 	}
 	s.wantClose(three.FD, wire.CloseIdle)
 	s.wantClose(four.FD, wire.CloseIdle)
@@ -242,7 +242,7 @@ func TestPageHeartbeat(t *testing.T) {
 }
 
 // plug attaches a page to a socket, and returns the client's end.
-func (s *server) plug(c *Conn, early []byte) *client {
+func (s *server) plug(c Polled, early []byte) *client {
 	s.t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -259,7 +259,7 @@ func (s *server) plug(c *Conn, early []byte) *client {
 		s.t.Fatal(err)
 	}
 	_ = socket.SetDeadline(time.Unix(1, 0)) // the attached connection has none
-	if err := c.Page.Attach(socket.(*net.TCPConn), early); err != nil {
+	if err := c.Attach(socket.(*net.TCPConn), early); err != nil {
 		s.t.Fatal(err)
 	}
 	_ = nc.SetDeadline(time.Now().Add(time.Minute))
@@ -270,7 +270,7 @@ func (s *server) plug(c *Conn, early []byte) *client {
 func TestPageAttaches(t *testing.T) {
 	t.Parallel()
 	s := serve(t, Config{Pages: PageConfig{Translate: quoted(new(atomic.Int64))}})
-	s.on = func(c *Conn, data []byte) { _ = c.Page.Reply(data) }
+	s.on = func(c *Conn, data []byte) { _ = Polled{c}.Reply(data) }
 	c := s.page(3)
 	const sent = 300
 	sending := make(chan struct{})
@@ -287,7 +287,7 @@ func TestPageAttaches(t *testing.T) {
 	held := make(chan error)
 	go func() {
 		for {
-			packets, err := c.Page.Take(t.Context(), 1)
+			packets, err := c.Take(t.Context(), 1)
 			if err != nil {
 				held <- err
 				return
@@ -321,13 +321,13 @@ func TestPageAttaches(t *testing.T) {
 		}
 		i++
 	}
-	if _, err := c.Page.Take(t.Context(), 1); !errors.Is(err, ErrAttached) {
+	if _, err := c.Take(t.Context(), 1); !errors.Is(err, ErrAttached) {
 		t.Error(err)
 	}
-	if err := c.Page.Receive(nil); !errors.Is(err, ErrAttached) {
+	if err := c.Receive(nil); !errors.Is(err, ErrAttached) {
 		t.Error(err)
 	}
-	if err := c.Page.Attach(nil, nil); !errors.Is(err, ErrAttached) {
+	if err := c.Attach(nil, nil); !errors.Is(err, ErrAttached) {
 		t.Error(err)
 	}
 	client.text("2")
@@ -344,7 +344,7 @@ func TestPageAttachEndsPoll(t *testing.T) {
 	s := serve(t, Config{})
 	c := s.page(4)
 	held := make(chan error)
-	go func() { _, err := c.Page.Take(t.Context(), 1); held <- err }()
+	go func() { _, err := c.Take(t.Context(), 1); held <- err }()
 	s.waitFor("the poll", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.Page.waits != nil })
 	client := s.plug(c, nil)
 	if err := <-held; !errors.Is(err, ErrAttached) {
@@ -359,7 +359,7 @@ func TestPageMoves(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Pages: PageConfig{Translate: quoted(new(atomic.Int64))}}
 	s, to := serve(t, cfg), serve(t, cfg)
-	to.on = func(c *Conn, data []byte) { _ = c.Page.Reply(data) }
+	to.on = func(c *Conn, data []byte) { _ = Polled{c}.Reply(data) }
 	with := s.page(4)
 	with.Page.Set(PageLoggedIn)
 	client := s.plug(with, nil)
@@ -396,7 +396,7 @@ func TestPageTurns(t *testing.T) {
 		c := s.page(3)
 		var working sync.WaitGroup
 		for range 3 {
-			working.Go(func() { _ = c.Page.Receive([][]byte{[]byte("a"), []byte("b")}) })
+			working.Go(func() { _ = c.Receive([][]byte{[]byte("a"), []byte("b")}) })
 		}
 		working.Go(func() { c.Close(wire.CloseNormal, "") })
 		working.Wait()

@@ -40,7 +40,7 @@ func (r *Room) write(members []*Member, list []segment) {
 			}
 			f := g.Frame
 			if m.Dialect != wire.Native {
-				f = g.in(m.Dialect, r.cfg)
+				f = g.in(m.Dialect, r.cfg.Translate)
 			}
 			_ = m.outbox.Send(f) // the close path of a slow or closed member deals with the error
 		}

@@ -42,13 +42,13 @@ func (g *segment) append(f wire.Frame) {
 }
 
 // in returns the frame in a member's dialect. It is translated once for all members.
-func (g *segment) in(d wire.Dialect, cfg *Config) wire.Frame {
+func (g *segment) in(d wire.Dialect, translate func(wire.Frame, wire.Dialect) wire.Frame) wire.Frame {
 	for _, f := range g.told {
 		if f.Dialect == d {
 			return f
 		}
 	}
-	f := cfg.Translate(g.Frame, d)
+	f := translate(g.Frame, d)
 	g.told = append(g.told, f)
 	return f
 }
