@@ -21,4 +21,7 @@ const (
 	CloseReplaced      = wire.CloseReplaced // a newer connection of the same user took this one's place, as this one was silent or always
 	CloseRefused       = wire.CloseRefused  // the user is connected already, by a connection that answers
 	CloseKicked        = wire.CloseKicked   // Kick and Close without a code
+	CloseToken         = wire.CloseToken    // the token is missing, wrong or expired
+	CloseOrigin        = wire.CloseOrigin   // the origin of the client's page may not connect
+	CloseTooMany       = wire.CloseTooMany  // the client's address has too many connections
 )

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -309,6 +310,7 @@ func TestMiniProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	source = bytes.Replace(source, []byte("export { connect };"), []byte("module.exports = { connect };"), 1)
 	script := fmt.Sprintf(`(async () => {
 		const Socket = WebSocket, tasks = [];
 		let show;

@@ -215,7 +215,7 @@ function era(feed, epoch) {
 async function load(feed) {
   const page = (await ws.call('sys.history', { room: feed.channel, limit: PAGE })).param;
   era(feed, page.epoch);
-  ws.saw(feed.channel, page.epoch, page.offset);
+  ws.room(feed.channel).saw(page.epoch, page.offset);
   const oldest = page.items.length ? page.items[0].offset : 0;
   const held = talksOf(feed).flatMap((talk) => talk.items.map((x) => x.offset)).filter((offset) => offset > 0);
   if (held.some((offset) => offset < oldest) && !held.includes(oldest - 1)) {
@@ -336,7 +336,7 @@ if (ws) {
     const talk = active;
     if (talk.kind === 'room') {
       try { await ws.call('chat.room.leave', { room: talk.id }); } catch (e) { note(talk, reason(e)); return; }
-      ws.forget(talk.feed.channel);
+      ws.room(talk.feed.channel).forget();
       Object.assign(talk, { joined: false, items: [], unread: 0, online: Math.max(0, present(talk) - 1) });
       feeds.delete(talk.feed.channel);
       talk.feed = null;

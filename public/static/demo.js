@@ -4,7 +4,7 @@
 
   const table = {
     zh: {
-      wallTitle: '现场大屏幕', userTitle: '现场互动', wall: '大屏幕', open: '已连接', closed: '正在连接…', refused: '无法连接，链接可能已过期', ended: '服务器已断开此连接', elsewhere: '该用户已在别处连接，稍后重试',
+      wallTitle: '现场大屏幕', userTitle: '现场互动', wall: '大屏幕', open: '已连接', closed: '正在连接…', probing: '正在检查连接…', offline: '没有网络', refused: '无法连接', unauthorized: '链接已过期', ended: '服务器已断开此连接', elsewhere: '该用户已在别处连接，稍后重试',
       noToken: '这个页面需要令牌', noTokenHelp: '请使用服务启动时打印的链接，或者在首页粘贴令牌。', home: '打开首页',
       review: '等待审核', clean: '清空', approve: '通过', drop: '拒绝', recall: '撤回', none: '没有等待审核的消息', firstMessage: '等待第一条消息',
       firstHelp: '手机发送的消息通过审核后会出现在这里', sayWall: '对所有人说…', broadcast: '广播', sayUser: '说点什么…', send: '发送',
@@ -14,7 +14,7 @@
       paste: '粘贴令牌', go: '打开', printed: '启动服务时会打印带令牌的链接。用下面的命令可以签发新的令牌：',
     },
     en: {
-      wallTitle: 'Live wall', userTitle: 'Live room', wall: 'Wall', open: 'Connected', closed: 'Connecting…', refused: 'Cannot connect. The link may have expired', ended: 'The server has ended this connection', elsewhere: 'This user is connected elsewhere; trying again later',
+      wallTitle: 'Live wall', userTitle: 'Live room', wall: 'Wall', open: 'Connected', closed: 'Connecting…', probing: 'Checking the connection…', offline: 'No network', refused: 'Cannot connect', unauthorized: 'The link has expired', ended: 'The server has ended this connection', elsewhere: 'This user is connected elsewhere; trying again later',
       noToken: 'This page needs a token', noTokenHelp: 'Use the link that the server printed at its start, or paste a token on the front page.', home: 'Front page',
       review: 'To review', clean: 'Clear', approve: 'Approve', drop: 'Drop', recall: 'Take back', none: 'Nothing to review', firstMessage: 'Waiting for the first message',
       firstHelp: 'What phones send appears here once it is approved', sayWall: 'Say something to everybody…', broadcast: 'Broadcast', sayUser: 'Say something…', send: 'Send',
@@ -85,19 +85,27 @@
     state('', t.closed);
     let connection = 0;
     // Errors of the server or the network are retried with a growing pause. A refusal is final.
-    const enter = (own, wait) => ready().then(() => own === connection && state('open', t.open)).catch((e) => {
+    const enter = (own, wait) => ready().then(() => own === connection && show(() => state('open', t.open))).catch((e) => {
       if (own !== connection) return;
-      state('bad', reason(e));
+      show(() => state('bad', reason(e)));
       if (!e.frame || e.frame.status >= 500) setTimeout(() => own === connection && enter(own, Math.min(wait * 2, 15000)), wait);
     });
+    let entered; // shows what became of entering, also after a probe
+    const show = (f) => { entered = f; if (ws.state === 'open') f(); };
     ws.on('open', () => enter(++connection, 1000));
-    ws.on('close', (code, reason, failures) => {
-      connection++;
-      if (code === 4009 || code === 4011) state('bad', t.ended);
-      else if (code === 4010) state('bad', t.elsewhere);
-      else if (failures > 2) state('bad', t.refused);
-      else state('', t.closed);
+    const leave = () => { connection++; entered = () => state('', t.closed); };
+    leave();
+    ws.on('state', (name, { code, failures }) => {
+      if (name === 'open') entered();
+      else if (name === 'probing') state('', t.probing);
+      else if (name === 'unauthorized') state('bad', t.unauthorized);
+      else if (name === 'closed') state('bad', t.ended);
+      else if (name === 'offline') state('bad', t.offline);
+      else if (name === 'waiting' && code === 4010) state('bad', t.elsewhere);
+      else if (name === 'waiting' && failures > 2) state('bad', t.refused);
+      else if (name === 'waiting') state('', t.closed);
     });
+    ws.on('close', leave);
     return ws;
   }
 

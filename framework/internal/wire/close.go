@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// Close codes of RFC 6455 §7.4.1, and this server's own from 4000 on. docs/protocol.md lists what a
-// client does after each.
+// Close codes of RFC 6455 §7.4.1, and this server's own from 4000 on. Comebacks says what a client
+// does after each.
 const (
 	CloseNormal        = 1000
 	CloseGoingAway     = 1001 // the server stops
@@ -23,6 +23,9 @@ const (
 	CloseReplaced      = 4009 // a newer connection of the same user has replaced this one
 	CloseRefused       = 4010 // the user has another connection, which responds
 	CloseKicked        = 4011 // the application closed it without a code of its own
+	CloseToken         = 4401 // the token is missing, wrong or expired
+	CloseOrigin        = 4403 // the origin of the client's page may not connect
+	CloseTooMany       = 4429 // the client's address has too many connections
 )
 
 // MaxReason is the longest reason of a close frame in bytes: a control frame's payload without the
