@@ -12,12 +12,12 @@ import (
 // (promise L9).
 func (s *Server) admit(h *Handshake, d *door) *Refusal {
 	if !d.origins.allow(h.Request) {
-		return &Refusal{Status: http.StatusForbidden, Reason: "origin"}
+		return &Refusal{Status: http.StatusForbidden, Reason: reasonOrigin}
 	}
 	token, protocol := tokenOf(h.Request)
 	id, err := d.Authenticate(token)
 	if err != nil {
-		return refusalOf(err, Refusal{Status: http.StatusForbidden, Reason: "token", Cause: err})
+		return refusalOf(err, Refusal{Status: http.StatusForbidden, Reason: reasonToken, Cause: err})
 	}
 	reason := d.Unavailable()
 	if s.listeners.stopping.Load() {
@@ -32,7 +32,7 @@ func (s *Server) admit(h *Handshake, d *door) *Refusal {
 	}
 	if !s.addresses.entered(h.Remote) {
 		s.admitted.Add(-1)
-		return &Refusal{Status: http.StatusForbidden, Reason: "connections of one address"}
+		return &Refusal{Status: http.StatusForbidden, Reason: reasonAddress}
 	}
 	h.Identity, h.Protocol = id, protocol
 	return nil

@@ -3,6 +3,7 @@ package accept
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"net"
@@ -130,19 +131,15 @@ func notUpgrade(r *http.Request) string {
 	return ""
 }
 
-// tokenOf returns the token: the query's auth, or the last Sec-WebSocket-Protocol offered, which
-// proxies do not log. protocol is the first offered (RFC 6455 §4.2.2), so a client that offers
-// "wsframe" before its token does not get the token back.
+// tokenOf returns the token: the query's auth, or the last Sec-WebSocket-Protocol offered that is
+// no name of this server's protocol. Proxies do not log it. protocol is the first offered (RFC 6455
+// §4.2.2), so a client that offers "wsframe" before its token does not get the token back.
 func tokenOf(r *http.Request) (token, protocol string) {
 	var last string
-	for _, line := range r.Header["Sec-Websocket-Protocol"] {
-		for p := range strings.SplitSeq(line, ",") {
-			if p = strings.TrimSpace(p); !httpguts.ValidHeaderFieldName(p) {
-				continue
-			}
-			if last = p; protocol == "" {
-				protocol = p
-			}
+	for _, p := range offered(r) {
+		protocol = cmp.Or(protocol, p)
+		if p != protocolV1 && p != protocolRefused {
+			last = p
 		}
 	}
 	if q := r.URL.RawQuery; q != "" {

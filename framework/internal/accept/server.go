@@ -119,6 +119,7 @@ type Server struct {
 
 	listeners listeners
 	admitted  atomic.Int64 // connections and handshakes that count against MaxConnections
+	refusing  atomic.Int64 // connections that were refused by a close code, and wait for their end
 
 	refused    tally.Tally   // by HTTP status
 	unreadable lograte.Limit // log lines about headers of trusted proxies
@@ -265,7 +266,7 @@ func (s *Server) decide(conn Conn, d *door, data []byte, end int) {
 		return
 	}
 	if refusal := s.admit(h, d); refusal != nil {
-		s.refuse(conn, h.Remote, refusal)
+		s.turnAway(h, refusal)
 		return
 	}
 	s.open(h, d)
@@ -277,7 +278,7 @@ func (s *Server) open(h *Handshake, d *door) {
 	_ = h.Conn.SetDeadline(time.Time{})
 	if err := d.Open(h); err != nil {
 		s.Release(h.Remote)
-		s.refuse(h.Conn, h.Remote, refusalOf(err, Refusal{Status: http.StatusServiceUnavailable, Reason: "it could not be opened", Cause: err}))
+		s.turnAway(h, refusalOf(err, Refusal{Status: http.StatusServiceUnavailable, Reason: "it could not be opened", Cause: err}))
 	}
 }
 
@@ -302,14 +303,8 @@ func (s *Server) headFailed(conn Conn, err error) {
 // refuse counts the refusal, answers and closes. The client's end is awaited unless the answer is
 // bare.
 func (s *Server) refuse(conn Conn, remote string, r *Refusal) {
-	defer conn.Close()
 	bare := s.note(remote, r)
-	if conn.SetDeadline(time.Now().Add(socket.LingerTime)) != nil {
-		return
-	}
-	if _, err := conn.Write(r.response(bare)); err == nil && !bare && !s.listeners.stopping.Load() {
-		socket.Linger(conn)
-	}
+	s.write(conn, r.response(bare), !bare)
 }
 
 func peerOf(conn net.Conn) string {
