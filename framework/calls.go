@@ -105,9 +105,10 @@ func (s *Server) KickUID(ctx context.Context, uid string, code int, reason strin
 
 // Reach sends a push to all connections of a user and returns the number that accepted it. Unlike
 // SendToUID it waits for the answers of the nodes. Like DismissRoom it keeps the order with earlier
-// pushes of the caller.
+// pushes of the caller. The uid may also be that of a user whom PHP or a page of web-msg-sender has
+// named by other characters, of which each byte is %XX then.
 func (s *Server) Reach(ctx context.Context, uid string, r *Reply, o ...PublishOption) (connections int, err error) {
-	if err := names.UID(uid); err != nil {
+	if err := names.AnyUID(uid); err != nil {
 		return 0, err
 	}
 	var d *delivery

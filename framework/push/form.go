@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"wsframe/framework/frame"
+	"wsframe/framework/internal/names"
 )
 
 // maxTo bounds a list of users, of which each costs as much as a request.
@@ -102,7 +103,11 @@ func (s *form) publish(w http.ResponseWriter, r *http.Request) (string, *Error) 
 	if m.all {
 		return s.sendToAll(ctx, p)
 	}
-	return s.sendTo(ctx, m.to, p)
+	answer, e := s.sendTo(ctx, m.to, p)
+	if answer == "offline" && m.odd != "" {
+		return "", fail(CodeBadRequest, "to %s", m.odd)
+	}
+	return answer, e
 }
 
 // fields returns the fields of the query or of the body. Both at once are refused, since one of
@@ -135,6 +140,9 @@ type message struct {
 	content string
 	all     bool
 	to      []string // users; empty where all is true
+	// odd is what is wrong with the only user's name for all but pages of web-msg-sender and PHP,
+	// which may have any; "" = nothing.
+	odd string
 }
 
 // readForm reads a form, and refuses any field that it does not know: a recipient under another
@@ -174,10 +182,15 @@ func readForm(fields url.Values) (m message, e *Error) {
 		list = fields["to"]
 	}
 	kind := kinds["uid"]
-	for _, uid := range list {
-		if wrong := kind.check(reflect.ValueOf(uid)); wrong != "" {
+	for i, uid := range list {
+		wrong := kind.check(reflect.ValueOf(uid))
+		if wrong == "" {
+			continue
+		}
+		if list[i] = names.EscapeUID(uid); len(list) > 1 || names.AnyUID(list[i]) != nil {
 			return m, fail(CodeBadRequest, "to %s", wrong)
 		}
+		m.odd = wrong
 	}
 	slices.Sort(list)
 	m.to = slices.Compact(list)

@@ -168,6 +168,7 @@ func TestFormList(t *testing.T) {
 		{"to[]=9&to[]=7", "ok", 1},
 		{"to[5]=7&to[3]=7", "ok", 1},
 		{"to[]=9&to[]=8", "offline", 0},
+		{"to[]=a+b&to[]=7", "fail", 0},
 	} {
 		for _, posted := range []bool{false, true} {
 			method, query, body := "GET", tc.list+"&type=publish&content=x", ""

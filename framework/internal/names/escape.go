@@ -2,6 +2,7 @@ package names
 
 import (
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -20,6 +21,16 @@ func EscapeRoom(text string) string {
 
 // EscapeUID makes a uid of any text, as EscapeRoom does.
 func EscapeUID(text string) string { return escape(text, uidMark) }
+
+// AnyUID checks a uid that EscapeUID has made of any text with 1 to MaxUID characters. The error is
+// ErrUID.
+func AnyUID(uid string) error {
+	text := Unescape(uid)
+	if n := utf8.RuneCountInString(text); n == 0 || n > MaxUID || EscapeUID(text) != uid {
+		return fmt.Errorf("uid %.40q: %w", uid, ErrUID)
+	}
+	return nil
+}
 
 // Unescape returns the text of which EscapeRoom or EscapeUID has made a name. Other names have no %
 // and are returned as they are.

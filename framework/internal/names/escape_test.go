@@ -1,6 +1,10 @@
 package names
 
-import "testing"
+import (
+	"errors"
+	"strings"
+	"testing"
+)
 
 func TestEscape(t *testing.T) {
 	for text, want := range map[string]string{
@@ -20,6 +24,17 @@ func TestEscape(t *testing.T) {
 	}
 	if got := Unescape("%4"); got != "%4" {
 		t.Error(got)
+	}
+}
+
+func TestAnyUID(t *testing.T) {
+	for uid, ok := range map[string]bool{
+		"7": true, "用": true, EscapeUID("用😀"): true, "a%20b": true, EscapeUID(strings.Repeat("😀", MaxUID)): true,
+		"": false, "a b": false, "100%": false, "a%2": false, "%41": false, "a%2fb": false, strings.Repeat("x", MaxUID+1): false, EscapeUID(strings.Repeat("😀", MaxUID+1)): false,
+	} {
+		if err := AnyUID(uid); (err == nil) != ok || err != nil && !errors.Is(err, ErrUID) {
+			t.Errorf("%q: %v", uid, err)
+		}
 	}
 }
 
