@@ -155,7 +155,7 @@ func (r *router) greets() (list []greet) {
 
 // withSystem adds the built-in controller.
 func withSystem(controllers []Controller) []Controller {
-	return append(controllers[:len(controllers):len(controllers)], Mount("sys", &system{}))
+	return append(controllers[:len(controllers):len(controllers)], mountSystem())
 }
 
 // Routes returns the route table of the controllers and of the built-in methods, sorted by method,

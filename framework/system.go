@@ -16,6 +16,14 @@ import (
 // sys.clientId.
 type system struct{}
 
+// mountSystem mounts the built-in methods.
+func mountSystem() Controller {
+	c := Mount("sys", &system{})
+	c = Answers(c, "recover", EventOf[[]history.Recovery]{"sysRecover", "恢复完成"})
+	c = Answers(c, "history", EventOf[historyOut]{"sysHistory", "历史消息"})
+	return Answers(c, "clientID", EventOf[clientIDOut]{"sysClientId", "连接标识"})
+}
+
 // roomPosition is the last push of a room that a client has seen.
 type roomPosition struct {
 	Room   string `json:"room"`
@@ -41,7 +49,7 @@ var (
 // Recover sends the pushes that the client has missed since the given positions. The position in a
 // room that the connection has not joined yet is kept, and its missed pushes come at the join,
 // before anything new. Of several positions in one room the first counts.
-func (*system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
+func (*system) Recover(c *Ctx, in *recoverIn) (*[]history.Recovery, error) {
 	rooms := in.Rooms
 	if in.Room != "" {
 		rooms = append([]roomPosition{in.roomPosition}, rooms...)
@@ -60,7 +68,7 @@ func (*system) Recover(c *Ctx, in *recoverIn) (*Reply, error) {
 		}
 		results = append(results, r)
 	}
-	return OK("sysRecover", "恢复完成", results), nil
+	return &results, nil
 }
 
 // badRoom is the answer to an invalid room name. It names a reserved one, whose letters are valid.
@@ -86,13 +94,13 @@ type historyOut struct {
 	Epoch  string            `json:"epoch"`
 	Offset int64             `json:"offset"`
 	First  int64             `json:"first"`
-	Items  []json.RawMessage `json:"items"`
-	Times  []int64           `json:"times"`
+	Items  []json.RawMessage `json:"items" validate:"required"`
+	Times  []int64           `json:"times" validate:"required"`
 }
 
 // History pages through a room's kept pushes: forwards from after, or backwards from before;
 // neither gives the newest. Items are in the order in which they were sent.
-func (*system) History(c *Ctx, in *historyIn) (*Reply, error) {
+func (*system) History(c *Ctx, in *historyIn) (*historyOut, error) {
 	if err := names.Room(in.Room); err != nil {
 		return nil, badRoom(in.Room, err)
 	}
@@ -136,7 +144,7 @@ func (*system) History(c *Ctx, in *historyIn) (*Reply, error) {
 		}
 		out.Items, out.Times = append(out.Items, item.Push), append(out.Times, item.Time)
 	}
-	return OK("sysHistory", "历史消息", out), nil
+	return &out, nil
 }
 
 type clientIDOut struct {
@@ -144,12 +152,12 @@ type clientIDOut struct {
 }
 
 // ClientID returns the client_id by which PHP back ends reach this connection.
-func (*system) ClientID(c *Ctx) (*Reply, error) {
+func (*system) ClientID(c *Ctx) (*clientIDOut, error) {
 	id := c.ClientID()
 	if id == "" {
 		return nil, errGateway
 	}
-	return OK("sysClientId", "连接标识", clientIDOut{id}), nil
+	return &clientIDOut{id}, nil
 }
 
 // payPage charges a page to the budgets of the connection and of the user. It reports whether both

@@ -33,6 +33,14 @@ var (
 	toYourself   = framework.NewFail(400, "toYourself", "不能给自己发私信")
 )
 
+// Events for the members of a room, and for a user.
+var (
+	roomSay           = framework.Event[*Message]("roomSay", "收到聊天消息")
+	roomViews         = framework.Event[ViewsOut]("roomViews", "访问量")
+	privateSay        = framework.Event[*Message]("privateSay", "收到私信")
+	privateSaySuccess = framework.Event[framework.None]("privateSaySuccess", "发送成功")
+)
+
 // kept limits the history of a room's or a user's messages.
 var kept = framework.Keep(200, 24*time.Hour)
 

@@ -38,7 +38,7 @@ func (r *Room) Guard(c *framework.Ctx) error { return guard(c) }
 // OnWorkerStart starts to save the views.
 func (r *Room) OnWorkerStart(ctx context.Context, app *framework.App) error {
 	r.views.start(ctx, func(room string, total int64) error {
-		return app.Publish(channelOf(room), framework.OK("roomViews", "访问量", viewsOut{room, total}), framework.Latest("views"))
+		return app.Publish(channelOf(room), roomViews.With(ViewsOut{room, total}), framework.Latest("views"))
 	})
 	return nil
 }
@@ -46,7 +46,8 @@ func (r *Room) OnWorkerStart(ctx context.Context, app *framework.App) error {
 // OnWorkerStop saves the remaining views.
 func (r *Room) OnWorkerStop(ctx context.Context) error { return r.views.stop(ctx) }
 
-type viewsOut struct {
+// ViewsOut are the page views of a room.
+type ViewsOut struct {
 	Room  string `json:"room"`
 	Views int64  `json:"views"`
 }
@@ -75,7 +76,8 @@ func (in *RoomIn) entered(c *framework.Ctx) (string, error) {
 	return channel, err
 }
 
-type roomOut struct {
+// RoomOut is a room of the list.
+type RoomOut struct {
 	ID     string `json:"id"`
 	Title  string `json:"title"`
 	Online int    `json:"online"` // connections
@@ -83,20 +85,20 @@ type roomOut struct {
 }
 
 // List returns all rooms. If Redis does not answer, the list has no views.
-func (r *Room) List(c *framework.Ctx) (*framework.Reply, error) {
+func (r *Room) List(c *framework.Ctx) (*[]RoomOut, error) {
 	views, err := r.views.Totals(c)
 	if err != nil {
 		c.Log().Warn("views", zap.Error(err))
 	}
-	list := make([]roomOut, len(rooms))
+	list := make([]RoomOut, len(rooms))
 	for i, room := range rooms {
 		online, err := count(c, channelOf(room.id))
 		if err != nil {
 			return nil, err
 		}
-		list[i] = roomOut{room.id, room.title, online, views[room.id]}
+		list[i] = RoomOut{room.id, room.title, online, views[room.id]}
 	}
-	return framework.OK("roomListSuccess", "获取房间列表成功", list), nil
+	return &list, nil
 }
 
 // count returns the number of a room's connections on all nodes that answer.
@@ -108,9 +110,15 @@ func count(c *framework.Ctx, channel string) (int, error) {
 	return n, err
 }
 
+// JoinOut names the room that a connection has entered, and its channel.
+type JoinOut struct {
+	Channel string `json:"channel"`
+	Room    string `json:"room"`
+}
+
 // Join enters a room and counts a view. A reconnecting client first receives the messages that it
 // missed.
-func (r *Room) Join(c *framework.Ctx, in *RoomIn) (*framework.Reply, error) {
+func (r *Room) Join(c *framework.Ctx, in *RoomIn) (*JoinOut, error) {
 	channel, err := in.channel()
 	if err != nil {
 		return nil, err
@@ -119,17 +127,17 @@ func (r *Room) Join(c *framework.Ctx, in *RoomIn) (*framework.Reply, error) {
 		return nil, err
 	}
 	r.views.Add(string(in.Room))
-	return framework.OK("roomJoinSuccess", "加入房间成功", map[string]string{"room": string(in.Room), "channel": channel}), nil
+	return &JoinOut{channel, string(in.Room)}, nil
 }
 
 // Leave leaves a room.
-func (r *Room) Leave(c *framework.Ctx, in *RoomIn) (*framework.Reply, error) {
+func (r *Room) Leave(c *framework.Ctx, in *RoomIn) (*framework.None, error) {
 	channel, err := in.channel()
 	if err != nil {
 		return nil, err
 	}
 	c.Leave(channel)
-	return framework.OK("roomLeaveSuccess", "离开房间成功"), nil
+	return nil, nil
 }
 
 // SayIn is a message to a room.
@@ -140,7 +148,7 @@ type SayIn struct {
 
 // Say sends a message to all members of the room, including the sender, so that all see the same
 // order. A successful reply means that the message is in the history.
-func (r *Room) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
+func (r *Room) Say(c *framework.Ctx, in *SayIn) (*framework.None, error) {
 	channel, err := in.entered(c)
 	if err != nil {
 		return nil, err
@@ -150,10 +158,10 @@ func (r *Room) Say(c *framework.Ctx, in *SayIn) (*framework.Reply, error) {
 		return nil, err
 	}
 	m.Room = string(in.Room)
-	if err := c.Publish(channel, framework.OK("roomSay", "收到聊天消息", m), kept, framework.Durable); err != nil {
+	if err := c.Publish(channel, roomSay.With(m), kept, framework.Durable); err != nil {
 		return nil, sayFailed.Because(err)
 	}
-	return framework.OK("roomSaySuccess", "发送成功"), nil
+	return nil, nil
 }
 
 // OnlineIn requests a page of a room's members: at most Limit, with an fd greater than After.
@@ -163,16 +171,17 @@ type OnlineIn struct {
 	Limit framework.Int `json:"limit" validate:"min=0,max=200"`
 }
 
-type onlineOut struct {
+// OnlineOut is a page of a room's members.
+type OnlineOut struct {
 	Room  string   `json:"room"`
 	Total int      `json:"total"` // connections
-	List  []Person `json:"list"`
+	List  []Person `json:"list" validate:"required"`
 	Next  int64    `json:"next"` // After for the next page; 0 on the last page
 }
 
 // Online lists the members of a room. A user with several connections may appear again on a later
 // page.
-func (r *Room) Online(c *framework.Ctx, in *OnlineIn) (*framework.Reply, error) {
+func (r *Room) Online(c *framework.Ctx, in *OnlineIn) (*OnlineOut, error) {
 	channel, err := in.entered(c)
 	if err != nil {
 		return nil, err
@@ -185,7 +194,7 @@ func (r *Room) Online(c *framework.Ctx, in *OnlineIn) (*framework.Reply, error) 
 	if err != nil && !errors.Is(err, framework.ErrPartial) {
 		return nil, err
 	}
-	out := onlineOut{Room: string(in.Room), List: []Person{}}
+	out := OnlineOut{Room: string(in.Room), List: []Person{}}
 	if out.Total, err = count(c, channel); err != nil {
 		return nil, err
 	}
@@ -197,5 +206,5 @@ func (r *Room) Online(c *framework.Ctx, in *OnlineIn) (*framework.Reply, error) 
 	if len(members) == limit {
 		out.Next = members[limit-1].FD
 	}
-	return framework.OK("roomOnlineSuccess", "获取在线列表成功", out), nil
+	return &out, nil
 }

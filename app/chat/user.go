@@ -19,13 +19,20 @@ var _ framework.GuardHook = (*User)(nil)
 // Guard admits users with an id.
 func (*User) Guard(c *framework.Ctx) error { return guard(c) }
 
+// OpenOut is the user who has logged in, and the channel of the private messages.
+type OpenOut struct {
+	Channel  string `json:"channel"`
+	ID       string `json:"id"`
+	Nickname string `json:"nickname"`
+}
+
 // Open subscribes the connection to the user's private messages, and returns the user.
-func (*User) Open(c *framework.Ctx) (*framework.Reply, error) {
+func (*User) Open(c *framework.Ctx) (*OpenOut, error) {
 	channel := inboxOf(c.Auth.ID)
 	if err := c.Join(channel, framework.Kept); err != nil {
 		return nil, err
 	}
-	return framework.OK("userOpenSuccess", "登录成功", map[string]string{"id": c.Auth.ID, "nickname": c.Auth.Nickname, "channel": channel}), nil
+	return &OpenOut{channel, c.Auth.ID, c.Auth.Nickname}, nil
 }
 
 // PrivateIn is a message to one user.
@@ -54,9 +61,9 @@ func (*User) Say(c *framework.Ctx, in *PrivateIn) (*framework.Reply, error) {
 	}
 	m.To = to
 	for _, uid := range []string{to, c.Auth.ID} {
-		if err := c.Publish(inboxOf(uid), framework.OK("privateSay", "收到私信", m), kept, framework.Durable); err != nil {
+		if err := c.Publish(inboxOf(uid), privateSay.With(m), kept, framework.Durable); err != nil {
 			return nil, sayFailed.Because(err)
 		}
 	}
-	return framework.OK("privateSaySuccess", "发送成功"), nil
+	return privateSaySuccess.With(framework.None{}), nil
 }

@@ -134,6 +134,9 @@ func developmentCommands(p Program, o *options, env []string, out *output) []*co
 	developer := &developer{settings: settings, remote: &remote{settings, out, o.host, o.port}, out: out}
 	return []*command{
 		{name: "routes", text: "what clients can call", run: func(ctx context.Context) error { return showRoutes(ctx, p, out.out) }},
+		{name: "types", usage: "[-asyncapi]", text: "the types of what clients send and get, in TypeScript", flags: []string{"asyncapi"},
+			more: "The declaration is written to the output: console types > contract.d.ts. With -asyncapi, it is an\nAsyncAPI 3 document.",
+			run:  func(ctx context.Context) error { return showTypes(ctx, p, o.asyncapi, out.out) }},
 		{name: "dev", text: "start, and rebuild and reload when files change", run: developer.run},
 	}
 }

@@ -19,6 +19,7 @@ type options struct {
 	graceful  bool
 	check     bool
 	json      bool
+	asyncapi  bool
 	legacy    bool // the original's form of a token
 	host      string
 	port      int
@@ -76,6 +77,7 @@ func newOptions() *options {
 	f.BoolVar(&o.graceful, "g", false, "with the whole grace time for the clients")
 	f.BoolVar(&o.check, "check", false, "only examine the new worker")
 	f.BoolVar(&o.json, "json", false, "print JSON, for programs")
+	f.BoolVar(&o.asyncapi, "asyncapi", false, "print an AsyncAPI document")
 	f.BoolVar(&o.legacy, "3des", false, "the original's form of a token")
 	f.StringVar(&o.host, "h", "", "the manager's `host`; default: from the configuration")
 	f.IntVar(&o.port, "p", 0, "the manager's `port`; default: from the configuration")

@@ -19,9 +19,21 @@ import (
 	"wsframe/library/db"
 )
 
-// showRoutes prints what clients can call, without a server: the program's controllers get an empty
-// database and a store that is not reached.
+// showRoutes prints what clients can call, without a server.
 func showRoutes(ctx context.Context, p Program, w io.Writer) error {
+	return withControllers(ctx, p, func(controllers []framework.Controller) error {
+		list, err := framework.Routes(controllers)
+		if err != nil {
+			return err
+		}
+		printRoutes(w, boot.Routes(list))
+		return nil
+	})
+}
+
+// withControllers calls f with the program's controllers, which get an empty database and a store
+// that is not reached.
+func withControllers(ctx context.Context, p Program, f func([]framework.Controller) error) error {
 	dir, err := os.MkdirTemp("", "wsframe-routes-")
 	if err != nil {
 		return err
@@ -38,12 +50,7 @@ func showRoutes(ctx context.Context, p Program, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	list, err := framework.Routes(controllers)
-	if err != nil {
-		return err
-	}
-	printRoutes(w, boot.Routes(list))
-	return nil
+	return f(controllers)
 }
 
 func printRoutes(out io.Writer, routes []process.Route) {

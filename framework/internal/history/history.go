@@ -186,7 +186,8 @@ func (h *History) Turn(ctx context.Context) bool {
 // EndTurn lets the next client read.
 func (h *History) EndTurn() { <-h.turns }
 
-type positionOut struct {
+// PositionOut is the param of sysPosition.
+type PositionOut struct {
 	Room   string `json:"room"`
 	Offset int64  `json:"offset"`
 	Epoch  string `json:"epoch"`
@@ -194,6 +195,6 @@ type positionOut struct {
 
 func positionNotice(name string) func(room.Position) wire.Frame {
 	return func(p room.Position) wire.Frame {
-		return envelope.Notice("sysPosition", "历史位置", positionOut{name, p.Offset, p.Epoch})
+		return envelope.Notice("sysPosition", "历史位置", PositionOut{name, p.Offset, p.Epoch})
 	}
 }

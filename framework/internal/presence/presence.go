@@ -89,8 +89,8 @@ type join struct {
 	room string
 }
 
-// userOut is the param of an announcement.
-type userOut struct {
+// UserOut is the param of EventJoined and EventLeft.
+type UserOut struct {
 	Room     string `json:"room"` // a client may be in several rooms
 	ID       string `json:"id"`
 	Nickname string `json:"nickname"`
@@ -346,5 +346,5 @@ func (p *Presence) here(list []cluster.Present) []bool {
 
 // notify publishes a user's join or leave to the room's members.
 func (p *Presence) notify(e cluster.Present, event string) error {
-	return p.cfg.Publish(e.Room, &frame.Reply{Status: 200, Event: event, Param: userOut{e.Room, e.ID, e.Nickname}})
+	return p.cfg.Publish(e.Room, &frame.Reply{Status: 200, Event: event, Param: UserOut{e.Room, e.ID, e.Nickname}})
 }
