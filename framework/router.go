@@ -167,3 +167,11 @@ func Routes(controllers []Controller) ([]Route, error) {
 	}
 	return r.routes(), nil
 }
+
+// mountSystem mounts the built-in methods.
+func mountSystem() Controller {
+	c := Mount("sys", &system{})
+	c = Answers(c, "recover", EventOf[[]history.Recovery]{"sysRecover", "恢复完成"})
+	c = Answers(c, "history", EventOf[historyOut]{"sysHistory", "历史消息"})
+	return Answers(c, "clientID", EventOf[clientIDOut]{"sysClientId", "连接标识"})
+}

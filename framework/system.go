@@ -16,14 +16,6 @@ import (
 // sys.clientId.
 type system struct{}
 
-// mountSystem mounts the built-in methods.
-func mountSystem() Controller {
-	c := Mount("sys", &system{})
-	c = Answers(c, "recover", EventOf[[]history.Recovery]{"sysRecover", "恢复完成"})
-	c = Answers(c, "history", EventOf[historyOut]{"sysHistory", "历史消息"})
-	return Answers(c, "clientID", EventOf[clientIDOut]{"sysClientId", "连接标识"})
-}
-
 // roomPosition is the last push of a room that a client has seen.
 type roomPosition struct {
 	Room   string `json:"room"`
