@@ -99,9 +99,9 @@ func TestContract(t *testing.T) {
 	}
 	text := c.TypeScript()
 	for _, want := range []string{
-		`"demo.poll.vote": { in: VoteIn; out: Votes; event: "pollVoteSuccess" };`,
-		`"demo.poll.end": { in: Record<string, never>; out: undefined; event: "pollEndSuccess" };`,
-		`"demo.poll.old": { in: VoteIn; out: unknown; event: string };`,
+		`"demo.poll.vote": { params: VoteIn; result: Votes; event: "pollVoteSuccess" };`,
+		`"demo.poll.end": { params: Record<string, never>; result: undefined; event: "pollEndSuccess" };`,
+		`"demo.poll.old": { params: VoteIn; result: unknown; event: string };`,
 		`"voted": Votes;`, `"pollEnded": undefined;`, `"mayNotVote": { status: 403 };`, `"paramError"`, `choice: "yes" | "no";`,
 	} {
 		if !strings.Contains(text, want) {

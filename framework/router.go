@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"wsframe/framework/internal/accept"
+	"wsframe/framework/internal/history"
 )
 
 // Route is one line of the route table.

@@ -1,30 +1,30 @@
 // Written by `console -s types`. Do not edit.
 
 export interface Contract {
-  /** Requests by method. `in` is what they take, `out` the param of the reply, `event` its event. */
-  actions: {
-    "chat.room.join": { in: RoomIn; out: JoinOut; event: "roomJoinSuccess" };
-    "chat.room.leave": { in: RoomIn; out: undefined; event: "roomLeaveSuccess" };
-    "chat.room.list": { in: Record<string, never>; out: RoomOut[]; event: "roomListSuccess" };
-    "chat.room.online": { in: OnlineIn; out: OnlineOut; event: "roomOnlineSuccess" };
-    "chat.room.say": { in: SayIn; out: undefined; event: "roomSaySuccess" };
-    "chat.user.open": { in: Record<string, never>; out: OpenOut; event: "userOpenSuccess" };
-    "chat.user.say": { in: PrivateIn; out: unknown; event: string };
-    "index.index": { in: Record<string, never>; out: unknown; event: string };
-    "live.user.history": { in: PageIn; out: unknown; event: string };
-    "live.user.join": { in: Record<string, never>; out: unknown; event: string };
-    "live.user.out": { in: Record<string, never>; out: unknown; event: string };
-    "live.user.say": { in: LiveSayIn; out: unknown; event: string };
-    "live.wall.check": { in: CheckIn; out: unknown; event: string };
-    "live.wall.clean": { in: Record<string, never>; out: unknown; event: string };
-    "live.wall.history": { in: PageIn; out: unknown; event: string };
-    "live.wall.join": { in: Record<string, never>; out: unknown; event: string };
-    "live.wall.out": { in: Record<string, never>; out: unknown; event: string };
-    "live.wall.recall": { in: IDIn; out: unknown; event: string };
-    "live.wall.say": { in: LiveSayIn; out: unknown; event: string };
-    "sys.clientid": { in: Record<string, never>; out: ClientIDOut; event: "sysClientId" };
-    "sys.history": { in: HistoryIn; out: HistoryOut; event: "sysHistory" };
-    "sys.recover": { in: RecoverIn; out: Recovery[]; event: "sysRecover" };
+  /** Requests by method: what they take, the param of the reply, and its event. */
+  methods: {
+    "chat.room.join": { params: RoomIn; result: JoinOut; event: "roomJoinSuccess" };
+    "chat.room.leave": { params: RoomIn; result: undefined; event: "roomLeaveSuccess" };
+    "chat.room.list": { params: Record<string, never>; result: RoomOut[]; event: "roomListSuccess" };
+    "chat.room.online": { params: OnlineIn; result: OnlineOut; event: "roomOnlineSuccess" };
+    "chat.room.say": { params: SayIn; result: undefined; event: "roomSaySuccess" };
+    "chat.user.open": { params: Record<string, never>; result: OpenOut; event: "userOpenSuccess" };
+    "chat.user.say": { params: PrivateIn; result: unknown; event: string };
+    "index.index": { params: Record<string, never>; result: unknown; event: string };
+    "live.user.history": { params: PageIn; result: unknown; event: string };
+    "live.user.join": { params: Record<string, never>; result: unknown; event: string };
+    "live.user.out": { params: Record<string, never>; result: unknown; event: string };
+    "live.user.say": { params: LiveSayIn; result: unknown; event: string };
+    "live.wall.check": { params: CheckIn; result: unknown; event: string };
+    "live.wall.clean": { params: Record<string, never>; result: unknown; event: string };
+    "live.wall.history": { params: PageIn; result: unknown; event: string };
+    "live.wall.join": { params: Record<string, never>; result: unknown; event: string };
+    "live.wall.out": { params: Record<string, never>; result: unknown; event: string };
+    "live.wall.recall": { params: IDIn; result: unknown; event: string };
+    "live.wall.say": { params: LiveSayIn; result: unknown; event: string };
+    "sys.clientid": { params: Record<string, never>; result: ClientIDOut; event: "sysClientId" };
+    "sys.history": { params: HistoryIn; result: HistoryOut; event: "sysHistory" };
+    "sys.recover": { params: RecoverIn; result: Recovery[]; event: "sysRecover" };
   };
   /** Pushes by event, with their param. */
   events: {

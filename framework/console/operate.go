@@ -61,6 +61,9 @@ func (o *operator) reload(ctx context.Context, check bool) error {
 		for _, route := range r.Changed {
 			fmt.Fprintln(o.out.out, "route of another controller:", route)
 		}
+		for _, line := range r.Breaks {
+			fmt.Fprintln(o.out.out, "breaks clients:", log.EscapeLine(line))
+		}
 		if check {
 			fmt.Fprintln(o.out.out, "the new worker would serve; nothing was changed")
 			return nil

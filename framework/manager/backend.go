@@ -144,5 +144,8 @@ type ReloadReport struct {
 	Added   []string      `json:"added,omitempty"`   // routes
 	Removed []string      `json:"removed,omitempty"` // routes
 	Changed []string      `json:"changed,omitempty"` // routes of another controller
-	Notes   []string      `json:"notes,omitempty"`
+	// Breaks names what clients of the old worker rely on and the new one does not have: fields and
+	// events.
+	Breaks []string `json:"breaks,omitempty"`
+	Notes  []string `json:"notes,omitempty"`
 }

@@ -526,7 +526,7 @@ func TestReloadCheck(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(r.Added) != 1 || len(r.Removed) != 1 || len(r.Changed) != 1 || alive(r.NewPID) {
+		if len(r.Added) != 1 || len(r.Removed) != 1 || len(r.Changed) != 1 || strings.Join(r.Breaks, "; ") != "event said: is gone" || alive(r.NewPID) {
 			t.Fatalf("%+v", r)
 		}
 		if said := strings.Join(r.Notes, "; "); strings.Contains(said, "cannot read version 1") != (script != "routes v1") {

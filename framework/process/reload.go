@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/internal/contract"
 	"wsframe/framework/manager"
 )
 
@@ -58,6 +59,7 @@ func (r *reloader) Reload(ctx context.Context, check bool) (report manager.Reloa
 	report.OldPID, report.NewPID = old.pid, next.pid
 	report.Notes = slices.Clone(next.info.Notes)
 	report.Added, report.Removed, report.Changed = difference(old.info.Routes, next.info.Routes)
+	report.Breaks = contract.Breaks(old.info.Contract, next.info.Contract)
 	why := movable(old.info.Transfer, next.info.Transfer)
 	if check {
 		if why != "" {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"wsframe/framework/internal/contract"
 	"wsframe/framework/manager"
 )
 
@@ -57,6 +58,7 @@ func (s *Stats) add(before Stats) {
 type Ready struct {
 	Version  string // of the program; "" = the master's
 	Routes   []Route
+	Contract *contract.Contract `json:",omitempty"` // what clients rely on; nil = unknown
 	Notes    []string
 	Transfer Versions // zero = its connections cannot be moved
 	Files    []string // of the configuration that it has read, by name; nil = unknown

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"wsframe/framework/internal/contract"
 	"wsframe/framework/manager"
 	"wsframe/library/log"
 )
@@ -88,7 +89,7 @@ func testWorker(w *Worker) int {
 	for _, word := range strings.Fields(string(script)) {
 		words[word] = true
 	}
-	ready := Ready{Routes: []Route{{"index.index.index", "*index.Index", ""}, {"live.user.join", "*live.User", ""}}}
+	ready := Ready{Routes: []Route{{"index.index.index", "*index.Index", ""}, {"live.user.join", "*live.User", ""}}, Contract: &contract.Contract{Events: []contract.Event{{Name: "said"}}}}
 	switch {
 	case words["exit"]:
 		fmt.Fprintln(os.Stderr, "cannot find my shoes")
@@ -108,6 +109,7 @@ func testWorker(w *Worker) int {
 		return 1
 	case words["routes"]:
 		ready.Routes = []Route{{"index.index.index", "*index.Other", ""}, {"live.wall.join", "*live.Wall", ""}}
+		ready.Contract = &contract.Contract{}
 	}
 	h := &testHandler{worker: w, words: words, conns: map[net.Conn]bool{}, stopping: make(chan struct{})}
 	h.resumed = sync.NewCond(&h.mu)

@@ -114,6 +114,9 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	}
 	notes = append(append(notes, cfg.Warnings()...), unheard(cfg, w)...)
 	ready := process.Ready{Version: p.Version, Notes: notes, Transfer: transferVersions, Files: cfg.Files(), KeyFile: keyFile}
+	if ready.Contract, err = framework.Contract(controllers); err != nil {
+		return err
+	}
 	if w.Check {
 		return checkOnly(ctx, w, options, ready)
 	}

@@ -60,12 +60,12 @@ func source() Source {
 const declaration = `// Written by ` + "`console -s types`" + `. Do not edit.
 
 export interface Contract {
-  /** Requests by method. ` + "`in` is what they take, `out` the param of the reply, `event`" + ` its event. */
-  actions: {
-    "chat.room.list": { in: Record<string, never>; out: PageTree; event: "roomListSuccess" };
-    "chat.room.out": { in: BaseIn; out: undefined; event: "roomOutSuccess" };
-    "chat.room.say": { in: Say; out: Base; event: "roomSaySuccess" };
-    "index.index.index": { in: Record<string, never>; out: unknown; event: string };
+  /** Requests by method: what they take, the param of the reply, and its event. */
+  methods: {
+    "chat.room.list": { params: Record<string, never>; result: PageTree; event: "roomListSuccess" };
+    "chat.room.out": { params: BaseIn; result: undefined; event: "roomOutSuccess" };
+    "chat.room.say": { params: Say; result: Base; event: "roomSaySuccess" };
+    "index.index.index": { params: Record<string, never>; result: unknown; event: string };
   };
   /** Pushes by event, with their param. */
   events: {

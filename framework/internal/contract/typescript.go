@@ -14,7 +14,7 @@ func (c *Contract) TypeScript() string {
 	var b strings.Builder
 	b.WriteString("// Written by `console -s types`. Do not edit.\n\n")
 	b.WriteString("export interface Contract {\n")
-	b.WriteString("  /** Requests by method. `in` is what they take, `out` the param of the reply, `event` its event. */\n  actions: {\n")
+	b.WriteString("  /** Requests by method: what they take, the param of the reply, and its event. */\n  methods: {\n")
 	for _, a := range c.Actions {
 		event := "string"
 		if a.Event != "" {
@@ -24,7 +24,7 @@ func (c *Contract) TypeScript() string {
 		if a.In.Kind == KindNone {
 			in = "Record<string, never>"
 		}
-		fmt.Fprintf(&b, "    %s: { in: %s; out: %s; event: %s };\n", quote(a.Method), in, a.Out.typeScript(2), event)
+		fmt.Fprintf(&b, "    %s: { params: %s; result: %s; event: %s };\n", quote(a.Method), in, a.Out.typeScript(2), event)
 	}
 	b.WriteString("  };\n  /** Pushes by event, with their param. */\n  events: {\n")
 	for _, e := range c.Events {
