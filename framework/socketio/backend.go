@@ -20,8 +20,8 @@ type Backend interface {
 }
 
 // Opener makes a connection without a socket. version is that of Engine.IO, 3 or 4. ended is called
-// once, when the connection has ended for whatever reason, in a goroutine of its own. An error
-// means that the server cannot take the connection now (503).
+// once, when the connection has ended for whatever reason, in a goroutine of its own; what waits
+// can still be taken. An error means that the server cannot take the connection now (503).
 //
 // A connection of version 3 has the packet that connects the default namespace in its queue. The
 // packet Open is the caller's to send.

@@ -21,8 +21,8 @@ const (
 	probeHold    = 500 * time.Millisecond // of a poll while a WebSocket is probed
 	upgradeTime  = 10 * time.Second       // from a WebSocket's handshake to its packet Upgrade
 	bodyTime     = 10 * time.Second       // for the body of a POST
-	leavingTime  = 10 * time.Second       // in which a client that has left may still say so again
-	maxLeaving   = 10_000                 // sessions of such clients
+	keepTime     = 10 * time.Second       // of a session whose connection has ended
+	maxKept      = 2000                   // such sessions, of which each may have a full outbox
 	answerBytes  = 256 << 10              // of packets in the answer to a poll
 	writeTimeout = 5 * time.Second        // of the few bytes that the engine writes to a WebSocket
 )
@@ -154,6 +154,7 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // open answers a GET without sid by a new session.
 func (e *Engine) open(w http.ResponseWriter, r *http.Request, q query) {
 	s := newSession(q)
+	s.gone = func() { e.table.remove(s) }
 	if !e.table.add(s) {
 		errRequest.answer(w, http.StatusServiceUnavailable) // the server stops
 		return

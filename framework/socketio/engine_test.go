@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"wsframe/framework/internal/wire"
@@ -283,7 +284,7 @@ func TestLeave(t *testing.T) {
 		r.do("GET", q, "")
 		poll = r.send("GET", q, "")
 		r.do("POST", q, "2:41")
-		time.Sleep(leavingTime + time.Second)
+		time.Sleep(keepTime + time.Second)
 		poll.answered()
 		r.want(poll.ResponseRecorder, 200, "1:6")
 		r.want(r.do("POST", q, "1:1"), 400, sidUnknown)
@@ -307,5 +308,25 @@ func TestServerCloses(t *testing.T) {
 		poll.answered()
 		r.want(poll.ResponseRecorder, 200, "1:1")
 		r.want(r.do("POST", q, "1:2"), 400, sidUnknown)
+
+		// Who does not come for it in time finds nothing.
+		q, c = r.open("3")
+		c.Close(wire.CloseIdle, "")
+		r.want(r.do("POST", q, "1:2"), 400, sidUnknown)
+		time.Sleep(keepTime + time.Second)
+		r.want(r.do("GET", q, ""), 400, sidUnknown)
+	})
+}
+
+// Sessions without a connection are kept in a bounded number.
+func TestKeptSessions(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		for range maxKept + 10 {
+			_, c := r.open("3")
+			c.Close(wire.CloseIdle, "")
+		}
+		if synctest.Wait(); r.e.Sessions() != maxKept {
+			t.Errorf("%d sessions", r.e.Sessions())
+		}
 	})
 }

@@ -75,7 +75,7 @@ type fakeConn struct {
 	queue   [][]byte
 	wake    chan struct{} // closed at a change
 	over    bool
-	taken   bool // the packet Close was taken, and ended is called
+	taken   bool // the packet Close was taken
 	code    int
 	socket  net.Conn
 	got     []string // events
@@ -122,7 +122,6 @@ func (c *fakeConn) Take(ctx context.Context, limit int) ([][]byte, error) {
 			packets, c.queue = packets[:n:n], packets[n:]
 			if over && len(c.queue) == 0 {
 				packets, c.taken = append(packets, []byte{Close}), true
-				go c.ended()
 			}
 			c.mu.Unlock()
 			return packets, nil
@@ -235,7 +234,7 @@ func (c *fakeConn) Close(code int, _ string) {
 			_ = c.socket.Close()
 			return
 		}
-		time.AfterFunc(20*time.Second, func() { c.change(func() { c.queue, c.taken = nil, true }); c.ended() })
+		go c.ended()
 	})
 }
 

@@ -22,7 +22,8 @@ type session struct {
 	sid     string
 	version int
 	form    Form
-	conn    Conn // set before anybody knows the sid
+	conn    Conn   // set before anybody knows the sid
+	gone    func() // forgets the sid
 
 	posting atomic.Bool // a POST is being handled
 
@@ -70,7 +71,10 @@ func (s *session) poll(w http.ResponseWriter, r *http.Request) {
 	}
 	s.conn.Touch()
 	packets, err := s.conn.Take(ctx, answerBytes)
-	packets, err = s.untilLeft(ctx, packets, err)
+	if last := len(packets) - 1; errors.Is(err, ErrEnded) || err == nil && string(packets[last]) == string(Close) {
+		packets, err = s.untilLeft(ctx, packets, err)
+		s.gone()
+	}
 	// The client may poll again as soon as it has the answer.
 	s.letGo()
 	switch {
@@ -107,15 +111,13 @@ func (s *session) letGo() {
 	s.release = nil
 }
 
-// untilLeft holds the last packet Close back from a client that is leaving, until it has sent its
-// own. Then it gets a packet Noop.
+// untilLeft holds the end of the connection back from a client that is leaving, until it has sent
+// its own packet Close. Then it gets a packet Noop.
 func (s *session) untilLeft(ctx context.Context, packets [][]byte, err error) ([][]byte, error) {
-	last := len(packets) - 1
-	ended := errors.Is(err, ErrEnded) || err == nil && len(packets[last]) == 1 && packets[last][0] == Close
 	s.mu.Lock()
 	left := s.left
 	s.mu.Unlock()
-	if !ended || left == nil {
+	if left == nil {
 		return packets, err
 	}
 	select {
@@ -125,7 +127,8 @@ func (s *session) untilLeft(ctx context.Context, packets [][]byte, err error) ([
 	if err != nil {
 		return [][]byte{{Noop}}, nil
 	}
-	return append(packets[:last:last], []byte{Noop}), nil
+	packets[len(packets)-1] = []byte{Noop}
+	return packets, nil
 }
 
 // post handles the packets of a POST, whose body may have so many bytes.
@@ -235,13 +238,4 @@ func (s *session) forgetLocked() {
 		close(s.left)
 		s.done = true
 	}
-}
-
-// end notes that the connection has ended, and closes a WebSocket that is being probed. It reports
-// whether the client is leaving and has still something to say.
-func (s *session) end() (leaving bool) {
-	s.endUpgrade()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.left != nil && !s.done
 }

@@ -9,7 +9,7 @@ import (
 type table struct {
 	mu       sync.Mutex
 	sessions map[string]*session
-	leaving  int // sessions whose clients have left
+	kept     int // sessions whose connections have ended
 	closed   bool
 }
 
@@ -34,31 +34,32 @@ func (t *table) remove(s *session) {
 	delete(t.sessions, s.sid)
 }
 
-// ended removes a session whose connection has ended. A client that has left by a packet Disconnect
-// sends the packet Close, too, for which its sid is kept for a while.
+// ended removes a session whose connection has ended, after a time: what waits is still to be
+// polled, and a client that has left by a packet Disconnect sends the packet Close, too.
 func (t *table) ended(s *session) {
-	if !s.end() || !t.keep(s) {
+	s.endUpgrade()
+	if !t.keep(s) {
 		t.remove(s)
 		s.forget()
 		return
 	}
-	time.AfterFunc(leavingTime, func() {
+	time.AfterFunc(keepTime, func() {
 		t.mu.Lock()
-		t.leaving--
+		t.kept--
 		t.mu.Unlock()
 		t.remove(s)
 		s.forget()
 	})
 }
 
-// keep reports whether one more session of a client that has left is kept.
+// keep reports whether one more session without a connection is kept.
 func (t *table) keep(s *session) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || t.leaving >= maxLeaving || t.sessions[s.sid] != s {
+	if t.closed || t.kept >= maxKept || t.sessions[s.sid] != s {
 		return false
 	}
-	t.leaving++
+	t.kept++
 	return true
 }
 
