@@ -53,6 +53,7 @@ type App struct {
 	router    *router
 	lifecycle *lifecycle
 	entrance  *entrance
+	socketio  *pageDoor
 	handler   hub.Handler
 
 	port      *accept.Server
@@ -88,7 +89,8 @@ type Options struct {
 	Begun   time.Time // start of the server, for NodeSign; zero = now
 	Static  fs.FS     // served under /static/ on the outside port; nil = nothing
 
-	Gateway *Gateway // nil = no PHP back ends of GatewayWorker
+	Gateway  *Gateway  // nil = no PHP back ends of GatewayWorker
+	SocketIO *SocketIO // nil = no pages of socket.io
 
 	// Echo replaces routing by an echo of every message, for protocol conformance tests.
 	Echo bool
@@ -174,6 +176,7 @@ func assemble(o *Options) (a *App, err error) {
 	}
 	a.lifecycle = newLifecycle(a.Server, a.router, a)
 	a.entrance = &entrance{server: a.Server, check: cfg.Auth.Check, tokens: o.Tokens, greets: a.router.greets()}
+	a.socketio = newPageDoor(a.entrance, o)
 	dispatcher := &dispatcher{
 		server: a.Server, router: a.router, decoding: frame.Options{MaxDepth: lim.JSONDepth},
 		ack: cfg.Protocol.ReceiveAck, escape: cfg.Protocol.EscapeHTML,
@@ -227,6 +230,7 @@ func (a *App) join(ctx context.Context, o *Options) (err error) {
 		PingInterval: cfg.Heartbeat.Ping, IdleTimeout: cfg.Heartbeat.Idle,
 		RoomFlush: cmp.Or(lim.RoomFlush, -1), RoomsPerConn: lim.RoomsPerConnection,
 		Compression: cfg.Compression.Enabled,
+		Pages:       hub.PageConfig{Translate: a.socketio.pages.Translate},
 	})
 	a.history.Serve(a.lifecycle.life, a.hub.Rooms)
 	a.closers = append(a.closers,
@@ -298,6 +302,7 @@ func (a *App) attach(o *Options) {
 		func(ctx context.Context) error { a.closer.Close(ctx); return nil },
 		func(ctx context.Context) error { a.nodes.Close(ctx); return nil },
 		func(context.Context) error { a.roomsync.Close(); return nil },
+		a.socketio.close,
 		func(ctx context.Context) error { a.port.Close(ctx); return nil })
 }
 

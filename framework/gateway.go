@@ -56,7 +56,8 @@ func (g *Gateway) departed(fd int64, note string) {
 // gatewayMove is what a reload moves for PHP back ends.
 type gatewayMove struct {
 	*clients.Clients
-	peers gateway.Peers
+	peers    gateway.Peers
+	imported func(c *hub.Conn) // called first for each imported connection
 }
 
 // Freeze implements reload.Gateway.
@@ -101,10 +102,16 @@ func (m gatewayMove) Import(peers []gateway.MovedPeer, state []byte) {
 	}
 }
 
-// move returns what a reload moves for PHP back ends.
-func (g *Gateway) move(of *clients.Clients) gatewayMove {
+// Imported implements reload.Gateway.
+func (m gatewayMove) Imported(c *hub.Conn) error {
+	m.imported(c)
+	return m.Clients.Imported(c)
+}
+
+// move returns what a reload moves for PHP back ends, and for pages.
+func (g *Gateway) move(of *clients.Clients, imported func(*hub.Conn)) gatewayMove {
 	if g == nil {
-		return gatewayMove{of, nil}
+		return gatewayMove{of, nil, imported}
 	}
-	return gatewayMove{of, g.Peers}
+	return gatewayMove{of, g.Peers, imported}
 }

@@ -28,6 +28,9 @@ func (b *banner) print(cfg *config.Config, s process.Started) {
 	if s.Addrs["inner"] != "" {
 		fmt.Fprintf(&w, "gateway  %s\n", gatewayLine(s.Addrs))
 	}
+	if s.Addrs["socketio"] != "" {
+		fmt.Fprintf(&w, "socketio http://%s/\n", s.Addrs["socketio"])
+	}
 	for _, n := range s.Notes {
 		fmt.Fprintln(&w, "note:", n)
 	}

@@ -91,6 +91,9 @@ func sockets(cfg *config.App) []process.Socket {
 		{Name: "outside", Key: "outside.port", Host: cfg.Outside.Host, Port: cfg.Outside.Port},
 		{Name: "push", Key: "push.port", Host: cfg.Push.Host, Port: cfg.Push.Port},
 	}
+	if s := &cfg.SocketIO; s.Enabled {
+		list = append(list, process.Socket{Name: "socketio", Key: "socketio.port", Host: s.Host, Port: s.Port})
+	}
 	g := &cfg.Gateway
 	if !g.Enabled {
 		return list

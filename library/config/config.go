@@ -46,6 +46,7 @@ type App struct {
 		Skew        time.Duration
 	}
 	Gateway  Gateway
+	SocketIO SocketIO
 	Protocol struct {
 		Compat     string
 		ReceiveAck bool `mapstructure:"receive_ack"`
@@ -151,6 +152,7 @@ func defaults() *Config {
 	a.Manager.Host, a.Manager.Port = "127.0.0.1", 20001
 	a.Push.Host, a.Push.Port, a.Push.RequestRate, a.Push.MaxBody, a.Push.KeptBytes = "127.0.0.1", 2121, 1000, 1<<20, 64<<20
 	a.Gateway = defaultGateway()
+	a.SocketIO = defaultSocketIO()
 	a.Users.SecondLogin, a.Users.UIDTypes = "allow", []string{"wechatUser"}
 	a.Auth.Types3DES = []string{"wechatUser"}
 	a.Cluster.Isolated = "close"

@@ -77,7 +77,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"cache.master.addrs": "h:1", "app.trusted_proxies": "10.0.0.0/8", "app.origins": "https://a.example", "cache.master.db": "1",
 		"app.outside.port": "1", "app.manager.port": "2", "app.push.port": "3", "app.heartbeat.idle": "99s", "app.heartbeat.texts": "ping=pong,心跳=,=", "app.limits.room_flush": "7ms",
 		"app.push.max_body": "2048", "app.push.kept_bytes": "1048576", "app.push.tokens": "0123456789abcdef send,0123456789abcdeg", "app.users.second_login": "replace", "app.cluster.isolated": "serve", "app.history.rooms": "CHAT_*:200:24h",
-		"app.gateway.lan_ip": "10.0.0.1", "app.gateway.registers": "h:1", "app.gateway.peers": "10.0.0.0/8,10.1.1.1", "app.gateway.origins": "https://a.example",
+		"app.gateway.lan_ip": "10.0.0.1", "app.gateway.registers": "h:1", "app.gateway.peers": "10.0.0.0/8,10.1.1.1", "app.gateway.origins": "https://a.example", "app.socketio.login": "any", "app.socketio.origins": "*",
 	}
 	seen := map[string]string{}
 	base := defaults()

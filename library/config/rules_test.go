@@ -49,6 +49,12 @@ var rules = []rule{
 	{key: "app.auth.lifetime", refused: []string{"-1ns"}, accepted: []string{"0s", "1ns"}},
 	{key: "app.auth.skew", refused: []string{"-1ns"}, accepted: []string{"0s"}},
 
+	{key: "app.socketio.host", refused: []string{"", "a b", "127.0.0.1:80"}, accepted: []string{"0.0.0.0", "::1"}},
+	{key: "app.socketio.port", refused: []string{"-1", "65536"}, accepted: []string{"0", "65535", "20000"}},
+	{key: "app.socketio.port", refused: []string{"20000", "2121"}, with: "APP_SOCKETIO_ENABLED=true", says: " already"},
+	{key: "app.socketio.login", refused: []string{"", "none", "Any"}, accepted: []string{"token", "any"}, with: "APP_SOCKETIO_ENABLED=true"},
+	{key: "app.socketio.origins", refused: []string{"https://a.example/x", "a b"}, accepted: []string{"", "*", "https://a.example"}},
+
 	{key: "app.gateway.host", refused: []string{"", "a b", "127.0.0.1:80"}, accepted: []string{"0.0.0.0", "::1"}},
 	{key: "app.gateway.port", refused: []string{"-2", "65536"}, accepted: []string{"-1", "0", "65535", "20000"}},
 	{key: "app.gateway.port", refused: []string{"20000", "2121", "2900", "1236"}, with: "APP_GATEWAY_ENABLED=true", says: " already"},

@@ -67,6 +67,7 @@ func (a *App) validate(bad complain) {
 	a.validatePorts(bad)
 	a.validatePush(bad)
 	a.Gateway.validate(bad)
+	a.SocketIO.validate(bad)
 	a.validateAuth(bad)
 	a.validateRooms(bad)
 	a.validateLimits(bad)
@@ -119,6 +120,7 @@ func (a *App) validatePorts(bad complain) {
 	for _, l := range a.Gateway.ports() {
 		check(l, a.Gateway.Enabled)
 	}
+	check(port{"socketio.host", "socketio.port", Listen{a.SocketIO.Host, a.SocketIO.Port}}, a.SocketIO.Enabled)
 	if !socket.IsLoopback(a.Manager.Host) && len(a.Manager.Token) < minSecret {
 		bad("app", "manager.token", "at least %d bytes are needed when the manager listens on %s", minSecret, a.Manager.Host)
 	}

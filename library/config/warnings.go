@@ -29,6 +29,7 @@ func (c *Config) Warnings() []string {
 	if g := &a.Gateway; g.Enabled && g.SecretKey == "" {
 		w = append(w, "gateway.secret_key is empty: every process that reaches gateway.start_port may send to all clients")
 	}
+	w = append(w, a.SocketIO.warnings()...)
 	if a.Limits.MessageRate == 0 {
 		w = append(w, "limits.message_rate is 0: one client may send as fast as it can")
 	}

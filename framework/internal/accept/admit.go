@@ -14,6 +14,10 @@ func (s *Server) admit(h *Handshake, d *door) *Refusal {
 	if !d.origins.allow(h.Request) {
 		return &Refusal{Status: http.StatusForbidden, Reason: reasonOrigin}
 	}
+	if d.Resumes != nil && wantsWebSocket(h.Request) && d.Resumes(h.Request) {
+		h.Resumed = true
+		return nil
+	}
 	token, protocol := tokenOf(h.Request)
 	id, err := d.Authenticate(token)
 	if err != nil {
@@ -46,6 +50,12 @@ func (s *Server) note(remote string, r *Refusal) (bare bool) {
 			zap.String("remote", remote), zap.Error(r.Cause))
 	}
 	return r.Status == http.StatusForbidden && !s.addresses.refused(remote)
+}
+
+// Allowed reports whether the page from which a request comes may connect. A Policy.Pages got the
+// request.
+func Allowed(r *http.Request) bool {
+	return r.Context().Value(visitorKey{}).(*visitor).door.origins.allow(r)
 }
 
 // Admit makes a session of a request that a Policy.Pages got, by the checks and limits of a

@@ -69,7 +69,10 @@ type Policy struct {
 	Authenticate  func(token string) (auth.Identity, error)
 	Unavailable   func() string
 	Open          func(h *Handshake) error
-	NoPages       bool // requests that are no handshakes are refused
+	// Resumes reports whether a handshake belongs to a session that was admitted by Admit: only its
+	// origin is checked, and it does not count. nil = none does. Open returns nil for it.
+	Resumes func(r *http.Request) bool
+	NoPages bool // requests that are no handshakes are refused
 
 	// Pages answers the requests that are no handshakes; nil = plain pages. Request.RemoteAddr is
 	// the client's address, from a trusted proxy's header where there is one, with a port. Bodies
@@ -105,6 +108,7 @@ type Handshake struct {
 	Identity auth.Identity
 	Remote   string // the client's address, from a trusted proxy's header where there is one
 	Protocol string // Sec-WebSocket-Protocol to answer, "" = none
+	Resumed  bool   // see Policy.Resumes
 }
 
 var errNotTCP = errors.New("only TCP listeners can be served")

@@ -108,6 +108,7 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	if cfg.App.Demo {
 		options.Static = p.Pages
 	}
+	options.SocketIO = socketIO(&cfg.App)
 	php := newGateway(cfg, l.Logger)
 	if php != nil {
 		options.Gateway = &php.options
@@ -139,7 +140,7 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	if err != nil {
 		return errors.Join(err, a.Close(ctx))
 	}
-	serving := make(chan error, 2)
+	serving := make(chan error, 3)
 	h := &worker{app: a, push: pushes, php: php, log: l}
 	h.accept = func() {
 		if php != nil {
@@ -147,6 +148,7 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 		}
 		go func() { serving <- a.Serve(w.Listener("outside")) }()
 		go func() { serving <- h.servePush(w.Listener("push")) }()
+		go func() { serving <- servePages(a, w.Listener("socketio")) }()
 	}
 	if !w.Reload { // else the old worker accepts until its connections are here
 		h.Accept()
@@ -159,7 +161,7 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	err = errors.Join(err, pushes.Shutdown(ctx), a.Close(ctx))
 	h.Accept() // a closed App closes its listener
 	php.close()
-	return errors.Join(err, <-serving, <-serving)
+	return errors.Join(err, <-serving, <-serving, <-serving)
 }
 
 // fixed refuses a configuration that differs from the master's in something that cannot change
@@ -175,7 +177,7 @@ func fixed(cfg *config.Config, w *process.Worker) error {
 	case cfg.Cache.Master.Driver == "embedded" != (w.Store.Addr != ""):
 		return fmt.Errorf("cache.yaml: master.driver is %s now, but the server was started with another one: that needs a restart", cfg.Cache.Master.Driver)
 	}
-	return fixedGateway(&cfg.App.Gateway, w)
+	return errors.Join(fixedGateway(&cfg.App.Gateway, w), fixedSocketIO(&cfg.App.SocketIO, w))
 }
 
 // unheard returns notes on configured ports on which the server does not listen: the master has
@@ -186,7 +188,7 @@ func unheard(cfg *config.Config, w *process.Worker) (notes []string) {
 		port      int
 	}{
 		{"outside", "outside.port", cfg.App.Outside.Port}, {"push", "push.port", cfg.App.Push.Port},
-		{"gateway", "gateway.port", cfg.App.Gateway.Port}, {"register", "gateway.register_port", cfg.App.Gateway.RegisterPort},
+		{"socketio", "socketio.port", cfg.App.SocketIO.Port}, {"gateway", "gateway.port", cfg.App.Gateway.Port}, {"register", "gateway.register_port", cfg.App.Gateway.RegisterPort},
 	} {
 		ln := w.Listener(p.name)
 		if ln == nil {

@@ -18,8 +18,8 @@ type Foreign struct {
 }
 
 var (
-	_ gateway.Conn    = (*Foreign)(nil)
-	_ session.Foreign = (*Foreign)(nil)
+	_ gateway.Conn       = (*Foreign)(nil)
+	_ session.PHPForeign = (*Foreign)(nil)
 )
 
 // Open makes the Foreign of a new connection, which is not read yet. greeting is sent before

@@ -16,12 +16,18 @@ type PHP struct {
 	Events  []byte // Foreign's state during a move
 }
 
-// Foreign handles a connection of the gateway's own port.
+// Foreign handles a connection whose messages are not routed: of the gateway's own port, or of a
+// socket.io page.
 type Foreign interface {
-	Message(payload []byte) // in the connection's own goroutine; waits while the client is paused
+	Message(payload []byte) // in the connection's own goroutine; may wait
 	// MessageInline is Message that returns false where it would wait.
 	MessageInline(payload []byte) bool
-	Closed()        // once, at the end
+	Closed() // once, at the end
+}
+
+// PHPForeign is a Foreign of the gateway's own port.
+type PHPForeign interface {
+	Foreign
 	Export() []byte // called under the session's lock
 }
 

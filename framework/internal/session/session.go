@@ -38,7 +38,7 @@ type Session struct {
 	second *secondLogin // nil = none was seen
 
 	php     atomic.Pointer[PHP] // replaced under mu; nil = PHP programs keep nothing
-	Foreign Foreign             // see SetForeign; nil = the connection is none of the gateway's own port
+	Foreign Foreign             // see SetForeign; nil = its messages are routed
 
 	leaves atomic.Int64 // rooms left so far, counted before each leave
 
@@ -104,7 +104,7 @@ func Entry(c *hub.Conn, rooms []string) cluster.Entry {
 	return e
 }
 
-// SetForeign marks a connection as one of the gateway's own port, before its reader begins.
+// SetForeign has a connection's messages not routed, before its reader begins.
 func (s *Session) SetForeign(f Foreign) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,12 +130,13 @@ func (s *Session) ChangePHP(change func(p *PHP)) {
 
 // exportPHP returns what moves; nil = nothing. mu is held.
 func (s *Session) exportPHP() *PHP {
-	if s.php.Load() == nil && s.Foreign == nil {
+	foreign, ok := s.Foreign.(PHPForeign)
+	if s.php.Load() == nil && !ok {
 		return nil
 	}
 	p := s.PHP()
-	if s.Foreign != nil {
-		p.Foreign, p.Events = true, s.Foreign.Export()
+	if ok {
+		p.Foreign, p.Events = true, foreign.Export()
 	}
 	return &p
 }

@@ -1,0 +1,130 @@
+package framework
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"net"
+	"net/http"
+
+	"wsframe/framework/internal/accept"
+	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/pages"
+	"wsframe/framework/socketio"
+)
+
+// SocketIO has unmodified pages of web-msg-sender, and other clients of socket.io, reach this node
+// (package socketio). Their connections count and get pushes like all others. Their messages are
+// not routed: a page can only log in.
+type SocketIO struct {
+	Origins     []string // pages that may connect; "*" = all
+	AnyLogin    bool     // a page may log in as any user, and needs no token
+	OnlineCount bool     // a login is answered with the number of online users
+}
+
+// ServeSocketIO is App.Serve of the port for socket.io pages. It needs Options.SocketIO.
+func ServeSocketIO(a *App, ln net.Listener) error { return a.socketio.serveOn(ln) }
+
+// pageDoor makes connections of socket.io pages.
+type pageDoor struct {
+	*entrance
+	cfg    *SocketIO
+	pages  *pages.Pages
+	engine *socketio.Engine
+}
+
+// newPageDoor makes the door. Without Options.SocketIO it serves no listener, and takes over what a
+// reload moves.
+func newPageDoor(e *entrance, o *Options) *pageDoor {
+	d := &pageDoor{entrance: e, cfg: o.SocketIO}
+	c := pages.Config{
+		JSONDepth: o.Config.Limits.JSONDepth, Log: o.Deps.Log,
+		Bind: func(c *hub.Conn, uid string) error { return e.server.sessions.Bind(c, uid) },
+	}
+	if d.cfg != nil {
+		c.AnyLogin, c.OnlineCount = d.cfg.AnyLogin, d.cfg.OnlineCount
+	}
+	d.pages = pages.New(c)
+	d.engine = socketio.New(socketio.Config{Backend: d, MessageBytes: o.Config.Limits.MessageBytes})
+	return d
+}
+
+func (d *pageDoor) serveOn(ln net.Listener) error {
+	if d.cfg == nil {
+		return errors.Join(errors.New("socket.io is not configured"), ln.Close())
+	}
+	return d.port.ServeAs(ln, accept.Policy{
+		Origins: d.cfg.Origins, AllowNoOrigin: true, // browsers send none with a GET to the same host
+		Authenticate: d.authenticate, Unavailable: d.unavailable, Open: d.open, Pages: d.engine,
+		Resumes: func(r *http.Request) bool { return r.URL.Query().Get("sid") != "" },
+	})
+}
+
+// close ends the engine, once the port has stopped.
+func (d *pageDoor) close(context.Context) error {
+	d.engine.Close()
+	return nil
+}
+
+var errNoToken = errors.New("a page without a token")
+
+// authenticate is that of other clients, but a page without a token is refused unless it may log in
+// as any user.
+func (d *pageDoor) authenticate(token string) (id Identity, err error) {
+	if token != "" {
+		id, err = d.entrance.authenticate(token)
+	}
+	if err == nil && id.ID == "" && !d.cfg.AnyLogin {
+		err = errNoToken
+	}
+	return id, err
+}
+
+// open passes a WebSocket to the engine.
+func (d *pageDoor) open(h *accept.Handshake) error {
+	socket := socketio.Handshake{Socket: h.Conn, Request: h.Request, Early: h.Early}
+	opened := h.Resumed
+	if !h.Resumed {
+		socket.Open = func(version int, ended func()) (socketio.Conn, error) {
+			c, err := d.connect(h, version, ended)
+			opened = err == nil
+			return c, err
+		}
+	}
+	d.engine.WebSocket(socket)
+	if !opened {
+		d.port.Release(h.Remote)
+	}
+	return nil
+}
+
+// Allowed implements socketio.Backend.
+func (d *pageDoor) Allowed(r *http.Request) bool { return accept.Allowed(r) }
+
+// Open implements socketio.Backend.
+func (d *pageDoor) Open(w http.ResponseWriter, r *http.Request, version int, ended func()) (socketio.Conn, bool) {
+	h, ok := accept.Admit(w, r)
+	if !ok {
+		return nil, false
+	}
+	c, err := d.connect(h, version, ended)
+	if err != nil {
+		d.port.Release(h.Remote)
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
+		return nil, false
+	}
+	return c, true
+}
+
+// connect makes the connection of an admitted page.
+func (d *pageDoor) connect(h *accept.Handshake, version int, ended func()) (socketio.Conn, error) {
+	fd, err := d.next()
+	if err != nil {
+		return nil, err
+	}
+	order := &d.users[maphash.String(userSeed, h.Identity.ID)%uint64(len(d.users))] // as in serve
+	order.Lock()
+	defer order.Unlock()
+	return d.pages.Open(d.hub, fd, h.Identity, h.Remote, version, d.opened, ended), nil
+}
