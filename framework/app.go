@@ -176,7 +176,7 @@ func assemble(o *Options) (a *App, err error) {
 	}
 	a.lifecycle = newLifecycle(a.Server, a.router, a)
 	a.entrance = &entrance{server: a.Server, check: cfg.Auth.Check, tokens: o.Tokens, greets: a.router.greets()}
-	a.socketio = newPageDoor(a.entrance, o)
+	a.socketio = newPageDoor(a.entrance, o.SocketIO, lim, a.log)
 	dispatcher := &dispatcher{
 		server: a.Server, router: a.router, decoding: frame.Options{MaxDepth: lim.JSONDepth},
 		ack: cfg.Protocol.ReceiveAck, escape: cfg.Protocol.EscapeHTML,
@@ -366,6 +366,9 @@ func (a *App) GatewayBackend() gateway.Backend { return a.clients.Backend() }
 func (a *App) ServeGateway(ln net.Listener) error {
 	return foreignDoor{a.entrance, a.gateway}.serveOn(ln)
 }
+
+// ServeSocketIO is App.Serve of the port for socket.io pages. It needs Options.SocketIO.
+func ServeSocketIO(a *App, ln net.Listener) error { return a.socketio.serveOn(ln) }
 
 // StopAccepting closes the listeners of this process and ends the handshakes that are under way.
 func (a *App) StopAccepting() { a.port.Stop() }

@@ -7,10 +7,13 @@ import (
 	"net"
 	"net/http"
 
+	"go.uber.org/zap"
+
 	"wsframe/framework/internal/accept"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/pages"
 	"wsframe/framework/socketio"
+	"wsframe/library/config"
 )
 
 // SocketIO has unmodified pages of web-msg-sender, and other clients of socket.io, reach this node
@@ -22,9 +25,6 @@ type SocketIO struct {
 	OnlineCount bool     // a login is answered with the number of online users
 }
 
-// ServeSocketIO is App.Serve of the port for socket.io pages. It needs Options.SocketIO.
-func ServeSocketIO(a *App, ln net.Listener) error { return a.socketio.serveOn(ln) }
-
 // pageDoor makes connections of socket.io pages.
 type pageDoor struct {
 	*entrance
@@ -33,19 +33,19 @@ type pageDoor struct {
 	engine *socketio.Engine
 }
 
-// newPageDoor makes the door. Without Options.SocketIO it serves no listener, and takes over what a
-// reload moves.
-func newPageDoor(e *entrance, o *Options) *pageDoor {
-	d := &pageDoor{entrance: e, cfg: o.SocketIO}
+// newPageDoor makes the door. Without cfg it serves no listener, and takes over what a reload
+// moves.
+func newPageDoor(e *entrance, cfg *SocketIO, lim *config.Limits, log *zap.Logger) *pageDoor {
+	d := &pageDoor{entrance: e, cfg: cfg}
 	c := pages.Config{
-		JSONDepth: o.Config.Limits.JSONDepth, Log: o.Deps.Log,
+		JSONDepth: lim.JSONDepth, Log: log,
 		Bind: func(c *hub.Conn, uid string) error { return e.server.sessions.Bind(c, uid) },
 	}
 	if d.cfg != nil {
 		c.AnyLogin, c.OnlineCount = d.cfg.AnyLogin, d.cfg.OnlineCount
 	}
 	d.pages = pages.New(c)
-	d.engine = socketio.New(socketio.Config{Backend: d, MessageBytes: o.Config.Limits.MessageBytes})
+	d.engine = socketio.New(socketio.Config{Backend: d, MessageBytes: lim.MessageBytes})
 	return d
 }
 

@@ -61,7 +61,7 @@ framework/internal/nodetest
 framework/internal/directory
 framework/internal/history
 framework/internal/session
-framework/internal/clients framework/internal/closing framework/internal/isolation framework/internal/presence framework/internal/publish framework/internal/roomsync
+framework/internal/clients framework/internal/closing framework/internal/isolation framework/internal/pages framework/internal/presence framework/internal/publish framework/internal/roomsync
 framework/internal/reload
 framework
 framework/manager framework/push

@@ -15,8 +15,8 @@ const eventOnline = "update_online_count"
 // replyStart is how every reply of the server begins (package frame).
 var replyStart = []byte(`{"status":`)
 
-// Translate appends the packet of an event for the payload of a text frame (hub.PageConfig). A reply
-// becomes an event of its name with its param. Any other text becomes the event "message".
+// Translate appends the packet of an event for the payload of a text frame (hub.PageConfig). A
+// reply becomes an event of its name with its param. Any other text becomes the event "message".
 func (ps *Pages) Translate(dst, payload []byte, version wire.Dialect) []byte {
 	ascii := version < 4
 	var reply struct {
