@@ -80,17 +80,17 @@ func (k *clock) stop(now time.Time, stopped bool) {
 }
 
 // toWall converts a time of this clock into UNIX time, for another process.
-func (k *clock) toWall(seconds int64) int64 {
+func (k *clock) toWall(now time.Time, seconds int64) int64 {
 	if seconds == 0 {
 		return 0
 	}
-	return time.Now().Unix() - (k.seconds.Load() - seconds)
+	return now.Unix() - (k.seconds.Load() - seconds)
 }
 
 // fromWall converts UNIX time into a time of this clock.
-func (k *clock) fromWall(seconds int64) int64 {
+func (k *clock) fromWall(now time.Time, seconds int64) int64 {
 	if seconds == 0 {
 		return 0
 	}
-	return k.seconds.Load() - max(0, time.Now().Unix()-seconds)
+	return k.seconds.Load() - max(0, now.Unix()-seconds)
 }

@@ -124,8 +124,7 @@ func (c *Conn) Serve(r *http.Request, opened, first func()) error {
 	if h.freezing.on.Load() {
 		c.freeze(false)
 	}
-	// The handshake has grown this goroutine's stack, which an idle reader would keep.
-	go c.in.start(first)
+	c.in.start(first)
 	return nil
 }
 

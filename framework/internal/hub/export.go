@@ -21,13 +21,13 @@ func (h *Hub) Export(c *Conn, m Mover, data []byte) (s State, ok, again bool) {
 		return s, false, true
 	}
 	c.exported, c.mover = true, m
-	in, k := &c.in, &h.clock
+	in, k, now := &c.in, &h.clock, h.cfg.now()
 	in.refill()
 	s = State{
 		FD: c.FD, Auth: c.Auth, Remote: c.Remote, Since: c.Since, Rooms: rooms, Data: data, Busy: !c.parked, Deflate: c.in.deflate,
-		Tokens: in.tokens, LastIn: k.toWall(c.lastIn.Load()), LastPing: k.toWall(c.lastPing.Load()),
+		Tokens: in.tokens, LastIn: k.toWall(now, c.lastIn.Load()), LastPing: k.toWall(now, c.lastPing.Load()),
 		MsgsIn: c.msgsIn.Load(), MsgsOut: c.msgsOut.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
-		MessageFrom: k.toWall(c.messageFrom.Load()), Page: c.Page.export(),
+		MessageFrom: k.toWall(now, c.messageFrom.Load()), Page: c.Page.export(),
 	}
 	if s.Busy {
 		// gws has buffered the beginning of what follows. The reader runs an action, and needs c.mu

@@ -17,10 +17,11 @@ func (h *Hub) Import(nc Stream, s State, setup func(*Conn) error) (*Conn, error)
 	if err := c.sock.init(nc); err != nil {
 		return nil, fmt.Errorf("take over the socket of %d: %w", s.FD, err)
 	}
+	now := h.cfg.now()
 	c.since = h.clock.seconds.Load()
 	c.in.reader.Store(readerActing)
-	c.lastIn.Store(h.clock.fromWall(s.LastIn))
-	c.lastPing.Store(h.clock.fromWall(s.LastPing))
+	c.lastIn.Store(h.clock.fromWall(now, s.LastIn))
+	c.lastPing.Store(h.clock.fromWall(now, s.LastPing))
 	c.msgsIn.Store(s.MsgsIn)
 	c.msgsOut.Store(s.MsgsOut)
 	c.bytesIn.Store(s.BytesIn)
@@ -30,7 +31,7 @@ func (h *Hub) Import(nc Stream, s State, setup func(*Conn) error) (*Conn, error)
 	if len(s.In) > 0 {
 		c.in.receive(s.In)
 		if c.in.watch(); c.in.timing && s.MessageFrom != 0 {
-			c.messageFrom.Store(h.clock.fromWall(s.MessageFrom))
+			c.messageFrom.Store(h.clock.fromWall(now, s.MessageFrom))
 		}
 	}
 	c.in.tokens = s.Tokens
@@ -41,7 +42,7 @@ func (h *Hub) Import(nc Stream, s State, setup func(*Conn) error) (*Conn, error)
 	c.state = open
 	c.start = func() {
 		c.in.endAction(c.since)
-		go c.in.start(nil)
+		c.in.start(nil)
 	}
 	c.out.held = true // until Begin, since the old process may still thaw
 	c.out.restore(&s, h.cfg.outbox())

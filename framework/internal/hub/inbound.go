@@ -40,19 +40,24 @@ func (in *inbound) init(c *Conn) {
 	in.allowance.init(in.cfg, &c.hub.clock)
 }
 
-// start begins to read in a new goroutine. The handler first, unless it is nil, is called before.
+// start begins to read, and returns at once. The handler first, unless it is nil, is called before.
 func (in *inbound) start(first func()) {
-	if in.watched.attach() {
+	watched := in.watched.attach()
+	if watched {
 		in.watched.dropGWS()
 	} else if in.ws == nil {
 		in.makeGWS()
 	}
-	if first == nil {
-		in.serve()
-		return
+	switch {
+	case first != nil:
+		go func() {
+			defer func() { go in.serve() }() // deferred, since first may end this goroutine
+			in.guard(func() { in.act(first) })
+		}()
+	case watched && in.watched.rest():
+	default:
+		go in.serve()
 	}
-	defer func() { go in.serve() }() // deferred, since first may end this goroutine
-	in.guard(func() { in.act(first) })
 }
 
 // serve reads until the connection ends, or its turn can be released.

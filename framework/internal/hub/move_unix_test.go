@@ -98,6 +98,8 @@ func TestMoveDeflated(t *testing.T) {
 func TestMoveKeepsWhatItIs(t *testing.T) {
 	t.Parallel()
 	cfg := Config{OutboxBytes: 256 << 10, OutboxMessages: 80, WriteTimeout: time.Minute, IdleTimeout: time.Hour, MessageTime: time.Hour}
+	now := time.Now()
+	cfg.now = func() time.Time { return now } // else a second may pass between the two hubs
 	s, c, conn := stuffed(t, cfg)
 	to := serve(t, cfg)
 	c.raw(frameBytes(0x81, []byte("never whole"))[:8])

@@ -84,6 +84,13 @@ func (w *watched) attach() bool {
 	return true
 }
 
+// rest gives up the turn that attach has given, unless there is something to do. What happens from
+// attach on claims the turn; rest looks for what was there before.
+func (w *watched) rest() bool {
+	c := w.in.c
+	return len(w.in.buf) == 0 && !c.hub.frozen.Load() && !c.Ended() && w.turn.release()
+}
+
 // detach undoes attach. Conn.mu is held, and the descriptor is open.
 func (w *watched) detach() {
 	if w.loop != nil {
