@@ -2,6 +2,7 @@ package framework
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"hash/maphash"
 	"net"
@@ -20,9 +21,12 @@ import (
 // (package socketio). Their connections count and get pushes like all others. Their messages are
 // not routed: a page can only log in.
 type SocketIO struct {
-	Origins     []string // pages that may connect; "*" = all
-	AnyLogin    bool     // a page may log in as any user, and needs no token
-	OnlineCount bool     // a login is answered with the number of online users
+	Origins  []string // pages that may connect; "*" = all
+	AnyLogin bool     // a page may log in as any user, and needs no token
+
+	// Online returns the param of the last update_online_count, with which a login is answered; nil
+	// = none is known. It may wait for the store. A nil function: logins are not answered.
+	Online func() json.RawMessage
 }
 
 // pageDoor makes connections of socket.io pages.
@@ -42,7 +46,7 @@ func newPageDoor(e *entrance, cfg *SocketIO, lim *config.Limits, log *zap.Logger
 		Bind: func(c *hub.Conn, uid string) error { return e.server.sessions.Bind(c, uid) },
 	}
 	if d.cfg != nil {
-		c.AnyLogin, c.OnlineCount = d.cfg.AnyLogin, d.cfg.OnlineCount
+		c.AnyLogin, c.Online = d.cfg.AnyLogin, d.cfg.Online
 	}
 	d.pages = pages.New(c)
 	d.engine = socketio.New(socketio.Config{Backend: d, MessageBytes: lim.MessageBytes})

@@ -11,6 +11,9 @@ import (
 // {"users","connections"}.
 const EventOnline = "update_online_count"
 
+// OnlineKey is the key in the Store under which the param of the last one stands.
+const OnlineKey = "ONLINE"
+
 // onlineCount pushes the number of users and connections to all clients when it has changed, at
 // most once a second.
 //
@@ -79,12 +82,12 @@ func (o *onlineCount) pushChange(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	there, err := o.store.Claim(ctx, "ONLINE", param, time.Hour)
+	there, err := o.store.Claim(ctx, OnlineKey, param, time.Hour)
 	if err != nil || string(there) == string(param) {
 		return err
 	}
 	if there != nil {
-		if err := o.store.Put(ctx, "ONLINE", param, time.Hour); err != nil {
+		if err := o.store.Put(ctx, OnlineKey, param, time.Hour); err != nil {
 			return err
 		}
 	}

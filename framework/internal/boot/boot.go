@@ -108,7 +108,7 @@ func bootAndServe(ctx context.Context, p Program, w *process.Worker, configDir s
 	if cfg.App.Demo {
 		options.Static = p.Pages
 	}
-	options.SocketIO = socketIO(&cfg.App)
+	options.SocketIO = socketIO(cfg, deps)
 	php := newGateway(cfg, l.Logger)
 	if php != nil {
 		options.Gateway = &php.options

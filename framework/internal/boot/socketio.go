@@ -1,21 +1,33 @@
 package boot
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 
 	"wsframe/framework"
 	"wsframe/framework/process"
+	"wsframe/framework/push"
 	"wsframe/library/config"
 )
 
 // socketIO returns the options for pages of socket.io; nil = they are not enabled.
-func socketIO(cfg *config.App) *framework.SocketIO {
-	s := &cfg.SocketIO
+func socketIO(cfg *config.Config, deps framework.Deps) *framework.SocketIO {
+	s := &cfg.App.SocketIO
 	if !s.Enabled {
 		return nil
 	}
-	return &framework.SocketIO{Origins: s.Origins, AnyLogin: s.Login == config.LoginAny, OnlineCount: cfg.Push.OnlineCount}
+	o := &framework.SocketIO{Origins: s.Origins, AnyLogin: s.Login == config.LoginAny}
+	if cfg.App.Push.OnlineCount {
+		o.Online = func() json.RawMessage {
+			ctx, cancel := context.WithTimeout(context.Background(), cfg.Cache.Master.Timeout)
+			defer cancel()
+			param, _ := deps.Redis.Get(ctx, deps.Prefix+pushPrefix+push.OnlineKey).Bytes() // nil where it fails
+			return param
+		}
+	}
+	return o
 }
 
 // fixedSocketIO refuses a setting that the master's listeners contradict.

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"sync/atomic"
@@ -19,9 +20,13 @@ import (
 
 // Config of Pages.
 type Config struct {
-	AnyLogin    bool // a page may log in as any user; otherwise only as its token's
-	OnlineCount bool // a login is answered with the numbers of the last update_online_count
-	JSONDepth   int  // most levels of an event's JSON
+	AnyLogin  bool // a page may log in as any user; otherwise only as its token's
+	JSONDepth int  // most levels of an event's JSON
+
+	// Online returns the param of the last update_online_count, by which a login is answered; nil =
+	// none is known. It is asked where none has come for a second. A nil function: logins are not
+	// answered.
+	Online func() json.RawMessage
 
 	// Bind makes a connection reachable by a uid. It may wait for a move of the connection.
 	Bind func(c *hub.Conn, uid string) error
@@ -31,7 +36,7 @@ type Config struct {
 // Pages makes connections of socket.io pages.
 type Pages struct {
 	cfg    Config
-	online atomic.Pointer[string] // argument of the last update_online_count; nil = none came
+	online atomic.Pointer[count] // of the last update_online_count; nil = none came
 }
 
 // New makes a Pages.
@@ -123,15 +128,14 @@ func (p *page) login(user string) {
 		}
 		return
 	}
-	if !p.pages.cfg.OnlineCount {
+	if p.pages.cfg.Online == nil {
 		return
 	}
-	html := p.pages.online.Load()
-	if html == nil { // the next one is to come
-		now := footer(p.hub.UserCount(), p.hub.Len())
-		html = &now
+	html := p.pages.count()
+	if html == "" { // the first is to come
+		html = footer(p.hub.UserCount(), p.hub.Len())
 	}
-	_ = p.conn.Reply(socketio.AppendEvent(nil, p.conn.Page.Version() < 4, eventOnline, text(*html)))
+	_ = p.conn.Reply(socketio.AppendEvent(nil, p.conn.Page.Version() < 4, eventOnline, text(html)))
 }
 
 // Closed implements session.Foreign.

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -124,7 +125,8 @@ func (f *fixture) push(r *frame.Reply) {
 
 // Pages of both versions connect, log in and get pushes.
 func TestPages(t *testing.T) {
-	inTime(t, Config{AnyLogin: true, OnlineCount: true}, func(t *testing.T, f *fixture) {
+	var last json.RawMessage // in the store
+	inTime(t, Config{AnyLogin: true, Online: func() json.RawMessage { return last }}, func(t *testing.T, f *fixture) {
 		old, _ := f.open(3, "")
 		f.want(old, "40")
 		f.receive(old, "2", "2probe", `42["login",123]`, `42["login","other"]`)
@@ -135,7 +137,7 @@ func TestPages(t *testing.T) {
 		f.receive(current, `42["login","u1"]`, "40")
 		f.push(&frame.Reply{Status: 200, Event: "update_online_count", Param: map[string]int{"users": 7, "connections": 9}})
 		f.receive(current, "3", `42["login",""]`, `42["login"]`, `42["nosuch",{"a":1}]`, `42["login","a b"]`)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		packets, err := current.Take(ctx, 1<<20)
 		if err != nil || len(packets) != 3 || !strings.HasPrefix(string(packets[0]), `40{"sid":"`) || string(packets[1]) != string(packets[2]) {
@@ -145,6 +147,15 @@ func TestPages(t *testing.T) {
 		if fmt.Sprint(f.bound) != "[1 123 2 a%20b]" {
 			t.Errorf("%q", f.bound)
 		}
+		last = json.RawMessage(`{"users":8,"connections":10}`)
+		time.Sleep(2 * time.Second)
+		third, _ := f.open(4, "")
+		f.receive(third, "40", `42["login","x"]`)
+		if packets, err := third.Take(ctx, 1<<20); err != nil || len(packets) != 2 || string(packets[1]) != `42["update_online_count","当前<b>8</b>人在线，共打开<b>10</b>个页面"]` {
+			t.Errorf("%q %v", packets, err)
+		}
+		third.Close(wire.CloseNormal, "")
+		f.bound = f.bound[:2]
 		f.push(&frame.Reply{Status: 200, Event: "new_msg", Param: "你好&lt;b&gt;"})
 		f.want(old, `42["new_msg","\u4f60\u597d&lt;b&gt;"]`)
 		f.want(current, `42["new_msg","你好&lt;b&gt;"]`)

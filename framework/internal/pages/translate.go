@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"wsframe/framework/internal/wire"
 	"wsframe/framework/socketio"
@@ -28,7 +29,7 @@ func (ps *Pages) Translate(dst, payload []byte, version wire.Dialect) []byte {
 		return socketio.AppendEvent(dst, ascii, "message", text(string(payload)))
 	case *reply.Event == eventOnline:
 		if html, ok := online(reply.Param); ok {
-			ps.online.Store(&html)
+			ps.online.Store(&count{html, time.Now()})
 			return socketio.AppendEvent(dst, ascii, eventOnline, text(html))
 		}
 	}
@@ -47,6 +48,29 @@ func text(s string) []byte {
 		panic(err) // any string can be encoded
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
+}
+
+// count is what a login is answered with.
+type count struct {
+	html string
+	at   time.Time
+}
+
+// count returns the numbers of the last update_online_count, at most a second old; "" = they are
+// not known. If newer ones were sent, this process sees them within that second.
+func (ps *Pages) count() string {
+	last := ps.online.Load()
+	if last != nil && time.Since(last.at) < time.Second {
+		return last.html
+	}
+	if html, ok := online(ps.cfg.Online()); ok {
+		ps.online.CompareAndSwap(last, &count{html, time.Now()}) // else a newer one has come
+		return html
+	}
+	if last != nil {
+		return last.html
+	}
+	return ""
 }
 
 // online returns what web-msg-sender's pages show in their footer.
