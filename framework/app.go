@@ -33,6 +33,7 @@ import (
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/presence"
 	"wsframe/framework/internal/publish"
+	"wsframe/framework/internal/question"
 	"wsframe/framework/internal/roomsync"
 	"wsframe/framework/internal/session"
 	"wsframe/framework/internal/wire"
@@ -170,7 +171,7 @@ func assemble(o *Options) (a *App, err error) {
 	if _, wrong := declared.Source(); len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
 	}
-	a = &App{Server: &Server{log: o.Deps.Log, timeout: o.StoreTimeout, gateway: o.Gateway}}
+	a = &App{Server: &Server{log: o.Deps.Log, timeout: o.StoreTimeout, gateway: o.Gateway, questions: &question.Book{}}}
 	if a.router, err = newRouter(withSystem(o.Controllers)); err != nil {
 		return nil, err
 	}

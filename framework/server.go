@@ -18,6 +18,7 @@ import (
 	"wsframe/framework/internal/link"
 	"wsframe/framework/internal/names"
 	"wsframe/framework/internal/publish"
+	"wsframe/framework/internal/question"
 	"wsframe/framework/internal/session"
 )
 
@@ -38,6 +39,7 @@ type Server struct {
 	sessions  *session.Sessions
 	publisher *publish.Publisher
 	closer    *closing.Closer
+	questions *question.Book // to clients
 	clients   *clients.Clients
 	gateway   *Gateway // nil = no PHP back ends of GatewayWorker
 }

@@ -8,6 +8,7 @@ import (
 	"wsframe/framework/internal/envelope"
 	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/names"
+	"wsframe/framework/internal/question"
 	"wsframe/framework/internal/room"
 	"wsframe/framework/internal/session"
 )
@@ -137,6 +138,20 @@ func (*system) History(c *Ctx, in *historyIn) (*historyOut, error) {
 		out.Items, out.Times = append(out.Items, item.Push), append(out.Times, item.Time)
 	}
 	return &out, nil
+}
+
+// answerIn is the answer to a question of the server. Its param is decoded by who asked.
+type answerIn struct {
+	Ask   Int             `json:"ask" validate:"required"`
+	Param json.RawMessage `json:"param"`
+	Error Str             `json:"error" validate:"max=200"`
+}
+
+// Answer passes the client's answer to the question with that number. It has no reply. Answers to
+// questions that are not open any more are ignored.
+func (*system) Answer(c *Ctx, in *answerIn) (*Reply, error) {
+	c.server.questions.Answer(question.Answer{FD: c.FD, Number: int64(in.Ask), Param: in.Param, Error: string(in.Error)})
+	return nil, nil
 }
 
 type clientIDOut struct {

@@ -22,6 +22,7 @@ export interface Contract {
     "live.wall.out": { params: Record<string, never>; result: unknown; event: string };
     "live.wall.recall": { params: IDIn; result: unknown; event: string };
     "live.wall.say": { params: LiveSayIn; result: unknown; event: string };
+    "sys.answer": { params: AnswerIn; result: unknown; event: string };
     "sys.clientid": { params: Record<string, never>; result: ClientIDOut; event: "sysClientId" };
     "sys.history": { params: HistoryIn; result: HistoryOut; event: "sysHistory" };
     "sys.recover": { params: RecoverIn; result: Recovery[]; event: "sysRecover" };
@@ -66,6 +67,12 @@ export interface Contract {
     "userOffline": { status: 404 }; // 对方不在线
     "wallRecallFail": { status: 403 }; // 撤回广播失败
   };
+}
+
+export interface AnswerIn {
+  ask: number;
+  param?: unknown;
+  error?: string; // max=200
 }
 
 export interface CheckIn {

@@ -31,6 +31,7 @@ type Frame struct {
 	Info   string          `json:"info"`
 	Param  json.RawMessage `json:"param"`
 	ID     json.RawMessage `json:"id"`
+	Ask    int64           `json:"ask"`  // number of a question; 0 = it is none
 	Room   string          `json:"room"` // of pushes that are kept; so are Offset and Epoch
 	Offset int64           `json:"offset"`
 	Epoch  string          `json:"epoch"`

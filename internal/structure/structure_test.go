@@ -45,7 +45,7 @@ var layers = strings.Split(strings.TrimSpace(`
 library/db library/encrypt library/log library/packed library/phpserialize library/socket
 library/cache/snapshot
 library/cache library/config
-framework/internal/backoff framework/internal/contract framework/internal/lograte framework/internal/ijson
+framework/internal/backoff framework/internal/contract framework/internal/question framework/internal/lograte framework/internal/ijson
 framework/internal/names framework/internal/wire framework/internal/eventloop framework/internal/flatjson
 framework/auth framework/frame framework/gateway framework/socketio
 framework/api

@@ -24,8 +24,8 @@ type frames struct {
 	fragments int
 	parts     []byte // raw frames, kept for a move
 
-	// control handles control frames during a read ahead; nil = gws gets them.
-	control func(h wire.Header, raw []byte) (taken bool)
+	// ahead handles frames during a read ahead, before the frames that wait; nil = they wait, too.
+	ahead func(h wire.Header, raw []byte) (taken bool)
 	// fault was found at ready. It takes effect once all frames before it are dispatched.
 	fault wire.Close
 }
@@ -53,7 +53,7 @@ func (f *frames) scan() {
 			return
 		}
 		raw := f.buf[f.ready : f.ready+total]
-		if f.control != nil && h.Control() && f.control(h, raw) {
+		if f.ahead != nil && f.ahead(h, raw) {
 			f.buf = append(f.buf[:f.ready], f.buf[f.ready+total:]...)
 			continue
 		}

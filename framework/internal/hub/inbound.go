@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/lxzan/gws"
 	"go.uber.org/zap"
@@ -351,8 +352,8 @@ func (in *inbound) noteHangUp() {
 // ahead reads for the reader, whose state belongs to housekeeping meanwhile. c.mu is held.
 func (in *inbound) ahead() {
 	c := in.c
-	in.control = in.aheadControl
-	defer func() { in.control = nil }()
+	in.frames.ahead = in.aheadFrame
+	defer func() { in.frames.ahead = nil }()
 	in.aheadFull = false
 	for in.fault.Code == 0 && len(in.buf)-in.off < aheadBytes {
 		data, pooled, err := c.sock.readNow()
@@ -377,15 +378,38 @@ func (in *inbound) ahead() {
 	in.noteHangUp()
 }
 
-// aheadControl handles a control frame ahead of the messages before it. A frame that is taken never
-// reaches gws. c.mu is held.
-func (in *inbound) aheadControl(h wire.Header, raw []byte) (taken bool) {
+// Interrupter is a Handler that takes some messages while an action of their connection runs, ahead
+// of those that wait: answers that the action waits for.
+type Interrupter interface {
+	// Awaits reports whether there may be such a message for the connection.
+	Awaits(c *Conn) bool
+	// Interrupt handles a message, or returns false and leaves it where it is. The lock of the
+	// connection is held by the caller of both: they neither wait nor send.
+	Interrupt(c *Conn, text []byte) bool
+}
+
+// aheadFrame handles control frames, and messages for the Interrupter, ahead of the messages before
+// them. A frame that is taken never reaches gws. c.mu is held.
+func (in *inbound) aheadFrame(h wire.Header, raw []byte) (taken bool) {
 	c := in.c
 	switch h.Op {
 	case wire.OpPing:
 		c.out.controlLocked(wire.ControlFrame(wire.OpPong, h.Unmask(raw)))
+	case wire.OpPong:
 	case wire.OpClose:
 		c.endDone() // the reader answers the frame after the messages before it
+		return false
+	case wire.OpText:
+		i, ok := c.hub.handler.(Interrupter)
+		if !ok || !h.Fin || h.RSV != 0 || !i.Awaits(c) {
+			return false
+		}
+		text := h.Unmask(raw)
+		if !utf8.Valid(text) || !i.Interrupt(c, text) {
+			return false
+		}
+		c.msgsIn.Add(1)
+	default:
 		return false
 	}
 	return true

@@ -28,6 +28,7 @@ import (
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/question"
 	"wsframe/framework/internal/session"
 	"wsframe/framework/internal/wire"
 )
@@ -58,6 +59,7 @@ func newWorker(t *testing.T) *worker {
 	w := &worker{t: t}
 	w.hub = hub.New(w, hub.Config{})
 	w.cfg = Config{
+		Questions: &question.Book{},
 		Hub: w.hub, Sessions: sessions{}, Link: fakeLink{w}, Nodes: nodes{w}, Node: node{w}, Port: port{w}, Gateway: php{w}, Log: zap.NewNop(), Timeout: patience,
 		Start: w.called("start"), GiveUp: w.called("give up"), End: w.called("end"), Running: func() string { return "hall.wait" },
 	}

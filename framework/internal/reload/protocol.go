@@ -22,6 +22,7 @@ import (
 //	C  the state of the whole worker       →   claims them, S, serves
 //	R, D  frames of the last actions, ends →
 //	                                       ←   A, G  replies to their questions, ends of clients
+//	                                       ←   Q  answers of clients to them
 //	E                                      →
 //
 // The version is hub.TransferVersion: a process reads no other.
@@ -32,6 +33,7 @@ const (
 	msgReady    = 'T'
 	msgRelay    = 'R' // JSON: []relayed
 	msgFindings = 'A' // JSON: ask.Findings
+	msgAnswer   = 'Q' // JSON: question.Answer, of a client to the old process
 	msgGone     = 'G' // JSON: the fd of a connection that has ended during its action
 	msgCommit   = 'C' // JSON: commit
 	msgServing  = 'S'

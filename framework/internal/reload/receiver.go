@@ -14,6 +14,7 @@ import (
 	"wsframe/framework/gateway"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/question"
 	"wsframe/framework/internal/session"
 	"wsframe/framework/internal/wire"
 	"wsframe/library/packed"
@@ -41,7 +42,9 @@ type receiver struct {
 // error none is served here. serving is called as soon as they are; actions may still run there.
 func Receive(cfg Config, w Pipe, serving func()) (api.Moved, error) {
 	t := &receiver{Config: cfg, w: w, held: map[int64]*held{}, serving: serving, ended: make(chan struct{})}
+	stop := t.Questions.Forward(t.answer)
 	err := t.run()
+	stop()
 	close(t.ended)
 	served := t.serving == nil
 	if lost := t.finish(err != nil); lost > 0 {
@@ -151,6 +154,13 @@ func (t *receiver) send(kind byte, body []byte) error {
 func (t *receiver) reply(f ask.Findings) {
 	if body, err := json.Marshal(f); err == nil {
 		_ = t.send(msgFindings, body)
+	}
+}
+
+// answer passes a client's answer on to the old process, which may have ended.
+func (t *receiver) answer(a question.Answer) {
+	if body, err := json.Marshal(a); err == nil {
+		_ = t.send(msgAnswer, body)
 	}
 }
 

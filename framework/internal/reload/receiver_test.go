@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/question"
 )
 
 // script is an old process that sends the same message again and again.
@@ -30,7 +31,7 @@ func TestOtherTransferVersion(t *testing.T) {
 		"no version":      {script{kind: msgHello}, ""},
 		"no hello":        {script{kind: msgBatch, body: []byte("[]")}, ""},
 	} {
-		moved, err := Receive(Config{}, test.s, func() { t.Errorf("%s: it serves", name) })
+		moved, err := Receive(Config{Questions: &question.Book{}}, test.s, func() { t.Errorf("%s: it serves", name) })
 		if !errors.Is(err, errNotTransfer) || !strings.Contains(err.Error(), test.says) || moved.Connections != 0 {
 			t.Errorf("%s: %v, %+v", name, err, moved)
 		}

@@ -31,6 +31,7 @@ import (
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/cluster"
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/question"
 	"wsframe/framework/internal/session"
 )
 
@@ -45,6 +46,8 @@ type Config struct {
 	Log      *zap.Logger
 
 	Timeout time.Duration // of a wait for the bus
+
+	Questions Questions // to clients
 
 	Start   func()        // starts the application's own work; a second call has no effect
 	GiveUp  func()        // notifies members of messages that could not be read in time
@@ -61,6 +64,15 @@ type Sessions interface {
 	Import(c *hub.Conn, state json.RawMessage) (*session.Session, error)
 	// Begin is called when an imported connection is served here.
 	Begin(c *hub.Conn)
+}
+
+// Questions are those that actions have put to clients (package question).
+type Questions interface {
+	// Answer passes a client's answer to who waits for it. It does not wait itself.
+	Answer(a question.Answer)
+	// Forward has f called for answers to questions that are not this worker's, until stop is
+	// called.
+	Forward(f func(question.Answer)) (stop func())
 }
 
 // Gateway is what serves PHP back ends: clients of their own port, whose messages may wait, and the

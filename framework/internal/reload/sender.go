@@ -12,6 +12,7 @@ import (
 	"wsframe/framework/api"
 	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/hub"
+	"wsframe/framework/internal/question"
 	"wsframe/library/packed"
 )
 
@@ -93,6 +94,12 @@ func (t *sender) listen() {
 		case kind == msgFindings:
 			if err := json.Unmarshal(body, &f); err == nil { // else the question has no reply
 				t.relay.resolve(f)
+			}
+			continue
+		case kind == msgAnswer:
+			var a question.Answer
+			if json.Unmarshal(body, &a) == nil {
+				t.Questions.Answer(a)
 			}
 			continue
 		case kind == msgGone:
