@@ -47,10 +47,10 @@ func Question[P, A any](name string, info ...string) QuestionOf[P, A] {
 	return q
 }
 
-// Ask sends the question to the connection of c and waits for the answer until ctx ends, or for
-// 30 s where ctx has no deadline. It may be called in an action, whose later frames wait, or
-// by any other goroutine that has kept c. An action that asks survives a reload like any other, at
-// most for limits.reload_drain.
+// Ask sends the question to the connection of c and waits for the answer. Without a deadline of ctx
+// it waits for 30 s. It may be called in an action, whose later frames wait, or by any other
+// goroutine that has kept c. An action that asks survives a reload like any other, at most for
+// limits.reload_drain.
 //
 // Errors are ErrTooManyQuestions, ErrRefused, ErrAnswer, that of ctx, and ErrClosed where the
 // connection has ended. In an action, answers that the client compresses, fragments, or sends after

@@ -60,7 +60,7 @@ func newWorker(t *testing.T) *worker {
 	w.hub = hub.New(w, hub.Config{})
 	w.cfg = Config{
 		Questions: &question.Book{},
-		Hub: w.hub, Sessions: sessions{}, Link: fakeLink{w}, Nodes: nodes{w}, Node: node{w}, Port: port{w}, Gateway: php{w}, Log: zap.NewNop(), Timeout: patience,
+		Hub:       w.hub, Sessions: sessions{}, Link: fakeLink{w}, Nodes: nodes{w}, Node: node{w}, Port: port{w}, Gateway: php{w}, Log: zap.NewNop(), Timeout: patience,
 		Start: w.called("start"), GiveUp: w.called("give up"), End: w.called("end"), Running: func() string { return "hall.wait" },
 	}
 	t.Cleanup(func() {
