@@ -68,7 +68,7 @@ func (b *bench) run(only string) error {
 		{"P1", b.requests}, {"P2", b.quietRoom}, {"P3", b.busyRoom}, {"P4", b.idle}, {"P5", b.handshakes}, {"P6", b.reloads},
 		{"P7", b.heartbeats}, {"P8", b.collections}, {"P9", b.tail}, {"P10", b.rest},
 		{"N1", b.crowdedRoom}, {"N2", b.publishes}, {"N3", b.members},
-		{"G1", b.workerEcho}, {"G2", b.workerGroup},
+		{"G1", b.workerEcho}, {"G2", b.workerGroup}, {"S1", b.idlePages}, {"S2", b.pageDelivery},
 	} {
 		if only != "" && !slices.Contains(strings.Split(only, ","), m.name) {
 			continue
