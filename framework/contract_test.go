@@ -504,19 +504,6 @@ func (*badHook) OnClose(*framework.Ctx) {}
 
 type empty struct{}
 
-// Every route that clients can call. A new action belongs here on purpose.
-func TestRoutes(t *testing.T) {
-	h := frameworktest.New(t, app.Controllers)
-	var got strings.Builder
-	for _, r := range h.App.Routes() {
-		fmt.Fprintln(&got, r.Method, r.Controller)
-	}
-	want, err := os.ReadFile("testdata/routes.txt")
-	if err != nil || got.String() != string(want) {
-		t.Fatalf("routes are\n%s(%v)", &got, err)
-	}
-}
-
 // faulty panics wherever it is called.
 type faulty struct{}
 

@@ -1,11 +1,9 @@
-// Command console starts and operates this application's server: console -s
-// start|stop|restart|reload|status|…
+// Command console starts and operates this application's server; `console help` shows how.
 package main
 
 import (
+	"wsframe"
 	"wsframe/app"
-	"wsframe/framework"
-	"wsframe/framework/auth"
 	"wsframe/framework/console"
 	"wsframe/public/static"
 )
@@ -14,12 +12,5 @@ import (
 var version = "dev"
 
 func main() {
-	console.Main(console.Program{Version: version, Controllers: app.Controllers, Pages: static.FS, Demo: demo})
-}
-
-var demo = []console.Link{
-	{Page: "wall.html", Identity: auth.Identity{ID: "wall-1", Type: framework.TypeWall, Code: "demo", Nickname: "大屏幕"}},
-	{Page: "user.html", Identity: auth.Identity{ID: "user-1", Type: framework.TypeWechatUser, Code: "demo", Nickname: "小明"}},
-	{Page: "chat.html", Identity: auth.Identity{ID: "user-1", Type: framework.TypeWechatUser, Code: "demo", Nickname: "小明"}},
-	{Page: "chat.html", Identity: auth.Identity{ID: "user-2", Type: framework.TypeWechatUser, Code: "demo", Nickname: "小红"}},
+	console.Main(console.Program{Version: version, Controllers: app.Controllers, Pages: static.FS, Demo: static.Demo, Sources: wsframe.Sources})
 }

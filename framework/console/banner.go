@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/url"
+	"slices"
+	"strings"
 
 	"wsframe/framework/auth"
 	"wsframe/framework/internal/boot"
@@ -34,8 +37,8 @@ func (b *banner) print(cfg *config.Config, s process.Started) {
 	for _, n := range s.Notes {
 		fmt.Fprintln(&w, "note:", n)
 	}
-	if cfg.App.Demo && len(b.program.Demo) > 0 {
-		b.printDemo(&w, cfg, s.Addrs["outside"])
+	if links := b.links(s.Routes); cfg.App.Demo && len(links) > 0 {
+		b.printDemo(&w, cfg, s.Addrs["outside"], links)
 	}
 	_, _ = w.WriteTo(b.out.out)
 }
@@ -49,9 +52,23 @@ func gatewayLine(addrs map[string]string) string {
 	return line
 }
 
+// links returns the links whose page and routes exist.
+func (b *banner) links(routes []process.Route) (list []Link) {
+	for _, l := range b.program.Demo {
+		if b.program.Pages == nil {
+			break
+		}
+		_, err := fs.Stat(b.program.Pages, l.Page)
+		if err == nil && slices.ContainsFunc(routes, func(r process.Route) bool { return strings.HasPrefix(r.Method, l.Needs) }) {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
 // printDemo prints links to the demo pages. Their tokens stand in the fragment, which browsers do
 // not send and servers do not log.
-func (b *banner) printDemo(w io.Writer, cfg *config.Config, addr string) {
+func (b *banner) printDemo(w io.Writer, cfg *config.Config, addr string, links []Link) {
 	tokens, _, _, err := boot.OpenTokens(cfg, boot.RuntimeKey(cfg), auth.LoadKey)
 	if err != nil {
 		fmt.Fprintln(b.out.err, "console: demo links:", err)
@@ -61,7 +78,7 @@ func (b *banner) printDemo(w io.Writer, cfg *config.Config, addr string) {
 		addr = net.JoinHostPort("127.0.0.1", port)
 	}
 	fmt.Fprintln(w, "\ndemo:")
-	for _, page := range b.program.Demo {
+	for _, page := range links {
 		token, err := tokens.Issue(page.Identity)
 		if err != nil {
 			fmt.Fprintln(b.out.err, "console: demo links:", err)

@@ -79,6 +79,7 @@ func commandsOf(p Program, o *options, env []string, out *output) *commands {
 	list.groups = []group{
 		{"A server", serverCommands(p, o, env, out)},
 		{"Development", developmentCommands(p, o, env, out)},
+		{"A project of your own", projectCommands(p, o, env, out)},
 		{"This program", []*command{
 			{name: "version", text: "the version of this program", run: func(context.Context) error { return showVersion(p, out.out) }},
 			{name: "help", usage: "[COMMAND]", text: "what a command does; without COMMAND: this text", words: 1,

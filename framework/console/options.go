@@ -29,6 +29,10 @@ type options struct {
 	id        string
 	code      string
 	nickname  string
+	module    string
+	demo      bool
+	hooks     string
+	model     bool
 }
 
 // everywhere are the flags that each command accepts: they say which server is meant.
@@ -82,11 +86,15 @@ func newOptions() *options {
 	f.StringVar(&o.host, "h", "", "the manager's `host`; default: from the configuration")
 	f.IntVar(&o.port, "p", 0, "the manager's `port`; default: from the configuration")
 	f.StringVar(&o.configDir, "c", "config", "the `directory` of the configuration")
-	f.StringVar(&o.text, "i", "", "the `text` to say")
+	f.StringVar(&o.text, "i", "", "the `text` to say, or the name of what to make")
 	f.StringVar(&o.userType, "type", "wechatUser", "the user's `type`: wechatUser, wall, …")
 	f.StringVar(&o.id, "id", "", "the user's `id`")
 	f.StringVar(&o.code, "code", "", "the `code` of the user's room")
 	f.StringVar(&o.nickname, "nickname", "", "the `name` to show")
+	f.StringVar(&o.module, "module", "", "the `path` of the project's module; default: example.com/ and the folder's name")
+	f.BoolVar(&o.demo, "demo", false, "with the sample applications chat and live")
+	f.StringVar(&o.hooks, "hook", "", "`names` of hooks: close, connect, guard, message, reload, shutdown, start, stop")
+	f.BoolVar(&o.model, "model", false, "with a table in the database")
 	return o
 }
 

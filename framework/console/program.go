@@ -23,11 +23,15 @@ type Program struct {
 	Pages fs.FS
 	// Demo has links that are printed at start while demo is on, each with a new token.
 	Demo []Link
+	// Sources are the framework's files (wsframe.Sources), which the command new copies. nil = this
+	// program has none, and is some megabytes smaller.
+	Sources fs.FS
 }
 
 // Link is a page of Program.Pages and the user who opens it.
 type Link struct {
 	Page     string // name of its file, such as chat.html
+	Needs    string // the link is left out where no route begins with it, such as chat.room
 	Identity auth.Identity
 }
 

@@ -42,10 +42,12 @@ func packages(t *testing.T) []pkg {
 // layers are what the packages stand on, the lowest first: each imports only from lines above its own. docs/architecture.md draws
 // them. A name stands for what is below it, too, unless that has a line of its own.
 var layers = strings.Split(strings.TrimSpace(`
+wsframe
 library/db library/encrypt library/log library/packed library/phpserialize library/socket
 library/cache/snapshot
 library/cache library/config
 framework/internal/backoff framework/internal/contract framework/internal/question framework/internal/lograte framework/internal/ijson
+framework/internal/project
 framework/internal/names framework/internal/wire framework/internal/eventloop framework/internal/flatjson
 framework/auth framework/frame framework/gateway framework/socketio
 framework/api
