@@ -123,8 +123,8 @@ func (j journal) close(lock *os.File) error {
 	return errors.Join(err, lock.Close())
 }
 
-// examine refuses a project that cannot be upgraded. It returns the project's copy of the framework,
-// and the go.mod and go.sum for the new one.
+// examine refuses a project that cannot be upgraded. It returns the project's copy of the
+// framework, and the go.mod and go.sum for the new one.
 func examine(dir string, next *release) (*copyState, map[string][]byte, error) {
 	mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	if err != nil {
