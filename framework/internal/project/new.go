@@ -190,11 +190,14 @@ func fill(modulePath, name, goMod string) (map[string][]byte, error) {
 	return files, err
 }
 
+// onlySamples hold what exactly the sample applications offer, to which a project adds.
+var onlySamples = []string{"app/contract_test.go", "app/testdata/contract.ts"}
+
 // addDemo adds the framework's sample applications, in place of the page of the first controller.
 func addDemo(files map[string][]byte, r *release, modulePath string) error {
 	first := "framework.Mount(\"hello.hello\", &hello.Hello{})"
 	for from, content := range r.files {
-		if !strings.HasPrefix(from, "app/") && !strings.HasPrefix(from, "public/") {
+		if !strings.HasPrefix(from, "app/") && !strings.HasPrefix(from, "public/") || slices.Contains(onlySamples, from) {
 			continue
 		}
 		if path.Ext(from) == ".go" {
