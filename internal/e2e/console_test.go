@@ -108,7 +108,7 @@ func TestWrongCalls(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{{"version"}, {"-s", "version"}, {"--version"}} {
-		if out, _, code := s.run(args...); code != 0 || !strings.HasPrefix(out, "wsframe dev\n") {
+		if out, _, code := s.run(args...); code != 0 || !strings.HasPrefix(out, "console dev\nwsframe ") {
 			t.Errorf("%v: %d %s", args, code, out)
 		}
 	}
