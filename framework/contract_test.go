@@ -6,11 +6,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,7 +19,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"wsframe/app"
 	"wsframe/framework"
 	"wsframe/framework/frameworktest"
 	"wsframe/library/config"
@@ -108,10 +105,22 @@ type plain struct{}
 
 func (plain) Index(*framework.Ctx) (*framework.Reply, error) { return framework.OK("plain", ""), nil }
 
+// front is the controller of requests without a method.
+type front struct{}
+
+func (front) Index(*framework.Ctx) (*framework.Reply, error) {
+	return framework.OK("success", "执行完成"), nil
+}
+func (front) Who(c *framework.Ctx) (*framework.Reply, error) {
+	return framework.OK("who", c.Auth.ID), nil
+}
+func (front) Enter(c *framework.Ctx) (*framework.Reply, error) {
+	return framework.OK("entered", ""), c.Join("FRONT_ROOM")
+}
+
 func start(t *testing.T, p *probe, options ...frameworktest.Option) *frameworktest.Harness {
 	return frameworktest.New(t, func(d framework.Deps) ([]framework.Controller, error) {
-		list, err := app.Controllers(d)
-		return append(list, framework.Mount("probe", p), framework.Mount("plain", &plain{})), err
+		return []framework.Controller{framework.Mount("index.index", &front{}), framework.Mount("probe", p), framework.Mount("plain", &plain{})}, nil
 	}, options...)
 }
 
@@ -274,75 +283,6 @@ func TestLongMethods(t *testing.T) {
 	}
 }
 
-// A golden transcript of an original client's session against protocol.compat: mswoole, with its token form.
-func TestTranscriptOfTheOriginal(t *testing.T) {
-	env := []string{"WSFRAME_APP_PROTOCOL_COMPAT=mswoole", "WSFRAME_APP_AUTH_KEY_3DES=marico-websocket", "WSFRAME_APP_AUTH_LIFETIME=0s", "WSFRAME_APP_AUTH_TYPES_3DES=wechatUser,wall"}
-	cfg, err := config.Load("", env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !cfg.App.Protocol.ReceiveAck || !cfg.App.Protocol.EscapeHTML || !cfg.App.Auth.Accept3DES {
-		t.Fatal("compat does not set its switches")
-	}
-	h := start(t, &probe{}, frameworktest.Config(func(c *config.App) { *c = cfg.App }), frameworktest.TripleDES("marico-websocket", cfg.App.Auth.Types3DES...))
-	// The token of shared vector "wall A1": id 7.
-	wall := h.DialToken("838LGHFbQQzi4lKUzcgvPQCHd3i5DoZcuRIofjgzzkiF8Og3NgZTi3O*7i6NGRrhci91qY2L19dlkhu80hrXyECI4c*X1CDv")
-	user, err := h.Tokens.Issue3DES(framework.Identity{ID: "9", Type: framework.TypeWechatUser, Code: "A1", Nickname: "u", CTime: 1700000000})
-	if err != nil {
-		t.Fatal(err)
-	}
-	phone := h.DialToken(user)
-	b, err := os.ReadFile("testdata/mswoole-session.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	clients := map[string]*frameworktest.Client{"wall": wall, "phone": phone}
-	times := regexp.MustCompile(`(_time":)\d+`)
-	texts, named := regexp.MustCompile(`[0-9a-f]{32}`), []string{} // of the second the first is ID1
-	asked := map[string]bool{}
-	for line := range strings.Lines(string(b)) {
-		line = strings.TrimSpace(line)
-		who, text, ok := strings.Cut(line, " ")
-		if !ok || strings.HasPrefix(line, "#") {
-			continue
-		}
-		arrow, text, _ := strings.Cut(text, " ")
-		if arrow == ">" {
-			for i, id := range named {
-				text = strings.ReplaceAll(text, fmt.Sprintf(`"ID%d"`, i+1), `"`+id+`"`)
-			}
-			clients[who].Send(text)
-			var frame struct{ Method string }
-			if json.Unmarshal([]byte(text), &frame) == nil {
-				asked[strings.ToLower(frame.Method)] = true
-			}
-			continue
-		}
-		if code, ended := strings.CutPrefix(text, "closed "); ended {
-			n, err := strconv.Atoi(code)
-			if err != nil {
-				t.Fatal(err)
-			}
-			clients[who].WantClose(n)
-			continue
-		}
-		got := texts.ReplaceAllStringFunc(times.ReplaceAllString(clients[who].Receive(), "${1}0"), func(id string) string {
-			if !slices.Contains(named, id) {
-				named = append(named, id)
-			}
-			return fmt.Sprintf("ID%d", slices.Index(named, id)+1)
-		})
-		if got != text {
-			t.Fatalf("%s got  %s\nwant %s", who, got, text)
-		}
-	}
-	for _, r := range h.App.Routes() {
-		if strings.HasPrefix(r.Method, "live.") && !asked[r.Method] {
-			t.Errorf("%s is not in the transcript", r.Method)
-		}
-	}
-}
-
 // contract §4: listeners' onClose first, then the close keys, then the bookkeeping; each once.
 func TestClosing(t *testing.T) {
 	p := &probe{}
@@ -451,7 +391,7 @@ func TestHooks(t *testing.T) {
 	p := &probe{}
 	h := start(t, p)
 	c := h.Dial(someone)
-	c.Call("live.user.join", nil).Want(200, "userJoinSuccess")
+	c.Call("enter", nil).Want(200, "entered")
 	if n := h.App.Say("维护 <now>"); n != 1 {
 		t.Fatalf("said to %d", n)
 	}

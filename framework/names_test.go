@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"wsframe/app"
 	"wsframe/framework"
 	"wsframe/framework/frameworktest"
 	"wsframe/library/config"
@@ -80,19 +79,6 @@ func (keeper) Add(c *framework.Ctx, in *hallIn) (*framework.Reply, error) {
 		return nil, err
 	}
 	return framework.OK("added", ""), nil
-}
-
-// The sample modules reserve their keys; what back ends read keeps its documented name.
-func TestReservedByModules(t *testing.T) {
-	h := frameworktest.New(t, app.Controllers)
-	for name, want := range map[string]error{
-		"LIVE_USER_MESSAGE_V": framework.ErrReserved, "PV:ROOM:lobby": framework.ErrReserved,
-		"LIVE_USER_ROOM_V": nil, "LIVE_WALL_ROOM_V": nil, "CHAT_ROOM_lobby": nil,
-	} {
-		if err := h.App.Publish(name, framework.OK("e", "")); !errors.Is(err, want) {
-			t.Errorf("%s: %v, want %v", name, err, want)
-		}
-	}
 }
 
 // A pattern that only reserved names fit is a mistake.

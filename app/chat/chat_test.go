@@ -1,6 +1,7 @@
 package chat_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -255,5 +256,15 @@ func TestViewsAtTheEnd(t *testing.T) {
 	}
 	if n, err := h.Redis.HGet(t.Context(), "PV:ROOM:lobby", "ROOM_TOTAL_PV").Int(); err != nil || n != 1 {
 		t.Fatal(n, err)
+	}
+}
+
+// The module reserves its keys; what back ends read keeps its documented name.
+func TestReserved(t *testing.T) {
+	h := frameworktest.New(t, app.Controllers)
+	for name, want := range map[string]error{"PV:ROOM:lobby": framework.ErrReserved, "CHAT_ROOM_lobby": nil} {
+		if err := h.App.Publish(name, framework.OK("e", "")); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
 	}
 }

@@ -30,6 +30,7 @@ func Example() {
 	fmt.Println("exit code", code)
 	// Output:
 	// hello.greeter.greet  console_test.Greeter
+	// index.sys.answer     framework.system
 	// index.sys.clientid   framework.system
 	// index.sys.history    framework.system
 	// index.sys.recover    framework.system
