@@ -25,7 +25,11 @@ type banner struct {
 // print prints the banner in one write, so that a reader that waits for one line of it has all.
 func (b *banner) print(cfg *config.Config, s process.Started) {
 	var w bytes.Buffer
-	fmt.Fprintf(&w, "wsframe %s\n\n", b.program.Version)
+	fmt.Fprintf(&w, "console %s", b.program.Version)
+	if framework := b.program.framework(); framework != "" {
+		fmt.Fprintf(&w, ", wsframe %s", framework)
+	}
+	fmt.Fprint(&w, "\n\n")
 	printRoutes(&w, s.Routes)
 	fmt.Fprintf(&w, "\noutside  ws://%s/\nmanager  ws://%s/\npush     http://%s/\nstore    %s\ndatabase %s\n", s.Addrs["outside"], s.Addrs["manager"], s.Addrs["push"], cfg.Cache.Master.Driver, cfg.DB.Master.Driver)
 	if s.Addrs["inner"] != "" {

@@ -70,6 +70,7 @@ type command struct {
 	more  string   // further lines of its own help, or ""
 	flags []string // the names of its flags, besides everywhere
 	words int      // how many words it takes besides its flags
+	alone bool     // it has nothing to do with a server: help leaves out the flags everywhere
 	run   func(context.Context) error
 }
 
@@ -81,10 +82,12 @@ func commandsOf(p Program, o *options, env []string, out *output) *commands {
 		{"Development", developmentCommands(p, o, env, out)},
 		{"A project of your own", projectCommands(p, o, env, out)},
 		{"This program", []*command{
-			{name: "version", text: "the version of this program", run: func(context.Context) error { return showVersion(p, out.out) }},
-			{name: "help", usage: "[COMMAND]", text: "what a command does; without COMMAND: this text", words: 1,
+			{name: "version", text: "the versions of this program and of its framework", alone: true, run: func(context.Context) error { return showVersion(p, out.out) }},
+			{name: "docs", usage: "[-p PORT]", text: "serve the framework's documents on this machine", more: "Without -p, a free port is taken.",
+				flags: []string{"p"}, alone: true, run: func(ctx context.Context) error { return serveDocs(ctx, p, o.port, out) }},
+			{name: "help", usage: "[COMMAND]", text: "what a command does; without COMMAND: this text", words: 1, alone: true,
 				run: func(context.Context) error { return list.help(o, o.word()) }},
-			{name: "completion", usage: "bash|zsh|fish", text: "a script with which the shell completes commands", more: completionHelp, words: 1,
+			{name: "completion", usage: "bash|zsh|fish", text: "a script with which the shell completes commands", more: completionHelp, words: 1, alone: true,
 				run: func(context.Context) error { return list.complete(o) }},
 		}},
 	}

@@ -3,7 +3,6 @@ package console
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 )
 
@@ -27,7 +26,7 @@ func (l *commands) complete(o *options) error {
 
 // options returns the flags of a command with their dashes.
 func (c *command) options() (list []string) {
-	for _, name := range slices.Concat(c.flags, everywhere[1:]) {
+	for _, name := range c.allFlags() {
 		list = append(list, "-"+name)
 	}
 	return list
@@ -85,7 +84,7 @@ func (l *commands) zsh(w io.Writer) {
 func (l *commands) fish(w io.Writer) {
 	for _, c := range l.all() {
 		fmt.Fprintf(w, "complete -c console -n __fish_use_subcommand -f -a %s -d %s\n", c.name, quote(c.text))
-		for _, name := range slices.Concat(c.flags, everywhere[1:]) {
+		for _, name := range c.allFlags() {
 			fmt.Fprintf(w, "complete -c console -n '__fish_seen_subcommand_from %s' -o %s\n", c.name, name)
 		}
 	}

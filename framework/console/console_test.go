@@ -1,13 +1,17 @@
 package console
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"wsframe/framework"
 	"wsframe/framework/auth"
@@ -58,6 +62,13 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"status", "--jsn"}, 2, `^$`, `unknown option -jsn; did you mean -json\?`},
 		{[]string{"-s", "start", "-x"}, 2, `^$`, `unknown option -x; see console help start`},
 		{[]string{"status", "-g"}, 2, `^$`, `status does not take -g; see console help status`},
+		{[]string{"help", "new"}, 0, `^console new DIR [^§]*\n  -demo [^\n]*\n$`, `^$`},
+		{[]string{"help", "version"}, 0, `^console version\n\nThe versions [^\n]*\n$`, `^$`},
+		{[]string{"docs"}, 1, `^$`, `carries no documents`},
+		{[]string{"new", "x"}, 1, `^$`, `carries no sources`},
+		{[]string{"upgrade"}, 1, `^$`, `carries no sources`},
+		{[]string{"make", "poll.vote"}, 1, `^$`, `there is no go.mod here.*nothing was changed`},
+		{[]string{"make", "-i", "poll", "-hook", "close"}, 1, `^$`, `the form is module.controller`},
 		{[]string{"completion", "bash"}, 0, `complete -o default -F _console console`, `^$`},
 		{[]string{"completion", "zsh"}, 0, `^#compdef console`, `^$`},
 		{[]string{"completion", "fish"}, 0, `(?m)^complete -c console .* -a start -d `, `^$`},
@@ -152,5 +163,33 @@ func TestLastError(t *testing.T) {
 	}
 	if got := tailOf([]byte("old new"), 4); got != "new" {
 		t.Error(got)
+	}
+}
+
+// The documents are served until the context ends.
+func TestDocs(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, w := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- Run(ctx, Program{Sources: fstest.MapFS{"README.md": {Data: []byte("# Read me\n")}}}, []string{"docs"}, nil, w, w)
+	}()
+	line, err := bufio.NewReader(r).ReadString('\n')
+	url := regexp.MustCompile(`http://\S+`).FindString(line)
+	if err != nil || url == "" {
+		t.Fatal(line, err)
+	}
+	resp, err := http.Get(url + "README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(b), `<h1 id="read-me">Read me</h1>`) {
+		t.Errorf("%s %v", b, err)
+	}
+	cancel()
+	if code := <-ended; code != 0 {
+		t.Error(code)
 	}
 }

@@ -68,11 +68,21 @@ func (l *commands) help(o *options, name string) error {
 	if c.more != "" {
 		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(c.more))
 	}
-	fmt.Fprint(w, "\noptions:\n")
-	for _, name := range slices.Concat(c.flags, everywhere[1:]) {
+	for i, name := range c.allFlags() {
+		if i == 0 {
+			fmt.Fprint(w, "\noptions:\n")
+		}
 		printFlag(w, o.flags.Lookup(name))
 	}
 	return nil
+}
+
+// allFlags are the names of the flags that the command's help shows.
+func (c *command) allFlags() []string {
+	if c.alone {
+		return c.flags
+	}
+	return slices.Concat(c.flags, everywhere[1:])
 }
 
 // overview prints all commands.

@@ -84,7 +84,7 @@ func newOptions() *options {
 	f.BoolVar(&o.asyncapi, "asyncapi", false, "print an AsyncAPI document")
 	f.BoolVar(&o.legacy, "3des", false, "the original's form of a token")
 	f.StringVar(&o.host, "h", "", "the manager's `host`; default: from the configuration")
-	f.IntVar(&o.port, "p", 0, "the manager's `port`; default: from the configuration")
+	f.IntVar(&o.port, "p", 0, "the `port`: of the manager (default: from the configuration), or of docs (default: a free one)")
 	f.StringVar(&o.configDir, "c", "config", "the `directory` of the configuration")
 	f.StringVar(&o.text, "i", "", "the `text` to say, or the name of what to make")
 	f.StringVar(&o.userType, "type", "wechatUser", "the user's `type`: wechatUser, wall, …")

@@ -24,10 +24,10 @@ func projectCommands(p Program, o *options, env []string, out *output) []*comman
 	settings := &settings{o.configDir, env}
 	upgrader := &upgrader{p, settings, &operator{&remote{settings, out, o.host, o.port}, out}, out}
 	return []*command{
-		{name: "new", usage: "DIR [-module PATH] [-demo]", text: "make a project of your own", more: newHelp, flags: []string{"module", "demo"}, words: 1,
+		{name: "new", usage: "DIR [-module PATH] [-demo]", text: "make a project of your own", more: newHelp, flags: []string{"module", "demo"}, words: 1, alone: true,
 			run: func(context.Context) error { return newProject(p, o, out) }},
 		{name: "make", usage: "-i SUBJECT [-hook NAMES] [-model]", text: "write a controller with its test", more: makeHelp, flags: []string{"i", "hook", "model"},
-			words: 1, run: func(context.Context) error { return makeController(o, out) }},
+			words: 1, alone: true, run: func(context.Context) error { return makeController(o, out) }},
 		{name: "upgrade", text: "give the project here the framework of this program", more: upgradeHelp, run: upgrader.run},
 	}
 }
