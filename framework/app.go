@@ -60,7 +60,6 @@ type App struct {
 	port      *accept.Server
 	hub       *hub.Hub
 	node      *cluster.Node
-	nodes     *ask.Nodes
 	presence  *presence.Presence
 	roomsync  *roomsync.Syncer
 	isolation *isolation.Watch
@@ -171,7 +170,7 @@ func assemble(o *Options) (a *App, err error) {
 	if _, wrong := declared.Source(); len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
 	}
-	a = &App{Server: &Server{log: o.Deps.Log, timeout: o.StoreTimeout, gateway: o.Gateway, questions: &question.Book{}}}
+	a = &App{Server: &Server{log: o.Deps.Log, timeout: o.StoreTimeout, gateway: o.Gateway, questions: &question.Book{}, drain: o.Config.Limits.StreamDrain}}
 	if a.router, err = newRouter(withSystem(o.Controllers)); err != nil {
 		return nil, err
 	}
@@ -233,6 +232,7 @@ func (a *App) join(ctx context.Context, o *Options) (err error) {
 		Compression: cfg.Compression.Enabled,
 		Pages:       hub.PageConfig{Translate: a.socketio.pages.Translate},
 	})
+	a.streams = newStreams(a.Server, a.nodes, a.hub.Get, o.Alone, protector(a.log))
 	a.history.Serve(a.lifecycle.life, a.hub.Rooms)
 	a.closers = append(a.closers,
 		func(context.Context) error { a.hub.Close(); return nil },
@@ -302,6 +302,7 @@ func (a *App) attach(o *Options) {
 	a.closers = append(a.closers,
 		func(ctx context.Context) error { a.closer.Close(ctx); return nil },
 		func(ctx context.Context) error { a.nodes.Close(ctx); return nil },
+		func(context.Context) error { a.streams.Close(); return nil },
 		func(context.Context) error { a.roomsync.Close(); return nil },
 		a.socketio.close,
 		func(ctx context.Context) error { a.port.Close(ctx); return nil })
@@ -402,6 +403,7 @@ func (a *App) Reloading(ctx context.Context) error { return a.lifecycle.reloadin
 func (a *App) Shutdown(ctx context.Context, code int, reason string, spread time.Duration) error {
 	a.StopAccepting()
 	a.Settle(ctx) // earlier pushes reach the connections before the close frame
+	a.streams.End()
 	errs := []error{a.hub.Drain(ctx, code, reason, spread)}
 	if code == wire.CloseGoingAway {
 		errs = append(errs, a.lifecycle.shutdown(ctx))
@@ -413,6 +415,7 @@ func (a *App) Shutdown(ctx context.Context, code int, reason string, spread time
 func (a *App) Close(ctx context.Context) (err error) {
 	a.closeOnce.Do(func() {
 		a.StopAccepting()
+		a.streams.Drain(ctx)
 		a.lifecycle.end()
 		err = errors.Join(a.lifecycle.stop(ctx), a.closeParts(ctx))
 	})

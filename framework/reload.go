@@ -14,7 +14,7 @@ import (
 func (a *App) reloadConfig() reload.Config {
 	return reload.Config{
 		Hub: a.hub, Sessions: a.sessions, Link: a.link, Nodes: a.nodes, Node: a.node.Bookkeeping, Port: a.port, Timeout: a.timeout, Log: a.log,
-		Start: a.lifecycle.startLate, GiveUp: a.history.GiveUp, End: a.lifecycle.end, Questions: a.questions, Running: func() string { return running(a.hub) },
+		Start: a.lifecycle.startLate, GiveUp: a.history.GiveUp, End: a.lifecycle.end, Questions: a.questions, Streams: a.streams, StreamDrain: a.drain, Running: func() string { return running(a.hub) },
 		Gateway: a.gateway.move(a.clients, func(c *hub.Conn) { a.socketio.pages.Imported(a.hub, c) }),
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"wsframe/framework/gateway"
 	"wsframe/framework/internal/accept"
+	"wsframe/framework/internal/ask"
 	"wsframe/framework/internal/clients"
 	"wsframe/framework/internal/closing"
 	"wsframe/framework/internal/directory"
@@ -20,6 +21,7 @@ import (
 	"wsframe/framework/internal/publish"
 	"wsframe/framework/internal/question"
 	"wsframe/framework/internal/session"
+	"wsframe/framework/internal/stream"
 )
 
 // Server reaches all connections, users and rooms, on whichever node. An App is one, and an action
@@ -32,6 +34,7 @@ import (
 type Server struct {
 	log     *zap.Logger
 	timeout time.Duration // of one Redis call
+	drain   time.Duration // for which streams may outlive a reload
 
 	link      *link.Link
 	history   *history.History
@@ -40,6 +43,8 @@ type Server struct {
 	publisher *publish.Publisher
 	closer    *closing.Closer
 	questions *question.Book // to clients
+	streams   *stream.Streams
+	nodes     *ask.Nodes
 	clients   *clients.Clients
 	gateway   *Gateway // nil = no PHP back ends of GatewayWorker
 }

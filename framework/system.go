@@ -154,6 +154,26 @@ func (*system) Answer(c *Ctx, in *answerIn) (*Reply, error) {
 	return nil, nil
 }
 
+type resumeIn struct {
+	Stream string `json:"stream" validate:"required,max=64"`
+	After  Int    `json:"after" validate:"min=0"`
+}
+
+// Resume sends the parts of a stream behind the given one, and goes on with the next ones. Whoever
+// knows a stream may read it.
+func (*system) Resume(c *Ctx, in *resumeIn) (*None, error) {
+	return askStream(c, opResume, in.Stream, int(in.After))
+}
+
+type cancelIn struct {
+	Stream string `json:"stream" validate:"required,max=64"`
+}
+
+// Cancel ends a stream of this connection, or of another one of its user.
+func (*system) Cancel(c *Ctx, in *cancelIn) (*None, error) {
+	return askStream(c, opCancel, in.Stream, 0)
+}
+
 type clientIDOut struct {
 	ClientID string `json:"client_id"`
 }

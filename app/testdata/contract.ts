@@ -23,9 +23,11 @@ export interface Contract {
     "live.wall.recall": { params: IDIn; result: unknown; event: string };
     "live.wall.say": { params: LiveSayIn; result: unknown; event: string };
     "sys.answer": { params: AnswerIn; result: unknown; event: string };
+    "sys.cancel": { params: CancelIn; result: undefined; event: "sysCancelSuccess" };
     "sys.clientid": { params: Record<string, never>; result: ClientIDOut; event: "sysClientId" };
     "sys.history": { params: HistoryIn; result: HistoryOut; event: "sysHistory" };
     "sys.recover": { params: RecoverIn; result: Recovery[]; event: "sysRecover" };
+    "sys.resume": { params: ResumeIn; result: undefined; event: "sysResumeSuccess" };
   };
   /** Pushes by event, with their param. */
   events: {
@@ -60,8 +62,10 @@ export interface Contract {
     "roomError": { status: 400 }; // 房间名称不正确
     "roomNotFound": { status: 404 }; // 没有这个房间
     "sayFailed": { status: 503 }; // 发送失败，请稍后再试
+    "streamNotFound": { status: 404 }; // 没有这个流
     "textEmpty": { status: 400 }; // 内容不能为空
     "toYourself": { status: 400 }; // 不能给自己发私信
+    "tooManyStreams": { status: 429 }; // 进行中的流过多，请稍后再试
     "tooOften": { status: 429 }; // 请求过于频繁，请稍后再试
     "typeError": { status: 401 }; // 类型错误
     "userOffline": { status: 404 }; // 对方不在线
@@ -73,6 +77,10 @@ export interface AnswerIn {
   ask: number;
   param?: unknown;
   error?: string; // max=200
+}
+
+export interface CancelIn {
+  stream: string; // max=64
 }
 
 export interface CheckIn {
@@ -179,6 +187,11 @@ export interface Recovery {
   epoch: string;
   count: number;
   reason?: string;
+}
+
+export interface ResumeIn {
+  stream: string; // max=64
+  after?: number; // min=0
 }
 
 export interface RoomIn {

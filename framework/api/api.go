@@ -88,6 +88,9 @@ type Moved struct {
 	Connections int
 	Pause       time.Duration // from the freeze of the connections until the next worker serves
 	Notes       []string      // for people
+
+	Streams     int           // whose producers go on in the old worker
+	StreamDrain time.Duration // for which they may
 }
 
 // Counted is the number of events of one kind since this worker started.

@@ -31,7 +31,8 @@ type reloader struct {
 	states  *announcer
 	locate  func() error // notes where the server is: the configuration's files may have changed
 
-	running sync.WaitGroup // reloads
+	running sync.WaitGroup // reloads, and ends of old workers
+	drains  drains
 
 	// handover is held from the moment in which a reload can no longer be given up until it has
 	// decided which worker serves. It is taken before roster.mu.
@@ -141,7 +142,11 @@ func (r *reloader) replace(ctx context.Context, old, next *child, why string, re
 			bye.Spread, bye.Grace = 0, min(bye.Grace, lostGrace)
 		}
 	}
-	if !old.ended() {
+	if n, limit := t.streams(); n > 0 && lost == nil && !old.ended() {
+		bye.Grace = limit
+		r.drain(old, bye)
+		report.Notes = append(report.Notes, fmt.Sprintf("%d streams go on in the old worker, for at most %v", n, limit))
+	} else if !old.ended() {
 		report.Drained, err = r.roster.end(old, bye)
 		if err != nil {
 			r.cfg.Log.Warn("end of the old worker", zap.Error(err))

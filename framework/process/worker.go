@@ -121,6 +121,9 @@ type TransferReport struct {
 	Moved int           // connections that the new worker serves
 	Pause time.Duration // the longest time in which a connection was not served
 	Notes []string      // for people
+
+	Streams     int           // whose producers go on in the old worker
+	StreamDrain time.Duration // for which they may
 }
 
 // transferReply has the report beside the error.

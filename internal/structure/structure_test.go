@@ -48,6 +48,8 @@ library/cache/snapshot
 library/cache library/config
 framework/internal/backoff framework/internal/contract framework/internal/question framework/internal/lograte framework/internal/ijson
 framework/internal/project framework/internal/manual
+framework/internal/backoff framework/internal/contract framework/internal/question framework/internal/stream framework/internal/lograte framework/internal/ijson
+framework/internal/project
 framework/internal/names framework/internal/wire framework/internal/eventloop framework/internal/flatjson
 framework/auth framework/frame framework/gateway framework/socketio
 framework/api

@@ -109,6 +109,7 @@ type Limits struct {
 	RoomFlush              time.Duration `mapstructure:"room_flush"`
 	StopGrace              time.Duration `mapstructure:"stop_grace"`
 	ReloadDrain            time.Duration `mapstructure:"reload_drain"`
+	StreamDrain            time.Duration `mapstructure:"stream_drain"`
 	BootTimeout            time.Duration `mapstructure:"boot_timeout"`
 	WorkerHang             time.Duration `mapstructure:"worker_hang"`
 }
@@ -165,7 +166,7 @@ func defaults() *Config {
 		OutboxBytes: 1 << 20, OutboxMessages: 1024, WriteTimeout: 5 * time.Second,
 		RefusedRate: 20, MaxConnections: 100_000,
 		RoomsPerConnection: 256, CloseKeysPerConnection: 256, RoomFlush: 5 * time.Millisecond,
-		StopGrace: 30 * time.Second, ReloadDrain: 30 * time.Second, BootTimeout: 30 * time.Second, WorkerHang: 30 * time.Second,
+		StopGrace: 30 * time.Second, ReloadDrain: 30 * time.Second, StreamDrain: 10 * time.Minute, BootTimeout: 30 * time.Second, WorkerHang: 30 * time.Second,
 	}
 	a.AllowNoOrigin, a.Demo = true, true
 	a.TrustedHeader = "X-Real-IP"

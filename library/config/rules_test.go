@@ -106,6 +106,7 @@ var rules = []rule{
 	{key: "app.limits.write_timeout", refused: []string{"-1s", "0s", "999ms"}, accepted: []string{"1s"}},
 	{key: "app.limits.stop_grace", refused: []string{"-1s", "0s", "999ms"}, accepted: []string{"1s"}},
 	{key: "app.limits.reload_drain", refused: []string{"-1s", "0s", "999ms"}, accepted: []string{"1s"}},
+	{key: "app.limits.stream_drain", refused: []string{"-1s", "0s", "999ms"}, accepted: []string{"1s"}},
 	{key: "app.limits.boot_timeout", refused: []string{"-1s", "0s", "999ms"}, accepted: []string{"1s"}},
 	{key: "app.limits.worker_hang", refused: []string{"-1s", "1ns", "999ms"}, accepted: []string{"0s", "1s"}},
 	{key: "app.limits.room_flush", refused: []string{"-1ns", "1001ms"}, accepted: []string{"0s", "1ns", "1s"}},

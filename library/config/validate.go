@@ -204,7 +204,7 @@ func (a *App) validateLimits(bad complain) {
 	atLeast(bad, time.Second, map[string]time.Duration{
 		"limits.handshake_timeout": l.HandshakeTimeout, "limits.message_time": l.MessageTime,
 		"limits.write_timeout": l.WriteTimeout, "limits.stop_grace": l.StopGrace,
-		"limits.reload_drain": l.ReloadDrain, "limits.boot_timeout": l.BootTimeout,
+		"limits.reload_drain": l.ReloadDrain, "limits.stream_drain": l.StreamDrain, "limits.boot_timeout": l.BootTimeout,
 	})
 	if l.WorkerHang != 0 && l.WorkerHang < time.Second {
 		bad("app", "limits.worker_hang", "%v: must be 0s (never) or at least 1s", l.WorkerHang)

@@ -60,5 +60,5 @@ func (w *worker) Adopt(ctx context.Context, peer *os.File, serving func()) (proc
 }
 
 func report(m framework.Moved, err error) (process.TransferReport, error) {
-	return process.TransferReport{Moved: m.Connections, Pause: m.Pause, Notes: m.Notes}, err
+	return process.TransferReport{Moved: m.Connections, Pause: m.Pause, Notes: m.Notes, Streams: m.Streams, StreamDrain: m.StreamDrain}, err
 }

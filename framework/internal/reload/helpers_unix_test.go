@@ -30,6 +30,7 @@ import (
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/question"
 	"wsframe/framework/internal/session"
+	"wsframe/framework/internal/stream"
 	"wsframe/framework/internal/wire"
 )
 
@@ -59,8 +60,8 @@ func newWorker(t *testing.T) *worker {
 	w := &worker{t: t}
 	w.hub = hub.New(w, hub.Config{})
 	w.cfg = Config{
-		Questions: &question.Book{},
-		Hub:       w.hub, Sessions: sessions{}, Link: fakeLink{w}, Nodes: nodes{w}, Node: node{w}, Port: port{w}, Gateway: php{w}, Log: zap.NewNop(), Timeout: patience,
+		Questions: &question.Book{}, Streams: noStreams{},
+		Hub: w.hub, Sessions: sessions{}, Link: fakeLink{w}, Nodes: nodes{w}, Node: node{w}, Port: port{w}, Gateway: php{w}, Log: zap.NewNop(), Timeout: patience,
 		Start: w.called("start"), GiveUp: w.called("give up"), End: w.called("end"), Running: func() string { return "hall.wait" },
 	}
 	t.Cleanup(func() {
@@ -487,3 +488,12 @@ func isClosed(c <-chan struct{}) bool {
 		return false
 	}
 }
+
+// noStreams has none.
+type noStreams struct{}
+
+func (noStreams) Export() ([]stream.Moved, []*os.File, error) { return nil, nil, nil }
+func (noStreams) Thaw()                                       {}
+func (noStreams) Release()                                    {}
+func (noStreams) Import([]stream.Moved, []*os.File)           {}
+func (noStreams) Producing() int                              { return 0 }

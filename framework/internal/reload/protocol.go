@@ -18,6 +18,7 @@ import (
 //	                                       ←   T
 //	B  States, their descriptors           →   imports, reads nothing yet
 //	P  connections of PHP, descriptors     →   keeps them
+//	M  streams, their pipes                →   keeps them
 //	R  frames sent to them meanwhile       →   queues them
 //	C  the state of the whole worker       →   claims them, S, serves
 //	R, D  frames of the last actions, ends →
@@ -30,6 +31,7 @@ const (
 	msgHello    = 'H'
 	msgBatch    = 'B'
 	msgPeers    = 'P' // of package packed: the gateway's state, then one for each descriptor
+	msgStreams  = 'M' // JSON: stream.Moved; the pipes' descriptors with the first
 	msgReady    = 'T'
 	msgRelay    = 'R' // JSON: []relayed
 	msgFindings = 'A' // JSON: ask.Findings

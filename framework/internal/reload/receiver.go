@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/question"
 	"wsframe/framework/internal/session"
+	"wsframe/framework/internal/stream"
 	"wsframe/framework/internal/wire"
 	"wsframe/library/packed"
 )
@@ -29,6 +31,8 @@ type receiver struct {
 	held    map[int64]*held     // by fd: imported connections whose reading has not begun
 	peers   []gateway.MovedPeer // of PHP programs; nil once they are served
 	state   []byte              // of the gateway
+	streams []stream.Moved      // nil once they are served
+	pipes   []*os.File          // of their producers
 	moved   api.Moved
 	serving func() // nil once called
 
@@ -105,6 +109,8 @@ func (t *receiver) handle(kind byte, body []byte) error {
 		return t.importBatch(body)
 	case msgPeers:
 		return t.keepPeers(body)
+	case msgStreams:
+		return t.keepStreams(body)
 	case msgRelay:
 		return t.deliverRelays(body)
 	case msgCommit:
@@ -209,6 +215,23 @@ func (t *receiver) keepPeers(body []byte) error {
 	return r.Err()
 }
 
+// keepStreams keeps streams until their clients are served.
+func (t *receiver) keepStreams(body []byte) error {
+	m, err := stream.Decode(body)
+	if err != nil {
+		return fmt.Errorf("streams: %w", err)
+	}
+	t.streams = append(t.streams, m)
+	for range m.Pipes {
+		file, err := t.w.File()
+		if err != nil {
+			return fmt.Errorf("descriptor of a stream: %w", err)
+		}
+		t.pipes = append(t.pipes, file)
+	}
+	return nil
+}
+
 func (t *receiver) commit(body []byte) error {
 	var c commit
 	if err := json.Unmarshal(body, &c); err != nil {
@@ -285,7 +308,8 @@ func (t *receiver) serve(stored bool) {
 	}
 	if t.serving != nil {
 		t.Gateway.Import(t.peers, t.state)
-		t.peers, t.state = nil, nil
+		t.Streams.Import(t.streams, t.pipes)
+		t.peers, t.state, t.streams, t.pipes = nil, nil, nil, nil
 		if !t.firstBatch.IsZero() {
 			t.moved.Pause = time.Since(t.firstBatch)
 		}
@@ -301,6 +325,9 @@ func (t *receiver) finish(died bool) (lost int) {
 	t.inquiries.Wait() // each has its own time limit
 	for _, p := range t.peers {
 		_ = p.File.Close()
+	}
+	for _, p := range t.pipes {
+		_ = p.Close()
 	}
 	for fd, h := range t.held {
 		if h.begun {

@@ -21,6 +21,7 @@ package reload
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ import (
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/question"
 	"wsframe/framework/internal/session"
+	"wsframe/framework/internal/stream"
 )
 
 // Config has the parts of a worker that a transfer works on. All of it is safe for concurrent use.
@@ -45,9 +47,11 @@ type Config struct {
 	Port     Port
 	Log      *zap.Logger
 
-	Timeout time.Duration // of a wait for the bus
+	Timeout     time.Duration // of a wait for the bus
+	StreamDrain time.Duration // for which producers of streams may go on in the old process
 
 	Questions Questions // to clients
+	Streams   Streams   // to clients
 
 	Start   func()        // starts the application's own work; a second call has no effect
 	GiveUp  func()        // notifies members of messages that could not be read in time
@@ -64,6 +68,20 @@ type Sessions interface {
 	Import(c *hub.Conn, state json.RawMessage) (*session.Session, error)
 	// Begin is called when an imported connection is served here.
 	Begin(c *hub.Conn)
+}
+
+// Streams are long answers to clients (package stream).
+type Streams interface {
+	// Export stops the streams, and returns their state and the pipes of their producers.
+	Export() (list []stream.Moved, pipes []*os.File, err error)
+	// Thaw undoes an Export.
+	Thaw()
+	// Release is called in the old process when the next one has the streams.
+	Release()
+	// Import is called in the new process once the clients are served.
+	Import(list []stream.Moved, pipes []*os.File)
+	// Producing returns the number of producers that run in this process.
+	Producing() int
 }
 
 // Questions are those that actions have put to clients (package question).

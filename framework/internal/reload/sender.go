@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -64,11 +65,13 @@ func Send(ctx context.Context, cfg Config, w Pipe, handed func(moved int)) (api.
 		t.Link.Resume()
 		t.Hub.Thaw()
 		t.Gateway.Thaw()
+		t.Streams.Thaw()
 		t.Port.Resume()
 		return t.moved, err
 	}
 	t.moved.Connections, t.moved.Pause = n, time.Since(begun)
 	t.Gateway.Release()
+	t.Streams.Release()
 	t.End()
 	t.Link.Detach()
 	t.Node.Handed()
@@ -76,7 +79,9 @@ func Send(ctx context.Context, cfg Config, w Pipe, handed func(moved int)) (api.
 	if busy > 0 {
 		t.note("%d actions were still running; their connections moved and waited for them", busy)
 	}
-	return t.moved, t.finish(ctx)
+	err = t.finish(ctx)
+	t.moved.Streams, t.moved.StreamDrain = t.Streams.Producing(), t.StreamDrain
+	return t.moved, err
 }
 
 func (t *sender) note(format string, args ...any) {
@@ -242,7 +247,7 @@ func (t *sender) exportAll(worker func(context.Context) ([]byte, error)) error {
 	}()
 	err := t.exportConns()
 	if err == nil && !t.peersSent {
-		err = t.exportPeers()
+		err = errors.Join(t.exportPeers(), t.exportStreams())
 	}
 	if failed := <-state; err == nil {
 		err = failed
@@ -328,6 +333,25 @@ func (t *sender) exportPeers() error {
 		if err := t.w.SendFiles(msgPeers, body, files); err != nil {
 			return fmt.Errorf("hand connections of PHP over: %w", err)
 		}
+	}
+	return nil
+}
+
+// exportStreams sends the streams, which the first round moves.
+func (t *sender) exportStreams() error {
+	list, pipes, err := t.Streams.Export()
+	if err != nil {
+		return fmt.Errorf("hand streams over: %w", err)
+	}
+	for _, m := range list {
+		body, err := m.Encode()
+		if err == nil {
+			err = t.w.SendFiles(msgStreams, body, pipes)
+		}
+		if err != nil {
+			return fmt.Errorf("hand streams over: %w", err)
+		}
+		pipes = nil
 	}
 	return nil
 }

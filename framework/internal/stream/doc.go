@@ -1,8 +1,8 @@
-// Package stream sends long answers to clients in numbered parts: the tokens of a language model, or
-// the progress of a job.
+// Package stream sends long answers to clients in numbered parts: the tokens of a language model,
+// or the progress of a job.
 //
-// A producer of the application writes parts into a Writer, in a goroutine of its own. The home of a
-// stream has all of its text and sends each client what it lacks, several parts at once where the
+// A producer of the application writes parts into a Writer, in a goroutine of its own. The home of
+// a stream has all of its text and sends each client what it lacks, several parts at once where the
 // client is slow. A client that comes late, or again, names the last part that it has.
 //
 //	Writer ──▶ home ──▶ clients            in one worker
@@ -85,8 +85,8 @@ type Config struct {
 	// Send sends a Part or an End to a connection of any node. It does not wait. After an error the
 	// connection gets nothing more.
 	Send func(fd int64, param any) error
-	// Waiting returns how many bytes wait for a connection; here is false where this worker does not
-	// have it.
+	// Waiting returns how many bytes wait for a connection; here is false where this worker does
+	// not have it.
 	Waiting func(fd int64) (bytes int, here bool)
 	// Alive reports whether a connection that is not here is on another node, which it may ask.
 	Alive func(fd int64) bool

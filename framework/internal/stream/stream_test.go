@@ -83,9 +83,7 @@ func (w *world) want(t *testing.T, fd int64, text, end string) {
 }
 
 func end(s *Streams) {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	s.Drain(ctx)
+	s.End()
 	s.Close()
 }
 

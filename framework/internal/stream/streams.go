@@ -38,7 +38,7 @@ func New(cfg Config) *Streams {
 	return s
 }
 
-// Who is the client of a stream.
+// A Who is the client of a stream.
 type Who struct {
 	FD    int64
 	Owner string // identity, which other connections of the same user share; "" = none
@@ -194,6 +194,13 @@ func (s *Streams) Drain(ctx context.Context) {
 		h.send()
 		h.send()
 	}
+}
+
+// End ends all producers of this worker, with the reason Drained.
+func (s *Streams) End() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.Drain(ctx)
 }
 
 // Close ends all that runs here; Drain comes before. Producers that do not end are left alone.
