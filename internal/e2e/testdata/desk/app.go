@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"wsframe/framework"
 )
@@ -48,4 +49,22 @@ func (*Clerk) Shout(c *framework.Ctx) (*framework.Reply, error) {
 		fmt.Fprintln(os.Stderr, line)
 	}
 	return nil, errors.New(line)
+}
+
+// TellIn says how long a story is to be.
+type TellIn struct {
+	Parts int `json:"parts" validate:"min=1"`
+}
+
+// Tell streams a story over some time.
+func (*Clerk) Tell(c *framework.Ctx, in *TellIn) (*framework.StreamOut, error) {
+	return framework.Stream(c, func(w *framework.StreamWriter) error {
+		for i := range in.Parts {
+			if _, err := fmt.Fprintf(w, "part %d 第%d部分；", i, i); err != nil {
+				return err
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		return nil
+	})
 }
