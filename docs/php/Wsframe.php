@@ -133,6 +133,12 @@ class Wsframe
         $this->call('sendToAll', self::push($event, $param, $more));
     }
 
+    /** $targets has lists: 'fds', 'uids' and 'rooms', each of at most 1,000. */
+    public function sendToMany(array $targets, string $event, $param = null, array $more = []): void
+    {
+        $this->call('sendToMany', $targets + self::push($event, $param, $more));
+    }
+
     /** Sends like sendToUID, and returns how many connections accepted the push. */
     public function reach(string $uid, string $event, $param = null, array $more = []): int
     {
@@ -164,6 +170,18 @@ class Wsframe
     public function dismissRoom(string $room): int
     {
         return $this->call('dismissRoom', ['room' => $room])['members'];
+    }
+
+    /** Puts all connections of a user into a room, and returns their number. */
+    public function joinUID(string $uid, string $room, bool $announce = false): int
+    {
+        return $this->call('joinUID', ['uid' => $uid, 'room' => $room, 'announce' => $announce])['connections'];
+    }
+
+    /** Takes all connections of a user out of a room, and returns their number. */
+    public function leaveUID(string $uid, string $room): int
+    {
+        return $this->call('leaveUID', ['uid' => $uid, 'room' => $room])['connections'];
     }
 
     public function bindUID(int $fd, string $uid): void
@@ -207,6 +225,12 @@ class Wsframe
         $this->call('updateSession', ['fd' => $fd, 'values' => (object) $values]);
     }
 
+    /** Merges values into the stored ones of all connections of a user, and returns their number. */
+    public function updateSessionUID(string $uid, array $values): int
+    {
+        return $this->call('updateSessionUID', ['uid' => $uid, 'values' => (object) $values])['connections'];
+    }
+
     // Queries. Lists are paged, at most 1,000 entries a page; $after is the last entry of the
     // previous page.
 
@@ -248,6 +272,12 @@ class Wsframe
     public function uids(string $after = '', int $limit = 100): array
     {
         return $this->call('uids', ['after' => $after, 'limit' => $limit])['items'];
+    }
+
+    /** Lists all connections of a user. */
+    public function uidConnections(string $uid): array
+    {
+        return $this->call('uidConnections', ['uid' => $uid])['items'];
     }
 
     public function roomNames(string $after = '', int $limit = 100): array

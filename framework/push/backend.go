@@ -32,6 +32,7 @@ type Pusher interface {
 	SendToUID(uid string, p *Push) error
 	SendToRoom(room string, p *Push, k Keep) error
 	SendToAll(p *Push) error
+	SendToMany(t Targets, p *Push) error
 	Reach(ctx context.Context, uid string, p *Push) (connections int, err error)
 	Settle(ctx context.Context)
 }
@@ -42,6 +43,9 @@ type Rooms interface {
 	Join(ctx context.Context, fd int64, room string, announce bool) error
 	Leave(ctx context.Context, fd int64, room string) error
 	LeaveAll(ctx context.Context, fd int64) error
+	// JoinUID and LeaveUID change all connections of a user and return their number.
+	JoinUID(ctx context.Context, uid, room string, announce bool) (connections int, err error)
+	LeaveUID(ctx context.Context, uid, room string) (connections int, err error)
 	DismissRoom(ctx context.Context, room string) (members int, err error)
 }
 
@@ -59,6 +63,8 @@ type Sessions interface {
 	Session(ctx context.Context, fd int64) (map[string]json.RawMessage, error)
 	SetSession(ctx context.Context, fd int64, values map[string]json.RawMessage) error
 	UpdateSession(ctx context.Context, fd int64, values map[string]json.RawMessage) error
+	// UpdateSessionUID changes all connections of a user and returns their number.
+	UpdateSessionUID(ctx context.Context, uid string, values map[string]json.RawMessage) (connections int, err error)
 }
 
 // Directory finds out who is online and what rooms have kept. Lists are sorted; after is the last
@@ -70,6 +76,8 @@ type Directory interface {
 	RoomCount(ctx context.Context, room string) (int, error)
 	Connections(ctx context.Context, after int64, limit int) ([]Connection, error)
 	UIDs(ctx context.Context, after string, limit int) ([]string, error)
+	// UIDConnections lists all connections of a user.
+	UIDConnections(ctx context.Context, uid string) ([]Connection, error)
 	RoomNames(ctx context.Context, after string, limit int) ([]string, error)
 	RoomMembers(ctx context.Context, room string, after int64, limit int) ([]Connection, error)
 	// History returns a page that begins after an offset; -1 = the newest pushes.

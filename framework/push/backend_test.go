@@ -84,6 +84,22 @@ func (r *recorder) Leave(ctx context.Context, fd int64, room string) error {
 func (r *recorder) LeaveAll(ctx context.Context, fd int64) error {
 	return r.on(ctx, fd, "LeaveAll %d", fd)
 }
+func (r *recorder) SendToMany(t Targets, p *Push) error {
+	r.note("SendToMany %v %s", t, text(p))
+	return r.fail
+}
+func (r *recorder) JoinUID(ctx context.Context, uid, room string, announce bool) (int, error) {
+	return 2, r.on(ctx, 1, "JoinUID %s %s %v", uid, room, announce)
+}
+func (r *recorder) LeaveUID(ctx context.Context, uid, room string) (int, error) {
+	return 2, r.on(ctx, 1, "LeaveUID %s %s", uid, room)
+}
+func (r *recorder) UpdateSessionUID(ctx context.Context, uid string, values map[string]json.RawMessage) (int, error) {
+	return 2, r.on(ctx, 1, "UpdateSessionUID %s %s", uid, values)
+}
+func (r *recorder) UIDConnections(ctx context.Context, uid string) ([]Connection, error) {
+	return []Connection{{FD: 1, Node: "n"}}, r.on(ctx, 1, "UIDConnections %s", uid)
+}
 func (r *recorder) DismissRoom(ctx context.Context, room string) (int, error) {
 	return 2, r.on(ctx, 1, "DismissRoom %s", room)
 }

@@ -174,3 +174,33 @@ func (c directoryCalls) RoomNames(ctx context.Context, after string, limit int) 
 func (c directoryCalls) History(ctx context.Context, room string, after int64, limit int) (HistoryPage, error) {
 	return ask[HistoryPage](ctx, c.call, "history", historyPage{onRoom{room}, after, limit})
 }
+
+// SendToMany sends a push to many connections, users and rooms.
+func (c pushCalls) SendToMany(ctx context.Context, t Targets, p *Push) error {
+	return c.call(ctx, "sendToMany", pushToMany{t, *p}, nil)
+}
+
+// JoinUID puts all connections of a user into a room and returns their number.
+func (c roomCalls) JoinUID(ctx context.Context, uid, room string, announce bool) (connections int, err error) {
+	r, err := ask[reached](ctx, c.call, "joinUID", joiningUID{onUID{uid}, onRoom{room}, announce})
+	return r.Connections, err
+}
+
+// LeaveUID takes all connections of a user out of a room and returns their number.
+func (c roomCalls) LeaveUID(ctx context.Context, uid, room string) (connections int, err error) {
+	r, err := ask[reached](ctx, c.call, "leaveUID", uidAndRoom{onUID{uid}, onRoom{room}})
+	return r.Connections, err
+}
+
+// UpdateSessionUID merges values into those kept with each connection of a user and returns their
+// number; null removes a value.
+func (c sessionCalls) UpdateSessionUID(ctx context.Context, uid string, values map[string]json.RawMessage) (connections int, err error) {
+	r, err := ask[reached](ctx, c.call, "updateSessionUID", uidValues{onUID{uid}, values})
+	return r.Connections, err
+}
+
+// UIDConnections lists all connections of a user.
+func (c directoryCalls) UIDConnections(ctx context.Context, uid string) ([]Connection, error) {
+	r, err := ask[connectionList](ctx, c.call, "uidConnections", onUID{uid})
+	return r.Items, err
+}

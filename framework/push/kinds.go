@@ -32,6 +32,8 @@ type kind struct {
 var kinds = map[string]kind{
 	"fd":     {min: 1, max: maxInt},
 	"fds":    {max: 1000, of: "fd"},
+	"uids":   {max: 1000, of: "uid"},
+	"rooms":  {max: 1000, of: "room"},
 	"after":  {max: maxInt},
 	"back":   {min: -1, max: maxInt},
 	"uid":    {max: names.MaxUID, pattern: regexp.MustCompile(names.UIDPattern)},

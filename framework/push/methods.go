@@ -56,6 +56,29 @@ type (
 	pushToAll struct {
 		Push
 	}
+	// Targets are the receivers of one push.
+	Targets struct {
+		FDs   []int64  `json:"fds,omitempty" is:"fds" doc:"connections, at most 1,000"`
+		UIDs  []string `json:"uids,omitempty" is:"uids" doc:"users, at most 1,000"`
+		Rooms []string `json:"rooms,omitempty" is:"rooms" doc:"rooms, at most 1,000"`
+	}
+	pushToMany struct {
+		Targets
+		Push
+	}
+	joiningUID struct {
+		onUID
+		onRoom
+		Announce bool `json:"announce,omitempty" doc:"notify the members of users who join and leave"`
+	}
+	uidAndRoom struct {
+		onUID
+		onRoom
+	}
+	uidValues struct {
+		onUID
+		Values map[string]json.RawMessage `json:"values" is:"values" doc:"any JSON by name, 16 KiB in all"`
+	}
 	fdAndRoom struct {
 		onFD
 		onRoom
@@ -230,6 +253,12 @@ var methods = []*method{
 		}
 		return queued(b.SendToAll(&in.Push))
 	}),
+	define("sendToMany", ScopeSend, "Sends a push to many connections, users and rooms.", func(_ context.Context, b Backend, in *pushToMany) (sent, error) {
+		if err := first(in.Push.check()); err != nil {
+			return sent{}, err
+		}
+		return queued(b.SendToMany(in.Targets, &in.Push))
+	}),
 	define("reach", ScopeSend, "Sends a push to all connections of a user, and counts those that accepted it.", func(ctx context.Context, b Backend, in *pushToUID) (reached, error) {
 		if err := first(in.Push.check()); err != nil {
 			return reached{}, err
@@ -245,6 +274,14 @@ var methods = []*method{
 	}),
 	define("leaveAll", ScopeManage, "Takes a connection out of all its rooms.", func(ctx context.Context, b Backend, in *onFD) (nothing, error) {
 		return done(b.LeaveAll(ctx, in.FD))
+	}),
+	define("joinUID", ScopeManage, "Puts all connections of a user into a room.", func(ctx context.Context, b Backend, in *joiningUID) (reached, error) {
+		n, err := b.JoinUID(ctx, in.UID, in.Room, in.Announce)
+		return reached{n}, err
+	}),
+	define("leaveUID", ScopeManage, "Takes all connections of a user out of a room.", func(ctx context.Context, b Backend, in *uidAndRoom) (reached, error) {
+		n, err := b.LeaveUID(ctx, in.UID, in.Room)
+		return reached{n}, err
 	}),
 	define("dismissRoom", ScopeManage, "Takes all members out of a room.", func(ctx context.Context, b Backend, in *onRoom) (membersCount, error) {
 		n, err := b.DismissRoom(ctx, in.Room)
@@ -279,6 +316,10 @@ var methods = []*method{
 	define("updateSession", ScopeManage, "Merges values into those kept with a connection; null removes one.", func(ctx context.Context, b Backend, in *sessionValues) (nothing, error) {
 		return done(b.UpdateSession(ctx, in.FD, in.Values))
 	}),
+	define("updateSessionUID", ScopeManage, "Merges values into those kept with each connection of a user; null removes one.", func(ctx context.Context, b Backend, in *uidValues) (reached, error) {
+		n, err := b.UpdateSessionUID(ctx, in.UID, in.Values)
+		return reached{n}, err
+	}),
 	define("isOnline", ScopeRead, "Reports whether a connection is open.", func(ctx context.Context, b Backend, in *onFD) (online, error) {
 		ok, err := b.IsOnline(ctx, in.FD)
 		return online{ok}, err
@@ -300,6 +341,10 @@ var methods = []*method{
 	}),
 	define("roomMembers", ScopeRead, "Lists the members of a room, in pages.", func(ctx context.Context, b Backend, in *memberPage) (connectionList, error) {
 		list, err := b.RoomMembers(ctx, in.Room, in.After, limit(in.Limit))
+		return connectionList{list}, err
+	}),
+	define("uidConnections", ScopeRead, "Lists all connections of a user.", func(ctx context.Context, b Backend, in *onUID) (connectionList, error) {
+		list, err := b.UIDConnections(ctx, in.UID)
 		return connectionList{list}, err
 	}),
 	define("uids", ScopeRead, "Lists users that have connections, in pages.", func(ctx context.Context, b Backend, in *namePage) (nameList, error) {

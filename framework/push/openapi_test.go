@@ -103,6 +103,7 @@ type schema struct {
 	Required             []string          `json:"required"`
 	Minimum, Maximum     *int64
 	MaxLength, MaxItems  int
+	Items                *schema
 	Enum                 []string
 	AdditionalProperties *flag
 }
@@ -124,6 +125,8 @@ func (s schema) example(name string) any {
 		return s.Enum[0]
 	case s.Type == "string":
 		return "x"
+	case s.Type == "array" && s.Items.Type == "string":
+		return []string{"x"}
 	case s.Type == "array":
 		return []int{1}
 	}

@@ -151,6 +151,30 @@ func (b backend) Join(ctx context.Context, fd int64, room string, announce bool)
 	return b.Server.Join(ctx, fd, room, options...)
 }
 
+func (b backend) SendToMany(t push.Targets, p *push.Push) error {
+	return queued(framework.SendToMany(b.Server, framework.Targets(t), replyOf(p), optionsOf(p)...))
+}
+
+func (b backend) JoinUID(ctx context.Context, uid, room string, announce bool) (int, error) {
+	var options []framework.JoinOption
+	if announce {
+		options = append(options, framework.Announce)
+	}
+	return framework.UserOf(b.Server, uid).Join(ctx, room, options...)
+}
+
+func (b backend) LeaveUID(ctx context.Context, uid, room string) (int, error) {
+	return framework.UserOf(b.Server, uid).Leave(ctx, room)
+}
+
+func (b backend) UpdateSessionUID(ctx context.Context, uid string, values map[string]json.RawMessage) (int, error) {
+	return framework.UserOf(b.Server, uid).UpdateSession(ctx, anyOf(values))
+}
+
+func (b backend) UIDConnections(ctx context.Context, uid string) ([]framework.Connection, error) {
+	return framework.UserOf(b.Server, uid).Connections(ctx)
+}
+
 func anyOf(values map[string]json.RawMessage) map[string]any {
 	m := make(map[string]any, len(values))
 	for name, v := range values {

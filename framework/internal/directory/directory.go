@@ -40,6 +40,7 @@ type (
 	}
 	pageQuestion struct {
 		Room  string `json:"r,omitempty"`
+		UID   string `json:"u,omitempty"`
 		After string `json:"a,omitempty"` // an fd in decimal, or a name
 		Limit int    `json:"l,omitempty"`
 	}
@@ -53,6 +54,7 @@ var (
 	counts      = ask.Op[none, share]{Name: "counts", Kind: ask.Surveys}
 	connections = ask.Op[pageQuestion, []api.Connection]{Name: "connections", Kind: ask.Surveys}
 	members     = ask.Op[pageQuestion, []api.Connection]{Name: "members", Kind: ask.Surveys}
+	ofUID       = ask.Op[pageQuestion, []api.Connection]{Name: "uidConnections", Kind: ask.Surveys}
 	uids        = ask.Op[pageQuestion, []string]{Name: "uids", Kind: ask.Surveys}
 	rooms       = ask.Op[pageQuestion, []string]{Name: "rooms", Kind: ask.Surveys}
 	node        = ask.Op[none, api.NodeInfo]{Name: "node"}
@@ -98,6 +100,9 @@ func New(cfg Config) *Directory {
 	})
 	ask.Handle(n, members, func(_ int64, q pageQuestion) ask.Answer[[]api.Connection] {
 		return ask.Answer[[]api.Connection]{Value: d.page(h.RoomMembers(q.Room), q)}
+	})
+	ask.Handle(n, ofUID, func(_ int64, q pageQuestion) ask.Answer[[]api.Connection] {
+		return ask.Answer[[]api.Connection]{Value: d.page(h.User(q.UID), q)}
 	})
 	ask.Handle(n, uids, func(_ int64, q pageQuestion) ask.Answer[[]string] {
 		return ask.Answer[[]string]{Value: pageOf(h.UserNames(), q)}
@@ -199,6 +204,11 @@ func (d *Directory) Connections(ctx context.Context, after int64, limit int) ([]
 // RoomMembers lists the members of a room with an fd beyond after, by fd.
 func (d *Directory) RoomMembers(ctx context.Context, room string, after int64, limit int) ([]api.Connection, error) {
 	return list(ctx, d, members, pageQuestion{Room: room, After: strconv.FormatInt(after, 10), Limit: limit}, byFD)
+}
+
+// UIDConnections lists the connections of a user, by fd, at most MaxPage.
+func (d *Directory) UIDConnections(ctx context.Context, uid string) ([]api.Connection, error) {
+	return list(ctx, d, ofUID, pageQuestion{UID: uid, Limit: MaxPage}, byFD)
 }
 
 // UIDs lists the users with connections whose uid is beyond after, by uid.
