@@ -47,6 +47,9 @@ func Question[P, A any](name string, info ...string) QuestionOf[P, A] {
 	return q
 }
 
+// Name returns the name of the question's event.
+func (q QuestionOf[P, A]) Name() string { return q.name }
+
 // Ask sends the question to the connection of c and waits for the answer. Without a deadline of ctx
 // it waits for 30 s. It may be called in an action, whose later frames wait, or by any other
 // goroutine that has kept c. An action that asks survives a reload like any other, at most for

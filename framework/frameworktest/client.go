@@ -205,6 +205,14 @@ func (c *Client) Call(method string, data map[string]any) *Frame {
 	}
 }
 
+// tell sends a request without an id, to which no reply is expected.
+func (c *Client) tell(request map[string]any) {
+	c.t.Helper()
+	b, err := json.Marshal(request)
+	check(c.t, err)
+	c.Send(string(b))
+}
+
 func (c *Client) frame(text string) *Frame {
 	c.t.Helper()
 	f := &Frame{t: c.t}
