@@ -21,10 +21,35 @@ func npmPackages(t *testing.T, packages ...string) string {
 	return dir
 }
 
+// typescript is the version with which declarations are compiled.
+const typescript = "typescript@5.9.3"
+
+// compileTypeScript compiles a client against a contract and the types of the client library. dir
+// has TypeScript.
+func compileTypeScript(t *testing.T, dir, contract, client string) (output string, err error) {
+	t.Helper()
+	library, err := os.ReadFile(filepath.Join(root, "internal", "npm", "wsframe.d.ts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"wsframe.d.ts": string(library), "contract.ts": contract, "client.ts": client, "tsconfig.json": tsconfig} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("node", filepath.Join(dir, "node_modules", "typescript", "bin", "tsc"), "--project", ".")
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+const tsconfig = `{"files": ["client.ts"], "compilerOptions": {"strict": true, "noEmit": true, "skipLibCheck": false,
+	"target": "es2022", "module": "es2022", "moduleResolution": "bundler", "lib": ["es2022", "dom"], "types": []}}`
+
 // TestTypesCompile compiles a client of the sample application against what `console types` prints,
 // and again after fields of that were renamed: then it must not compile.
 func TestTypesCompile(t *testing.T) {
-	dir := npmPackages(t, "typescript@5.9.3", "@asyncapi/parser@3.6.6")
+	dir := npmPackages(t, typescript, "@asyncapi/parser@3.6.6")
 	write := func(name, text string) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -47,19 +72,9 @@ func TestTypesCompile(t *testing.T) {
 		}
 		return string(out)
 	}
-	compile := func() (string, error) {
-		cmd := exec.Command("node", filepath.Join(dir, "node_modules", "typescript", "bin", "tsc"), "--project", ".")
-		cmd.Dir = dir
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
 	contract := print("types")
-	write("wsframe.d.ts", read(root, "internal", "npm", "wsframe.d.ts"))
-	write("client.ts", read("testdata", "types", "client.ts"))
-	write("contract.ts", contract)
-	write("tsconfig.json", `{"files": ["client.ts"], "compilerOptions": {"strict": true, "noEmit": true, "skipLibCheck": false,
-		"target": "es2022", "module": "es2022", "moduleResolution": "bundler", "lib": ["es2022", "dom"], "types": []}}`)
-	if out, err := compile(); err != nil {
+	client := read("testdata", "types", "client.ts")
+	if out, err := compileTypeScript(t, dir, contract, client); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, change := range []struct{ from, to, want string }{
@@ -70,8 +85,7 @@ func TestTypesCompile(t *testing.T) {
 		{`"roomSay":`, `"roomSaid":`, "implicitly has an 'any' type"},
 		{`"roomNotFound":`, `"noSuchRoom":`, "roomNotFound"},
 	} {
-		write("contract.ts", strings.ReplaceAll(contract, change.from, change.to))
-		if out, err := compile(); err == nil || !strings.Contains(out, change.want) {
+		if out, err := compileTypeScript(t, dir, strings.ReplaceAll(contract, change.from, change.to), client); err == nil || !strings.Contains(out, change.want) {
 			t.Errorf("%q renamed to %q: %v\n%s", change.from, change.to, err, out)
 		}
 	}
