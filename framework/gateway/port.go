@@ -184,11 +184,16 @@ func hostOf(conn net.Conn) (a netip.Addr, ok bool) {
 }
 
 // before returns the peers whose bytes are executed before those of o: of its host, the workers,
-// and those that came earlier and are at their first bytes. So no two peers wait for each other.
+// and those that came earlier. Once o has executed something, only those at their first bytes
+// count. No two peers wait for each other.
 func (p *port) before(o *peer) (list []*peer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for one := range p.ahead {
+	others := p.peers
+	if o.passed {
+		others = p.ahead
+	}
+	for one := range others {
 		if one.host == o.host && (one.number < o.number || one.isWorker) {
 			list = append(list, one)
 		}
@@ -301,7 +306,8 @@ func (o *peer) becomeWorker() {
 	o.port.ahead[o] = true
 }
 
-// pass ends the peer's turn, and others wait for it no longer unless it is a worker.
+// pass ends the peer's turn. From then on only new connections wait for it, such as one by which a
+// program asks about what it has sent on a lasting one, unless it is a worker.
 func (o *peer) pass() {
 	if !o.begun || o.passed {
 		o.turn.pass()

@@ -12,7 +12,8 @@ import (
 )
 
 // What a PHP process sends on one connection takes effect before what it sends later on another:
-// from a worker to its lasting connection for questions, and from one short connection to the next.
+// from a worker to its lasting connection for questions, from one short connection to the next, and
+// from a lasting connection to a short one.
 func TestTurns(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -47,8 +48,9 @@ func TestTurns(t *testing.T) {
 		}
 		return string(answer)
 	}
-	asker, worker := dial(), dial()
+	asker, worker, lasting := dial(), dial(), dial()
 	session(asker)
+	session(lasting)
 	put(worker, Frame{Command: cmdWorkerConnect, Body: []byte(`{"worker_key":"B:0"}`)})
 	session(worker)
 	for i := range 300 {
@@ -66,8 +68,15 @@ func TestTurns(t *testing.T) {
 			t.Fatalf("%d: %s after an earlier connection has set %s", i, got, want)
 		}
 		_ = short.Close()
+		want = "d:" + want
+		put(lasting, Frame{Command: cmdSetSession, Ext: []byte(want)})
+		short = dial()
+		if got := session(short); got != want {
+			t.Fatalf("%d: %s after a lasting connection has set %s", i, got, want)
+		}
+		_ = short.Close()
 	}
-	_, _ = asker.Close(), worker.Close()
+	_, _, _ = asker.Close(), worker.Close(), lasting.Close()
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
