@@ -31,8 +31,10 @@ func Example() {
 	// Output:
 	// hello.greeter.greet  console_test.Greeter
 	// index.sys.answer     framework.system
+	// index.sys.cancel     framework.system
 	// index.sys.clientid   framework.system
 	// index.sys.history    framework.system
 	// index.sys.recover    framework.system
+	// index.sys.resume     framework.system
 	// exit code 0
 }
