@@ -199,7 +199,7 @@ func assemble(o *Options) (a *App, err error) {
 		return nil, err
 	}
 	a.link = link.New(bus.Config{
-		Client: o.Stores.Bus, Prefix: o.Deps.Prefix, Alone: o.Alone, Timeout: o.StoreTimeout,
+		Client: o.Stores.Bus, Prefix: o.Deps.Prefix, Alone: o.Alone, Timeout: o.StoreTimeout, Interest: bus.NewInterest(bus.Shards, cfg.Cluster.Substreams),
 		Receive: a.received, Lost: func(concerns func(string) bool) { a.history.Lost(concerns) }, Log: a.log,
 	}, o.Reload)
 	a.history, err = history.New(history.Config{Rules: cfg.History.Rooms, OutboxBytes: lim.OutboxBytes, Link: a.link, Log: a.log})
@@ -228,7 +228,7 @@ func (a *App) join(ctx context.Context, o *Options) (err error) {
 		MessageRate: lim.MessageRate, MessageBurst: lim.MessageBurst,
 		OutboxBytes: lim.OutboxBytes, OutboxMessages: lim.OutboxMessages, WriteTimeout: lim.WriteTimeout,
 		PingInterval: cfg.Heartbeat.Ping, IdleTimeout: cfg.Heartbeat.Idle,
-		RoomFlush: cmp.Or(lim.RoomFlush, -1), RoomsPerConn: lim.RoomsPerConnection,
+		RoomFlush: cmp.Or(lim.RoomFlush, -1), RoomsPerConn: lim.RoomsPerConnection, Interest: a.link.Interest(),
 		Compression: cfg.Compression.Enabled,
 		Pages:       hub.PageConfig{Translate: a.socketio.pages.Translate},
 	})
@@ -238,7 +238,7 @@ func (a *App) join(ctx context.Context, o *Options) (err error) {
 		func(context.Context) error { a.hub.Close(); return nil },
 		func(context.Context) error { a.history.GiveUp(); return nil })
 	a.sessions = session.NewSessions(session.Config{
-		Hub: a.hub, Nodes: a.nodes, History: a.history, Link: a.link, Cluster: func() session.Cluster { return a.node.Bookkeeping }, Presence: a.presence,
+		Hub: a.hub, Nodes: a.nodes, History: a.history, Link: a.link, Interest: a.link, Cluster: func() session.Cluster { return a.node.Bookkeeping }, Presence: a.presence,
 		Leaving: func(p cluster.Present, notified bool) { a.node.Presence.Leaving(p, notified) },
 		Keys:    lim.CloseKeysPerConnection, UIDTypes: cfg.Users.UIDTypes, SecondLogin: cfg.Users.SecondLogin, Listener: a.router.listener,
 		Life: a.lifecycle.life, Protect: protector(a.log), Log: a.log,
@@ -286,6 +286,11 @@ func (a *App) attach(o *Options) {
 	})
 	a.roomsync = roomsync.New(roomsync.Config{
 		Hub: a.hub, Sessions: a.sessions, Cluster: a.node.Rooms, Log: a.log,
+		Notify: func(room string) {
+			if a.link.Interest() != nil && !o.Alone {
+				_ = a.link.Send(&bus.Message{Kind: envelope.Changed, Body: []byte(room)}) // else a later publish tells
+			}
+		},
 		IsMember: func(ctx context.Context, room string, fd int64) (bool, error) {
 			return o.Stores.Cluster.SIsMember(ctx, o.Deps.Prefix+room, fd).Result()
 		},
@@ -346,6 +351,8 @@ func (a *App) received(m *bus.Message) {
 		a.nodes.Questioned(m)
 	case envelope.Login:
 		a.sessions.Logins.Received(m)
+	case envelope.Changed:
+		a.roomsync.Changed(string(m.Body))
 	case envelope.Refusal:
 		a.sessions.Logins.Refused(m)
 	}

@@ -121,7 +121,9 @@ func (c *Ctx) Push(r *Reply) error { return push(c.conn, r) }
 // Join puts this connection into a room. It gets what is published there, and leaves the room when
 // it ends. The Redis set of the room's name follows within moments. A client that has reconnected
 // and reported its position in the room first gets the pushes that it missed, for which Join waits
-// for one Redis call.
+// for one Redis call. With other nodes, Join also waits for two or three calls where this is the
+// node's first connection in a sub-stream (cluster.substreams), at most for the time of one that
+// times out. It misses nothing then, but may get pushes from before.
 func (c *Ctx) Join(room string, o ...JoinOption) error {
 	return c.server.sessions.Join(c, c.conn, room, joinOptions(o))
 }

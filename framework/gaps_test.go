@@ -2,6 +2,7 @@ package framework_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,11 +13,13 @@ import (
 	"wsframe/library/config"
 )
 
-// lossOf is for tests in which pushes to a room are stored, and gone from the bus before anybody has read them.
+// lossOf is for tests in which pushes to a room are stored, and gone from the bus before anybody
+// has read them.
 type lossOf struct {
 	t                       *testing.T
 	client                  redis.UniversalClient
 	history, offset, stream string
+	room                    string
 	entry                   map[string]any
 	number                  int
 }
@@ -30,6 +33,17 @@ func loss(t *testing.T, h *frameworktest.Harness, room string) *lossOf {
 			l.history, l.offset, l.stream = "WEBSOCKET_HISTORY:"+tag+":"+room, "WEBSOCKET_OFFSET:"+tag+":"+room, "WEBSOCKET_BUS:"+tag
 		}
 	}
+	for _, key := range h.Redis.Keys(t.Context(), l.stream+":*").Val() { // the room's sub-stream
+		if h.Redis.Type(t.Context(), key).Val() != "stream" {
+			continue
+		}
+		for _, e := range h.Redis.XRange(t.Context(), key, "-", "+").Val() {
+			if e.Values["k"] == room {
+				l.stream = key
+			}
+		}
+	}
+	l.room = room
 	entries := h.Redis.XRange(t.Context(), l.history, "-", "+").Val()
 	if len(entries) == 0 {
 		t.Fatal("the room has no history")
@@ -58,9 +72,13 @@ func (l *lossOf) of(from, to int64, stored bool) {
 // seen has the readers see that messages of some sender are gone.
 func (l *lossOf) seen() {
 	l.t.Helper()
+	begin := time.Now() // an id of the same millisecond may be one that was read
+	for time.Since(begin) < 2*time.Millisecond {
+		runtime.Gosched()
+	}
 	for range 2 {
 		l.number += 10
-		if err := l.client.XAdd(l.t.Context(), &redis.XAddArgs{Stream: l.stream, Values: []any{"h", fmt.Sprintf("SENDER %d 1", l.number), "k", "x", "b", ""}}).Err(); err != nil {
+		if err := l.client.XAdd(l.t.Context(), &redis.XAddArgs{Stream: l.stream, Values: []any{"h", fmt.Sprintf("SENDER %d@%s 1", l.number, l.stream[strings.LastIndex(l.stream, ":")+1:]), "k", l.room, "b", ""}}).Err(); err != nil {
 			l.t.Fatal(err)
 		}
 	}

@@ -17,10 +17,11 @@ func (a *App) Routes() []Route { return a.router.routes() }
 func (a *App) Stats() Stats {
 	s := a.hub.Stats()
 	pending, _ := a.node.Pending()
+	b := a.link.Stats()
 	return Stats{
 		Connections: s.Connections, Rooms: s.Rooms, UIDs: s.Users,
 		MessagesIn: s.MessagesIn, MessagesOut: s.MessagesOut, BytesIn: s.BytesIn, BytesOut: s.BytesOut,
-		Slow: s.Slow, Idle: s.Idle, Dropped: s.Dropped, StorePending: pending,
+		Slow: s.Slow, Idle: s.Idle, Dropped: s.Dropped, StorePending: pending, BusRead: b.Read, BusReceived: b.Received, BusLost: b.Lost,
 	}
 }
 

@@ -82,7 +82,8 @@ func (t *tap) find(kind byte, text string) (m bus.Message, ok bool) {
 	return m, false
 }
 
-// The bytes of every question, answer and push between nodes: servers of two versions may serve side by side.
+// The bytes of every question, answer and push between nodes: servers of two versions may serve
+// side by side.
 func TestBetweenNodes(t *testing.T) {
 	t.Parallel()
 	var prefix string
@@ -92,7 +93,7 @@ func TestBetweenNodes(t *testing.T) {
 			prefix = o.Deps.Prefix
 			o.Deps.Redis.AddHook(tap)
 		},
-		frameworktest.Config(func(c *config.App) { c.Users.SecondLogin = "replace" }))
+		frameworktest.Config(func(c *config.App) { c.Users.SecondLogin, c.Cluster.Substreams = "replace", 0 }))
 	app, ctx := nodes[0].App, t.Context()
 	b := nodes[1].Dial(user("b"))
 	fb := fdOf(b, "hall")

@@ -16,6 +16,10 @@ type Stats struct {
 	Dropped int64
 
 	StorePending int // bookkeeping operations that wait for Redis
+
+	BusRead     int64 // entries of the streams between nodes that this worker has read
+	BusReceived int64 // messages between nodes that it has received
+	BusLost     int64 // messages that were gone before they were read, or that Redis has refused
 }
 
 // ConnectionStats are the figures of one connection of this worker.

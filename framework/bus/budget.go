@@ -32,12 +32,13 @@ func (b *budget) release(messages, bytes int64) {
 }
 
 // counts are the totals of all shards. Methods are safe for concurrent use.
-type counts struct{ sent, received, lost atomic.Int64 }
+type counts struct{ sent, read, received, lost atomic.Int64 }
 
 // Stats is what a Bus counts.
 type Stats struct {
 	Pending  int   // messages that Redis does not have yet
 	Sent     int64 // messages that Redis accepted
+	Read     int64 // entries that were read: those of rooms without members here are not
 	Received int64 // messages given to Receive
 	Lost     int64 // messages that Redis refused for good, or that a reader was too late for
 	Shards   int

@@ -66,12 +66,20 @@ func Start(ctx context.Context, cfg Config) (*Bus, error) {
 	}
 	if !cfg.Alone {
 		b.examine(ctx)
+		if err := b.shards[0].epoch.agree(ctx); err != nil {
+			return nil, fmt.Errorf("read who reads the streams between nodes: %w", err)
+		}
 	}
 	if len(cfg.State) > 0 {
 		if err := b.adopt(cfg.State); err != nil {
 			return nil, err
 		}
 		b.readUntil = time.Now().Add(afterReloadTime)
+	}
+	for _, s := range b.shards {
+		if s.interest != nil {
+			s.interest.reset(s.progress.position, func(lane int) bool { return s.progress.lanes[lane].read })
+		}
 	}
 	return b, nil
 }
@@ -87,7 +95,10 @@ func newBus(cfg *Config) *Bus {
 		s := &shard{
 			stream: newStream(cfg, i), index: i, cfg: cfg, sender: b.sender, budget: b.budget, counts: b.counts,
 			receiver: &receiver{cfg, b.counts, log}, log: log, waits: b.followers, wake: make(chan struct{}, 1),
-			queue: queue{sender: b.sender, next: 1}, progress: progress{origins: map[string]*origin{}},
+			queue: queue{sender: b.sender, next: 1, newest: make([]int64, cfg.lanes()+1)}, progress: newProgress(cfg.lanes()),
+		}
+		if cfg.lanes() > 0 {
+			s.interest = cfg.Interest.shards[i]
 		}
 		s.epoch = newShardEpoch(cfg, &s.stream, b.sender)
 		s.writer = writer{s: s, batch: maxBatch}
@@ -136,6 +147,9 @@ func (b *Bus) begin(reading bool) {
 		reading = reading && time.Now().Before(until)
 	}
 	for _, s := range b.shards {
+		if s.interest != nil {
+			s.interest.pause(!reading)
+		}
 		r.work.Go(func() {
 			if ready() {
 				s.writer.run(r.stop)
@@ -170,10 +184,15 @@ func (b *Bus) end(ctx context.Context) error {
 	}
 	select {
 	case <-b.run.done:
-		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait for a receiver: %w", ctx.Err())
 	}
+	for _, s := range b.shards {
+		if s.interest != nil {
+			s.interest.pause(true)
+		}
+	}
+	return nil
 }
 
 // Stop writes what waits, then ends everything. Its error says how many messages were not written
@@ -242,11 +261,11 @@ func (b *Bus) erase(ctx context.Context) {
 	}
 }
 
-// Flush waits until Redis has everything that was sent, or ctx ends.
+// Flush waits until Redis has everything that was sent before, or ctx ends.
 func (b *Bus) Flush(ctx context.Context) error {
 	for _, s := range b.shards {
 		select {
-		case <-s.emptied():
+		case <-s.flushed():
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -275,7 +294,8 @@ func (b *Bus) send(m *Message, done chan error) (*item, error) {
 	if !b.budget.acquire(size) {
 		return nil, ErrFull
 	}
-	it := b.shard(m.Key).push(m, done)
+	s, lane := b.place(m.Key, m.Room)
+	it := s.push(m, lane, done)
 	if it == nil {
 		b.budget.release(1, size)
 		return nil, ErrStopped
@@ -284,6 +304,14 @@ func (b *Bus) send(m *Message, done chan error) (*item, error) {
 }
 
 func (b *Bus) shard(key string) *shard { return b.shards[shardOf(key, len(b.shards))] }
+
+// place is the shard and the lane of a message.
+func (b *Bus) place(key string, room bool) (*shard, int) {
+	if lanes := b.cfg.lanes(); room && lanes > 0 {
+		return b.shard(key), laneOf(key, len(b.shards), lanes)
+	}
+	return b.shard(key), 0
+}
 
 // Keeps reports whether messages of the key wait here to be kept, or wait for such. A message that
 // is delivered otherwise would overtake them.
@@ -313,5 +341,5 @@ func (b *Bus) After(token string, c Cursor, limit time.Duration, f func()) {
 
 // Stats returns the current counts. It needs no Redis.
 func (b *Bus) Stats() Stats {
-	return Stats{int(b.budget.messages.Load()), b.counts.sent.Load(), b.counts.received.Load(), b.counts.lost.Load(), len(b.shards)}
+	return Stats{int(b.budget.messages.Load()), b.counts.sent.Load(), b.counts.read.Load(), b.counts.received.Load(), b.counts.lost.Load(), len(b.shards)}
 }

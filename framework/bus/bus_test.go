@@ -192,8 +192,10 @@ func TestLostAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := embedded(t)
 			h := &lossy{}
-			h.lose = func(cmd redis.Cmder) bool { return strings.HasPrefix(cmd.Name(), "eval") && rand.N(3) == 0 }
 			n := join(t, c(h), change)
+			h.mu.Lock()
+			h.lose = func(cmd redis.Cmder) bool { return strings.HasPrefix(cmd.Name(), "eval") && rand.N(3) == 0 }
+			h.mu.Unlock()
 			const count = 1500
 			for i := range count {
 				n.keep("r", fmt.Sprintf("a %d", i), 10, time.Hour)
@@ -440,14 +442,16 @@ func TestStopSaysWhatIsLeft(t *testing.T) {
 func FuzzParseHead(f *testing.F) {
 	f.Add("TOKEN 1 2")
 	f.Add("TOKEN 1 2 3 EPOCH 4 5")
+	f.Add("TOKEN 9@3/2 2")
 	f.Fuzz(func(t *testing.T, text string) {
 		var m Message
-		n, err := parseHead(text, &m)
+		n, before, lane, err := parseHead(text, &m)
 		if err != nil {
 			return
 		}
-		if again, err := parseHead(string(appendHead(nil, m.From, n, m.Kind)), &Message{}); err != nil || again != n {
-			t.Errorf("%q: %d, %v", text, again, err)
+		again, was, where, err := parseHead(string(appendHead(nil, m.From, n, before, lane, m.Kind)), &Message{})
+		if err != nil || again != n || was != before || where != lane {
+			t.Errorf("%q: %d after %d, %v", text, again, was, err)
 		}
 	})
 }
@@ -554,17 +558,10 @@ func testStreamAge(t *testing.T, client redis.UniversalClient) {
 }
 
 func TestNextRead(t *testing.T) {
-	entries := func(n, size int) []redis.XMessage {
-		list := make([]redis.XMessage, n)
-		for i := range list {
-			list[i].Values = map[string]any{"b": strings.Repeat("x", size)}
-		}
-		return list
-	}
 	for _, tc := range []struct{ n, size, want int }{
 		{0, 0, 32}, {1, 10, 32}, {32, 200, 64}, {100, 200, 200}, {512, 200, 512}, {32, 1 << 20, 3}, {3, 1 << 20, 3}, {1, 4 << 20, 1}, {1, 8 << 20, 1}, {10, 0, 32},
 	} {
-		if got := nextRead(entries(tc.n, tc.size)); got != tc.want {
+		if got := nextRead(tc.n, tc.n, 1+tc.n*tc.size); got != tc.want {
 			t.Errorf("after %d of %d bytes %d are asked for, not %d", tc.n, tc.size, got, tc.want)
 		}
 	}

@@ -10,6 +10,9 @@ import (
 	"go.uber.org/zap"
 )
 
+// Shards is the number of shards of all nodes.
+const Shards = 4
+
 // Config of a Bus. Zero means the default.
 type Config struct {
 	Client redis.UniversalClient
@@ -19,6 +22,10 @@ type Config struct {
 	Alone   bool
 	Shards  int           // streams; every node must have the same number; 4
 	Timeout time.Duration // of one Redis call; 500 ms
+
+	// Interest is what this process needs of messages to rooms; it is not used with Alone. nil =
+	// everything is read, and written to one stream.
+	Interest *Interest
 
 	// PendingMessages bounds the messages that wait to be written; beyond it Send returns ErrFull.
 	// 100,000.
@@ -50,6 +57,14 @@ type Config struct {
 	Log *zap.Logger
 }
 
+// lanes is the number of sub-streams of each shard; 0 = there are none.
+func (c *Config) lanes() int {
+	if c.Interest == nil || c.Alone {
+		return 0
+	}
+	return c.Interest.lanes
+}
+
 func (c *Config) fill() error {
 	if c.Client == nil || c.Receive == nil {
 		return errors.New("bus: Client and Receive are needed")
@@ -60,10 +75,13 @@ func (c *Config) fill() error {
 	for _, d := range []struct {
 		p *int
 		v int
-	}{{&c.Shards, 4}, {&c.PendingMessages, 100_000}, {&c.PendingBytes, 32 << 20}, {&c.StreamLength, 100_000}, {&c.StreamBytes, 64 << 20}} {
+	}{{&c.Shards, Shards}, {&c.PendingMessages, 100_000}, {&c.PendingBytes, 32 << 20}, {&c.StreamLength, 100_000}, {&c.StreamBytes, 64 << 20}} {
 		if *d.p <= 0 {
 			*d.p = d.v
 		}
+	}
+	if c.lanes() > 0 && len(c.Interest.shards) != c.Shards {
+		return fmt.Errorf("bus: an Interest in %d shards, of %d", len(c.Interest.shards), c.Shards)
 	}
 	if c.StreamAge <= 0 {
 		c.StreamAge = time.Minute

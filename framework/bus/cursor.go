@@ -22,7 +22,6 @@ const cursorTime = 10 * time.Second
 func (s *shard) cursor() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	own := s.progress.origins[s.sender.Token()]
 	switch {
 	case time.Since(s.queue.last) > cursorTime:
 		return ""
@@ -32,12 +31,30 @@ func (s *shard) cursor() string {
 		return "#" + strconv.FormatInt(s.queue.pushed, 10)
 	case s.queue.next == 1:
 		return ""
+	}
+	s.mark()
+	own := s.progress.lanes[0].origins[s.sender.Token()]
+	switch {
 	case own == nil || own.number < s.queue.next-1:
 		return "#" + strconv.FormatInt(s.queue.next-1, 10)
 	case own.at == id{}: // the previous process has received it
 		return ""
 	}
 	return own.at.String()
+}
+
+// mark sends an empty message that all nodes read, unless the newest message is one: a node that
+// does not read that one could not tell when it has come. The caller holds mu.
+func (s *shard) mark() {
+	if s.queue.newest[0] == s.queue.next-1 || s.sender.closed.Load() {
+		return
+	}
+	it := &item{}
+	it.From = s.sender.Token()
+	s.queue.number(it)
+	s.queue.append(it)
+	s.budget.add(int64(it.size()))
+	s.nudge()
 }
 
 // reached reports whether everything before the cursor has been received here. The caller holds mu.

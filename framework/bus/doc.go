@@ -18,6 +18,15 @@
 // minute, at most 64 MiB and 100,000 messages: a node that was unreachable for longer was declared
 // dead before.
 //
+// # Rooms
+//
+// A message to a room is needed only by nodes with members of it. Beside its stream, each shard has
+// sub-streams with copies: one of the messages for all nodes, others of those to rooms, chosen by
+// the room. An Interest knows which rooms have members in this process; the bus reads their
+// sub-streams, or the whole stream where these are many. The ids of all streams of a shard come
+// from one sequence, so that a position in one is a position in all. Want is called before a room
+// gets its first member.
+//
 // # Exactly once
 //
 // A sender is a process: a random token, and for each shard consecutive message numbers. Redis

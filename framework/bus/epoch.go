@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,7 @@ type shardEpoch struct {
 	stream   *stream
 	sender   *sender
 	patience time.Duration // 0 = the store is this server's own
+	lanes    int           // of the shard
 	log      *zap.Logger
 
 	mu    sync.Mutex
@@ -45,7 +47,7 @@ type shardEpoch struct {
 }
 
 func newShardEpoch(cfg *Config, st *stream, se *sender) *shardEpoch {
-	e := &shardEpoch{stream: st, sender: se, patience: cfg.Doubt, log: cfg.Log}
+	e := &shardEpoch{stream: st, sender: se, patience: cfg.Doubt, lanes: cfg.lanes(), log: cfg.Log}
 	if cfg.Alone {
 		e.patience = 0
 	}
@@ -108,7 +110,7 @@ func (e *shardEpoch) received(m *Message) {
 // enter registers this node as one of the shard's readers. errDoubt means that other nodes have
 // still to compare.
 func (e *shardEpoch) enter(ctx context.Context) error {
-	reply, err := e.stream.run(ctx, look, []string{e.stream.record()}, append(e.arguments(), ""))
+	reply, err := e.stream.run(ctx, look, []string{e.stream.record()}, append(e.arguments(), "", e.lanes))
 	switch {
 	case err != nil:
 		return err
@@ -118,8 +120,18 @@ func (e *shardEpoch) enter(ctx context.Context) error {
 	return e.learn(reply[1], reply[2])
 }
 
+// agree fails where nodes read the shard that divide it into another number of sub-streams: they
+// would miss what this one sends to rooms, and it what they send.
+func (e *shardEpoch) agree(ctx context.Context) error {
+	reply, err := e.stream.run(ctx, look, []string{e.stream.record()}, append(e.arguments(), "ask", e.lanes))
+	if err == nil && len(reply) == 1 && reply[0] != strconv.Itoa(e.lanes) {
+		return fmt.Errorf("%w: %s, not %d", ErrSubstreams, reply[0], e.lanes)
+	}
+	return err
+}
+
 // leave removes this node from the shard's readers, so that no other node waits for it.
 func (e *shardEpoch) leave(ctx context.Context) error {
-	_, err := e.stream.run(ctx, look, []string{e.stream.record()}, append(e.arguments(), "leave"))
+	_, err := e.stream.run(ctx, look, []string{e.stream.record()}, append(e.arguments(), "leave", e.lanes))
 	return err
 }

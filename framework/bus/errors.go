@@ -9,6 +9,9 @@ var (
 	ErrStopped  = errors.New("bus: stopped")
 )
 
+// ErrSubstreams is returned by Start where other nodes divide their streams otherwise.
+var ErrSubstreams = errors.New("bus: the other nodes have another number of sub-streams (cluster.substreams)")
+
 // Errors of Put.
 var (
 	// ErrNotTaken means that Redis does not accept the message; it will not be delivered.

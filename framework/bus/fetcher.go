@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,12 +26,35 @@ const (
 	idleReads = 10
 )
 
-// fetcher reads one stream ahead of the reader, and survives outages of Redis. It belongs to one
-// goroutine, which may outlive the reader: it may be blocked in Redis.
+// entry is one of a stream's.
+type entry struct {
+	redis.XMessage
+	at id
+}
+
+// batch is entries in the order of their ids. With them everything up to end was read.
+type batch struct {
+	entries []entry
+	end     id
+}
+
+// fetcher reads a shard's streams ahead of the reader, and survives outages of Redis. It belongs to
+// one goroutine, which may outlive the reader: it may be blocked in Redis.
 type fetcher struct {
 	s        *shard
-	position id // of the last entry that was read
+	position id // everything that is named was read up to it
 	floor    id // nothing up to it is ever read
+
+	named []int      // lanes
+	all   bool       // everything is read from one stream
+	since map[int]id // where the lanes begin
+	late  map[int]id // lanes whose first read begins before position
+	woken string     // the last id of the stream that wakes
+	keys  []string   // of the last read, then its ids
+
+	end      id        // of the shard, when it was asked last
+	endSince time.Time // since when
+	asked    bool      // end was asked before the read that is under way
 
 	count  int  // entries to ask for
 	idle   int  // reads without an entry since the position was compared
@@ -41,14 +65,22 @@ type fetcher struct {
 }
 
 func newFetcher(s *shard) *fetcher {
-	return &fetcher{
-		s: s, position: s.progress.position, floor: s.progress.floor,
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := &fetcher{
+		s: s, position: s.progress.position, floor: s.progress.floor, since: map[int]id{}, late: map[int]id{}, woken: "0-0",
 		count: minRead, pauses: backoff.Backoff{Min: retryMin, Max: retryMax},
 	}
+	for lane := range s.progress.lanes {
+		if l := &s.progress.lanes[lane]; l.read {
+			f.since[lane] = l.since
+		}
+	}
+	return f
 }
 
-// run sends what it reads to entries, until quit is closed.
-func (f *fetcher) run(entries chan<- []redis.XMessage, quit <-chan struct{}) {
+// run sends what it reads to batches, until quit is closed.
+func (f *fetcher) run(batches chan<- batch, quit <-chan struct{}) {
 	log, tag := f.s.cfg.Log, zap.String("shard", f.s.tag)
 	for {
 		select {
@@ -56,12 +88,16 @@ func (f *fetcher) run(entries chan<- []redis.XMessage, quit <-chan struct{}) {
 			return
 		default:
 		}
-		list, err := f.read()
+		before := f.position
+		entries, err := f.read()
 		if err != nil {
 			select {
 			case <-quit: // the client may be closed, too
 				return
 			default:
+			}
+			if f.s.interest != nil {
+				f.s.interest.failed()
 			}
 			if !f.pauses.Failing() {
 				log.Warn("messages between nodes cannot be read; tried again", tag, zap.Error(err))
@@ -75,11 +111,11 @@ func (f *fetcher) run(entries chan<- []redis.XMessage, quit <-chan struct{}) {
 		if f.pauses.Reset() {
 			log.Info("messages between nodes are read again", tag)
 		}
-		if !f.note(list) {
+		if len(entries) == 0 && f.position == before {
 			continue
 		}
 		select {
-		case entries <- list:
+		case batches <- batch{entries, f.position}:
 		case <-quit:
 			return
 		}
@@ -88,7 +124,7 @@ func (f *fetcher) run(entries chan<- []redis.XMessage, quit <-chan struct{}) {
 
 // read reads the next entries, after it has checked the position and registered this node where
 // that is due.
-func (f *fetcher) read() ([]redis.XMessage, error) {
+func (f *fetcher) read() ([]entry, error) {
 	s := f.s
 	if f.shaken || f.idle >= idleReads {
 		if err := f.check(); err != nil {
@@ -112,29 +148,153 @@ func (f *fetcher) read() ([]redis.XMessage, error) {
 		f.idle = 0
 	}
 	f.shaken = false
-	return s.read(f.position, f.count)
+	if err := f.plan(); err != nil {
+		return nil, err
+	}
+	f.name()
+	list, err := s.read(f.keys, f.count)
+	if err != nil {
+		return nil, err
+	}
+	return f.merge(list), nil
 }
 
-// note moves the position behind the entries. It reports whether there are any.
-func (f *fetcher) note(list []redis.XMessage) bool {
-	f.count = nextRead(list)
-	if f.idle++; len(list) == 0 {
-		if f.quiet++; f.quiet == quietReads(f.s.cfg.StreamAge) {
+// plan decides which lanes are read.
+func (f *fetcher) plan() error {
+	in := f.s.interest
+	if in == nil {
+		return nil
+	}
+	var fresh []int
+	if f.named, fresh, f.all = in.plan(f.position, time.Now()); len(fresh) > 0 {
+		end, _, err := f.s.end(context.Background())
+		if err != nil {
+			return err
+		}
+		f.s.mu.Lock()
+		in.begin(fresh, end, func(lane int, since id) {
+			f.s.progress.begin(lane, since)
+			f.since[lane] = since
+			if since.less(f.position) {
+				f.late[lane] = since
+			}
+		})
+		f.s.mu.Unlock()
+	}
+	in.satisfied()
+	return nil
+}
+
+// name makes the arguments of the next read.
+func (f *fetcher) name() {
+	s := f.s
+	f.keys = f.keys[:0]
+	ids := make([]string, 0, len(f.named)+3)
+	add := func(key string, after id) {
+		f.keys, ids = append(f.keys, key), append(ids, after.String())
+	}
+	if s.interest == nil || f.all {
+		from := f.position
+		for _, at := range f.late {
+			if at.less(from) {
+				from = at
+			}
+		}
+		add(s.entries(), from)
+	} else {
+		add(s.lane(0), f.position)
+		for _, lane := range f.named {
+			from := f.position
+			if at, ok := f.late[lane]; ok {
+				from = at
+			} else if at := f.since[lane]; from.less(at) {
+				from = at
+			}
+			add(s.lane(lane), from)
+		}
+	}
+	if s.interest != nil && !f.all {
+		f.keys, ids = append(f.keys, s.waking(s.sender.Token())), append(ids, f.woken)
+	}
+	f.keys = append(f.keys, ids...)
+}
+
+// merge puts the entries of all streams in order, and moves the position. Where a stream has
+// more, entries of others that come later are left for the next read.
+func (f *fetcher) merge(list []redis.XStream) []entry {
+	s := f.s
+	total, most, bytes := 0, 0, 1
+	var entries []entry
+	var horizon *id
+	for i := range list {
+		key, messages := list[i].Stream, list[i].Messages
+		if len(messages) == 0 {
+			continue
+		}
+		if s.interest != nil && key == s.waking(s.sender.Token()) {
+			f.woken = messages[len(messages)-1].ID
+			continue
+		}
+		last := id{}
+		for j := range messages {
+			at, err := parseID(messages[j].ID)
+			if err != nil {
+				continue // Redis writes no others
+			}
+			body, _ := messages[j].Values["b"].(string)
+			bytes += len(body)
+			entries = append(entries, entry{messages[j], at})
+			last = at
+		}
+		total, most = total+len(messages), max(most, len(messages))
+		if len(messages) >= f.count && (horizon == nil || last.less(*horizon)) {
+			horizon = &last
+		}
+	}
+	s.counts.read.Add(int64(total))
+	f.count = nextRead(most, total, bytes)
+	f.idle++
+	if total == 0 {
+		if f.asked && f.position.less(f.end) {
+			f.position = f.end // nothing that is named lies between
+		}
+		f.asked = false
+		if f.quiet++; f.quiet >= quietReads(s.cfg.StreamAge) {
 			f.cut()
 		}
-		return false
+		clear(f.late)
+		return nil
 	}
-	f.idle, f.quiet = 0, 0
-	if last, err := parseID(list[len(list)-1].ID); err == nil {
+	f.idle, f.quiet, f.asked = 0, 0, false
+	if len(list) > 1 {
+		slices.SortStableFunc(entries, func(a, b entry) int { return a.at.compare(b.at) })
+	}
+	if horizon != nil {
+		n := len(entries)
+		for n > 0 && horizon.less(entries[n-1].at) {
+			n--
+		}
+		entries = entries[:n]
+	} else {
+		clear(f.late)
+	}
+	if last := entries[len(entries)-1].at; f.position.less(last) {
 		f.position = last
 	}
-	return true
+	for lane := range f.late {
+		f.late[lane] = entries[len(entries)-1].at
+	}
+	return entries
 }
 
-// cut removes everything from a stream that nobody has written to for as long as it keeps messages.
+// cut removes everything from streams that nobody has written to for as long as they keep messages.
 // It works in a Redis without memory as well, and helps there.
 func (f *fetcher) cut() {
-	if err := f.s.cut(f.position); err != nil {
+	if time.Since(f.endSince) < f.s.cfg.StreamAge || f.end == (id{}) {
+		return
+	}
+	f.quiet = 0
+	if err := f.s.cut(f.end, f.s.all(f.s.cfg.lanes())); err != nil {
 		f.s.cfg.Log.Debug("old messages between nodes cannot be removed", zap.String("shard", f.s.tag), zap.Error(err))
 	}
 }
@@ -143,6 +303,10 @@ func (f *fetcher) cut() {
 // the position. The numbers of the messages tell then which are new.
 func (f *fetcher) check() error {
 	end, exists, err := f.s.end(context.Background())
+	if err == nil && end != f.end {
+		f.end, f.endSince = end, time.Now()
+	}
+	f.asked = err == nil
 	if err != nil || exists && !end.less(f.position) || !exists && f.position == f.floor {
 		return err
 	}
@@ -153,21 +317,18 @@ func (f *fetcher) check() error {
 	f.s.cfg.Log.Warn("redis has lost messages between nodes; some are read again", zap.String("shard", f.s.tag),
 		zap.Stringer("read", f.position), zap.Stringer("newest", end), zap.Stringer("again from", back))
 	f.position = back
+	f.asked = false
 	return nil
 }
 
-// nextRead is how many entries to ask for after these. A reader that keeps up asks for few: when it
-// falls behind, the first entries it gets may be large.
-func nextRead(list []redis.XMessage) int {
-	if len(list) == 0 {
+// nextRead is how many entries to ask each stream for after a read of so many in all, and so many
+// bytes. A reader that keeps up asks for few: when it falls behind, the first entries it gets may
+// be large.
+func nextRead(most, total, bytes int) int {
+	if total == 0 {
 		return minRead
 	}
-	n, bytes := min(max(2*len(list), minRead), maxRead), 1
-	for i := range list {
-		body, _ := list[i].Values["b"].(string)
-		bytes += len(body)
-	}
-	return min(n, max(readBytes*len(list)/bytes, 1))
+	return min(max(2*most, minRead), maxRead, max(readBytes*total/bytes, 1))
 }
 
 // quietReads is the number of reads without an entry after which nothing was written for that long.

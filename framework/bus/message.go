@@ -17,6 +17,9 @@ type Message struct {
 
 	Place bool // asks for the offset in the room Key's history after which it comes; not with Keep
 
+	// Room means that Key is a room, and that only nodes with an interest in it need the message.
+	Room bool
+
 	// Offset is given by Redis to messages that are kept or ask for it: a message's number in its
 	// room, from 1 without gaps as long as Epoch is the same. 0 = nothing was kept so far.
 	Offset int64
@@ -39,8 +42,15 @@ const overhead = 200
 func (m *Message) size() int { return len(m.Key) + len(m.Body) + overhead }
 
 // shardOf chooses the shard of a key. All nodes must agree.
-func shardOf(key string, shards int) int {
+func shardOf(key string, shards int) int { return int(hash(key) % uint32(shards)) }
+
+// laneOf chooses the sub-stream of a room, from 1 on. All nodes must agree.
+func laneOf(room string, shards, lanes int) int {
+	return 1 + int(hash(room)/uint32(shards)%uint32(lanes))
+}
+
+func hash(key string) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(key))
-	return int(h.Sum32() % uint32(shards))
+	return h.Sum32()
 }

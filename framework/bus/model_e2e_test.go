@@ -92,16 +92,50 @@ func BenchmarkModel(b *testing.B) {
 		})
 	}
 	for _, bc := range []struct {
-		name string
-		keep int
-	}{{"burst", 0}, {"burst/kept", 100}} {
+		name           string
+		readers, rooms int // the rooms that each further reader has, of 64
+	}{{"room/readers=1", 1, 0}, {"room/readers=5/rooms=0", 5, 0}, {"room/readers=5/rooms=8", 5, 8}, {"room/readers=5/rooms=64", 5, 64}} {
 		b.Run(bc.name, func(b *testing.B) {
 			_, client := real(b)
 			own := client()
-			n := join(b, client(), quiet, func(c *Config) { c.Receive = func(*Message) {} })
+			var nodes []*node
+			for i := range bc.readers {
+				n := join(b, client(), quiet, interested, func(c *Config) { c.Receive = func(*Message) {} })
+				for room := range 64 {
+					if i == 0 || room < bc.rooms {
+						n.enter(strconv.Itoa(room))
+					}
+				}
+				nodes = append(nodes, n)
+			}
+			begin := used(b, own)
+			paced(b, rate, func(i int) { nodes[0].say(strconv.Itoa(i%64), string(body)) })
+			eventually(b, "the entries", func() bool { return nodes[0].Stats().Received >= int64(b.N) })
+			settled(b, nodes[0], nodes...)
+			report(b, own, begin)
+		})
+	}
+	for _, bc := range []struct {
+		name string
+		keep int
+	}{{"burst", 0}, {"burst/kept", 100}, {"burst/room", 0}} {
+		b.Run(bc.name, func(b *testing.B) {
+			_, client := real(b)
+			own := client()
+			room := bc.name == "burst/room"
+			n := join(b, client(), quiet, func(c *Config) {
+				if c.Receive = func(*Message) {}; room {
+					interested(c)
+				}
+			})
+			for i := range 64 {
+				if room {
+					n.enter(strconv.Itoa(i))
+				}
+			}
 			begin := used(b, own)
 			for i := range b.N {
-				for n.Send(&Message{Key: strconv.Itoa(i % 64), Body: body, Keep: bc.keep, Age: time.Hour}) != nil { // full
+				for n.Send(&Message{Key: strconv.Itoa(i % 64), Room: room, Body: body, Keep: bc.keep, Age: time.Hour}) != nil { // full
 					time.Sleep(time.Millisecond)
 				}
 			}

@@ -8,9 +8,17 @@ const originTime, maxOrigins = 2 * time.Hour, 4096
 // progress is how far one stream was read, and which message of each sender came last. The reader
 // changes it under shard.mu, and reads it without; others hold shard.mu.
 type progress struct {
-	position id // of the last entry that was read
-	floor    id // nothing up to it is ever read
-	origins  map[string]*origin
+	position id     // everything that is read was read up to it
+	floor    id     // nothing up to it is ever read
+	lanes    []lane // the first one is of messages that all nodes read
+}
+
+// lane is how far the messages of one lane were read. An entry with an id up to since belongs to
+// a time in which the lane was not read.
+type lane struct {
+	read    bool
+	since   id
+	origins map[string]*origin
 }
 
 // origin is how far one sender's messages were read.
@@ -20,31 +28,42 @@ type origin struct {
 	seen   time.Time
 }
 
+func newProgress(lanes int) progress {
+	p := progress{lanes: make([]lane, lanes+1)}
+	p.begin(0, id{})
+	return p
+}
+
+// begin has a lane be read, after since.
+func (p *progress) begin(at int, since id) {
+	p.lanes[at] = lane{read: true, since: since, origins: map[string]*origin{}}
+}
+
+// has reports whether message number of that sender, which all nodes read, has been read. So has
+// then what the sender sent before, as far as it is read.
+func (p *progress) has(token string, number int64) bool {
+	from := p.lanes[0].origins[token]
+	return from != nil && from.number >= number
+}
+
 // note adds an entry that was read: message number of that sender.
-func (p *progress) note(at id, token string, number int64) {
-	p.position = at
-	from := p.origins[token]
+func (l *lane) note(at id, token string, number int64) {
+	from := l.origins[token]
 	if from == nil {
-		p.tidy()
+		l.tidy()
 		from = &origin{}
-		p.origins[token] = from
+		l.origins[token] = from
 	}
 	from.number, from.at, from.seen = number, at, time.Now()
 }
 
-// has reports whether message number of that sender has been read.
-func (p *progress) has(token string, number int64) bool {
-	from := p.origins[token]
-	return from != nil && from.number >= number
-}
-
-func (p *progress) tidy() {
-	if len(p.origins) < maxOrigins {
+func (l *lane) tidy() {
+	if len(l.origins) < maxOrigins {
 		return
 	}
-	for token, from := range p.origins {
+	for token, from := range l.origins {
 		if time.Since(from.seen) > originTime {
-			delete(p.origins, token)
+			delete(l.origins, token)
 		}
 	}
 }

@@ -12,7 +12,7 @@ func TestWithdrawnBytes(t *testing.T) {
 		s := b.shards[0]
 		m := &Message{Key: "r", Body: make([]byte, 1000), Keep: 1, Age: time.Hour}
 		b.budget.add(int64(m.size()))
-		it := s.push(m, make(chan error, 1))
+		it := s.push(m, 0, make(chan error, 1))
 		withdrawn := make(chan error)
 		go func() { withdrawn <- s.withdraw(it) }()
 		s.pop([]*item{it})

@@ -1,6 +1,9 @@
 package bus
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // maxCall bounds the bytes of one call's messages, unless one alone is larger.
 const maxCall = 256 << 10
@@ -9,6 +12,8 @@ const maxCall = 256 << 10
 type item struct {
 	Message
 	number    int64      // of this sender in this shard; 0 = it does not go to Redis
+	lane      int        // of the message
+	before    int64      // number of the sender's message before it in the lane; 0 = there is none
 	done      chan error // of Put's caller, with room for the outcome; nil = nobody waits
 	trying    bool       // Redis may have it; guarded by shard.mu
 	counted   bool       // it is in queue.keeping
@@ -34,14 +39,21 @@ func (it *item) finish() {
 type queue struct {
 	sender *sender
 	items  []*item
-	next   int64 // the number of the next message
+	next   int64   // the number of the next message
+	newest []int64 // the newest number of each lane; 0 = none
 
 	pushed, popped int64     // how many messages came, and how many went
 	last           time.Time // when the newest came
 
 	keeping map[string]int // by key, of a sender that is alone: messages from the first kept one on
 	stated  int            // how many of the items are in the state of a Suspend
-	waiters []chan struct{}
+	waiters []waiter
+}
+
+// waiter is a channel that is closed when that many messages have gone.
+type waiter struct {
+	popped int64
+	done   chan struct{}
 }
 
 // push appends a message and gives it its number.
@@ -55,7 +67,8 @@ func (q *queue) push(it *item) {
 // number numbers a message that goes to Redis.
 func (q *queue) number(it *item) {
 	if !q.sender.direct() || it.placed() {
-		it.number = q.next
+		it.number, it.before = q.next, q.newest[it.lane]
+		q.newest[it.lane] = it.number
 		q.next++
 	}
 }
@@ -87,24 +100,29 @@ func (q *queue) pop(items []*item) (bytes int64) {
 	q.items = q.items[len(items):]
 	if len(q.items) == 0 {
 		q.items = nil
-		for _, w := range q.waiters {
-			close(w)
-		}
-		q.waiters = nil
 	}
 	q.popped += int64(len(items))
+	q.notify()
 	return bytes
 }
 
-// emptied returns a channel that is closed as soon as nothing waits.
-func (q *queue) emptied() <-chan struct{} {
-	c := make(chan struct{})
-	if len(q.items) == 0 {
-		close(c)
-	} else {
-		q.waiters = append(q.waiters, c)
-	}
-	return c
+// notify closes the channels of those whose messages have gone.
+func (q *queue) notify() {
+	q.waiters = slices.DeleteFunc(q.waiters, func(w waiter) bool {
+		gone := q.popped >= w.popped
+		if gone {
+			close(w.done)
+		}
+		return gone
+	})
+}
+
+// written returns a channel that is closed as soon as everything pushed before has gone.
+func (q *queue) written() <-chan struct{} {
+	w := waiter{q.pushed, make(chan struct{})}
+	q.waiters = append(q.waiters, w)
+	q.notify()
+	return w.done
 }
 
 // detach removes what is in the state of a Suspend and numbers the rest anew, for the sender's new
@@ -115,9 +133,13 @@ func (q *queue) detach() (messages, bytes int64) {
 		bytes += int64(it.size())
 	}
 	q.items, q.keeping = append([]*item(nil), q.items[q.stated:]...), nil
+	q.popped += messages
+	q.notify()
 	q.stated, q.next = 0, 1
+	clear(q.newest)
 	for _, it := range q.items {
-		it.From, it.number, it.counted = q.sender.Token(), q.next, false
+		it.From, it.number, it.before, it.counted = q.sender.Token(), q.next, q.newest[it.lane], false
+		q.newest[it.lane] = it.number
 		q.next++
 	}
 	return messages, bytes

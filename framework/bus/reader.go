@@ -3,7 +3,6 @@ package bus
 import (
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 )
 
@@ -17,20 +16,21 @@ func (s *shard) receive(stop <-chan struct{}, until time.Time) {
 	}
 	// The fetcher is not waited for at stop: it may be blocked in Redis. What it has read then is
 	// read again.
-	entries, quit := make(chan []redis.XMessage), make(chan struct{})
+	batches, quit := make(chan batch), make(chan struct{})
 	defer close(quit)
-	go newFetcher(s).run(entries, quit)
+	go newFetcher(s).run(batches, quit)
 	for {
 		select {
-		case list := <-entries:
-			for i := range list {
+		case b := <-batches:
+			for i := range b.entries {
 				select {
 				case <-stop:
 					return
 				default:
 				}
-				s.accept(&list[i])
+				s.accept(&b.entries[i])
 			}
+			s.passed(b.end)
 		case <-end:
 			return
 		case <-stop:
@@ -40,34 +40,31 @@ func (s *shard) receive(stop <-chan struct{}, until time.Time) {
 }
 
 // accept delivers an entry, unless it was delivered before.
-func (s *shard) accept(e *redis.XMessage) {
-	at, err := parseID(e.ID)
-	if err != nil {
-		at = s.progress.position
-	}
+func (s *shard) accept(e *entry) {
 	m := Message{}
 	head, _ := e.Values["h"].(string)
 	m.Key, _ = e.Values["k"].(string)
 	body, _ := e.Values["b"].(string)
 	m.Body = []byte(body)
-	number, err := parseHead(head, &m)
+	number, before, at, err := parseHead(head, &m)
 	if err != nil {
 		s.log.say("an entry between nodes is not one of ours", zap.String("shard", s.tag), zap.String("id", e.ID), zap.Error(err))
-		s.accepted(at, nil, 0)
+		s.passed(e.at)
 		return
 	}
-	from := s.progress.origins[m.From]
-	switch {
-	case from == nil:
-	case number <= from.number:
-		s.accepted(at, nil, 0)
+	if m.Room = at > 0; at >= len(s.progress.lanes) {
+		at = 0 // of a time with other lanes
+	}
+	isNew, lost := s.examine(e.at, at, m.From, number, before)
+	if !isNew {
+		s.passed(e.at)
 		return
-	case number > from.number+1:
-		lost := number - from.number - 1
+	}
+	if lost > 0 {
 		s.counts.lost.Add(lost)
 		s.log.say("messages between nodes were gone before they were read", zap.String("shard", s.tag),
 			zap.String("from", m.From), zap.Int64("lost", lost))
-		s.missed()
+		s.missed(at)
 	}
 	if m.count > 0 {
 		s.epoch.received(&m)
@@ -75,7 +72,23 @@ func (s *shard) accept(e *redis.XMessage) {
 	if s.begin(m.From, number) {
 		s.deliver(&m)
 	}
-	s.accepted(at, &m, number)
+	s.accepted(e.at, at, m.From, number)
+}
+
+// examine reports whether a message of a lane is new, and how many of its sender are missing before
+// it. With several lanes that is an upper bound: numbers of other lanes lie between.
+func (s *shard) examine(at id, lane int, token string, number, before int64) (isNew bool, lost int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := &s.progress.lanes[lane]
+	from := l.origins[token]
+	switch {
+	case !l.read || !l.since.less(at):
+		return false, 0
+	case from == nil:
+		return true, 0
+	}
+	return number > from.number, max(0, before-from.number)
 }
 
 // begin reports whether a message that was read is to be delivered here.
@@ -85,23 +98,37 @@ func (s *shard) begin(from string, number int64) bool {
 	return from != s.sender.Token() || s.bypass.begin(number)
 }
 
-// accepted notes how far the stream was read, and releases followers that waited for that. m is nil
-// for an entry that was not delivered.
-func (s *shard) accepted(at id, m *Message, number int64) {
+// accepted notes a message of a lane that was read, and releases followers that waited for it.
+func (s *shard) accepted(at id, lane int, from string, number int64) {
 	s.mu.Lock()
-	if m == nil {
-		s.progress.position = at
-	} else {
-		s.progress.note(at, m.From, number)
-	}
+	s.progress.position = at
+	s.progress.lanes[lane].note(at, from, number)
 	ready := s.arrived()
 	s.mu.Unlock()
 	s.waits.release(ready...)
 }
 
-// missed notifies the application that messages of this shard are gone.
-func (s *shard) missed() {
+// passed notes that everything up to a position was read, without a further message.
+func (s *shard) passed(at id) {
+	if at == s.progress.position {
+		return
+	}
+	s.mu.Lock()
+	s.progress.position = at
+	ready := s.arrived()
+	s.mu.Unlock()
+	s.waits.release(ready...)
+}
+
+// missed notifies the application that messages of a lane are gone.
+func (s *shard) missed(lane int) {
+	lanes := s.cfg.lanes()
+	if lanes > 0 && lane == 0 {
+		return // none of them was to a room
+	}
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
-	s.receiver.lost(func(key string) bool { return shardOf(key, s.cfg.Shards) == s.index })
+	s.receiver.lost(func(key string) bool {
+		return shardOf(key, s.cfg.Shards) == s.index && (lanes == 0 || laneOf(key, s.cfg.Shards, lanes) == lane)
+	})
 }

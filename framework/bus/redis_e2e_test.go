@@ -126,6 +126,35 @@ func TestFrozenRedis(t *testing.T) {
 }
 
 // Messages that nobody has read yet are written again by their sender.
+// Rooms are joined and left at random while Redis is killed, and while it does not answer.
+func TestInterestInRedis(t *testing.T) {
+	for name, trouble := range map[string]func(r *testserver.Redis){
+		"killed": func(r *testserver.Redis) {
+			r.Kill()
+			time.Sleep(time.Second) // the outage
+			r.Restart()
+		},
+		"frozen": func(r *testserver.Redis) {
+			r.Freeze()
+			time.Sleep(3 * time.Second)
+			r.Thaw()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, client := real(t)
+			testInterestAtRandom(t, func(int) redis.UniversalClient { return client() }, 200, 30, func() {
+				time.Sleep(2 * time.Second)
+				trouble(r)
+			})
+		})
+	}
+}
+
+func TestInterestInCluster(t *testing.T) {
+	_, client := three(t)
+	testInterestAtRandom(t, func(int) redis.UniversalClient { return client() }, 1000, 30, func() {})
+}
+
 func TestFlushedRedis(t *testing.T) {
 	_, client := real(t)
 	c := client()

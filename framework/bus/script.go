@@ -101,15 +101,28 @@ end
 // look registers a node as a reader of the shard, or removes it.
 //
 //	KEYS  the shard's record
-//	ARGV  the arguments of enter, then "leave" or ""
+//	ARGV  the arguments of enter, then "leave", "ask" or "", then the number of sub-streams
+//
+// The reply to "ask" is the number of sub-streams of the nodes that read the shard, or nothing
+// where there are none. It changes nothing.
 var look = redis.NewScript(enter + `
 local now = clock()
 if ARGV[6] == 'leave' then
   redis.call('HDEL', KEYS[1], 'r:' .. ARGV[1], 'v:' .. ARGV[1])
   return {'OK', '', '0'}
 end
+if ARGV[6] == 'ask' then
+  local all, lanes, others = redis.call('HGETALL', KEYS[1]), '0', false
+  for i = 1, #all, 2 do
+    if all[i] == 'lanes' then lanes = all[i + 1] end
+    if string.sub(all[i], 1, 2) == 'r:' and tonumber(all[i + 1]) > now - 15000 then others = true end
+  end
+  if others then return {lanes} end
+  return {}
+end
 local epoch, n = enter(KEYS[1], 1, now)
 if not epoch then return {'DOUBT'} end
+redis.call('HSET', KEYS[1], 'lanes', ARGV[7])
 if redis.call('HSET', KEYS[1], 'r:' .. ARGV[1], int(now)) == 1 then
   local all = redis.call('HGETALL', KEYS[1])
   for i = 1, #all, 2 do
@@ -125,6 +138,7 @@ return {'OK', epoch, int(n)}
 //	KEYS[2]  the stream
 //	KEYS[3]  the stream's ledger
 //	KEYS[4]  the shard's record
+//	KEYS[5]  the sub-streams that are used, if there are any
 //	         then for each message with a place: the room's history, the room's offset
 //	ARGV[1]  the highest number that Redis has, as the sender believes
 //	ARGV[2]  the number of the first message
@@ -134,13 +148,14 @@ return {'OK', epoch, int(n)}
 //	ARGV[6]  the stream's bound in bytes
 //	ARGV[7]  its bound in ms
 //	ARGV[8]  the arguments of enter, up to ARGV[12]
+//	ARGV[13] how many streams there are from KEYS[5] on
 //	         then for each message: the history's length (0 = it is not kept, -1 = it asks for its
-//	         place), head, key, body, and with a place: the age in ms, the offset that the message
-//	         was given when it was sent before, or 0
+//	         place), the place in KEYS of the sub-stream that gets a copy (0 = none), head, key, body, and with a place: the age in ms, the
+//	         offset that the message was given when it was sent before, or 0
 //
 // The reply is BACK and the record's number where that is lower than believed, or DOUBT where the
-// shard is in doubt. Nothing was changed then. Otherwise it is OK, the shard's epoch and count, and
-// a text for each message:
+// shard is in doubt. Nothing was changed then. Otherwise it is OK, the shard's epoch and count, the
+// id up to which the sub-streams are to be cut, or nothing, and a text for each message:
 //
 //	OFFSET EPOCH MS COUNT  of a message with a place
 //	(empty)                of another one
@@ -158,18 +173,24 @@ return {'OK', epoch, int(n)}
 //	bytes, entries  of all parts
 //	first, open     the numbers of the oldest part and of the one that grows
 //	b, n, since     the growing part's bytes and entries, and the clock at its begin
+//	ms, seq         the last id of all streams
 //	(a number)      of that part: bytes, entries, the clock at its end, its last entry
 //
 // Time in which nobody wrote hardly counts: perhaps nobody has read the last entries before an
 // outage.
+//
+// The ids of all streams of a shard come from one sequence, whose last one is in the ledger as ms
+// and seq. So one id is a position in all of them. Where the ledger is older than a stream, Redis
+// refuses the id, and the sequence continues from that stream.
 var write = redis.NewScript(enter + `
 local known, first, count, cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local record = redis.call('HMGET', KEYS[1], 'n', 'f', 'a')
 local sent = tonumber(record[1] or '0')
 if sent < known then return {'BACK', int(sent)} end
-if count == 0 then return {'OK', '', '0'} end
+if count == 0 then return {'OK', '', '0', ''} end
 local now = clock()
-local placed, made = #KEYS > 4, 0
+local streams = tonumber(ARGV[13])
+local placed, made = #KEYS > 4 + streams, 0
 local shard, n = '', 0
 if placed then
   shard, n = enter(KEYS[4], 8, now)
@@ -184,16 +205,35 @@ local before, from = {}, tonumber(record[2] or '0')
 if cap == 0 and record[3] then
   for text in string.gmatch(record[3], '([^\n]*)\n') do before[#before + 1] = text end
 end
-local answers, a, k = {'OK', shard, '0'}, 13, 5
+local l = {}
+if cap > 0 then
+  l = redis.call('HMGET', KEYS[3], 'clock', 'at', 'bytes', 'entries', 'first', 'open', 'b', 'n', 'since', 'ms', 'seq')
+  for i = 1, 11 do l[i] = tonumber(l[i] or '0') end
+end
+local ms, seq = l[10], l[11]
+local function put(stream, head, key, body)
+  while true do
+    local r = redis.pcall('XADD', stream, int(ms) .. '-' .. int(seq), 'h', head, 'k', key, 'b', body)
+    if type(r) ~= 'table' or not r.err or not string.find(r.err, 'equal or smaller', 1, true) then return r end
+    local info = redis.call('XINFO', 'STREAM', stream)
+    for i = 1, #info, 2 do
+      if info[i] == 'last-generated-id' then
+        local m, s = string.match(info[i + 1], '^(%d+)-(%d+)$')
+        ms, seq = tonumber(m), tonumber(s) + 1
+      end
+    end
+  end
+end
+local answers, a, k = {'OK', shard, '0', ''}, 14, 5 + streams
 local bytes, added, newest = 0, 0, nil
 for number = first, last do
   local keep = tonumber(ARGV[a])
-  local head, key, body, answer = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ''
+  local lane, head, key, body, answer = tonumber(ARGV[a + 1]), ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ''
   if number <= sent then
     answer = before[number - from + 1] or '?'
   else
     if keep ~= 0 then
-      local age, given = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5])
+      local age, given = tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6])
       local history, counter = KEYS[k], KEYS[k + 1]
       local was = redis.pcall('HMGET', counter, 'epoch', 'offset')
       if was.err then
@@ -228,26 +268,26 @@ for number = first, last do
       end
     end
     if cap > 0 and string.sub(answer, 1, 1) ~= 'E' then
-      local r = redis.pcall('XADD', KEYS[2], '*', 'h', head, 'k', key, 'b', body)
+      if now > ms then ms, seq = now, 0 else seq = seq + 1 end
+      local r = put(KEYS[2], head, key, body)
       if type(r) == 'table' and r.err then
         answer = 'E' .. r.err
       else
+        if lane > 0 then put(KEYS[lane], head, key, body) end
         newest, added, bytes = r, added + 1, bytes + #head + #key + #body + 100
       end
     end
   end
-  if keep ~= 0 then a, k = a + 6, k + 2 else a = a + 4 end
+  if keep ~= 0 then a, k = a + 7, k + 2 else a = a + 5 end
   answers[#answers + 1] = answer
 end
 answers[3] = int(n + made)
 if made > 0 then redis.call('HSET', KEYS[4], 'n', answers[3]) end
 if cap == 0 and last > sent then
-  redis.call('HSET', KEYS[1], 'f', int(first), 'a', table.concat(answers, '\n', 4) .. '\n')
+  redis.call('HSET', KEYS[1], 'f', int(first), 'a', table.concat(answers, '\n', 5) .. '\n')
 end
 if added > 0 then
   local ledger, maxbytes, maxage = KEYS[3], tonumber(ARGV[6]), tonumber(ARGV[7])
-  local l = redis.call('HMGET', ledger, 'clock', 'at', 'bytes', 'entries', 'first', 'open', 'b', 'n', 'since')
-  for i = 1, 9 do l[i] = tonumber(l[i] or '0') end
   local clock = l[1] + math.max(0, math.min(now - l[2], 15000))
   local total, entries, oldest, open, b, n, since = l[3] + bytes, l[4] + added, l[5], l[6], l[7] + bytes, l[8] + added, l[9]
   if n == added then since = clock end
@@ -257,14 +297,15 @@ if added > 0 then
   end
   local cut
   while oldest < open do
-    local pb, pn, ended, ms, seq = string.match(redis.call('HGET', ledger, int(oldest)), '^(%d+) (%d+) (%d+) (%d+)-(%d+)$')
+    local pb, pn, ended, pms, pseq = string.match(redis.call('HGET', ledger, int(oldest)), '^(%d+) (%d+) (%d+) (%d+)-(%d+)$')
     if total <= maxbytes and entries <= cap and clock - tonumber(ended) < maxage then break end
     redis.call('HDEL', ledger, int(oldest))
-    total, entries, oldest, cut = total - tonumber(pb), entries - tonumber(pn), oldest + 1, ms .. '-' .. int(tonumber(seq) + 1)
+    total, entries, oldest, cut = total - tonumber(pb), entries - tonumber(pn), oldest + 1, pms .. '-' .. int(tonumber(pseq) + 1)
+    answers[4] = pms .. '-' .. pseq
   end
   if cut then redis.call('XTRIM', KEYS[2], 'MINID', '=', cut) end
   redis.call('HSET', ledger, 'clock', int(clock), 'at', int(now), 'bytes', int(total), 'entries', int(entries),
-    'first', int(oldest), 'open', int(open), 'b', int(b), 'n', int(n), 'since', int(since))
+    'first', int(oldest), 'open', int(open), 'b', int(b), 'n', int(n), 'since', int(since), 'ms', int(ms), 'seq', int(seq))
 end
 return answers
 `)

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // shard is one stream as this process uses it. Callers of Send put messages into its queue; its
@@ -19,6 +21,7 @@ type shard struct {
 	cfg   *Config
 
 	epoch     *shardEpoch
+	interest  *interest // nil = everything is read
 	sender    *sender
 	budget    *budget
 	counts    *counts
@@ -40,8 +43,8 @@ type shard struct {
 }
 
 // push appends a message to the queue. It returns nil after Stop.
-func (s *shard) push(m *Message, done chan error) *item {
-	it := &item{Message: *m, done: done}
+func (s *shard) push(m *Message, lane int, done chan error) *item {
+	it := &item{Message: *m, lane: lane, done: done}
 	it.Offset, it.Epoch, it.At = 0, "", time.Time{}
 	if it.Age > 0 {
 		it.Age = max(it.Age, time.Millisecond)
@@ -81,11 +84,18 @@ func (s *shard) keeps(key string) bool {
 	return s.queue.keeping[key] > 0
 }
 
-// emptied returns a channel that is closed as soon as nothing waits.
-func (s *shard) emptied() <-chan struct{} {
+// flushed returns a channel that is closed as soon as Redis has everything that was pushed before.
+func (s *shard) flushed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.queue.emptied()
+	return s.queue.written()
+}
+
+// rouse has the fetcher look what is wanted.
+func (s *shard) rouse() {
+	if err := s.awaken(s.sender.Token()); err != nil {
+		s.cfg.Log.Debug("the reader of messages between nodes is not woken", zap.String("shard", s.tag), zap.Error(err))
+	}
 }
 
 // waiting returns the number of messages that are not written. Pushes and pops that run have ended

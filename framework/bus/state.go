@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -16,24 +17,35 @@ type state struct {
 	Version int          `json:"version"`
 	Token   string       `json:"token"`
 	Alone   bool         `json:"alone"`
+	Lanes   int          `json:"lanes,omitempty"` // of each shard
 	Shards  []shardState `json:"shards"`
 }
 
+// laneState is how far one lane was read: its begin, and the newest message of each sender.
+type laneState struct {
+	Since   string           `json:"since"`
+	Senders map[string]int64 `json:"senders"`
+}
+
 type shardState struct {
-	Next     int64            `json:"next"`     // number of the next message
-	Known    int64            `json:"known"`    // number that Redis has
-	Late     bool             `json:"late"`     // the reply to a call was lost
-	Position string           `json:"position"` // in the stream
-	Floor    string           `json:"floor"`    // before it nothing is ever read
-	Senders  map[string]int64 `json:"senders"`  // the newest message that was read of each
-	Epoch    string           `json:"epoch,omitempty"`
-	Count    int64            `json:"count,omitempty"` // of kept messages, in that epoch
-	Aside    []int64          `json:"aside,omitempty"`
-	Waiting  []waiting        `json:"waiting"`
+	Next     int64             `json:"next"`             // number of the next message
+	Known    int64             `json:"known"`            // number that Redis has
+	Late     bool              `json:"late"`             // the reply to a call was lost
+	Position string            `json:"position"`         // in the stream
+	Floor    string            `json:"floor"`            // before it nothing is ever read
+	Senders  map[string]int64  `json:"senders"`          // the newest message that was read of each, of those for all nodes
+	Lanes    map[int]laneState `json:"lanes,omitempty"`  // those that are read
+	Newest   []int64           `json:"newest,omitempty"` // the newest number of each lane
+	Epoch    string            `json:"epoch,omitempty"`
+	Count    int64             `json:"count,omitempty"` // of kept messages, in that epoch
+	Aside    []int64           `json:"aside,omitempty"`
+	Waiting  []waiting         `json:"waiting"`
 }
 
 type waiting struct {
 	Number int64  `json:"number"`
+	Before int64  `json:"before,omitempty"`
+	Room   bool   `json:"room,omitempty"`
 	Kind   byte   `json:"kind"`
 	Key    string `json:"key"`
 	Body   []byte `json:"body"`
@@ -56,7 +68,7 @@ func (b *Bus) Suspend(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	b.phase = suspended
-	st := state{Version: stateVersion, Token: b.Token(), Alone: b.cfg.Alone}
+	st := state{Version: stateVersion, Token: b.Token(), Alone: b.cfg.Alone, Lanes: b.cfg.lanes()}
 	for _, s := range b.shards {
 		st.Shards = append(st.Shards, s.state())
 	}
@@ -77,17 +89,40 @@ func (s *shard) state() shardState {
 		Position: s.progress.position.String(), Floor: s.progress.floor.String(), Senders: map[string]int64{},
 	}
 	st.Epoch, st.Count = s.epoch.known()
-	for token, from := range s.progress.origins {
+	for token, from := range s.progress.lanes[0].origins {
 		st.Senders[token] = from.number
 	}
+	for i := 1; i < len(s.progress.lanes); i++ {
+		if l := &s.progress.lanes[i]; l.read {
+			if st.Lanes == nil {
+				st.Lanes = map[int]laneState{}
+			}
+			st.Lanes[i] = l.state()
+		}
+	}
+	st.Newest = slices.Clone(s.queue.newest)
 	for number := range s.bypass.numbers {
 		st.Aside = append(st.Aside, number)
 	}
 	for _, it := range s.queue.items {
-		st.Waiting = append(st.Waiting, waiting{it.number, it.Kind, it.Key, it.Body, it.Keep, it.Age.Milliseconds(), it.Place})
+		st.Waiting = append(st.Waiting, waiting{it.number, it.before, it.Room, it.Kind, it.Key, it.Body, it.Keep, it.Age.Milliseconds(), it.Place})
 	}
 	s.queue.stated = len(s.queue.items)
 	return st
+}
+
+func (l *lane) state() laneState {
+	st := laneState{Since: l.since.String(), Senders: map[string]int64{}}
+	for token, from := range l.origins {
+		st.Senders[token] = from.number
+	}
+	return st
+}
+
+func (l *lane) adopt(senders map[string]int64) {
+	for token, number := range senders {
+		l.origins[token] = &origin{number: number, seen: time.Now()}
+	}
 }
 
 // Resume continues after a reload that failed.
@@ -152,6 +187,9 @@ func (b *Bus) adopt(text []byte) error {
 	if same {
 		b.sender.token.Store(&st.Token)
 	}
+	if same && st.Lanes != b.cfg.lanes() {
+		return fmt.Errorf("the previous process's bus has %d sub-streams in each shard, this one %d", st.Lanes, b.cfg.lanes())
+	}
 	for i := range st.Shards {
 		if err := b.shards[i].adopt(&st.Shards[i], same); err != nil {
 			return err
@@ -171,18 +209,30 @@ func (s *shard) adopt(st *shardState, same bool) (err error) {
 			return fmt.Errorf("read the state of the previous process's bus: %w", err)
 		}
 		s.queue.next = st.Next
+		if copy(s.queue.newest, st.Newest) == 0 {
+			s.queue.newest[0] = st.Next - 1
+		}
+		for i, l := range st.Lanes {
+			since, err := parseID(l.Since)
+			if err != nil || i < 1 || i >= len(s.progress.lanes) {
+				return fmt.Errorf("read the state of the previous process's bus: lane %d: %w", i, err)
+			}
+			s.progress.begin(i, since)
+			s.progress.lanes[i].adopt(l.Senders)
+		}
 		s.writer.retention.known, s.writer.uncertain = st.Known, st.Late
 		s.epoch.adopt(st.Epoch, st.Count)
 		for _, number := range st.Aside {
 			s.bypass.add(number)
 		}
-		for token, number := range st.Senders {
-			s.progress.origins[token] = &origin{number: number, seen: time.Now()}
-		}
+		s.progress.lanes[0].adopt(st.Senders)
 	}
 	for _, w := range st.Waiting {
-		it := &item{number: w.Number}
-		it.Message = Message{Kind: w.Kind, Key: w.Key, Body: w.Body, From: s.sender.Token(), Keep: w.Keep, Age: time.Duration(w.AgeMS) * time.Millisecond, Place: w.Place}
+		it := &item{number: w.Number, before: w.Before}
+		if lanes := s.cfg.lanes(); w.Room && lanes > 0 {
+			it.lane = laneOf(w.Key, s.cfg.Shards, lanes)
+		}
+		it.Message = Message{Kind: w.Kind, Room: w.Room, Key: w.Key, Body: w.Body, From: s.sender.Token(), Keep: w.Keep, Age: time.Duration(w.AgeMS) * time.Millisecond, Place: w.Place}
 		if !same {
 			it.number = 0
 			s.queue.number(it)

@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +12,9 @@ import (
 
 // block bounds one XREAD. go-redis waits 10 s longer for the reply, or as long as the context says.
 const block = time.Second
+
+// wakeTime is the time to live of the key of waking.
+const wakeTime = time.Minute
 
 // stream is what one shard has in Redis: its keys, which share a hash slot, and the calls on them.
 // It never changes, so it is safe for concurrent use.
@@ -29,6 +31,22 @@ func newStream(cfg *Config, shard int) stream {
 
 // entries is the key of the stream itself.
 func (s *stream) entries() string { return s.prefix + "WEBSOCKET_BUS:" + s.tag }
+
+// lane is the key of a sub-stream: it has copies of the messages to its rooms, with the same ids.
+// That of lane 0 has copies of the messages that all nodes read.
+func (s *stream) lane(lane int) string { return s.entries() + ":" + strconv.Itoa(lane) }
+
+// all are the keys of all streams.
+func (s *stream) all(lanes int) []string {
+	keys := []string{s.entries()}
+	for lane := 0; lane <= lanes && lanes > 0; lane++ {
+		keys = append(keys, s.lane(lane))
+	}
+	return keys
+}
+
+// waking is the key of a stream that only the reader with that token reads. An entry ends its wait.
+func (s *stream) waking(token string) string { return s.entries() + ":WAKE:" + token }
 
 // ledger is the key of a hash that says which parts the stream consists of.
 func (s *stream) ledger() string { return s.entries() + ":LEDGER" }
@@ -53,41 +71,95 @@ func (s *stream) offset(room string) string {
 	return s.prefix + "WEBSOCKET_OFFSET:" + s.tag + ":" + room
 }
 
-// end asks for the last id of the stream; exists is false where there is no stream yet.
+// end asks for the last id of the shard's streams; exists is false where there is none yet. The
+// ledger has it, unless another version has written last.
 func (s *stream) end(ctx context.Context) (end id, exists bool, err error) {
-	info, err := call(ctx, s.timeout, func(ctx context.Context) (*redis.XInfoStream, error) {
-		return s.client.XInfoStream(ctx, s.entries()).Result()
+	type reply struct {
+		info   *redis.XInfoStream
+		ledger []any
+	}
+	r, err := call(ctx, s.timeout, func(ctx context.Context) (r reply, err error) {
+		p := s.client.Pipeline()
+		info, ledger := p.XInfoStream(ctx, s.entries()), p.HMGet(ctx, s.ledger(), "ms", "seq")
+		_, _ = p.Exec(ctx) // of each below
+		if r.ledger, err = ledger.Result(); err != nil {
+			return r, err
+		}
+		if r.info, err = info.Result(); err != nil && strings.Contains(err.Error(), "no such key") {
+			r.info, err = nil, nil
+		}
+		return r, err
 	})
-	switch {
-	case err != nil && strings.Contains(err.Error(), "no such key"):
-		return id{}, false, nil
-	case err != nil:
+	if err != nil {
 		return id{}, false, err
 	}
-	if end, err = parseID(info.LastGeneratedID); err != nil {
-		return id{}, false, err
+	ms, ok := r.ledger[0].(string)
+	seq, ok2 := r.ledger[1].(string)
+	if ok && ok2 {
+		if end, err = parseID(ms + "-" + seq); err != nil {
+			return id{}, false, err
+		}
+		exists = true
 	}
-	return end, true, nil
+	if r.info != nil {
+		last, err := parseID(r.info.LastGeneratedID)
+		if err != nil {
+			return id{}, false, err
+		}
+		if exists = true; end.less(last) {
+			end = last
+		}
+	}
+	return end, exists, nil
 }
 
-// read waits for entries after position, at most for block. None is no error.
-func (s *stream) read(position id, count int) ([]redis.XMessage, error) {
-	list, err := call(context.Background(), block+s.timeout, func(ctx context.Context) ([]redis.XStream, error) {
-		return s.client.XRead(ctx, &redis.XReadArgs{Streams: []string{s.entries(), position.String()}, Count: int64(count), Block: block}).Result()
+// read waits for entries of several streams, each after its id, at most for block. None is no
+// error. streams are the keys, then the ids.
+//
+// A reply to a read that has waited may have the entries of the first stream that got some, and
+// lack older ones of others. So with several streams it is only a sign to read without a wait,
+// which returns the state of one moment.
+func (s *stream) read(streams []string, count int) ([]redis.XStream, error) {
+	list, err := s.readOnce(streams, count, block)
+	if err == nil && len(list) > 0 && len(streams) > 2 {
+		return s.readOnce(streams, count, -1)
+	}
+	return list, err
+}
+
+func (s *stream) readOnce(streams []string, count int, wait time.Duration) ([]redis.XStream, error) {
+	list, err := call(context.Background(), max(wait, 0)+s.timeout, func(ctx context.Context) ([]redis.XStream, error) {
+		return s.client.XRead(ctx, &redis.XReadArgs{Streams: streams, Count: int64(count), Block: wait}).Result()
 	})
-	if errors.Is(err, redis.Nil) || err == nil && len(list) == 0 {
+	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return list[0].Messages, nil
+	return list, err
 }
 
-// cut removes all entries up to position.
-func (s *stream) cut(position id) error {
-	_, err := call(context.Background(), s.timeout, func(ctx context.Context) (int64, error) {
-		return s.client.XTrimMinID(ctx, s.entries(), id{position.ms, position.seq + 1}.String()).Result()
+// awaken ends the wait of the reader with that token.
+func (s *stream) awaken(token string) error {
+	_, err := call(context.Background(), s.timeout, func(ctx context.Context) ([]redis.Cmder, error) {
+		key := s.waking(token)
+		return s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			p.XAdd(ctx, &redis.XAddArgs{Stream: key, MaxLen: 1, Values: []any{"w", "1"}})
+			p.PExpire(ctx, key, wakeTime)
+			return nil
+		})
+	})
+	return err
+}
+
+// cut removes all entries up to position from the streams.
+func (s *stream) cut(position id, streams []string) error {
+	after := id{position.ms, position.seq + 1}.String()
+	_, err := call(context.Background(), s.timeout, func(ctx context.Context) ([]redis.Cmder, error) {
+		return s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, key := range streams {
+				p.XTrimMinID(ctx, key, after)
+			}
+			return nil
+		})
 	})
 	return err
 }
@@ -132,25 +204,4 @@ func call[T any](ctx context.Context, timeout time.Duration, f func(context.Cont
 		var zero T
 		return zero, ctx.Err()
 	}
-}
-
-// id of a stream's entry.
-type id struct{ ms, seq uint64 }
-
-func (i id) String() string {
-	return strconv.FormatUint(i.ms, 10) + "-" + strconv.FormatUint(i.seq, 10)
-}
-
-func (i id) less(j id) bool { return i.ms < j.ms || i.ms == j.ms && i.seq < j.seq }
-
-var errID = errors.New("bus: not an id of a stream")
-
-func parseID(text string) (id, error) {
-	ms, seq, ok := strings.Cut(text, "-")
-	a, err := strconv.ParseUint(ms, 10, 64)
-	b, err2 := strconv.ParseUint(seq, 10, 64)
-	if !ok || err != nil || err2 != nil {
-		return id{}, fmt.Errorf("%w: %.50q", errID, text)
-	}
-	return id{a, b}, nil
 }

@@ -173,20 +173,35 @@ func (w *writer) send(items []*item) (done bool, err error) {
 				zap.String("shard", s.tag), zap.Int64("lost", lost), zap.Int("again", again))
 		}
 		return false, nil
-	case len(reply) != 3+len(items) || reply[0] != "OK":
-		return false, fmt.Errorf("redis answers %d messages with %d texts", len(items), len(reply)-3)
+	case len(reply) != 4+len(items) || reply[0] != "OK":
+		return false, fmt.Errorf("redis answers %d messages with %d texts", len(items), len(reply)-4)
 	}
 	if err := s.epoch.learn(reply[1], reply[2]); err != nil {
 		return false, err
 	}
 	for i, it := range items {
-		w.accepted(it, reply[3+i])
+		w.accepted(it, reply[4+i])
 	}
+	w.cut(reply[3])
 	w.retention.expire(begun)
 	if len(items) > 0 {
 		w.retention.add(items, begun)
 	}
 	return true, nil
+}
+
+// cut removes old entries from the sub-streams, as the script has done with the stream.
+func (w *writer) cut(before string) {
+	if before == "" || w.s.cfg.lanes() == 0 {
+		return
+	}
+	at, err := parseID(before)
+	if err == nil {
+		err = w.s.cut(at, w.s.all(w.s.cfg.lanes())[1:])
+	}
+	if err != nil { // the next time removes them, too
+		w.s.cfg.Log.Debug("old messages between nodes cannot be removed", zap.String("shard", w.s.tag), zap.Error(err))
+	}
 }
 
 // call executes the script that writes.
@@ -201,13 +216,22 @@ func (w *writer) call(items []*item) ([]string, error) {
 	if s.sender.direct() {
 		length = 0
 	}
-	args := make([]any, 0, 12+4*len(items))
+	streams := map[int]int{} // of each lane: its place in keys
+	if s.cfg.lanes() > 0 {
+		for _, it := range items {
+			if streams[it.lane] == 0 {
+				keys = append(keys, s.lane(it.lane))
+				streams[it.lane] = len(keys)
+			}
+		}
+	}
+	args := make([]any, 0, 13+5*len(items))
 	args = append(args, w.retention.known, first, len(items), length, rand.Text()[:10], s.cfg.StreamBytes, s.cfg.StreamAge.Milliseconds())
-	args = append(args, s.epoch.arguments()...)
+	args = append(append(args, s.epoch.arguments()...), len(keys)-4)
 	for _, it := range items {
-		h := appendHead(nil, token, it.number, it.Kind)
+		h := appendHead(nil, token, it.number, it.before, it.lane, it.Kind)
 		if !it.placed() {
-			args = append(args, 0, h, it.Key, it.Body)
+			args = append(args, 0, streams[it.lane], h, it.Key, it.Body)
 			continue
 		}
 		keep := it.Keep
@@ -215,7 +239,7 @@ func (w *writer) call(items []*item) ([]string, error) {
 			keep = -1
 		}
 		keys = append(keys, s.history(it.Key), s.offset(it.Key))
-		args = append(args, keep, h, it.Key, it.Body, max(it.Age.Milliseconds(), 1), it.Offset)
+		args = append(args, keep, streams[it.lane], h, it.Key, it.Body, max(it.Age.Milliseconds(), 1), it.Offset)
 	}
 	return s.run(context.Background(), write, keys, args)
 }

@@ -56,7 +56,10 @@ type App struct {
 		SecondLogin string   `mapstructure:"second_login"`
 		UIDTypes    []string `mapstructure:"uid_types"`
 	}
-	Cluster   struct{ Isolated string }
+	Cluster struct {
+		Isolated   string
+		Substreams int
+	}
 	History   struct{ Rooms []string }
 	Presence  struct{ Rooms []string }
 	Heartbeat struct {
@@ -156,7 +159,7 @@ func defaults() *Config {
 	a.SocketIO = defaultSocketIO()
 	a.Users.SecondLogin, a.Users.UIDTypes = "allow", []string{"wechatUser"}
 	a.Auth.Types3DES = []string{"wechatUser"}
-	a.Cluster.Isolated = "close"
+	a.Cluster.Isolated, a.Cluster.Substreams = "close", 64
 	a.Auth.Check, a.Auth.Lifetime, a.Auth.Skew = true, 24*time.Hour, 30*time.Second
 	a.Heartbeat.Ping, a.Heartbeat.Idle = 25*time.Second, 60*time.Second
 	a.Limits = Limits{

@@ -76,7 +76,7 @@ func TestEveryKeyFromEnvironment(t *testing.T) {
 		"app.protocol.compat": "mswoole", "app.log.level": "debug", "cache.master.driver": "redis", "db.master.driver": "mysql",
 		"cache.master.addrs": "h:1", "app.trusted_proxies": "10.0.0.0/8", "app.origins": "https://a.example", "cache.master.db": "1",
 		"app.outside.port": "1", "app.manager.port": "2", "app.push.port": "3", "app.heartbeat.idle": "99s", "app.heartbeat.texts": "ping=pong,心跳=,=", "app.limits.room_flush": "7ms",
-		"app.push.max_body": "2048", "app.push.kept_bytes": "1048576", "app.push.tokens": "0123456789abcdef send,0123456789abcdeg", "app.users.second_login": "replace", "app.cluster.isolated": "serve", "app.history.rooms": "CHAT_*:200:24h",
+		"app.push.max_body": "2048", "app.push.kept_bytes": "1048576", "app.push.tokens": "0123456789abcdef send,0123456789abcdeg", "app.users.second_login": "replace", "app.cluster.isolated": "serve", "app.cluster.substreams": "16", "app.history.rooms": "CHAT_*:200:24h",
 		"app.gateway.lan_ip": "10.0.0.1", "app.gateway.registers": "h:1", "app.gateway.peers": "10.0.0.0/8,10.1.1.1", "app.gateway.origins": "https://a.example", "app.socketio.login": "any", "app.socketio.origins": "*",
 	}
 	seen := map[string]string{}
@@ -244,8 +244,8 @@ func TestSeconds(t *testing.T) {
 	}
 }
 
-// Salvage reads the correct settings of a wrong configuration. Variables count even if a file is not
-// YAML.
+// Salvage reads the correct settings of a wrong configuration. Variables count even if a file is
+// not YAML.
 func TestSalvage(t *testing.T) {
 	dir := t.TempDir()
 	for text, want := range map[string]int{
@@ -405,7 +405,8 @@ func TestWrongName(t *testing.T) {
 	}
 }
 
-// Whatever a file holds, it is accepted or refused, and what is accepted holds what Validate promises.
+// Whatever a file holds, it is accepted or refused, and what is accepted holds what Validate
+// promises.
 func FuzzLoad(f *testing.F) {
 	for _, s := range []string{"", "outside:\n  port: 1\n", "outside: {port: [1]}", "1: 2", "? [a]\n: b", "limits: &a {fragments: 3}\nx: *a", "origins: [{a: b}]", "a.b: 1", "outside.port: 5", "<<: {demo: false}", "\x00", "--- a\n--- b"} {
 		f.Add(s)

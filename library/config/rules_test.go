@@ -80,6 +80,7 @@ var rules = []rule{
 	{key: "app.protocol.compat", refused: []string{"x", "MSwoole"}, accepted: []string{"", "mswoole"}},
 	{key: "app.users.uid_types", refused: []string{"a b", letters(33)}, accepted: []string{"", "*", letters(32)}},
 	{key: "app.users.second_login", refused: []string{"", "Allow", "deny"}, accepted: []string{"allow", "refuse", "replace"}},
+	{key: "app.cluster.substreams", refused: []string{"-1", "1025", "many"}, accepted: []string{"0", "64", "1024"}},
 	{key: "app.cluster.isolated", refused: []string{"", "Close", "stop"}, accepted: []string{"close", "serve"}},
 	{key: "app.history.rooms", refused: []string{"x", "x:1", ":1:1h", "[:1:1h", "x:0:1h", "x:100001:1h", "x:y:1h", "x:1:999ms", "x:1:1", "a:1:1h,x"},
 		accepted: []string{"", "x:1:1s", "x:100000:1s", "a:b:1:1s", "CHAT_*:200:24h,*:1:1s"}},
@@ -196,8 +197,8 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestRulesAreComplete checks that every key has a row in rules, or is known to have no rule. Values
-// of a wrong type are refused by name, too.
+// TestRulesAreComplete checks that every key has a row in rules, or is known to have no rule.
+// Values of a wrong type are refused by name, too.
 func TestRulesAreComplete(t *testing.T) {
 	wrong := map[string][]string{"bool": {"", "maybe", "2"}, "int": {"", "x", "1.5", "9999999999999999999"}, "time.Duration": {"", "x", "1.5", "5 s", "-"}}
 	for _, p := range defaults().parts() {

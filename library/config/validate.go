@@ -76,6 +76,9 @@ func (a *App) validate(bad complain) {
 	oneOf(bad, "app", "users.second_login", a.Users.SecondLogin, "allow", "refuse", "replace")
 	userTypes(bad, "users.uid_types", a.Users.UIDTypes)
 	oneOf(bad, "app", "cluster.isolated", a.Cluster.Isolated, "close", "serve")
+	if n := a.Cluster.Substreams; n < 0 || n > 1024 {
+		bad("app", "cluster.substreams", "%d is not from 0 to 1024", n)
+	}
 	if !slices.Contains([]string{"", "mswoole"}, a.Protocol.Compat) {
 		bad("app", "protocol.compat", "%q: only mswoole is known", a.Protocol.Compat)
 	}

@@ -20,6 +20,8 @@ type handler struct {
 	after       func(q *Query, turn turn)
 	// slow returns the answer to a question that waits for Redis, nil for others. nil = none waits.
 	slow func(q *Query) func() Reply
+	// later is slow for questions of any process: its answer comes from a goroutine of its own.
+	later func(q *Query) func() Reply
 }
 
 // Handle registers f for an operation of any kind but Follows. f must not wait.
@@ -41,6 +43,18 @@ func answerBy[Q, A any](n *Nodes, q *Query, f func(Q) Answer[A]) Reply {
 // as is reports. Questions of other nodes never wait.
 func HandleSlow[Q, A any](n *Nodes, op Op[Q, A], is func(fd int64, q Q) bool, wait func(fd int64, q Q) Answer[A]) {
 	n.ops[op.Name].slow = func(q *Query) func() Reply {
+		question, err := questionOf[Q](q)
+		if err != nil || !is(q.FD, question) {
+			return nil
+		}
+		return func() Reply { return encode(n, wait(q.FD, question)) }
+	}
+}
+
+// HandleLater registers wait for those questions, of whatever process, that is reports: they wait
+// for something, and are answered by a goroutine of their own.
+func HandleLater[Q, A any](n *Nodes, op Op[Q, A], is func(fd int64, q Q) bool, wait func(fd int64, q Q) Answer[A]) {
+	n.ops[op.Name].later = func(q *Query) func() Reply {
 		question, err := questionOf[Q](q)
 		if err != nil || !is(q.FD, question) {
 			return nil
@@ -141,6 +155,12 @@ func (n *Nodes) respond(q *Query, token string, reply func(Reply)) {
 	case h.after != nil:
 		h.after(q, turn{n, q, token, reply})
 	default:
+		if h.later != nil {
+			if later := h.later(q); later != nil {
+				go n.cfg.Protect("a question that waits", func() { n.serve(q, token, reply, later) })
+				return
+			}
+		}
 		n.serve(q, token, reply, func() Reply { return h.answer(q) })
 	}
 }

@@ -41,6 +41,9 @@ var (
 	closedDesc          = desc("wsframe_closed_total", "Connections that the server closed, by close code and reason.", "code", "reason")
 	refusedDesc         = desc("wsframe_handshakes_refused_total", "Handshakes that were not let in, by HTTP status and reason.", "status", "reason")
 	droppedDesc         = desc("wsframe_dropped_total", "Messages of the classes drop-oldest and latest that slow connections did not get.")
+	busReadDesc         = desc("wsframe_bus_read_total", "Entries of streams between nodes that this worker has read.")
+	busReceivedDesc     = desc("wsframe_bus_received_total", "Messages between nodes that this worker has received.")
+	busLostDesc         = desc("wsframe_bus_lost_total", "Messages between nodes that were gone before they were read, or refused by Redis.")
 	pendingDesc         = desc("wsframe_store_pending", "Bookkeeping operations that wait for Redis.")
 	goroutinesDesc      = desc("go_goroutines", "Goroutines of the worker.")
 	memoryDesc          = desc("wsframe_memory_bytes", "Memory that the worker has from the system.")
@@ -54,7 +57,7 @@ var (
 
 	allDescs = []*prometheus.Desc{
 		infoDesc, connectionsDesc, usersDesc, roomsDesc, messagesInDesc, messagesOutDesc, bytesInDesc, bytesOutDesc, closedDesc, refusedDesc, droppedDesc,
-		pendingDesc, goroutinesDesc, memoryDesc, startDesc, durationDesc, inlineDesc, failuresDesc, pushRefusedDesc, pushConnectionsDesc, pushDisplacedDesc,
+		busReadDesc, busReceivedDesc, busLostDesc, pendingDesc, goroutinesDesc, memoryDesc, startDesc, durationDesc, inlineDesc, failuresDesc, pushRefusedDesc, pushConnectionsDesc, pushDisplacedDesc,
 	}
 )
 
@@ -90,6 +93,9 @@ func (f *figures) Collect(to chan<- prometheus.Metric) {
 		counter(refusedDesc, c.N, strconv.Itoa(c.Code), c.Reason)
 	}
 	counter(droppedDesc, int64(s.Dropped))
+	counter(busReadDesc, s.BusRead)
+	counter(busReceivedDesc, s.BusReceived)
+	counter(busLostDesc, s.BusLost)
 	gauge(pendingDesc, float64(s.StorePending))
 	gauge(goroutinesDesc, float64(runtime.NumGoroutine()))
 	gauge(memoryDesc, float64(memory()))

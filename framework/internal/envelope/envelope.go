@@ -28,6 +28,7 @@ const (
 	Position byte = 'H' // Key is the room; Redis answers with the newest offset of its history
 	Question byte = 'Q' // package ask
 	Login    byte = 'L' // Key is the uid; the body is the new connection's number
+	Changed  byte = 'S' // the body is a room, whose Redis set has other members than before
 	Refusal  byte = 'X' // Key is the uid; the body is the number of the connection to close
 )
 

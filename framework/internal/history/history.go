@@ -145,7 +145,7 @@ func (h *History) Join(m *room.Member, name string, want bool) (fresh bool, err 
 		return m.Join(name)
 	}
 	fresh, ask, err := m.JoinNotified(name, want, positionNotice(name))
-	if ask && h.cfg.Link.Send(&bus.Message{Kind: envelope.Position, Key: name, Place: true}) != nil {
+	if ask && h.cfg.Link.Send(&bus.Message{Kind: envelope.Position, Key: name, Room: true, Place: true}) != nil {
 		h.rooms.NoPosition(name) // too many messages wait: the next join asks
 	}
 	return fresh, err

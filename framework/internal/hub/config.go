@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wsframe/framework/internal/room"
 	"wsframe/framework/internal/wire"
 )
 
@@ -24,6 +25,7 @@ type Config struct {
 	IdleTimeout    time.Duration // longest time without any byte from the peer, 60 s
 	RoomFlush      time.Duration // tick of a busy room, 5 ms; negative = every publish is written at once
 	RoomsPerConn   int           // most rooms of a connection, 256
+	Interest       room.Interest // knows which rooms have members; nil = nobody does
 
 	// Compression accepts permessage-deflate without context takeover (RFC 7692) from clients. The
 	// server itself sends nothing compressed.

@@ -68,7 +68,7 @@ func New(handler Handler, cfg Config) *Hub {
 	h.users.init()
 	h.Rooms = room.New(room.Config{
 		Flush: cfg.RoomFlush, OutboxBytes: cfg.OutboxBytes, OutboxMessages: cfg.OutboxMessages, PerMember: cfg.RoomsPerConn,
-		Everyone: h.members, Count: h.Len, Translate: h.cfg.Pages.in,
+		Everyone: h.members, Count: h.Len, Interest: cfg.Interest, Translate: h.cfg.Pages.in,
 	})
 	h.freezing.parked = make(chan struct{}, 1)
 	h.corks.interval = 2 * time.Millisecond

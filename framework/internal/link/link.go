@@ -196,19 +196,43 @@ func (l *Link) AfterOwn(limit time.Duration, f func()) {
 // Settle waits until Redis has everything that was sent here before, at most for limit, or until
 // ctx ends. For settlePause after a time-out it does not wait.
 func (l *Link) Settle(ctx context.Context, limit time.Duration) {
-	token, c := l.Cursor()
-	if c == nil || time.Since(time.Unix(0, l.unsettled.Load())) < settlePause {
+	b := l.bus.Load()
+	if b == nil || time.Since(time.Unix(0, l.unsettled.Load())) < settlePause {
 		return
 	}
-	begun, done := time.Now(), make(chan struct{})
-	l.After(token, c, limit, func() { close(done) })
-	select {
-	case <-done:
-	case <-ctx.Done():
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := b.Flush(ctx); err != nil && time.Since(begun) >= limit {
+		l.unsettled.Store(time.Now().UnixNano())
 	}
-	if now := time.Now(); now.Sub(begun) >= limit {
-		l.unsettled.Store(now.UnixNano())
+}
+
+// Interest is what this worker's bus needs of rooms.
+func (l *Link) Interest() *bus.Interest { return l.cfg.Interest }
+
+// Want is called before a connection joins a room, and done afterwards: everything that is sent to
+// the room after Want has returned is received here. It waits for Redis where this is the first
+// room of its sub-stream, at most for the time of one call: see bus.Want.
+func (l *Link) Want(ctx context.Context, room string) (done func()) {
+	if b := l.bus.Load(); b != nil {
+		return b.Want(ctx, room)
 	}
+	return func() {}
+}
+
+// Wanted reports whether Want would return at once.
+func (l *Link) Wanted(room string) bool {
+	b := l.bus.Load()
+	return b == nil || b.Wanted(room)
+}
+
+// Stats returns the counts of the bus; zero without a place.
+func (l *Link) Stats() bus.Stats {
+	if b := l.bus.Load(); b != nil {
+		return b.Stats()
+	}
+	return bus.Stats{}
 }
 
 // History reads a page of a room's kept messages: see bus.History. It returns ErrNoHistory before

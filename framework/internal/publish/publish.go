@@ -138,7 +138,7 @@ func (p *Publisher) Send(kind byte, key string, r *frame.Reply, options func(*en
 		p.Deliver(kind, key, d.Frame(payload))
 		return nil
 	}
-	m := &bus.Message{Kind: kind, Key: key, Body: envelope.Seal(&d, payload[wire.Headroom:]), Keep: d.Keep, Age: d.Age}
+	m := &bus.Message{Kind: kind, Key: key, Room: kind == envelope.ToRoom, Body: envelope.Seal(&d, payload[wire.Headroom:]), Keep: d.Keep, Age: d.Age}
 	err = p.cfg.Link.Put(m, d.Durable)
 	switch {
 	case errors.Is(err, bus.ErrQueued):

@@ -8,7 +8,14 @@ import (
 	"wsframe/framework/internal/wire"
 )
 
-// Config of Rooms. All fields are needed.
+// Interest knows which rooms have members in this process. Its methods must not block, since they
+// are called under a lock of this package.
+type Interest interface {
+	Add(room string)    // it has its first member
+	Remove(room string) // it has lost its last one
+}
+
+// Config of Rooms. All fields are needed but Interest.
 type Config struct {
 	Flush          time.Duration // tick of a busy room; negative: every publish is written at once
 	OutboxBytes    int           // capacity of a member's outbox
@@ -17,6 +24,8 @@ type Config struct {
 
 	Everyone func() []*Member // the receivers of a Broadcast
 	Count    func() int       // the number of these
+
+	Interest Interest // nil = nobody wants to know which rooms there are
 
 	// Translate returns a frame in the dialect of a member. nil = all members are native.
 	Translate func(f wire.Frame, d wire.Dialect) wire.Frame
@@ -133,6 +142,9 @@ func (rs *Rooms) enter(m *Member, name string, joined func(*Room)) *Room {
 	if r == nil {
 		r = newRoom(name, &rs.cfg)
 		s.rooms[name] = r
+		if rs.cfg.Interest != nil {
+			rs.cfg.Interest.Add(name)
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -152,6 +164,9 @@ func (rs *Rooms) leave(m *Member, r *Room) {
 	r.members.remove(m)
 	if len(r.members.list) == 0 {
 		delete(s.rooms, r.name)
+		if rs.cfg.Interest != nil {
+			rs.cfg.Interest.Remove(r.name)
+		}
 	}
 }
 

@@ -7,6 +7,9 @@
 // wait for it. Only the node that has published looks for connections that are gone: they concern
 // all nodes alike. The others look for their own connections, and those without any do nothing.
 //
+// Nodes receive pushes only of rooms that have members there. So a node that has published, and
+// finds that the set has other connections of other nodes than at its last comparison, tells them.
+//
 // A room that finds the queue full gets its turn with a later publish. A Syncer is safe for
 // concurrent use.
 package roomsync
@@ -46,7 +49,9 @@ type Config struct {
 	Cluster  Cluster
 	// IsMember asks Redis whether the room's set has the connection.
 	IsMember func(ctx context.Context, room string, fd int64) (bool, error)
-	Log      *zap.Logger
+	// Notify has the other nodes compare the room (Changed). It does not wait.
+	Notify func(room string)
+	Log    *zap.Logger
 }
 
 // Syncer is made by New.
@@ -55,6 +60,7 @@ type Syncer struct {
 	queue chan comparison
 	stop  context.CancelFunc
 	done  chan struct{}
+	sets  map[string]uint64 // of rooms that were published to here: what their sets had; of run
 
 	mu   sync.Mutex               // a leaf
 	last map[comparison]time.Time // when each was begun
@@ -75,7 +81,7 @@ const (
 // New starts a Syncer.
 func New(cfg Config) *Syncer {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Syncer{cfg: cfg, queue: make(chan comparison, maxQueue), stop: cancel, done: make(chan struct{}), last: map[comparison]time.Time{}}
+	s := &Syncer{cfg: cfg, queue: make(chan comparison, maxQueue), stop: cancel, done: make(chan struct{}), last: map[comparison]time.Time{}, sets: map[string]uint64{}}
 	go s.run(ctx)
 	return s
 }
@@ -107,6 +113,36 @@ func (s *Syncer) Published(room string, sent bool) {
 		s.last[comparison{room, false}] = now // is part of it
 	default:
 	}
+}
+
+// Changed has the room compared soon: another node has seen that its set has changed. It does not
+// wait.
+func (s *Syncer) Changed(room string) {
+	if s.cfg.Hub.Len() == 0 {
+		return
+	}
+	select {
+	case s.queue <- comparison{room, false}:
+	default:
+	}
+}
+
+// notify tells the other nodes of a set that has changed. others are its connections that are not
+// here, or a number of a connection that has ended.
+func (s *Syncer) notify(room string, others []int64) {
+	var sum uint64
+	for _, fd := range others { // a sum needs no order
+		h := uint64(fd) * 0x9e3779b97f4a7c15
+		sum += h ^ h>>29
+	}
+	if s.sets[room] == sum {
+		return
+	}
+	if len(s.sets) > maxLast {
+		clear(s.sets)
+	}
+	s.sets[room] = sum
+	s.cfg.Notify(room)
 }
 
 // run compares one room after the other.
@@ -148,6 +184,7 @@ func (s *Syncer) sync(ctx context.Context, what comparison) error {
 	if !what.dead {
 		return nil
 	}
+	s.notify(room, unknown)
 	stale, err := s.cfg.Cluster.Dead(ctx, unknown)
 	if err != nil {
 		return err

@@ -89,7 +89,7 @@ func (s *store) set(change func()) {
 func start(t *testing.T) (*roomsync.Syncer, *store, *observer.ObservedLogs) {
 	s := &store{hub: nodetest.NewHub(t, hub.Config{IdleTimeout: time.Hour})}
 	core, logs := observer.New(zapcore.InfoLevel)
-	y := roomsync.New(roomsync.Config{Hub: s.hub.Hub, Sessions: s, Cluster: s, IsMember: s.isMember, Log: zap.New(core)})
+	y := roomsync.New(roomsync.Config{Hub: s.hub.Hub, Sessions: s, Cluster: s, IsMember: s.isMember, Notify: func(room string) { s.calls.Note("notify %s", room) }, Log: zap.New(core)})
 	t.Cleanup(y.Close)
 	return y, s, logs
 }
@@ -139,7 +139,7 @@ func TestDeadConnectionsLeaveTheSet(t *testing.T) {
 		y, s, _ := start(t)
 		s.members, s.dead = []int64{7, 8, 9}, []int64{7, 9}
 		y.Published("R", true)
-		s.calls.Want(t, "set R", "dead [7 8 9]", "stale 7 R", "stale 9 R")
+		s.calls.Want(t, "set R", "notify R", "dead [7 8 9]", "stale 7 R", "stale 9 R")
 	})
 }
 
@@ -158,7 +158,7 @@ func TestPublishedElsewhere(t *testing.T) {
 			t.Error("the connection has not joined")
 		}
 		y.Published("R", true)
-		s.calls.Want(t, "set R", "dead [7]")
+		s.calls.Want(t, "set R", "notify R", "dead [7]")
 		y.Published("R", false) // was part of it
 		s.calls.Want(t)
 	})
@@ -197,7 +197,7 @@ func TestStoreUnreachable(t *testing.T) {
 		s.set(func() { s.fault = nil })
 		time.Sleep(10 * time.Second)
 		y.Published("R", true)
-		s.calls.Want(t, "set R", "flush", "member R 1", "dead [7]", "stale 7 R")
+		s.calls.Want(t, "set R", "flush", "member R 1", "notify R", "dead [7]", "stale 7 R")
 		if !c.InRoom("R") {
 			t.Error("the connection has not joined")
 		}

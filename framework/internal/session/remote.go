@@ -37,6 +37,18 @@ func (ss *Sessions) handleQuestions() {
 		defer cancel()
 		return ask.Answer[none]{Found: true, Err: ss.Join(ctx, c, q.Room, Joining{q.Announce, q.Kept})}
 	})
+	ask.HandleLater(ss.cfg.Nodes, opJoin, func(fd int64, q joinQuestion) bool {
+		c := ss.cfg.Hub.Get(fd)
+		return c != nil && !Of(c).awaits(q.Room) && !ss.cfg.Interest.Wanted(q.Room)
+	}, func(fd int64, q joinQuestion) ask.Answer[none] {
+		c := ss.cfg.Hub.Get(fd)
+		if c == nil || c.ClosingSoon() {
+			return ask.Answer[none]{}
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), remoteJoinTime)
+		defer cancel()
+		return ask.Answer[none]{Found: true, Err: ss.Join(ctx, c, q.Room, Joining{q.Announce, q.Kept})}
+	})
 	handle(ss, opLeave, func(c *hub.Conn, q roomQuestion) (none, error) { ss.Leave(c, q.Room); return none{}, nil })
 	handle(ss, opLeaveAll, func(c *hub.Conn, _ none) (none, error) {
 		for _, room := range c.Rooms() {
@@ -56,6 +68,9 @@ func (ss *Sessions) handleQuestions() {
 
 // JoinFD is Join for a connection of any node.
 func (ss *Sessions) JoinFD(ctx context.Context, fd int64, room string, j Joining) error {
+	if ss.cfg.Hub.Get(fd) != nil { // else its node waits
+		defer ss.cfg.Interest.Want(ctx, room)()
+	}
 	_, err := ask.One(ctx, ss.cfg.Nodes, opJoin, fd, joinQuestion{room, j.Announce, j.Kept})
 	return err
 }

@@ -33,7 +33,11 @@ func (ss *Sessions) Join(ctx context.Context, c *hub.Conn, name string, j Joinin
 
 // JoinAny is Join of a room whose name need not be valid. Names of PHP's groups are made of other
 // texts (names.EscapeRoom).
+//
+// Where no room of the same sub-stream has members on this node, the join waits until the node
+// reads it: for two or three calls of Redis, at most for the time of one that times out.
 func (ss *Sessions) JoinAny(ctx context.Context, c *hub.Conn, name string, j Joining) error {
+	defer ss.cfg.Interest.Want(ctx, name)()
 	s, here := lock(c)
 	if !here {
 		err := forward(ctx, ss, opJoin, c, joinQuestion{name, j.Announce, j.Kept})
@@ -81,8 +85,8 @@ func (ss *Sessions) enter(c *hub.Conn, s *Session, name string, j Joining, posit
 	return true, nil
 }
 
-// joinAsked is Join for another node's question. It does not wait for Redis: a join that reads
-// missed messages goes on in the background.
+// joinAsked is Join for another node's question, of a room that the node receives (Wanted). It does
+// not wait for Redis: a join that reads missed messages goes on in the background.
 func (ss *Sessions) joinAsked(c *hub.Conn, name string, j Joining) error {
 	if !Of(c).awaits(name) {
 		return ss.Join(context.Background(), c, name, j)

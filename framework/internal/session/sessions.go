@@ -29,12 +29,25 @@ type Presence interface {
 	Walk()                         // searches all sessions for announcements that were not queued
 }
 
+// Interest has this node receive what is sent to a room (package link).
+type Interest interface {
+	Want(ctx context.Context, room string) (done func())
+	Wanted(room string) bool
+}
+
+// everything is the Interest of a node that receives everything.
+type everything struct{}
+
+func (everything) Want(context.Context, string) func() { return func() {} }
+func (everything) Wanted(string) bool                  { return true }
+
 // Config of Sessions.
 type Config struct {
 	Hub      *hub.Hub
 	Nodes    *ask.Nodes
 	History  *history.History
 	Link     Link
+	Interest Interest // nil = all rooms' pushes are received
 	Cluster  func() Cluster
 	Presence Presence
 	// Leaving records that a user may have left a room. notified: the room's members know of him.
@@ -60,6 +73,9 @@ type Sessions struct {
 
 // NewSessions makes Sessions, and registers the handlers of its questions.
 func NewSessions(cfg Config) *Sessions {
+	if cfg.Interest == nil {
+		cfg.Interest = everything{}
+	}
 	ss := &Sessions{
 		Logins: &Logins{hub: cfg.Hub, link: cfg.Link, policy: cfg.SecondLogin, life: cfg.Life, log: cfg.Log},
 		cfg:    cfg,
