@@ -29,7 +29,16 @@ var (
 )
 
 // shop asks its customers.
-type shop struct{ asked chan error }
+type shop struct {
+	asked chan error
+	gate  chan struct{} // for Later
+}
+
+// Later asks once the gate is open.
+func (s *shop) Later(c *framework.Ctx, in *orderOut) (*confirmed, error) {
+	<-s.gate
+	return s.Buy(c, in)
+}
 
 func (s *shop) Buy(c *framework.Ctx, in *orderOut) (*confirmed, error) {
 	a, err := confirm.Ask(c, c, *in)
@@ -61,8 +70,9 @@ func (s *shop) Many(c *framework.Ctx) (*framework.None, error) {
 
 func (s *shop) Look(*framework.Ctx) (*framework.None, error) { return nil, nil }
 
-func (s *shop) mount(framework.Deps) ([]framework.Controller, error) {
-	return []framework.Controller{framework.Mount("shop", s)}, nil
+func (s *shop) mount(d framework.Deps) ([]framework.Controller, error) {
+	list, err := mountHall(d)
+	return append(list, framework.Mount("shop", s)), err
 }
 
 // asked returns the number of the question that arrives next.
@@ -82,7 +92,7 @@ func asked(t *testing.T, c *frameworktest.Client, event, param string) (number i
 }
 
 func TestAsk(t *testing.T) {
-	s := &shop{make(chan error, 32)}
+	s := &shop{asked: make(chan error, 32)}
 	h := frameworktest.New(t, s.mount, frameworktest.Quiet())
 	c, other := h.Dial(screen("1")), h.Dial(screen("2"))
 	answer := func(c *frameworktest.Client, ask int64, rest string) {
@@ -152,15 +162,26 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// An action that asks is not disturbed by a reload: the answer comes to the worker that waits.
+// An action that asks is not disturbed by a reload: the question may be sent before or after it,
+// and the answer comes to the worker that waits.
 func TestAskAcrossTransfer(t *testing.T) {
 	onWorkers(t, func(t *testing.T, alone bool) {
-		s := &shop{make(chan error, 32)}
+		s := &shop{make(chan error, 32), make(chan struct{})}
 		old, next := frameworktest.NewWorkers(t, alone, s.mount, frameworktest.Quiet())
 		c := old.Dial(screen("1"))
 		c.Send(`{"method":"shop.buy","price":7,"id":1}`)
 		n := asked(t, c, "orderConfirm", `{"price":7}`)
+		later := old.Dial(screen("2"))
+		fd := fdOf(later, "hall")
+		later.Send(`{"method":"shop.later","price":9,"id":3}`)
+		old.Eventually("the action runs", func() bool { in, _ := old.App.Hub().Get(fd).Counts(); return in == 2 })
 		rest := handOver(t, old.App, next.App)
+		close(s.gate)
+		n2 := asked(t, later, "orderConfirm", `{"price":9}`)
+		later.Send(fmt.Sprintf(`{"method":"sys.answer","ask":%d,"param":{"code":"late"}}`, n2))
+		if got := later.Receive(); !strings.Contains(got, `{"code":"late"},"id":3`) {
+			t.Error(got)
+		}
 		c.Send(fmt.Sprintf(`{"method":"sys.answer","ask":%d,"param":{"code":"yes"}}`, n))
 		if got := c.Receive(); got != `{"status":200,"event":"shopBuySuccess","info":"","param":{"code":"yes"},"id":1}` {
 			t.Error(got)
