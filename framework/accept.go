@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"context"
 	"errors"
 	"hash/maphash"
 	"net"
@@ -11,6 +12,7 @@ import (
 
 	"wsframe/framework/auth"
 	"wsframe/framework/internal/accept"
+	"wsframe/framework/internal/credentials"
 	"wsframe/framework/internal/history"
 	"wsframe/framework/internal/hub"
 	"wsframe/framework/internal/session"
@@ -20,11 +22,12 @@ import (
 // entrance makes connections of the clients that may come in, and counts them until they end.
 type entrance struct {
 	server *Server
-	check  bool         // auth.check
-	tokens *auth.Tokens // nil only where the check is off
 	greets []greet
-	hub    *hub.Hub
-	port   *accept.Server
+
+	authenticate func(*accept.Handshake) (Identity, error) // see checker
+
+	hub  *hub.Hub
+	port *accept.Server
 
 	number func() (int64, error) // the next connection number; see next
 	opened func(c *hub.Conn)     // for the bookkeeping
@@ -38,16 +41,23 @@ type greet struct {
 	call func(*Ctx) error
 }
 
-// authenticate returns the identity of a token. Where the check is off a valid token still gives
-// its identity, and an invalid one gives none.
-func (e *entrance) authenticate(token string) (id Identity, err error) {
-	if e.tokens == nil || token == "" && !e.check {
-		return id, nil
+// checker says whose handshakes are. An error of an Authenticator that wraps ErrUnavailable becomes
+// a 503.
+func checker(check bool, tokens *auth.Tokens, own Authenticator) func(*accept.Handshake) (Identity, error) {
+	cfg := credentials.Config{Check: check}
+	if tokens != nil {
+		cfg.Tokens = tokens.Verify
 	}
-	if id, err = e.tokens.Verify(token); err != nil && !e.check {
-		return Identity{}, nil
+	if own != nil {
+		cfg.Own = func(ctx context.Context, h *accept.Handshake) (Identity, error) {
+			id, err := own(newHandshake(ctx, h))
+			if errors.Is(err, ErrUnavailable) {
+				err = &accept.Refusal{Status: http.StatusServiceUnavailable, Reason: "the authenticator is unavailable", Cause: err}
+			}
+			return id, err
+		}
 	}
-	return id, err
+	return credentials.New(cfg).Authenticate
 }
 
 // unavailable is the reason why clients should go to other nodes; "" = they may come.
@@ -60,7 +70,7 @@ func (e *entrance) unavailable() string {
 
 // open makes a connection of a client that may come in.
 func (e *entrance) open(h *accept.Handshake) error {
-	return e.serve(h, session.New(history.ParsePositions(h.Request.URL.RawQuery)), e.server.sessions.Identify, e.greeting)
+	return e.serve(h, session.New(history.ParsePositions(h.Request.URL.RawQuery)), e.server.sessions.Identify, func(c *hub.Conn) func() { return e.greeting(c, h) })
 }
 
 // next returns the number of a new connection.
@@ -124,13 +134,16 @@ func (e *entrance) Closed(c *hub.Conn, code int, reason string, rooms []string) 
 }
 
 // greeting runs every OnConnect; nil where there are none.
-func (e *entrance) greeting(c *hub.Conn) func() {
+func (e *entrance) greeting(c *hub.Conn, h *accept.Handshake) func() {
 	if len(e.greets) == 0 {
 		return nil
 	}
+	shown := newHandshake(context.Background(), h)
 	return func() {
 		ctx := &Ctx{server: e.server, FD: c.FD, Auth: c.Auth, Method: "OnConnect", route: "OnConnect", conn: c, body: []byte("{}")}
 		ctx.ending.reply(c) // nothing waits for a reply
+		shown.ctx = ctx
+		ctx.SetValue(handshakeKey{}, shown)
 		for _, g := range e.greets {
 			err := errPanic
 			protect(e.server.log, "OnConnect of "+g.name, func() { err = g.call(ctx) })

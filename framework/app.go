@@ -175,7 +175,7 @@ func assemble(o *Options) (a *App, err error) {
 		return nil, err
 	}
 	a.lifecycle = newLifecycle(a.Server, a.router, a)
-	a.entrance = &entrance{server: a.Server, check: cfg.Auth.Check, tokens: o.Tokens, greets: a.router.greets()}
+	a.entrance = &entrance{server: a.Server, authenticate: checker(cfg.Auth.Check, o.Tokens, a.router.authenticator), greets: a.router.greets()}
 	a.socketio = newPageDoor(a.entrance, o.SocketIO, lim, a.log)
 	dispatcher := &dispatcher{
 		server: a.Server, router: a.router, decoding: frame.Options{MaxDepth: lim.JSONDepth},

@@ -19,7 +19,7 @@ type Action func(c *Ctx) (*Reply, error)
 type Middleware func(next Action) Action
 
 // Controller is what an application mounts: a struct with its name, its actions and its hooks, by
-// Mount, or an HTTP handler, by HTTP.
+// Mount, an HTTP handler, by HTTP, or a check of clients, by Authenticate.
 type Controller struct {
 	name       string // module.controller, lower case
 	kind       string // Go type, for the route table
@@ -29,7 +29,10 @@ type Controller struct {
 	paces      map[string]string                // declared for actions, see Inline
 	hooks      hooks
 	page       *accept.Page // of HTTP, which has nothing else
-	err        error        // what is wrong with it; New reports it
+
+	authenticator Authenticator // of Authenticate, which has nothing else
+
+	err error // what is wrong with it; New reports it
 }
 
 var namePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)?$`)

@@ -25,7 +25,7 @@ func (d foreignDoor) serveOn(ln net.Listener) error {
 	}
 	return d.port.ServeAs(ln, accept.Policy{
 		Origins: d.gateway.Origins, AllowNoOrigin: true, NoPages: true, Open: d.open, Unavailable: d.unavailable,
-		Authenticate: func(string) (Identity, error) { return Identity{}, nil },
+		Authenticate: func(*accept.Handshake) (Identity, error) { return Identity{}, nil },
 	})
 }
 

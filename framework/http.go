@@ -37,3 +37,7 @@ type HTTPOption func(*accept.Page)
 // MaxBody sets how many bytes a request's body may have. Reads of a larger one fail with
 // *http.MaxBytesError.
 func MaxBody(bytes int64) HTTPOption { return func(p *accept.Page) { p.MaxBody = bytes } }
+
+// Authenticate mounts the application's own check of clients, beside the built-in tokens. New
+// refuses a second one.
+func Authenticate(f Authenticator) Controller { return Controller{authenticator: f} }

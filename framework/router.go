@@ -20,10 +20,12 @@ type Route struct {
 // router finds the action of a frame. It is built once and read without locks.
 type router struct {
 	controllers map[string]*Controller
-	mounted     []*Controller     // in their order
-	pages       []accept.Page     // by HTTP
-	actions     map[string]target // module.controller.action
-	fallbacks   map[string]target // OnMessage of module.controller
+	mounted     []*Controller // in their order
+	pages       []accept.Page // by HTTP
+
+	authenticator Authenticator     // by Authenticate; nil = none
+	actions       map[string]target // module.controller.action
+	fallbacks     map[string]target // OnMessage of module.controller
 }
 
 // onMessageSuffix ends the name of a target that is an OnMessage.
@@ -49,6 +51,13 @@ func newRouter(list []Controller) (*router, error) {
 		}
 		if c.page != nil {
 			r.pages = append(r.pages, *c.page)
+			continue
+		}
+		if c.authenticator != nil {
+			if r.authenticator != nil {
+				errs = append(errs, errors.New("two authenticators are mounted"))
+			}
+			r.authenticator = c.authenticator
 			continue
 		}
 		if c.name == "" {

@@ -74,9 +74,9 @@ var errNoToken = errors.New("a page without a token")
 
 // authenticate is that of other clients, but a page without a token is refused unless it may log in
 // as any user.
-func (d *pageDoor) authenticate(token string) (id Identity, err error) {
-	if token != "" {
-		id, err = d.entrance.authenticate(token)
+func (d *pageDoor) authenticate(h *accept.Handshake) (id Identity, err error) {
+	if h.Token != "" {
+		id, err = d.entrance.authenticate(h)
 	}
 	if err == nil && id.ID == "" && !d.cfg.AnyLogin {
 		err = errNoToken

@@ -55,6 +55,7 @@ framework/auth framework/frame framework/gateway framework/socketio
 framework/api
 framework/internal/tally
 framework/internal/accept
+framework/internal/credentials
 framework/bus framework/internal/cluster framework/internal/inbox
 framework/internal/room
 framework/internal/hub

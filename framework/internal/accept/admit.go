@@ -18,8 +18,8 @@ func (s *Server) admit(h *Handshake, d *door) *Refusal {
 		h.Resumed = true
 		return nil
 	}
-	token, protocol := tokenOf(h.Request)
-	id, err := d.Authenticate(token)
+	h.Token, h.Protocol = tokenOf(h.Request)
+	id, err := d.Authenticate(h)
 	if err != nil {
 		return refusalOf(err, Refusal{Status: http.StatusForbidden, Reason: reasonToken, Cause: err})
 	}
@@ -38,7 +38,7 @@ func (s *Server) admit(h *Handshake, d *door) *Refusal {
 		s.admitted.Add(-1)
 		return &Refusal{Status: http.StatusForbidden, Reason: reasonAddress}
 	}
-	h.Identity, h.Protocol = id, protocol
+	h.Identity = id
 	return nil
 }
 
@@ -65,7 +65,7 @@ func Admit(w http.ResponseWriter, r *http.Request) (*Handshake, bool) {
 	v := r.Context().Value(visitorKey{}).(*visitor)
 	s := v.door.server
 	remote, _, _ := net.SplitHostPort(r.RemoteAddr)
-	h := &Handshake{Request: r, Remote: remote}
+	h := &Handshake{Request: r, Remote: remote, door: v.door, deadline: s.expires()}
 	refusal := s.admit(h, v.door)
 	if refusal == nil {
 		return h, true

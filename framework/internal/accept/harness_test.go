@@ -140,8 +140,8 @@ func inTime(t *testing.T, change func(*Config), f func(t *testing.T, s *running)
 		s := &running{t: t, ln: newListener(), logs: logs, served: make(chan error, 1)}
 		cfg := Config{
 			HandshakeTimeout: 10 * time.Second, HandshakeBytes: 8 << 10, AllowNoOrigin: true, TrustedHeader: "X-Real-IP", Log: zap.New(core),
-			Authenticate: func(token string) (id auth.Identity, err error) {
-				if token != "good" {
+			Authenticate: func(h *Handshake) (id auth.Identity, err error) {
+				if h.Token != "good" {
 					return id, errToken
 				}
 				return auth.Identity{ID: "7"}, nil

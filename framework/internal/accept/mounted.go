@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"path"
 	"strings"
@@ -24,11 +25,11 @@ type Page struct {
 }
 
 // ownPages are the application's pages, the static files, and a small page for everything else.
-func ownPages(cfg *Config) (http.Handler, error) {
+func ownPages(list []Page, static fs.FS) (http.Handler, error) {
 	pages := http.NewServeMux()
 	var errs []error
 	seen := map[string]bool{}
-	for _, p := range cfg.Pages {
+	for _, p := range list {
 		if err := p.check(); err != nil {
 			errs = append(errs, err)
 			continue
@@ -40,7 +41,7 @@ func ownPages(cfg *Config) (http.Handler, error) {
 		seen[p.Path] = true
 		pages.Handle(p.Path, http.MaxBytesHandler(p.Handler, p.MaxBody))
 	}
-	builtIn := builtInPages(cfg)
+	builtIn := builtInPages(static)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h, pattern := pages.Handler(r); pattern != "" {
 			h.ServeHTTP(w, r)
@@ -69,8 +70,7 @@ func (p *Page) check() error {
 }
 
 // builtInPages are the static files, and a small page for everything else.
-func builtInPages(cfg *Config) http.Handler {
-	static := cfg.Static
+func builtInPages(static fs.FS) http.Handler {
 	front := frontPage + pageEnd
 	if static != nil {
 		front = frontPage + demoLink + pageEnd

@@ -39,7 +39,7 @@ const (
 )
 
 func newPages(cfg *Config) (*pages, error) {
-	plain, err := ownPages(cfg)
+	plain, err := ownPages(cfg.Pages, cfg.Static)
 	if err != nil {
 		return nil, err
 	}

@@ -131,8 +131,9 @@ func notUpgrade(r *http.Request) string {
 	return ""
 }
 
-// tokenOf returns the token: the query's auth, or the last Sec-WebSocket-Protocol offered that is
-// no name of this server's protocol. Proxies do not log it. protocol is the first offered (RFC 6455
+// tokenOf returns the token: the query's auth, the Authorization header's Bearer (RFC 6750 §2.1),
+// which browsers cannot send, or the last Sec-WebSocket-Protocol offered that is no name of this
+// server's protocol. Proxies do not log the last two. protocol is the first offered (RFC 6455
 // §4.2.2), so a client that offers "wsframe" before its token does not get the token back.
 func tokenOf(r *http.Request) (token, protocol string) {
 	var last string
@@ -152,6 +153,11 @@ func tokenOf(r *http.Request) (token, protocol string) {
 				}
 				return v, protocol
 			}
+		}
+	}
+	if values := r.Header["Authorization"]; len(values) == 1 {
+		if scheme, v, ok := strings.Cut(values[0], " "); ok && strings.EqualFold(scheme, "bearer") {
+			return strings.TrimSpace(v), protocol
 		}
 	}
 	return last, protocol

@@ -101,6 +101,10 @@ func TestTokenOf(t *testing.T) {
 		{"", "wsframe, t", "t", "wsframe"},
 		{"", "wsframe|t", "t", "wsframe"},
 		{"", " , b@d, wsframe", "wsframe", "wsframe"},
+		{"", "bearer", "b.c", "wsframe"},
+		{"auth=a", "bearer", "a", "wsframe"},
+		{"", "basic", "t", "t"},
+		{"", "two", "t", "t"},
 	} {
 		r, err := http.NewRequest(http.MethodGet, "/?"+tc.query, nil)
 		if tc.query == "auth=%zz" {
@@ -112,6 +116,15 @@ func TestTokenOf(t *testing.T) {
 		}
 		for line := range strings.SplitSeq(tc.protocols, "|") {
 			r.Header.Add("Sec-WebSocket-Protocol", line)
+		}
+		if tc.protocols == "bearer" {
+			r.Header = http.Header{"Authorization": {"bearer  b.c"}, "Sec-Websocket-Protocol": {"wsframe"}}
+		}
+		if tc.protocols == "basic" {
+			r.Header = http.Header{"Authorization": {"Basic b"}, "Sec-Websocket-Protocol": {"t"}}
+		}
+		if tc.protocols == "two" {
+			r.Header = http.Header{"Authorization": {"Bearer a", "Bearer b"}, "Sec-Websocket-Protocol": {"t"}}
 		}
 		if token, protocol := tokenOf(r); token != tc.token || protocol != tc.protocol {
 			t.Errorf("%+v: %q %q", tc, token, protocol)

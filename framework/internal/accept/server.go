@@ -10,8 +10,8 @@
 //	                      └────────────┴───────────┴────────────┴─────▶ Refuse
 //
 // The root package makes one Server. Its Config provides whose a token is, whether clients are
-// accepted now, and what happens to an accepted client. A gate for tokens that are expensive to
-// check belongs before Authenticate, in admit.
+// accepted now, and what happens to an accepted client. Checks that are expensive run in
+// Handshake.Costly, a few at a time.
 package accept
 
 import (
@@ -53,8 +53,9 @@ type Config struct {
 	Drain            time.Duration // for requests of pages that are under way at Close; 0 = 10 s
 	Log              *zap.Logger
 
-	// Authenticate returns whose token it is; "" = no token was sent. An error refuses the client.
-	Authenticate func(token string) (auth.Identity, error)
+	// Authenticate returns whose handshake it is, by its Token or by anything else of it. An error
+	// refuses the client. A check that takes more than microseconds runs in Handshake.Costly.
+	Authenticate func(h *Handshake) (auth.Identity, error)
 	// Unavailable returns why no clients are accepted now; "" = they are accepted.
 	Unavailable func() string
 	// Open answers the handshake, and calls Release when the client has gone. An error means that
@@ -66,7 +67,7 @@ type Config struct {
 type Policy struct {
 	Origins       []string // as in Config
 	AllowNoOrigin bool
-	Authenticate  func(token string) (auth.Identity, error)
+	Authenticate  func(h *Handshake) (auth.Identity, error)
 	Unavailable   func() string
 	Open          func(h *Handshake) error
 	// Resumes reports whether a handshake belongs to a session that was admitted by Admit: only its
@@ -109,6 +110,10 @@ type Handshake struct {
 	Remote   string // the client's address, from a trusted proxy's header where there is one
 	Protocol string // Sec-WebSocket-Protocol to answer, "" = none
 	Resumed  bool   // see Policy.Resumes
+	Token    string // as the client sent it; "" = none
+
+	door     *door
+	deadline time.Time
 }
 
 var errNotTCP = errors.New("only TCP listeners can be served")
@@ -125,6 +130,10 @@ type Server struct {
 	admitted  atomic.Int64 // connections and handshakes that count against MaxConnections
 	refusing  atomic.Int64 // connections that were refused by a close code, and wait for their end
 
+	gate gate
+	life context.Context // ends with Stop
+	end  context.CancelFunc
+
 	refused    tally.Tally   // by HTTP status
 	unreadable lograte.Limit // log lines about headers of trusted proxies
 }
@@ -132,6 +141,7 @@ type Server struct {
 // New makes a Server, which accepts nothing before Serve and starts no goroutine.
 func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg}
+	s.life, s.end = context.WithCancel(context.Background())
 	s.outside = s.newDoor(Policy{
 		Origins: cfg.Origins, AllowNoOrigin: cfg.AllowNoOrigin, Authenticate: cfg.Authenticate, Unavailable: cfg.Unavailable, Open: cfg.Open,
 	})
@@ -179,6 +189,7 @@ func (s *Server) Resume() {
 // Stop closes the listeners and ends the handshakes that are under way. Open is not called after it
 // has returned.
 func (s *Server) Stop() {
+	s.end()
 	s.listeners.stop()
 	s.pages.keep(false)
 }
@@ -216,7 +227,8 @@ func (s *Server) handle(conn Conn, d *door) {
 			_ = conn.Close()
 		}
 	}()
-	_ = conn.SetReadDeadline(time.Now().Add(s.cfg.HandshakeTimeout)) // an error shows at the read
+	expires := s.expires()
+	_ = conn.SetReadDeadline(expires) // an error shows at the read
 	if !s.listeners.begin(conn) {
 		_ = conn.Close() // the server stops
 		return
@@ -232,7 +244,7 @@ func (s *Server) handle(conn Conn, d *door) {
 		s.headFailed(conn, err)
 		return
 	}
-	s.decide(conn, d, data, end)
+	s.decide(conn, d, data, end, expires)
 }
 
 // upgraded is handle of a connection of pages whose next request, with the head read, is a
@@ -244,11 +256,11 @@ func (s *Server) upgraded(conn Conn, d *door, read []byte) {
 	}
 	defer s.listeners.working.Done()
 	defer s.listeners.end(conn)
-	s.decide(conn, d, read, bytes.Index(read, headEnd)+len(headEnd))
+	s.decide(conn, d, read, bytes.Index(read, headEnd)+len(headEnd), s.expires())
 }
 
 // decide serves the request whose head is data[:end].
-func (s *Server) decide(conn Conn, d *door, data []byte, end int) {
+func (s *Server) decide(conn Conn, d *door, data []byte, end int, expires time.Time) {
 	r, err := parseHead(data[:end])
 	if err != nil {
 		s.refuse(conn, peerOf(conn), &Refusal{Status: http.StatusBadRequest, Reason: reasonMalformed})
@@ -264,7 +276,7 @@ func (s *Server) decide(conn Conn, d *door, data []byte, end int) {
 		s.pages.serve(conn, d, bytes.Clone(data))
 		return
 	}
-	h := &Handshake{Conn: conn, Request: r, Head: data[:end], Early: data[end:], Remote: s.remoteOf(conn.RemoteAddr(), r.Header)}
+	h := &Handshake{Conn: conn, Request: r, Head: data[:end], Early: data[end:], Remote: s.remoteOf(conn.RemoteAddr(), r.Header), door: d, deadline: expires}
 	if reason := cmp.Or(malformed(data[:end]), notWebSocket(r), notUpgrade(r)); reason != "" {
 		s.refuse(conn, h.Remote, &Refusal{Status: http.StatusBadRequest, Reason: reason})
 		return

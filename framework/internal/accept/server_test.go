@@ -180,7 +180,7 @@ func TestRefusedByOthers(t *testing.T) {
 		{"Open's refusal", func(c *Config) { c.Open = func(*Handshake) error { return &Refusal{503, "no number", cause} } }, "503 no number: 3"},
 		{"Open's error", func(c *Config) { c.Open = func(*Handshake) error { return cause } }, "503 it could not be opened: 3"},
 		{"Authenticate's refusal", func(c *Config) {
-			c.Authenticate = func(string) (id auth.Identity, err error) {
+			c.Authenticate = func(*Handshake) (id auth.Identity, err error) {
 				return id, fmt.Errorf("asked: %w", &Refusal{503, "nobody to ask", cause})
 			}
 		}, "503 nobody to ask: 3"},
@@ -203,8 +203,8 @@ func TestRefusedByOthers(t *testing.T) {
 
 // A panic ends its own client only.
 func TestPanic(t *testing.T) {
-	check := func(token string) (id auth.Identity, err error) {
-		if token == "panic" {
+	check := func(h *Handshake) (id auth.Identity, err error) {
+		if h.Token == "panic" {
 			panic("in Authenticate")
 		}
 		return id, nil
@@ -338,7 +338,7 @@ func TestPolicy(t *testing.T) {
 		go func() {
 			served <- s.ServeAs(foreign.ln, Policy{
 				Origins: []string{"https://a.example"}, NoPages: true,
-				Authenticate: func(string) (auth.Identity, error) { return auth.Identity{}, nil },
+				Authenticate: func(*Handshake) (auth.Identity, error) { return auth.Identity{}, nil },
 				Unavailable:  func() string { return "" },
 				Open: func(h *Handshake) error {
 					heads = append(heads, string(h.Head))
