@@ -198,8 +198,12 @@ func assemble(o *Options) (a *App, err error) {
 	if err != nil {
 		return nil, err
 	}
+	substreams := cfg.Cluster.Substreams
+	if o.Alone {
+		substreams = 0 // the one node reads everything, and copies would cost twice the memory
+	}
 	a.link = link.New(bus.Config{
-		Client: o.Stores.Bus, Prefix: o.Deps.Prefix, Alone: o.Alone, Timeout: o.StoreTimeout, Interest: bus.NewInterest(bus.Shards, cfg.Cluster.Substreams),
+		Client: o.Stores.Bus, Prefix: o.Deps.Prefix, Alone: o.Alone, Timeout: o.StoreTimeout, Interest: bus.NewInterest(bus.Shards, substreams),
 		Receive: a.received, Lost: func(concerns func(string) bool) { a.history.Lost(concerns) }, Log: a.log,
 	}, o.Reload)
 	a.history, err = history.New(history.Config{Rules: cfg.History.Rooms, OutboxBytes: lim.OutboxBytes, Link: a.link, Log: a.log})
