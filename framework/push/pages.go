@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// health is GET /healthz: 503 while clients shall go to another server, by ready. A nil ready means
-// that they never do.
+// health is GET /readyz and GET /healthz: 503 while clients shall go to another server, by ready. A
+// nil ready means that they never do: GET /livez responds while the process can.
 func health(ready func() bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		text := "ok\n"

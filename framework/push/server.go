@@ -38,8 +38,8 @@ type Config struct {
 
 	// OnlineCount makes the server push the number of online users to all clients when it changes.
 	OnlineCount bool
-	// Ready is asked by GET /healthz, which responds with 503 while it returns false; nil = always
-	// ready.
+	// Ready is asked by GET /readyz and GET /healthz, which respond with 503 while it returns
+	// false; nil = always ready.
 	Ready func() bool
 	// Metrics writes GET /metrics in Prometheus's text format; nil = there is no such page.
 	Metrics func(io.Writer) error
@@ -83,6 +83,8 @@ func NewServer(cfg Config) *Server {
 	mux := http.NewServeMux()
 	mux.Handle("/api/v1/{method}", &calls{s.door, s.gate, s.once, cfg.Backend, report, cfg.MaxBody})
 	mux.Handle("GET /openapi.json", document(s.door))
+	mux.Handle("GET /livez", health(nil))
+	mux.Handle("GET /readyz", health(cfg.Ready))
 	mux.Handle("GET /healthz", health(cfg.Ready))
 	if cfg.Metrics != nil {
 		mux.Handle("GET /metrics", &metrics{s.door, cfg.Metrics})

@@ -122,8 +122,10 @@ func TestErrors(t *testing.T) {
 	}
 	status, text, _ = h.do("GET", "/nothing", "")
 	h.want(404, `"notFound"`)(status, text)
-	status, text, _ = h.do("GET", "/healthz", "")
-	h.want(200, "ok")(status, text)
+	for _, path := range []string{"/healthz", "/readyz", "/livez"} {
+		status, text, _ = h.do("GET", path, "")
+		h.want(200, "ok")(status, text)
+	}
 	h.backend.fail = errors.New("dial redis: secret")
 	h.want(500, `{"error":{"code":"internal","message":"internal error"}}`)(h.post("counts", `{}`))
 	h.backend.fail = fail(CodePartial, "not all nodes have answered")
