@@ -136,7 +136,7 @@ func (p Polled) Attach(socket Stream, early []byte) error {
 	if c.hub.freezing.on.Load() {
 		c.freeze(false)
 	}
-	go c.in.start(nil) // it owns the turn
+	c.in.start(nil) // it owns the turn
 	return nil
 }
 
