@@ -8,7 +8,7 @@ import "embed"
 // listed by name: what is not here is neither in a project nor in its program. A file whose name
 // begins with "." or "_" is left out by go:embed.
 //
-//go:embed CHANGELOG.md LICENSE README.md README.zh-CN.md VERSION embed.go go.mod go.sum
+//go:embed CHANGELOG.md LICENSE README.md README.zh-CN.md VERSION embed.go go.mod go.sum llms.txt
 //go:embed nginx.conf.example
 //go:embed app config framework library public
 //go:embed docs/*.md docs/deploy docs/php

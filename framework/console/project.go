@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -55,6 +56,9 @@ func newProject(p Program, o *options, out *output) error {
 }
 
 func makeController(o *options, out *output) error {
+	if o.subject() == "" {
+		return errors.New("what to make? console make -i poll.vote makes the controller vote of the module poll")
+	}
 	made, err := project.Make(project.MakeOptions{Dir: ".", Subject: o.subject(), Hooks: o.hooks, Model: o.model})
 	if err != nil {
 		return fmt.Errorf("%w; nothing was changed", err)

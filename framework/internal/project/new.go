@@ -195,6 +195,8 @@ var onlySamples = []string{"app/contract_test.go", "app/testdata/contract.ts"}
 
 // addDemo adds the framework's sample applications, in place of the page of the first controller.
 func addDemo(files map[string][]byte, r *release, modulePath string) error {
+	delete(files, "public/static/hello.html")
+	delete(files, "public/static/hello.js")
 	first := "framework.Mount(\"hello.hello\", &hello.Hello{})"
 	for from, content := range r.files {
 		if !strings.HasPrefix(from, "app/") && !strings.HasPrefix(from, "public/") || slices.Contains(onlySamples, from) {

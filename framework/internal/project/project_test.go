@@ -89,7 +89,7 @@ func TestNew(t *testing.T) {
 	files := tree(t, dir)
 	for name, part := range map[string]string{
 		"go.mod": "replace wsframe => ./wsframe", "go.sum": "example.org/a", "app/app.go": `"example.com/shop/app/hello"`, "app/hello/hello_test.go": `"example.com/shop/app"`,
-		"public/console.go": `"example.com/shop/public/static"`, "public/static/wsframe.js": "js", "public/static/index.html": "我的 店", "config/app.yaml": "demo",
+		"public/console.go": `"example.com/shop/public/static"`, "public/static/wsframe.js": "js", "public/static/hello.html": "我的 店", "config/app.yaml": "demo",
 		".gitignore": "/runtime/*", "runtime/.gitkeep": "", "app/testdata/routes.txt": "hello.hello.greet *hello.Hello\n", "Dockerfile": "golang:1.26", "README.md": "# 我的 店",
 		"wsframe/VERSION": "1.0.0", "wsframe/framework/app.go": "package framework", "wsframe/SHA256SUMS": "  framework/app.go\n", "wsframe/app/a_test.go": "",
 	} {
