@@ -42,8 +42,8 @@ var everywhere = []string{"s", "c", "h", "p"}
 // where the help text is asked for.
 func parse(args []string) (*options, error) {
 	o := newOptions()
-	if slices.Contains([]string{"-version", "--version", "-v"}, strings.Join(args, " ")) {
-		args = []string{"version"}
+	if len(args) > 0 && slices.Contains([]string{"-version", "--version", "-v"}, args[0]) {
+		args = append([]string{"version"}, args[1:]...)
 	}
 	// Without a value, -h is not the manager's host.
 	if n := len(args); n > 0 && args[n-1] == "-h" {
