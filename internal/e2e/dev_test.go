@@ -16,12 +16,17 @@ import (
 func TestDev(t *testing.T) {
 	t.Parallel()
 	tree := t.TempDir()
-	for _, dir := range []string{"app", "config", "framework", "library", "public"} {
+	for _, dir := range []string{"app", "config", "docs", "framework", "library", "public"} {
 		if err := os.CopyFS(filepath.Join(tree, dir), os.DirFS(filepath.Join(root, dir))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, file := range []string{"go.mod", "go.sum"} {
+	top, err := filepath.Glob(filepath.Join(root, "[^.]*.*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(top, filepath.Join(root, "LICENSE"), filepath.Join(root, "VERSION")) {
+		file = filepath.Base(file)
 		if err := os.WriteFile(filepath.Join(tree, file), copyOf(t, filepath.Join(root, file)), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -209,8 +209,7 @@ func (*Clerk) OnReload(context.Context) error {
 }
 
 // First has`, "import (", `import (
-	"context"
-	"time"`)
+	"context"`)
 	s := prepare(t)
 	s.serve(path)
 	token := s.token("guest", "g")
