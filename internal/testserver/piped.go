@@ -3,6 +3,7 @@ package testserver
 import (
 	"context"
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -17,20 +18,24 @@ type Piped struct {
 	Addr string // an address without a name to resolve; nobody dials it
 
 	engine *miniredis.Miniredis
-	away   atomic.Bool
+
+	mu   sync.Mutex // one of Dial and Stop at a time, since a Dial would start the engine again
+	away bool
 }
 
 // StartPiped starts a Piped, inside the synctest bubble of the test where there is one.
 func StartPiped(t testing.TB) *Piped {
 	p := &Piped{Addr: "127.0.0.1:6379", engine: miniredis.NewMiniRedis()}
 	p.engine.ClockTTL(true)
-	t.Cleanup(p.engine.Close)
+	t.Cleanup(p.Stop)
 	return p
 }
 
 // Dial connects. It is a Dialer of a go-redis client.
 func (p *Piped) Dial(context.Context, string, string) (net.Conn, error) {
-	if p.away.Load() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.away {
 		return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 	}
 	c, err := p.engine.Dial()
@@ -44,12 +49,18 @@ func (p *Piped) Dial(context.Context, string, string) (net.Conn, error) {
 
 // Stop ends all connections and refuses new ones. The stored data stays.
 func (p *Piped) Stop() {
-	p.away.Store(true)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.away = true
 	p.engine.Close()
 }
 
 // Restart accepts connections again.
-func (p *Piped) Restart() { p.away.Store(false) }
+func (p *Piped) Restart() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.away = false
+}
 
 // queued is a connection with a buffer for writes. Without it, the two ends of a pipeline wait for
 // each other.

@@ -136,6 +136,8 @@ func testUIDStaysWithNewest(t *testing.T) {
 func TestNumbers(t *testing.T) { bubble(t, testNumbers) }
 
 func testNumbers(t *testing.T) {
+	// Numbers follow the time since 2026, and a bubble begins in 2000.
+	time.Sleep(time.Until(time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)))
 	s := newStore(t)
 	c := s.client(t)
 	small := func(c *Config) { c.BlockSize, c.Timeout = 10, 200*time.Millisecond }
@@ -157,6 +159,7 @@ func testNumbers(t *testing.T) {
 		}
 	}
 	some(100)
+	time.Sleep(10 * time.Millisecond) // a block that is being reserved is below the time of the loss
 	c.FlushAll(t.Context())
 	some(100)
 	s.stop()
