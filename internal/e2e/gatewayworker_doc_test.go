@@ -44,25 +44,8 @@ func TestGatewayWorkerDocument(t *testing.T) {
 	}
 
 	for i, settings := range block("yaml", 2) {
-		config := filepath.Join(t.TempDir(), "config")
-		if err := os.CopyFS(config, os.DirFS(filepath.Join(root, "config"))); err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(config, "app.yaml")
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		own := regexp.MustCompile(`(?m)^gateway:(.*\n)(?:[ ].*\n)*`).ReplaceAllLiteralString(string(b), settings)
-		own += "\n"
-		if !strings.Contains(own, settings) {
-			t.Fatal("config/app.yaml has no section gateway")
-		}
-		if err := os.WriteFile(path, []byte(own), 0o600); err != nil {
-			t.Fatal(err)
-		}
 		s := prepare(t)
-		s.config = config
+		s.config = configWith(t, "gateway", settings)
 		out, errs, code := s.run("-s", "checkconfig")
 		if code != 0 {
 			t.Errorf("settings %d: %s%s", i, out, errs)
@@ -97,12 +80,40 @@ func TestGatewayWorkerDocument(t *testing.T) {
 		t.Error(left)
 	}
 
+	parses(t, block("js", 1)[0])
+	builds(t, "app/talk", block("go", 1)[0])
+}
+
+// configWith copies config/ with other text for a section of app.yaml, and returns the folder.
+func configWith(t *testing.T, section, settings string) string {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "config")
+	if err := os.CopyFS(config, os.DirFS(filepath.Join(root, "config"))); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(config, "app.yaml")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := regexp.MustCompile(`(?m)^`+section+`:(.*\n)(?:[ ].*\n)*`).ReplaceAllLiteralString(string(b), settings)
+	if !strings.Contains(own, settings) {
+		t.Fatal("config/app.yaml has no section " + section)
+	}
+	if err := os.WriteFile(path, []byte(own), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// parses checks the syntax of a script.
+func parses(t *testing.T, source string) {
+	t.Helper()
 	check := exec.Command("node", "--check", "-")
-	check.Stdin = strings.NewReader(block("js", 1)[0])
+	check.Stdin = strings.NewReader(source)
 	if out, err := check.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
-	builds(t, "app/talk", block("go", 1)[0])
 }
 
 // builds builds a source file as a package of this module.

@@ -4,9 +4,7 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -29,23 +27,7 @@ func TestSocketIODocument(t *testing.T) {
 		return list
 	}
 
-	settings := block("yaml", 1)[0]
-	config := filepath.Join(t.TempDir(), "config")
-	if err := os.CopyFS(config, os.DirFS(filepath.Join(root, "config"))); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(config, "app.yaml")
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	own := regexp.MustCompile(`(?m)^socketio:(.*\n)(?:[ ].*\n)*`).ReplaceAllLiteralString(string(b), settings)
-	if !strings.Contains(own, settings) {
-		t.Fatal("config/app.yaml has no section socketio")
-	}
-	if err := os.WriteFile(path, []byte(own), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	config := configWith(t, "socketio", block("yaml", 1)[0])
 	port := testserver.FreePort(t)
 	s := &msgSender{prepare(t, fmt.Sprint("WSFRAME_APP_SOCKETIO_PORT=", port), "WSFRAME_APP_TRUSTED_PROXIES=127.0.0.1"), ""}
 	s.config = config
@@ -71,11 +53,7 @@ func TestSocketIODocument(t *testing.T) {
 	p.until("default", "upgrade", "websocket")
 
 	for _, source := range block("js", 2) {
-		check := exec.Command("node", "--check", "-")
-		check.Stdin = strings.NewReader(source)
-		if out, err := check.CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
+		parses(t, source)
 	}
 	builds(t, "app/notice", block("go", 1)[0])
 }
