@@ -108,7 +108,7 @@ func (e *entrance) serve(h *accept.Handshake, s *session.Session, opened func(*h
 	c.Data = s
 	// A client may open its next connection as soon as it has the 101 of this one. That connection
 	// must be recorded after this one.
-	order := &e.users[maphash.String(userSeed, h.Identity.ID)%uint64(len(e.users))]
+	order := e.order(h.Identity.ID)
 	order.Lock()
 	defer order.Unlock()
 	// State is written only when the 101 is on its way: a client that never reads it was never
@@ -123,6 +123,11 @@ func (e *entrance) serve(h *accept.Handshake, s *session.Session, opened func(*h
 }
 
 var userSeed = maphash.MakeSeed()
+
+// order returns the lock under which connections of a user are opened.
+func (e *entrance) order(uid string) *sync.Mutex {
+	return &e.users[maphash.String(userSeed, uid)%uint64(len(e.users))]
+}
 
 // Closed implements hub.Handler.
 func (e *entrance) Closed(c *hub.Conn, code int, reason string, rooms []string) {

@@ -33,7 +33,8 @@ type handler struct {
 	*entrance
 }
 
-// Message implements hub.Handler. Messages of the gateway's own clients are not routed.
+// Message implements hub.Handler. Messages of the gateway's own clients and of socket.io pages are
+// not routed.
 func (h handler) Message(c *hub.Conn, data []byte) {
 	if f := session.Of(c).Foreign; f != nil {
 		f.Message(data)

@@ -15,6 +15,10 @@ type EventOf[T any] struct{ name, info string }
 //	err = c.Server().SendToUID(uid, said.With(m))
 func Event[T any](name string, info ...string) EventOf[T] {
 	declared.Event(name, paramOf(reflect.TypeFor[T]()))
+	return eventOf[T](name, info)
+}
+
+func eventOf[T any](name string, info []string) EventOf[T] {
 	e := EventOf[T]{name: name}
 	if len(info) > 0 {
 		e.info = info[0]

@@ -29,7 +29,7 @@ const askTime = 30 * time.Second
 
 // QuestionOf is an event of the server with a param P that the client answers with an A. Question
 // makes one.
-type QuestionOf[P, A any] struct{ name, info string }
+type QuestionOf[P, A any] struct{ event EventOf[P] }
 
 // Question declares a question to clients; see Event for the info and for where to declare it.
 //
@@ -40,15 +40,11 @@ type QuestionOf[P, A any] struct{ name, info string }
 //		…
 func Question[P, A any](name string, info ...string) QuestionOf[P, A] {
 	declared.Question(name, paramOf(reflect.TypeFor[P]()), paramOf(reflect.TypeFor[A]()))
-	q := QuestionOf[P, A]{name: name}
-	if len(info) > 0 {
-		q.info = info[0]
-	}
-	return q
+	return QuestionOf[P, A]{eventOf[P](name, info)}
 }
 
 // Name returns the name of the question's event.
-func (q QuestionOf[P, A]) Name() string { return q.name }
+func (q QuestionOf[P, A]) Name() string { return q.event.name }
 
 // Ask sends the question to the connection of c and waits for the answer. Without a deadline of ctx
 // it waits for 30 s. It may be called in an action, whose later frames wait, or by any other
@@ -59,10 +55,6 @@ func (q QuestionOf[P, A]) Name() string { return q.name }
 // connection has ended. In an action, answers that the client compresses, fragments, or sends after
 // more than 64 KiB of requests are read too late: leave compression off where actions ask.
 func (q QuestionOf[P, A]) Ask(ctx context.Context, c *Ctx, param P) (answer A, err error) {
-	r := &Reply{Status: 200, Event: q.name, Info: q.info, Param: param}
-	if _, none := r.Param.(None); none {
-		r.Param = nil
-	}
 	if _, limited := ctx.Deadline(); !limited {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, askTime)
@@ -73,7 +65,7 @@ func (q QuestionOf[P, A]) Ask(ctx context.Context, c *Ctx, param P) (answer A, e
 		return answer, err
 	}
 	defer forget()
-	if err := sendWith(c.conn, r, "ask", number); err != nil {
+	if err := sendWith(c.conn, q.event.With(param), "ask", number); err != nil {
 		return answer, err
 	}
 	select {
@@ -86,7 +78,7 @@ func (q QuestionOf[P, A]) Ask(ctx context.Context, c *Ctx, param P) (answer A, e
 	case <-c.Done():
 		return answer, ErrClosed
 	case <-ctx.Done():
-		return answer, fmt.Errorf("ask %s: %w", q.name, ctx.Err())
+		return answer, fmt.Errorf("ask %s: %w", q.event.name, ctx.Err())
 	}
 }
 

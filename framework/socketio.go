@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"hash/maphash"
 	"net"
 	"net/http"
 
@@ -127,7 +126,7 @@ func (d *pageDoor) connect(h *accept.Handshake, version int, ended func()) (sock
 	if err != nil {
 		return nil, err
 	}
-	order := &d.users[maphash.String(userSeed, h.Identity.ID)%uint64(len(d.users))] // as in serve
+	order := d.order(h.Identity.ID)
 	order.Lock()
 	defer order.Unlock()
 	return d.pages.Open(d.hub, fd, h.Identity, h.Remote, version, d.opened, ended), nil

@@ -19,7 +19,7 @@ type outbox struct {
 	c *Conn
 	queue
 	writing bool          // a writer goroutine runs
-	away    bool          // there is no socket; Page.Take reads the queue
+	away    bool          // there is no socket; Polled.Take reads the queue
 	corked  bool          // replies of one read batch are collected and leave together
 	flushed chan struct{} // closed by the writer when it has ended
 }
